@@ -1,0 +1,1 @@
+"""Every value of every experiment; installed as visagent.conf."""

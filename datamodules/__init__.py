@@ -1,0 +1,1 @@
+"""LightningDataModules: where experience comes from; they own and save all data state."""

@@ -1,0 +1,336 @@
+"""Navigation data: scenes, targets, starts, evaluation episodes, and the expert's demonstrations (behaviour cloning)."""
+
+from __future__ import annotations
+
+import difflib
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from visagent.actors.rollout import Rollout
+from visagent.envs.navigation import SceneTables
+from visagent.errors import ConfigError
+from visagent.experience.navigation import Aggregate, NavigationBatch, NavigationSamples, minibatch_count, minibatches
+from visagent.experts.shortest_path import ShortestPathExpert
+from visagent.scenes.dump import Scene, list_dumps, read_dump
+from visagent.scenes.make import make_scenes, recipe_for
+from visagent.scenes.targets import pick_targets, targets_at_distance
+from visagent.seeding import derive_seed, generator
+
+log = logging.getLogger(__name__)
+EMBEDDED = "embedded"
+
+
+@dataclass(frozen=True)
+class EpisodeBatch:
+    """Episodes to evaluate a policy on.
+
+    Attributes:
+        name: where the numbers go: `""` for trained targets, else for example `new_targets_4/`.
+        starts, targets: `[B]` int64 global states.
+        max_steps: cut-off.
+        modes: action modes, `sampled` and `argmax`.
+        seed: of the sampled actions.
+    """
+
+    name: str
+    starts: Tensor
+    targets: Tensor
+    max_steps: int
+    modes: tuple[str, ...]
+    seed: int
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> EpisodeBatch:
+        """The episodes on another device."""
+        return EpisodeBatch(self.name, self.starts.to(device), self.targets.to(device), self.max_steps, self.modes, self.seed)
+
+
+class SampleLoader:
+    """A sized, repeatable iterable of minibatches: the order depends on (seed, pass) alone, however often it is iterated.
+
+    Args:
+        samples: what to train on.
+        scene_of: scene of each global state.
+        batch_size: global.
+        passes: numbers of the passes of this epoch; pass p shuffles with a generator of (seed, p).
+        phase: numbers of all passes of the training phase, for the batches' `progress`.
+        seed: of the order.
+        shard: (rank, world size).
+    """
+
+    def __init__(self, samples: NavigationSamples, scene_of: Tensor, batch_size: int, passes: range, phase: range, seed: int, shard: tuple[int, int]) -> None:
+        self.samples, self.scene_of, self.batch_size = samples, scene_of, batch_size
+        self.passes, self.phase, self.seed, self.shard = passes, phase, seed, shard
+
+    def __len__(self) -> int:
+        return len(self.passes) * self._per_pass()
+
+    def _per_pass(self) -> int:
+        return minibatch_count(len(self.samples), self.batch_size, 1, self.shard[1])
+
+    def __iter__(self) -> Iterator[NavigationBatch]:
+        count = self._per_pass()
+        for number in self.passes:
+            batches = minibatches(len(self.samples), self.batch_size, 1, generator(self.seed, "shuffle", number), *self.shard)
+            for position, index in enumerate(batches):
+                progress = (number - self.phase.start + position / count) / len(self.phase)
+                yield self.samples.batch(index, self.scene_of, progress=progress)
+
+
+class NavigationDataModule(pl.LightningDataModule):
+    """Scenes, targets and the expert's demonstrations: all that behaviour cloning needs.
+
+    Args:
+        scenes: `embedded`, or a folder of `NAME.h5` dumps (see `visagent.scenes.dump`).
+        scene_names: which of them; empty for all of a folder.
+        cache: where embedded scenes are kept.
+        extractor: feature extractor of embedded scenes.
+        make_workers: processes that make missing embedded scenes; 0 for one per core.
+        targets_per_scene: how many targets are picked per scene.
+        targets: own targets per scene name, for example `{kitchen_02: [90, 136]}`; the others are picked.
+        starts_per_target: demonstrations per target (50 in the paper).
+        batch_size: global; divided by the number of ranks.
+        passes_per_epoch: passes over the data in one Lightning epoch (one evaluation interval).
+        max_steps: cut-off of evaluation episodes (300 in Table 1, 200 in Tables 2 and 4).
+        val_starts_per_target, test_starts_per_target: random starts per target (50 in the paper).
+        action_modes: any of `sampled`, `argmax`.
+        new_target_distances: test also on targets so many steps from the nearest trained one.
+        new_targets_per_distance: such targets per scene.
+        new_target_starts: starts for each.
+        new_target_max_steps: their cut-off (200 in Table 4).
+        recompute_distances: take shortest paths from the graph whatever the dump holds.
+        seed: of starts, new targets and the order of samples.
+    """
+
+    def __init__(
+        self,
+        scenes: str,
+        scene_names: Sequence[str],
+        cache: str,
+        extractor: str,
+        make_workers: int,
+        targets_per_scene: int,
+        targets: Mapping[str, Sequence[int]],
+        starts_per_target: int,
+        batch_size: int,
+        passes_per_epoch: int,
+        max_steps: int,
+        val_starts_per_target: int,
+        test_starts_per_target: int,
+        action_modes: Sequence[str],
+        new_target_distances: Sequence[int],
+        new_targets_per_distance: int,
+        new_target_starts: int,
+        new_target_max_steps: int,
+        recompute_distances: bool,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.scene_source, self.scene_names, self.cache = scenes, tuple(scene_names), Path(cache)
+        self.extractor, self.make_workers = extractor, make_workers
+        self.targets_per_scene, self.own_targets = targets_per_scene, {name: list(ids) for name, ids in targets.items()}
+        self.starts_per_target, self.batch_size, self.passes_per_epoch = starts_per_target, batch_size, passes_per_epoch
+        self.max_steps, self.val_starts, self.test_starts = max_steps, val_starts_per_target, test_starts_per_target
+        self.action_modes = tuple(action_modes)
+        self.new_target_distances, self.new_targets_per_distance = tuple(new_target_distances), new_targets_per_distance
+        self.new_target_starts, self.new_target_max_steps = new_target_starts, new_target_max_steps
+        self.recompute_distances, self.seed = recompute_distances, seed
+        self.data = Aggregate()
+        self._tables: SceneTables | None = None
+
+    # Scenes and targets
+
+    @property
+    def tables(self) -> SceneTables:
+        """The scenes' graphs, distances and features; `setup` must have run."""
+        if self._tables is None:
+            raise RuntimeError("the DataModule has no scenes yet: call setup() first")
+        return self._tables
+
+    def prepare_data(self) -> None:
+        """Make the embedded scenes that are missing."""
+        if self.scene_source != EMBEDDED:
+            return
+        if not self.scene_names:
+            raise ConfigError("zero scenes: with datamodule.scenes=embedded name at least one, for example datamodule.scene_names=[kitchen_01]")
+        recipes = [recipe_for(name, extractor=self.extractor) for name in self.scene_names]
+        from rich.progress import track
+
+        made = make_scenes(self._folder(), recipes, self.make_workers or None)
+        for recipe, _, new in track(made, "Making scenes", total=len(recipes), transient=True):
+            if new:
+                log.info("made scene %s", recipe.name)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read the scenes and pick the targets; once."""
+        if self._tables is None:
+            self._tables = SceneTables(self._read_scenes())
+            self.expert = ShortestPathExpert(self._tables)
+            self.targets = self._pick_targets()
+
+    def _folder(self) -> Path:
+        return self.cache / self.extractor if self.scene_source == EMBEDDED else Path(self.scene_source)
+
+    def _read_scenes(self) -> list[Scene]:
+        found = list_dumps(self._folder())
+        names = self.scene_names or tuple(found)
+        if len(set(names)) != len(names):
+            raise ConfigError(f"datamodule.scene_names: expected each scene once, got {list(names)}")
+        for name in names:
+            if name not in found:
+                near = difflib.get_close_matches(name, found, 1)
+                raise ConfigError(
+                    f"unknown scene {name!r}: {self._folder()} holds {', '.join(found)}"
+                    + (f"; did you mean datamodule.scene_names=[{near[0]}]?" if near else "; choose with datamodule.scene_names=[NAME,...]")
+                )
+        return [read_dump(found[name], self.recompute_distances) for name in names]
+
+    def _pick_targets(self) -> Tensor:
+        unknown = sorted(set(self.own_targets) - set(self.tables.names))
+        if unknown:
+            raise ConfigError(f"datamodule.targets: unknown scene {unknown[0]!r}: expected some of {', '.join(self.tables.names)}")
+        chosen: list[int] = []
+        for scene in self.tables.scenes:
+            states = self.own_targets.get(scene.name)
+            if states is None:
+                states = pick_targets(scene, self.targets_per_scene)
+            for state in states:
+                target = self.tables.global_state(scene.name, state)
+                if not bool((scene.distance[:, state] > 0).any()):
+                    raise ConfigError(
+                        f"scene {scene.name}: target {state} is unreachable from every other state: choose another with datamodule.targets.{scene.name}=[...]"
+                    )
+                chosen.append(target)
+        if not chosen:
+            raise ConfigError("zero targets: set datamodule.targets_per_scene to at least 1")
+        return torch.tensor(chosen, dtype=torch.int64)
+
+    # Episodes
+
+    def starts(self, targets: Tensor, count: int, *purpose: str | int) -> tuple[Tensor, Tensor]:
+        """`count` random starts for each target, any state that can reach it but itself.
+
+        The draw for one target depends on the seed, the purpose, the scene and the target only.
+
+        Returns:
+            starts and targets, `[len(targets) * count]`.
+        """
+        starts: list[NDArray[np.int64]] = []
+        for target in targets.tolist():
+            scene = int(self.tables.scene_of[target])
+            first = int(self.tables.first[scene])
+            able = np.flatnonzero(self.tables.scenes[scene].distance[:, target - first] > 0) + first
+            rng = np.random.default_rng(derive_seed(self.seed, *purpose, self.tables.names[scene], target - first))
+            starts.append(rng.choice(able, count, replace=count > len(able)))
+        return torch.as_tensor(np.concatenate(starts)), targets.repeat_interleave(count)
+
+    def new_targets(self, distance: int) -> Tensor:
+        """Targets `distance` steps from the nearest trained one (Section 4.3), at most so many per scene as configured."""
+        chosen: list[int] = []
+        for index, scene in enumerate(self.tables.scenes):
+            first = int(self.tables.first[index])
+            trained = [int(t) - first for t in self.targets if int(self.tables.scene_of[t]) == index]
+            candidates = [s for s in targets_at_distance(scene, trained, distance) if bool((scene.distance[:, s] > 0).any())]
+            rng = np.random.default_rng(derive_seed(self.seed, "new targets", scene.name, distance))
+            size = min(self.new_targets_per_distance, len(candidates))
+            chosen += sorted(first + int(s) for s in rng.choice(candidates, size, replace=False)) if size else []
+        return torch.tensor(chosen, dtype=torch.int64)
+
+    def _episodes(self, name: str, targets: Tensor, count: int, max_steps: int, split: str) -> EpisodeBatch:
+        starts, repeated = self.starts(targets, count, split, name)
+        return EpisodeBatch(name, starts, repeated, max_steps, self.action_modes, derive_seed(self.seed, split, name, "actions"))
+
+    def val_dataloader(self) -> torch.utils.data.DataLoader[Any]:
+        """One batch with all validation episodes."""
+        return _episode_loader([self._episodes("", self.targets, self.val_starts, self.max_steps, "val")])
+
+    def test_dataloader(self) -> torch.utils.data.DataLoader[Any]:
+        """Trained targets from another range of starts, then new targets at each distance."""
+        batches = [self._episodes("", self.targets, self.test_starts, self.max_steps, "test")]
+        for distance in self.new_target_distances:
+            targets = self.new_targets(distance)
+            if len(targets):
+                batches.append(self._episodes(f"new_targets_{distance}/", targets, self.new_target_starts, self.new_target_max_steps, "test"))
+        return _episode_loader(batches)
+
+    # Training data
+
+    def demonstrations(self) -> NavigationSamples:
+        """D_0: the shortest path from every training start (Section 3.1)."""
+        starts, targets = self.starts(self.targets, self.starts_per_target, "train")
+        states, _, running = self.expert.demonstrate(starts, targets)
+        length = running.sum(dim=0)
+        path = Rollout(states.to(torch.int32), targets, length, torch.ones_like(length, dtype=torch.bool), torch.zeros_like(length), None)
+        observation = path.observations(self.tables)
+        label = self.expert.peek(observation.state, observation.target)
+        return NavigationSamples.pack(observation, label.action, label.optimal)
+
+    def shard(self) -> tuple[int, int]:
+        """(rank, world size); the global batch must hold at least one sample for each rank."""
+        world = self.trainer.world_size if self.trainer else 1
+        if self.batch_size % world:
+            lower = self.batch_size - self.batch_size % world
+            raise ConfigError(f"datamodule.batch_size={self.batch_size} is not divisible by {world} ranks: use {lower or world} or {lower + world}")
+        return (self.trainer.global_rank if self.trainer else 0, world)
+
+    def train_dataloader(self) -> Any:
+        """The passes of the current epoch over the demonstrations."""
+        if not self.data.rounds:
+            self.data.append(self.demonstrations())
+        return self.loader(self._epoch())
+
+    def loader(self, epoch: int) -> SampleLoader:
+        """Minibatches of one epoch; the training phase is the whole run."""
+        epochs = self.trainer.max_epochs if self.trainer and self.trainer.max_epochs and self.trainer.max_epochs > 0 else 1
+        phase = range(max(epochs, epoch + 1) * self.passes_per_epoch)
+        passes = range(epoch * self.passes_per_epoch, (epoch + 1) * self.passes_per_epoch)
+        return SampleLoader(self.data.samples, self.tables.scene_of, self.batch_size, passes, phase, self.seed, self.shard())
+
+    def _epoch(self) -> int:
+        return int(self.trainer.current_epoch) if self.trainer else 0
+
+    @property
+    def env_steps(self) -> int:
+        """Environment steps taken to collect the data."""
+        return sum(len(samples) for samples in self.data.rounds)
+
+    def statistics(self) -> dict[str, float]:
+        """What is worth logging about the data, `data/...`."""
+        return {
+            "data/samples": float(len(self.data)),
+            "data/megabytes": self.data.nbytes / 1e6,
+            "data/env_steps": float(self.env_steps),
+            "data/expert_queries": float(self.expert.queries),
+        }
+
+    def state_dict(self) -> dict[str, Any]:
+        """Data, counters and the fingerprints of the scenes."""
+        return {
+            "data": self.data.state_dict(),
+            "queries": self.expert.queries,
+            "scenes": {scene.name: scene.fingerprint() for scene in self.tables.scenes},
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue; refuses scenes that are not those the data came from."""
+        self.setup()
+        now = {scene.name: scene.fingerprint() for scene in self.tables.scenes}
+        changed = sorted(name for name in {*now, *state_dict["scenes"]} if now.get(name) != state_dict["scenes"].get(name))
+        if changed:
+            raise ConfigError(
+                f"the scenes {', '.join(changed)} in {self._folder()} have changed since this run began: restore them, or start a new run (name=NEW)"
+            )
+        self.data.load_state_dict(state_dict["data"])
+        self.expert.queries = state_dict["queries"]
+
+
+def _episode_loader(batches: list[EpisodeBatch]) -> torch.utils.data.DataLoader[Any]:
+    return torch.utils.data.DataLoader(batches, batch_size=None, shuffle=False)  # type: ignore[arg-type]

@@ -1,0 +1,1 @@
+"""LightningModules: how experience becomes gradients."""

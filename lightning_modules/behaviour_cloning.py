@@ -1,0 +1,166 @@
+"""Behaviour cloning for target-driven navigation (the paper, Section 3.2): classify the expert's action."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from visagent.actors.rollout import Rollout, follow, rollout
+from visagent.envs.navigation import NavigationWorld, SceneTables
+from visagent.errors import ConfigError
+from visagent.experience.navigation import NavigationBatch
+from visagent.metrics.navigation import NavigationMetrics
+from visagent.networks.navigation import NavigationNetwork, NavigationPolicy
+from visagent.objectives.imitation import agreement, expert_cross_entropy, optimal_set_loss
+from visagent.seeding import derive_seed
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+NetworkFactory = Callable[[SceneTables], NavigationNetwork]
+OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+
+
+@dataclass(frozen=True)
+class Example:
+    """One evaluated episode, for the pictures: scene id, target and the states visited."""
+
+    scene: int
+    target: int
+    states: tuple[int, ...]
+    success: bool
+
+
+class BehaviourCloning(pl.LightningModule):
+    """Supervised learning of the expert's actions, evaluated by rollouts.
+
+    Args:
+        network: makes the network from the scenes.
+        optimizer: makes the optimizer from the parameters.
+        labels: `expert` (cross-entropy with the expert's action, the paper) or `optimal_set` (any optimal action counts).
+        label_smoothing: of the cross-entropy.
+        schedule: of the learning rate over a training phase (the run here, a round in DAgger): `constant` or `cosine`, which ends at 0.
+        seed: of the weights.
+    """
+
+    env_steps: Tensor
+    samples_seen: Tensor
+
+    def __init__(self, network: NetworkFactory, optimizer: OptimizerFactory, labels: str, label_smoothing: float, schedule: str, seed: int) -> None:
+        super().__init__()
+        if labels not in ("expert", "optimal_set"):
+            raise ConfigError(f"algorithm.labels: expected expert or optimal_set, got {labels!r}")
+        if schedule not in ("constant", "cosine"):
+            raise ConfigError(f"algorithm.schedule: expected constant or cosine, got {schedule!r}")
+        self.schedule = schedule
+        self._make_network, self._make_optimizer = network, optimizer
+        self.labels, self.label_smoothing, self.seed = labels, label_smoothing, seed
+        self.register_buffer("env_steps", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("samples_seen", torch.zeros((), dtype=torch.int64))
+        self.examples: list[Example] = []
+
+    def setup(self, stage: str) -> None:
+        """Build the network for the DataModule's scenes, once."""
+        if not hasattr(self, "network"):
+            self.tables: SceneTables = self.trainer.datamodule.tables  # type: ignore[attr-defined]
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(derive_seed(self.seed, "weights", 0))
+                self.network = self._make_network(self.tables)
+                self.build_heads()
+            rooms = sorted(set(self.tables.room_types))
+            self.rooms = torch.tensor([rooms.index(kind) for kind in self.tables.room_types])
+            self.metrics = nn.ModuleDict({mode: NavigationMetrics(rooms) for mode in ("sampled", "argmax")})
+
+    def build_heads(self) -> None:
+        """Further modules of a method; drawn from the same seed as the network."""
+
+    def policy(self) -> NavigationPolicy:
+        """The current policy, frozen and made fast."""
+        self.network.refresh_table()
+        return NavigationPolicy(self.network)
+
+    def on_fit_start(self) -> None:
+        self.network.refresh_table()  # a checkpoint may have brought another normaliser
+
+    def on_train_batch_start(self, batch: NavigationBatch, batch_index: int) -> None:
+        factor = 0.5 * (1.0 + math.cos(math.pi * batch.progress)) if self.schedule == "cosine" else 1.0
+        for group in self.trainer.optimizers[0].param_groups:
+            group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
+
+    def training_step(self, batch: NavigationBatch, batch_index: int) -> Tensor | None:
+        return self.imitate(batch)
+
+    def imitate(self, batch: NavigationBatch) -> Tensor:
+        """The imitation loss of one batch, logged."""
+        logits = self.network(batch.observation).logits
+        loss = optimal_set_loss(logits, batch.optimal) if self.labels == "optimal_set" else expert_cross_entropy(logits, batch.action, self.label_smoothing)
+        self.samples_seen += len(batch) * self.trainer.world_size
+        self.log("train/loss", loss, prog_bar=True, on_step=True, on_epoch=True, batch_size=len(batch))
+        self.log("train/agreement", agreement(logits.detach(), batch.optimal), on_step=False, on_epoch=True, batch_size=len(batch))
+        self.log_time()
+        return loss
+
+    def log_time(self) -> None:
+        """The x-axis of every curve: labelled samples presented so far (the env steps stand still while imitation learns)."""
+        self.log("step", self.samples_seen.float(), on_step=True, on_epoch=False)
+
+    def on_train_epoch_end(self) -> None:
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        self.env_steps.fill_(data.env_steps)
+        self.log_dict(data.statistics())
+        self.log("step", self.samples_seen.float(), on_step=False, on_epoch=True)
+
+    def validation_step(self, batch: Any, batch_index: int) -> None:
+        self.evaluate(batch, "val")
+
+    def test_step(self, batch: Any, batch_index: int) -> None:
+        self.evaluate(batch, "test")
+
+    def evaluate(self, batch: Any, split: str) -> None:
+        """Run the episodes in each action mode and log `<split>/<set><mode>/<room>/<metric>`."""
+        policy = self.policy()
+        tables = self.tables.to(self.device)
+        for mode in batch.modes:
+            world = NavigationWorld(tables, batch.max_steps)
+            rng = torch.Generator().manual_seed(batch.seed)
+            path = rollout(follow(policy, deterministic=mode == "argmax"), world, batch.starts, batch.targets, rng)
+            metric: Any = self.metrics[mode]
+            scene = tables.scene_of[path.target]
+            metric.reset()
+            metric.update(self.rooms.to(self.device)[scene], path.success, tables.distance(path.states[0].long(), path.target), path.length, path.collisions)
+            values: Mapping[str, Tensor] = metric.compute()
+            self.log_dict({f"{split}/{batch.name}{mode}/{key}": value for key, value in values.items()}, batch_size=1)
+            if not batch.name and mode == "sampled":
+                self.log(f"{split}/success_rate", values["all/success_rate"], prog_bar=True, batch_size=1)
+            if split == "test" and not batch.name:
+                self._keep_examples(path, scene)
+        self.log("step", self.samples_seen.float(), batch_size=1)
+
+    def _keep_examples(self, path: Rollout, scene: Tensor) -> None:
+        """A long success and a failure, for the path pictures (Figures 5 and 6)."""
+        for wanted in (True, False):
+            chosen = torch.nonzero(path.success == wanted)[:, 0]
+            if any(example.success == wanted for example in self.examples) or len(chosen) == 0:
+                continue
+            index = int(chosen[path.length[chosen].argsort(stable=True)[-1 if not wanted else int(0.9 * (len(chosen) - 1))]])
+            states = path.states[: int(path.length[index]) + 1, index].tolist()
+            self.examples.append(Example(int(scene[index]), int(path.target[index]), tuple(states), wanted))
+
+    def figures(self) -> Iterator[tuple[str, Figure]]:
+        """Top views of a success and a failure with the shortest path beside them; after `test`."""
+        from visagent.scenes.view import draw_path
+
+        for example in self.examples:
+            scene = self.tables.scenes[example.scene]
+            first = int(self.tables.first[example.scene])
+            kind = "success" if example.success else "failure"
+            yield f"path_{kind}", draw_path(scene, [s - first for s in example.states], example.target - first, f"{scene.name}: {kind}")
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return self._make_optimizer(parameter for parameter in self.parameters() if parameter.requires_grad)

@@ -1,0 +1,81 @@
+"""SafeDAgger for target-driven navigation (Zhang & Cho 2017; the paper, Section 3.4 and Algorithm 2)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lightning_modules.dagger import DAgger
+from visagent.errors import ConfigError
+from visagent.experience.navigation import NavigationBatch
+from visagent.networks.navigation import NavigationPolicy, SafetyHead
+from visagent.objectives.safety import is_unsafe, safety_loss, threshold_for_recall
+
+
+class SafeDAgger(DAgger):
+    """DAgger with a safety policy on the detached scene layer, fitted after the policy in every round.
+
+    A batch says what it is for: `policy` batches train the policy, `safety` batches the safety policy, one `calibration` batch sets
+    the threshold. The policy's loss and the safety loss touch different parameters, so one optimizer serves both.
+
+    Args:
+        tolerance: a state is unsafe when the policy gives non-optimal actions more probability than this (tau).
+        recall: share of the unsafe states of the held-out half of D_safe that must be warned of.
+        unsafe_weight: weight of an unsafe state in the safety loss; null for the ratio of safe to unsafe states.
+        settings: those of `DAgger`.
+    """
+
+    def __init__(self, tolerance: float, recall: float, unsafe_weight: float | None, **settings: Any) -> None:
+        super().__init__(**settings)
+        if not 0.0 < recall <= 1.0 or not 0.0 <= tolerance < 1.0:
+            raise ConfigError(f"expected algorithm.recall in (0, 1] and algorithm.tolerance in [0, 1), got {recall} and {tolerance}")
+        self.tolerance, self.recall, self.unsafe_weight = tolerance, recall, unsafe_weight
+
+    def build_heads(self) -> None:
+        self.safety = SafetyHead(len(self.tables.names), self.network.scene_layer.bias.shape[1])
+
+    def reset_parameters(self) -> None:
+        super().reset_parameters()
+        self.safety.layer.reset_parameters()
+
+    def policy(self) -> NavigationPolicy:
+        """The current policy with its safety policy."""
+        self.network.refresh_table()
+        return NavigationPolicy(self.network, self.safety)
+
+    def training_step(self, batch: NavigationBatch, batch_index: int) -> Tensor | None:
+        if batch.part == "policy":
+            return self.imitate(batch)
+        with torch.no_grad():
+            output = self.network(batch.observation)
+            unsafe = is_unsafe(output.logits, batch.optimal, self.tolerance)
+        logit = self.safety(output.scene_layer, batch.observation.scene)
+        if batch.part == "calibration":
+            self.calibrate(logit.detach().sigmoid(), unsafe)
+            return None
+        safe_per_unsafe = (~unsafe).sum() / unsafe.sum().clamp_min(1)
+        weight = safe_per_unsafe.clamp(1.0, 100.0) if self.unsafe_weight is None else torch.tensor(self.unsafe_weight, device=self.device)
+        loss = safety_loss(logit, unsafe, weight)
+        self.log("train/safety_loss", loss, on_step=True, on_epoch=True, batch_size=len(batch))
+        self.log_time()
+        return loss
+
+    def calibrate(self, probability: Tensor, unsafe: Tensor) -> None:
+        """Choose the threshold for the wanted recall and report what it does on the held-out half of D_safe."""
+        self.safety.threshold.copy_(threshold_for_recall(probability, unsafe, self.recall))
+        warned = probability > self.safety.threshold
+        hits = (warned & unsafe).sum().float()
+        self.log_dict(
+            {
+                "train/safety_threshold": self.safety.threshold,
+                "train/safety_unsafe_share": unsafe.float().mean(),
+                "train/safety_warned_share": warned.float().mean(),
+                "train/safety_recall": hits / unsafe.sum().clamp_min(1),
+                "train/safety_precision": hits / warned.sum().clamp_min(1),
+            },
+            on_step=False,
+            on_epoch=True,
+            batch_size=len(unsafe),
+        )

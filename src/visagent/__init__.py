@@ -1,0 +1,3 @@
+"""visagent trains and deploys visual agents."""
+
+__version__ = "0.1.0"

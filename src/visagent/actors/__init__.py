@@ -1,0 +1,1 @@
+"""Move a policy to where the worlds run, bring experience back."""

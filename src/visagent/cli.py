@@ -1,0 +1,104 @@
+"""The commands. Hydra and argparse parse; torch and lightning are imported only once there is something to do."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from omegaconf import DictConfig
+
+
+def train() -> None:
+    """Entry point of `visagent-train`."""
+    _hydra("train", _train_task)
+
+
+def evaluate() -> None:
+    """Entry point of `visagent-evaluate`."""
+    _hydra("evaluate", _evaluate_task)
+
+
+def info() -> None:
+    """Entry point of `visagent-info`."""
+    from visagent.runtime.info import main
+
+    sys.exit(_guarded(main))
+
+
+def scenes() -> None:
+    """Entry point of `visagent-scenes`."""
+    from visagent.scenes.command import main
+
+    sys.exit(_guarded(main))
+
+
+def _train_task(config: DictConfig) -> None:
+    from visagent.runtime.train import train as run
+
+    run(config)
+
+
+def _evaluate_task(config: DictConfig) -> None:
+    from visagent.runtime.evaluate import evaluate as run
+
+    run(config)
+
+
+def _hydra(root: str, task: Callable[[DictConfig], None]) -> None:
+    import hydra
+
+    from visagent.config.schemas import register
+
+    register()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # Hydra would print its own message and exit: ours name the nearest key. A user's own HYDRA_FULL_ERROR keeps the traceback.
+    wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    main = hydra.main(version_base="1.3", config_path="pkg://visagent.conf", config_name=root)(task)
+    _guarded(main, root, wants_traceback)
+
+
+def _guarded(main: Callable[[], int | None], root: str | None = None, wants_traceback: bool = False) -> int:
+    """Run; print what a user can mend as one message and exit with 2."""
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from visagent.errors import UserError
+
+    try:
+        return main() or 0
+    except (UserError, HydraException, OmegaConfBaseException) as error:
+        if wants_traceback:
+            raise
+        _fail(f"error: {error}" if isinstance(error, UserError) else _composition_message(error, root))
+    except KeyboardInterrupt as stop:
+        print("stopped; the same command resumes at the last finished epoch", file=sys.stderr)
+        sys.exit(143 if stop.args else 130)
+
+
+def _fail(message: str) -> NoReturn:
+    print(message, file=sys.stderr)
+    sys.exit(2)
+
+
+def _composition_message(error: Exception, root: str | None) -> str:
+    """Hydra's message, and the nearest known key or option."""
+    text = str(error).strip()
+    if isinstance(error.__cause__, Exception) and str(error.__cause__) not in text:
+        text += f"\n{error.__cause__}"
+    text = "\n".join(line for line in text.splitlines() if not line.startswith("To append to your config"))
+    if (found := re.search(r"Could not override '([^']+)'", text)) and root is not None:
+        from visagent.config.keys import composed_keys
+
+        path = found.group(1)
+        near = difflib.get_close_matches(path, composed_keys(root, sys.argv[1:], path), 1, cutoff=0.6)
+        text = f"unknown config key {path!r}" + (f"; did you mean {near[0]}?" if near else f"\n{text}")
+    elif found := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
+        options = re.findall(r"^\t(\S+)$", text, re.MULTILINE)
+        near = difflib.get_close_matches(found.group(2), options, 1, cutoff=0.4)
+        text += f"\ndid you mean {near[0]}?" if near else ""
+    return f"error: {text}"

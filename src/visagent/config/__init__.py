@@ -1,0 +1,1 @@
+"""Configs: schemas, signature, validation after composition."""

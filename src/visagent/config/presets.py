@@ -1,0 +1,23 @@
+"""What the config folder holds."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+from pathlib import Path
+
+
+def conf_folder() -> Path:
+    """The installed folder of YAML files."""
+    return Path(str(files("visagent.conf")))
+
+
+def presets() -> list[str]:
+    """All experiment presets, `navigation/dagger` first."""
+    folder = conf_folder() / "experiment"
+    names = sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
+    return sorted(names, key=lambda name: name != "navigation/dagger")
+
+
+def options(group: str) -> list[str]:
+    """The options of a config group, for example `options("debug")`."""
+    return sorted(path.stem for path in (conf_folder() / group).glob("*.yaml"))

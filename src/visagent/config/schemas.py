@@ -1,0 +1,264 @@
+"""Typed schemas behind our config groups; the YAML files in conf/ hold the values.
+
+A schema carries the `_target_`, so that YAML has no Python path to mistype. `check` holds the rules that types cannot express. No
+module here imports torch or lightning: `--help` and `--cfg job` stay fast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from omegaconf import MISSING
+
+from visagent.errors import ConfigError
+
+
+def _require(condition: bool, key: str, value: object, expected: str) -> None:
+    if not condition:
+        raise ConfigError(f"{key}: expected {expected}, got {value!r}; for example {key}={_example(expected)}")
+
+
+def _example(expected: str) -> str:
+    return next((word.strip(",") for word in expected.split() if word.strip(",").replace(".", "").isdigit()), "VALUE")
+
+
+def _positive(group: str, config: object, *names: str) -> None:
+    for name in names:
+        _require(getattr(config, name) >= 1, f"{group}.{name}", getattr(config, name), "at least 1")
+
+
+@dataclass
+class BehaviourCloningConfig:
+    """Behaviour cloning; see `lightning_modules.behaviour_cloning.BehaviourCloning`."""
+
+    _target_: str = "lightning_modules.behaviour_cloning.BehaviourCloning"
+    labels: str = MISSING
+    label_smoothing: float = MISSING
+    schedule: str = MISSING
+    seed: int = MISSING
+
+    def check(self) -> None:
+        _require(self.schedule in ("constant", "cosine"), "algorithm.schedule", self.schedule, "constant or cosine")
+        _require(self.labels in ("expert", "optimal_set"), "algorithm.labels", self.labels, "expert or optimal_set")
+        _require(0 <= self.label_smoothing < 1, "algorithm.label_smoothing", self.label_smoothing, "0.1 or another number in [0, 1)")
+
+
+@dataclass
+class DAggerConfig(BehaviourCloningConfig):
+    """DAgger; see `lightning_modules.dagger.DAgger`."""
+
+    _target_: str = "lightning_modules.dagger.DAgger"
+    retrain: str = MISSING
+
+    def check(self) -> None:
+        super().check()
+        _require(self.retrain in ("scratch", "continue"), "algorithm.retrain", self.retrain, "scratch or continue")
+
+
+@dataclass
+class SafeDAggerConfig(DAggerConfig):
+    """SafeDAgger; see `lightning_modules.safe_dagger.SafeDAgger`."""
+
+    _target_: str = "lightning_modules.safe_dagger.SafeDAgger"
+    tolerance: float = MISSING
+    recall: float = MISSING
+    unsafe_weight: float | None = MISSING
+
+    def check(self) -> None:
+        super().check()
+        _require(0 < self.recall <= 1, "algorithm.recall", self.recall, "0.8 or another number in (0, 1]")
+        _require(0 <= self.tolerance < 1, "algorithm.tolerance", self.tolerance, "0.5 or another number in [0, 1)")
+        _require(self.unsafe_weight is None or self.unsafe_weight > 0, "algorithm.unsafe_weight", self.unsafe_weight, "null or a number above 0")
+
+
+@dataclass
+class NavigationNetworkConfig:
+    """The network of Figure 4; see `visagent.networks.navigation.NavigationNetwork`."""
+
+    _target_: str = "visagent.networks.navigation.NavigationNetwork"
+    _partial_: bool = True
+    embedding: int = MISSING
+    fusion: int = MISSING
+    scene_layer: int = MISSING
+    projection: int | None = MISSING
+    random_feature_sample: bool = MISSING
+
+    def check(self) -> None:
+        _positive("network", self, "embedding", "fusion", "scene_layer")
+        _require(self.projection is None or self.projection >= 1, "network.projection", self.projection, "null or at least 1")
+
+
+@dataclass
+class NavigationDataConfig:
+    """Navigation demonstrations; see `datamodules.navigation.NavigationDataModule`."""
+
+    _target_: str = "datamodules.navigation.NavigationDataModule"
+    scenes: str = MISSING
+    scene_names: list[str] = MISSING
+    cache: str = MISSING
+    extractor: str = MISSING
+    make_workers: int = MISSING
+    targets_per_scene: int = MISSING
+    targets: dict[str, list[int]] = field(default_factory=dict)
+    starts_per_target: int = MISSING
+    batch_size: int = MISSING
+    passes_per_epoch: int = MISSING
+    max_steps: int = MISSING
+    val_starts_per_target: int = MISSING
+    test_starts_per_target: int = MISSING
+    action_modes: list[str] = MISSING
+    new_target_distances: list[int] = MISSING
+    new_targets_per_distance: int = MISSING
+    new_target_starts: int = MISSING
+    new_target_max_steps: int = MISSING
+    recompute_distances: bool = MISSING
+    seed: int = MISSING
+
+    def check(self) -> None:
+        _positive("datamodule", self, "targets_per_scene", "starts_per_target", "batch_size", "passes_per_epoch", "max_steps")
+        _positive("datamodule", self, "val_starts_per_target", "test_starts_per_target", "new_target_starts", "new_target_max_steps")
+        modes = ("sampled", "argmax")
+        for mode in self.action_modes:
+            _require(mode in modes, "datamodule.action_modes", mode, "[sampled,argmax] or one of them")
+        _require("sampled" in self.action_modes, "datamodule.action_modes", list(self.action_modes), "a list with sampled in it, [sampled] or [sampled,argmax]")
+        _require(
+            all(d >= 1 for d in self.new_target_distances), "datamodule.new_target_distances", list(self.new_target_distances), "distances of at least 1 step"
+        )
+        _require(self.make_workers >= 0, "datamodule.make_workers", self.make_workers, "0 (one per core) or more")
+        _require(
+            self.scenes != "embedded" or len(self.scene_names) > 0,
+            "datamodule.scene_names",
+            [],
+            "at least one embedded scene, not zero scenes, such as [kitchen_01]",
+        )
+
+
+@dataclass
+class DAggerDataConfig(NavigationDataConfig):
+    """DAgger's rounds; see `datamodules.dagger.DAggerDataModule`."""
+
+    _target_: str = "datamodules.dagger.DAggerDataModule"
+    beta: str = MISSING
+    beta_parameter: float | None = MISSING
+    passes_first_round: int = MISSING
+    collect_starts_per_target: int = MISSING
+    collect_max_steps: int = MISSING
+
+    def check(self) -> None:
+        super().check()
+        _positive("datamodule", self, "passes_first_round", "collect_starts_per_target", "collect_max_steps")
+
+
+@dataclass
+class SafeDAggerDataConfig(DAggerDataConfig):
+    """SafeDAgger's rounds; see `datamodules.safe_dagger.SafeDAggerDataModule`."""
+
+    _target_: str = "datamodules.safe_dagger.SafeDAggerDataModule"
+    safety_starts_per_target: int = MISSING
+    safety_updates: int = MISSING
+
+    def check(self) -> None:
+        super().check()
+        _positive("datamodule", self, "safety_starts_per_target", "safety_updates")
+        _require(self.batch_size >= 2, "datamodule.batch_size", self.batch_size, "at least 2 (half D_safe, half D_i)")
+
+
+@dataclass
+class LoggerConfig:
+    """Where runs are tracked; see `visagent.runtime.tracking`."""
+
+    enabled: bool = MISSING
+    experiment: str = MISSING
+    tracking_uri: str | None = None
+
+
+@dataclass
+class PathsConfig:
+    """Folders; none of them changes a result."""
+
+    outputs: str = MISSING
+    run: str | None = None
+
+
+@dataclass
+class ProgressConfig:
+    """The progress bar."""
+
+    bar: bool = MISSING
+    refresh_rate: int = MISSING
+
+    def check(self) -> None:
+        _positive("progress", self, "refresh_rate")
+
+
+@dataclass
+class TrainConfig:
+    """The root of `visagent-train`."""
+
+    name: str = MISSING
+    seed: int = MISSING
+    scale: str = MISSING
+    evaluate_after_training: bool = MISSING
+    threads: int = MISSING
+    algorithm: Any = None
+    network: Any = None
+    optimizer: Any = None
+    datamodule: Any = None
+    trainer: Any = None
+    progress: ProgressConfig = field(default_factory=ProgressConfig)
+    logger: LoggerConfig = field(default_factory=LoggerConfig)
+    paths: PathsConfig = field(default_factory=PathsConfig)
+
+    def check(self) -> None:
+        _require(self.seed >= 0, "seed", self.seed, "0 or more")
+        _require(self.threads >= 1, "threads", self.threads, "at least 1")
+        _require(self.scale in SCALES, "scale", self.scale, " or ".join(SCALES))
+
+
+@dataclass
+class EvaluateConfig:
+    """The root of `visagent-evaluate`."""
+
+    run: str = MISSING
+    threads: int = MISSING
+    datamodule: dict[str, Any] = field(default_factory=dict)
+    trainer: dict[str, Any] = field(default_factory=dict)
+    paths: PathsConfig = field(default_factory=PathsConfig)
+
+
+SCALES = ("smoke", "laptop", "paper")
+REQUIRED_GROUPS = ("algorithm", "network", "optimizer", "datamodule", "trainer")
+
+GROUP_SCHEMAS: dict[str, dict[str, type]] = {
+    "algorithm": {"behaviour_cloning": BehaviourCloningConfig, "dagger": DAggerConfig, "safe_dagger": SafeDAggerConfig},
+    "network": {"navigation": NavigationNetworkConfig},
+    "datamodule": {"navigation": NavigationDataConfig, "dagger": DAggerDataConfig, "safe_dagger": SafeDAggerDataConfig},
+}
+
+
+def schema_of(target: str) -> type | None:
+    """The schema that stands behind a `_target_`, or None for third-party objects."""
+    for schemas in GROUP_SCHEMAS.values():
+        for schema in schemas.values():
+            if getattr(schema, "_target_", None) == target:
+                return schema
+    return None
+
+
+def register() -> None:
+    """Put the schemas into Hydra's store, as `schema/<group>: <name>` and as the roots' bases."""
+    from hydra.core.config_store import ConfigStore
+
+    store = ConfigStore.instance()
+    for group, schemas in GROUP_SCHEMAS.items():
+        for name, schema in schemas.items():
+            store.store(group=f"schema/{group}", name=name, node=schema)
+    store.store(group="schema/root", name="train", node=TrainConfig)
+    store.store(group="schema/root", name="evaluate", node=EvaluateConfig)
+
+
+def known_keys(schema: type) -> Sequence[str]:
+    """The fields of a schema."""
+    return tuple(item.name for item in fields(schema))

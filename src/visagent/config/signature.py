@@ -1,0 +1,58 @@
+"""A run's identity: a hash of all that can change its result."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+EXCLUDED = (
+    "trainer.devices",
+    "trainer.num_nodes",
+    "trainer.accelerator",
+    "trainer.strategy",
+    "trainer.enable_model_summary",
+    "datamodule.cache",
+    "datamodule.make_workers",
+    "progress",
+    "logger",
+    "paths",
+    "threads",
+)
+"""Keys that say where or how visibly a run happens. `threads` may change the last bit of a float, not what is learned."""
+
+
+def identity(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A resolved config (plain Python) without its machine-only keys."""
+
+    def strip(node: Any, path: str) -> Any:
+        if not isinstance(node, Mapping):
+            return node
+        inner = {key: f"{path}.{key}" if path else str(key) for key in node}
+        return {key: strip(node[key], where) for key, where in inner.items() if where not in EXCLUDED}
+
+    stripped = strip(config, "")
+    assert isinstance(stripped, dict)
+    return stripped
+
+
+def signature(config: Mapping[str, Any]) -> str:
+    """Ten hexadecimal digits of the SHA-256 of the identity in canonical JSON."""
+    canonical = json.dumps(identity(config), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()[:10]
+
+
+def difference(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
+    """Human-readable lines `key: stored -> asked` for all that differs in identity."""
+    lines: list[str] = []
+
+    def compare(a: Any, b: Any, path: str) -> None:
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            for key in sorted({*a, *b}, key=str):
+                compare(a.get(key, "(absent)"), b.get(key, "(absent)"), f"{path}.{key}" if path else str(key))
+        elif a != b:
+            lines.append(f"{path}: {a!r} -> {b!r}")
+
+    compare(identity(stored), identity(asked), "")
+    return lines

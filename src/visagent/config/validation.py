@@ -1,0 +1,150 @@
+"""Validation after composition: what Hydra's own checks let through (`+key=`, missing values, rules across fields, targets)."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Iterable, Mapping
+from dataclasses import fields
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from visagent.config.schemas import REQUIRED_GROUPS, known_keys, schema_of
+from visagent.errors import ConfigError
+
+
+def unknown_key(path: str, known: Iterable[str]) -> ConfigError:
+    """The error for a key that is not there, naming the nearest that is."""
+    parent, _, key = path.rpartition(".")
+    names = [name for name in known if not name.startswith("_")]
+    near = difflib.get_close_matches(key, names, 1, cutoff=0.5)
+    if near:
+        hint = f"did you mean {f'{parent}.' if parent else ''}{near[0]}?"
+    else:
+        hint = f"known here: {', '.join(sorted(names)) or 'nothing'}"
+    return ConfigError(f"unknown config key {path!r}; {hint}")
+
+
+def validate(config: DictConfig, root: type) -> dict[str, Any]:
+    """Check a composed config against its schemas, without importing what it instantiates.
+
+    Args:
+        config: composed, without the `hydra` node.
+        root: schema of the root.
+
+    Returns:
+        The resolved config as plain Python.
+
+    Raises:
+        ConfigError: naming the key, what was got and what to type.
+    """
+    for group in REQUIRED_GROUPS if "algorithm" in known_keys(root) else ():
+        if config.get(group) is None:
+            from visagent.config.presets import presets
+
+            raise ConfigError(f"no {group} chosen: start from a preset, for example experiment={presets()[0]}; presets: {', '.join(presets())}")
+    for key in config:
+        if key not in known_keys(root):
+            raise unknown_key(str(key), known_keys(root))
+    missing = sorted(OmegaConf.missing_keys(config))
+    if missing:
+        raise ConfigError(
+            f"missing config value {missing[0]!r}: type {missing[0]}=VALUE" + (f" (also missing: {', '.join(missing[1:])})" if missing[1:] else "")
+        )
+    try:
+        resolved = OmegaConf.to_container(config, resolve=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"config does not resolve: {error}") from error
+    assert isinstance(resolved, dict)
+    _check_node(config, root, "")
+    return {str(key): value for key, value in resolved.items()}
+
+
+def _check_node(node: DictConfig, schema: type | None, path: str) -> None:
+    """Recurse: every dict is checked against the schema of its place or of its `_target_`."""
+    if schema is not None:
+        for key in node:
+            if str(key) not in known_keys(schema):
+                raise unknown_key(f"{path}.{key!s}" if path else str(key), known_keys(schema))
+        _check_rules(node, schema, path)
+    for key in node:
+        child = node._get_node(key)
+        if isinstance(child, DictConfig) and not child._is_none():
+            where = f"{path}.{key!s}" if path else str(key)
+            declared = {item.name: item.type for item in fields(schema)}[str(key)] if schema is not None else None
+            target = child.get("_target_")
+            named = schema_of(target) if isinstance(target, str) else _field_schema(schema, declared)
+            _check_node(child, named, where)
+
+
+def _field_schema(schema: type | None, declared: object) -> type | None:
+    """The dataclass declared for a field, if it is one."""
+    if schema is None or declared is None:
+        return None
+    module = importlib.import_module(schema.__module__)
+    found = getattr(module, str(declared), None)
+    return found if isinstance(found, type) and hasattr(found, "__dataclass_fields__") else None
+
+
+def _check_rules(node: DictConfig, schema: type, path: str) -> None:
+    values = {name: _plain(node[name]) for name in known_keys(schema) if name in node}
+    try:
+        OmegaConf.merge(OmegaConf.structured(schema), {k: v for k, v in values.items() if not isinstance(v, dict) or k == "targets"})
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{path or 'config'}: {str(error).splitlines()[0]}") from error
+    check = getattr(schema, "check", None)
+    if check is not None:
+        instance: Any = object.__new__(schema)
+        for name, value in values.items():
+            setattr(instance, name, value)
+        check(instance)
+
+
+def _plain(value: Any) -> Any:
+    return OmegaConf.to_container(value, resolve=True) if isinstance(value, (DictConfig, ListConfig)) else value
+
+
+def check_targets(config: Mapping[str, Any], path: str = "") -> None:
+    """Import every `_target_` and bind its arguments to the signature; imports torch and lightning.
+
+    Arguments that the runtime adds itself may be missing; unknown ones are refused with the nearest known one.
+    """
+    target = config.get("_target_")
+    if isinstance(target, str):
+        accepted = parameters(locate(target, path))
+        given = [key for key in config if not key.startswith("_")]
+        if accepted is not None:
+            for key in given:
+                if key not in accepted:
+                    raise unknown_key(f"{path}.{key}" if path else key, accepted)
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            check_targets(value, f"{path}.{key}" if path else str(key))
+
+
+def locate(target: str, path: str) -> Any:
+    """The object that a `_target_` names.
+
+    Raises:
+        ConfigError: when it cannot be imported.
+    """
+    module, _, name = target.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"{path}._target_: cannot import {target!r} ({error})") from error
+
+
+def parameters(target: Any) -> list[str] | None:
+    """Names of the arguments that a class (with those its bases take through **kwargs) or function takes; None for any."""
+    names: list[str] = []
+    chain = [vars(c)["__init__"] for c in inspect.getmro(target) if "__init__" in vars(c)] if inspect.isclass(target) else [target]
+    for function in chain:
+        found = inspect.signature(function).parameters.values()
+        names += [p.name for p in found if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name != "self"]
+        if not any(p.kind == p.VAR_KEYWORD for p in found):
+            return names
+    return None

@@ -1,0 +1,1 @@
+"""Worlds: they step, and know nothing of learning."""

@@ -1,0 +1,1 @@
+"""Typed batches and containers of experience."""

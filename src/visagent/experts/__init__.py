@@ -1,0 +1,1 @@
+"""Whatever labels an observation with an action."""

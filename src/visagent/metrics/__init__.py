@@ -1,0 +1,1 @@
+"""Metrics that accumulate during a run."""

@@ -1,0 +1,1 @@
+"""Pure functions from tensors to tensors, each naming its paper's equation."""

@@ -1,0 +1,1 @@
+"""From a config to a recorded, resumable run; no method is known here by name."""

@@ -1,0 +1,91 @@
+"""What every run needs from Lightning: all random state in the checkpoint, atomic checkpoints, the record, a progress bar."""
+
+from __future__ import annotations
+
+import math
+import os
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
+from pytorch_lightning.callbacks import Callback, Checkpoint, ModelCheckpoint, RichProgressBar
+
+from visagent.runtime.record import Record, RunFolder
+
+
+class RandomState(Callback):
+    """Saves the global generators, which Lightning does not: a resumed run then ends bitwise like an unbroken one.
+
+    Tensors and plain Python only, so that checkpoints load with `weights_only=True`.
+    """
+
+    def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
+        kind, keys, position, has_gauss, gauss = np.random.get_state()
+        version, state, gauss_next = random.getstate()
+        checkpoint["random_state"] = {
+            "torch": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+            "numpy": [str(kind), torch.from_numpy(np.asarray(keys, np.int64)), int(position), int(has_gauss), float(gauss)],
+            "python": [version, list(state), gauss_next],
+        }
+
+    def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
+        self._waiting = checkpoint["random_state"]
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        # As late as can be: setting up the resumed run may draw numbers too.
+        waiting = self.__dict__.pop("_waiting", None)
+        if waiting is None:
+            return
+        torch.set_rng_state(waiting["torch"])
+        if waiting["cuda"] and torch.cuda.device_count() == len(waiting["cuda"]):
+            torch.cuda.set_rng_state_all(waiting["cuda"])
+        kind, keys, *rest = waiting["numpy"]
+        np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
+        version, state, gauss_next = waiting["python"]
+        random.setstate((version, tuple(state), gauss_next))
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes a checkpoint beside its place and renames it: a kill leaves the old one whole."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
+        partial = f"{path}.partial"
+        super().save_checkpoint(checkpoint, partial, storage_options)
+        os.replace(partial, path)
+
+
+def epoch_checkpoint(folder: Path) -> ModelCheckpoint:
+    """Keeps the state at the end of the last epoch as `last.ckpt`; nowhere else is a run saved."""
+    return ModelCheckpoint(dirpath=folder, save_top_k=0, save_last=True, save_on_train_epoch_end=True, enable_version_counter=False)
+
+
+class RecordEpochs(Checkpoint):
+    """Writes each epoch's metrics into the record; an epoch run again after a resume overwrites its entry.
+
+    A `Checkpoint` by type, because Lightning calls those after the module's own hook at an epoch's end.
+    """
+
+    def __init__(self, folder: RunFolder, record: Record) -> None:
+        self.folder, self.record = folder, record
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        values = {key: float(value) for key, value in trainer.callback_metrics.items()}
+        self.record.history[str(trainer.current_epoch)] = {key: value for key, value in sorted(values.items()) if math.isfinite(value)}
+        self.record.env_steps = int(pl_module.env_steps)  # type: ignore[arg-type]
+        self.folder.save(self.record)
+
+
+class Progress(RichProgressBar):
+    """Rich's bar with what the module chose to show (`prog_bar=True`)."""
+
+    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, int | str | float | dict[str, float]]:
+        items = super().get_metrics(trainer, pl_module)
+        items.pop("v_num", None)
+        return items

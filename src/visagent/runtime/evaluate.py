@@ -1,0 +1,67 @@
+"""`visagent-evaluate`: a trained run, tested again, perhaps under other conditions."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from visagent.config.schemas import EvaluateConfig, TrainConfig
+from visagent.config.signature import difference
+from visagent.config.validation import check_targets, validate
+from visagent.errors import ConfigError
+from visagent.runtime.record import command, commit, find_run, now, write_atomically
+
+log = logging.getLogger(__name__)
+
+
+def evaluate(config: DictConfig) -> dict[str, float]:
+    """Test the last checkpoint of a run and keep the numbers in `<run>/evaluations/`.
+
+    Args:
+        config: composed from conf/evaluate.yaml; `datamodule` and `trainer` change the run's own settings.
+
+    Returns:
+        The test metrics.
+
+    Raises:
+        ConfigError: when there is no such run, it has no checkpoint yet, or a changed key does not exist.
+    """
+    asked = validate(config, EvaluateConfig)
+    folder = find_run(Path(asked["paths"]["outputs"]) / "runs", asked["run"])
+    record = folder.load()
+    if record is None or not folder.checkpoint.is_file():
+        raise ConfigError(f"the run in {folder.path} has no checkpoint yet: finish its first epoch with '{record.command if record else 'visagent-train'}'")
+    stored = folder.config()
+    merged = OmegaConf.merge(stored, {"datamodule": asked["datamodule"], "trainer": asked["trainer"], "threads": asked["threads"]})
+    assert isinstance(merged, DictConfig)
+    resolved = validate(merged, TrainConfig)
+    check_targets(resolved)
+
+    from visagent.runtime.callbacks import Progress
+    from visagent.runtime.report import print_table
+    from visagent.runtime.train import build, build_trainer, prepare
+
+    prepare(resolved["threads"])
+    module, datamodule = build(resolved)
+    bar = resolved["progress"]["bar"]
+    trainer = build_trainer(resolved, logger=False, enable_checkpointing=False, callbacks=[Progress()] if bar else [], enable_progress_bar=bar)
+    trainer.test(module, datamodule, ckpt_path=str(folder.checkpoint), weights_only=True, verbose=False)
+    metrics = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("test/")}
+    changed = difference(stored, resolved)
+    _save(folder.path, changed, metrics)
+    print_table(record, folder, metrics, f"{record.name}  seed {record.seed}, evaluated again" + (f" with {'; '.join(changed)}" if changed else ""))
+    return metrics
+
+
+def _save(folder: Path, changed: list[str], metrics: dict[str, float]) -> None:
+    name = hashlib.sha256("\n".join(changed).encode()).hexdigest()[:10]
+    path = folder / "evaluations" / f"{name}.json"
+    path.parent.mkdir(exist_ok=True)
+    content: dict[str, Any] = {"changed": changed, "command": command(), "commit": commit(), "time": now(), "metrics": metrics}
+    write_atomically(path, json.dumps(content, indent=1) + "\n")
+    log.info("saved %s", path)

@@ -1,0 +1,92 @@
+"""`visagent-info`: versions, devices, what is built, where things are stored, which runs there are."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from visagent.config.presets import conf_folder, presets
+from visagent.runtime.record import RunFolder, commit, hardware, versions
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print everything a bug report needs."""
+    parser = argparse.ArgumentParser(prog="visagent-info", description="Versions, devices, what is built, where things are stored.")
+    parser.add_argument("--outputs", type=Path, default=Path("outputs"), help="folder of runs and caches (default: %(default)s)")
+    options = parser.parse_args(arguments)
+    sections = {
+        "versions": {**versions(), "commit": commit() or "not a checkout"},
+        "devices": {**hardware(), **_accelerators()},
+        "rendering": _rendering(),
+        "features": _extractors(),
+        "stored": _storage(options.outputs),
+    }
+    for title, rows in sections.items():
+        print(title)
+        for key, value in rows.items():
+            print(f"  {key:20} {value}")
+    print("presets\n  " + "\n  ".join(presets()))
+    _runs(options.outputs)
+    return 0
+
+
+def _accelerators() -> dict[str, str]:
+    import torch
+
+    found = {f"cuda:{i}": torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())} if torch.cuda.is_available() else {}
+    return {"torch threads": str(torch.get_num_threads()), **(found or {"cuda": "none"})}
+
+
+def _rendering() -> dict[str, str]:
+    from visagent.scenes.render import RenderingUnavailable, probe
+
+    try:
+        return {"headless OpenGL": f"works (MUJOCO_GL={probe()})"}
+    except RenderingUnavailable as error:
+        return {"headless OpenGL": f"missing: {error}"}
+
+
+def _extractors() -> dict[str, str]:
+    from visagent.errors import UserError
+    from visagent.scenes.extractors import EXTRACTORS, build_extractor
+
+    state: dict[str, str] = {}
+    for name in EXTRACTORS:
+        try:
+            build_extractor(name)
+            state[name] = "ready"
+        except UserError as error:
+            state[name] = f"missing: {error}"
+    return state
+
+
+def _storage(outputs: Path) -> dict[str, str]:
+    tracking = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(outputs / 'mlflow.db').resolve()}"
+    thor = "installed" if importlib.util.find_spec("ai2thor") else "not installed (only for visagent-scenes from-ai2thor)"
+    return {
+        "runs": str((outputs / "runs").resolve()),
+        "scene cache": str((outputs / "cache" / "scenes").resolve()),
+        "tracking": tracking,
+        "configs": str(conf_folder()),
+        "ai2thor": thor,
+        "python": sys.executable,
+    }
+
+
+def _runs(outputs: Path) -> None:
+    folders = sorted((outputs / "runs").glob("*/record.json"), key=lambda path: path.stat().st_mtime)
+    if not folders:
+        return
+    print("runs (newest last)")
+    for path in folders[-20:]:
+        folder = RunFolder(path.parent)
+        record = folder.load()
+        if record is not None:
+            status = record.status
+            if status == "RUNNING" and not folder.is_locked():
+                status = "CUT OFF"  # type: ignore[assignment]
+            print(f"  {record.signature}  {status:9} {record.name}  seed {record.seed}  {record.scale}  {record.env_steps:,} env steps  {record.seconds:.0f} s")

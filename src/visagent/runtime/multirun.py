@@ -1,0 +1,55 @@
+"""A sweep's parent run in MLflow; the children find it through the environment, in this process and in launched ones."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+
+PARENT_VARIABLE = "VISAGENT_PARENT_RUN"
+
+
+class MultirunParent(Callback):
+    """Opens the parent when a multirun starts and closes it at the end; the same sweep again goes on with the same parent."""
+
+    def __init__(self) -> None:
+        self.client: Any = None
+        self.run_id: str | None = None
+        self.failed = False
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        if not config.logger.enabled:
+            return
+        from visagent.runtime.tracking import connect, tracking_uri
+
+        overrides = sorted(config.hydra.overrides.task)
+        sweep = hashlib.sha256("\n".join(overrides).encode()).hexdigest()[:10]
+        outputs = Path(str(config.paths.outputs))
+        logger = OmegaConf.to_container(config.logger, resolve=True)
+        assert isinstance(logger, dict)
+        uri = tracking_uri({str(k): v for k, v in logger.items()}, outputs)
+        self.client, experiment = connect(uri, str(config.logger.experiment), outputs)
+        found = self.client.search_runs([experiment], f"tags.`visagent.sweep` = '{sweep}'", max_results=1)
+        if found:
+            self.run_id = str(found[0].info.run_id)
+            self.client.update_run(self.run_id, status="RUNNING")
+        else:
+            tags = {"visagent.sweep": sweep, "visagent.kind": "multirun", "visagent.overrides": " ".join(overrides)}
+            self.run_id = str(self.client.create_run(experiment, run_name="sweep " + " ".join(overrides)[:200], tags=tags).info.run_id)
+        os.environ[PARENT_VARIABLE] = self.run_id
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        self.failed = self.failed or job_return.status == JobStatus.FAILED
+        if self.failed and self.run_id is not None:
+            # Hydra does not call on_multirun_end after a failure: say so now, a later job's success does not change it.
+            self.client.set_terminated(self.run_id, "FAILED")
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        os.environ.pop(PARENT_VARIABLE, None)
+        if self.run_id is not None:
+            self.client.set_terminated(self.run_id, "FAILED" if self.failed else "FINISHED")

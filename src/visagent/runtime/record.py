@@ -1,0 +1,229 @@
+"""The run folder and its record: the truth about a run, for resuming it and for tables."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from visagent.config.signature import difference
+from visagent.errors import ConfigError
+
+Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
+PACKAGES = ("visagent", "torch", "pytorch-lightning", "hydra-core", "mlflow", "numpy", "mujoco")
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@dataclass
+class Record:
+    """`record.json`.
+
+    Attributes:
+        status: RUNNING (or cut off: see `RunFolder.is_locked`), FINISHED, FAILED or KILLED.
+        env_steps: environment steps so far.
+        metrics: final numbers, `test/...`.
+        history: metrics at the end of each epoch, keyed by the epoch's number as text.
+        seconds: of all attempts together.
+    """
+
+    signature: str
+    name: str
+    command: str
+    seed: int
+    scale: str
+    status: Status = "RUNNING"
+    commit: str = ""
+    versions: dict[str, str] = field(default_factory=dict)
+    hardware: dict[str, str] = field(default_factory=dict)
+    created: str = field(default_factory=now)
+    finished: str | None = None
+    attempts: int = 0
+    seconds: float = 0.0
+    env_steps: int = 0
+    metrics: dict[str, float] = field(default_factory=dict)
+    history: dict[str, dict[str, float]] = field(default_factory=dict)
+    mlflow_run_id: str | None = None
+    tracking_uri: str | None = None
+    error: str | None = None
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file so that a reader sees the old or the new one, never a part."""
+    descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        Path(partial).unlink(missing_ok=True)
+        raise
+
+
+class RunFolder:
+    """`outputs/runs/<signature>/`: config.yaml, record.json, checkpoints/, figures/."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    @property
+    def checkpoint(self) -> Path:
+        """The last epoch's checkpoint."""
+        return self.path / "checkpoints" / "last.ckpt"
+
+    @property
+    def figures(self) -> Path:
+        """Pictures of the run."""
+        return self.path / "figures"
+
+    def load(self) -> Record | None:
+        """The record, or None before the run was first started."""
+        path = self.path / "record.json"
+        if not path.is_file():
+            return None
+        try:
+            return Record(**json.loads(path.read_text()))
+        except (ValueError, TypeError) as error:
+            raise ConfigError(f"{path}: expected a run record, got something that does not read ({error}): move the folder away or delete it") from error
+
+    def save(self, record: Record) -> None:
+        """Write the record atomically."""
+        write_atomically(self.path / "record.json", json.dumps(asdict(record), indent=1) + "\n")
+
+    def config(self) -> dict[str, Any]:
+        """The stored config.
+
+        Raises:
+            ConfigError: when the folder holds none.
+        """
+        path = self.path / "config.yaml"
+        if not path.is_file():
+            raise ConfigError(f"{self.path}: expected a run folder with config.yaml, found none")
+        stored = yaml.safe_load(path.read_text())
+        assert isinstance(stored, dict)
+        return stored
+
+    def claim(self, config: Mapping[str, Any]) -> None:
+        """Create the folder with its config, or check that it holds the same run.
+
+        Raises:
+            ConfigError: when the stored config is another one, with the difference.
+        """
+        path = self.path / "config.yaml"
+        self.path.mkdir(parents=True, exist_ok=True)
+        if path.is_file():
+            changed = difference(self.config(), config)
+            if changed:
+                raise ConfigError(
+                    f"the run in {self.path} was started with another config (stored -> asked):\n  " + "\n  ".join(changed) + "\n"
+                    "type the stored values to resume it, or leave paths.run out (or change name=...) for a new run"
+                )
+        else:
+            write_atomically(path, yaml.safe_dump(dict(config), sort_keys=False))
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder; the lock goes with the process, however that ends.
+
+        Raises:
+            ConfigError: when another process holds it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / "lock").open("a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                raise ConfigError(
+                    f"the run in {self.path} is being worked on by process {file.read().strip() or '?'}: wait for it, or change seed=... or name=..."
+                ) from None
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+            yield
+
+    def is_locked(self) -> bool:
+        """Whether a living process works on the run."""
+        try:
+            with self.locked():
+                return False
+        except ConfigError:
+            return True
+
+
+def find_run(runs: Path, wanted: str) -> RunFolder:
+    """A run by its folder, its signature or the beginning of one.
+
+    Raises:
+        ConfigError: when there is none or more than one.
+    """
+    if (Path(wanted) / "config.yaml").is_file():
+        return RunFolder(wanted)
+    found = sorted(path.parent for path in runs.glob(f"{wanted}*/config.yaml")) if wanted and "/" not in wanted else []
+    if len(found) == 1:
+        return RunFolder(found[0])
+    there = sorted(path.parent.name for path in runs.glob("*/config.yaml"))
+    what = f"several runs begin with {wanted!r}: {', '.join(p.name for p in found)}" if found else f"no run {wanted!r} in {runs}"
+    raise ConfigError(f"{what}; expected run=SIGNATURE, the beginning of one, or a run folder; runs there: {', '.join(there[:12]) or 'none'}")
+
+
+def commit() -> str:
+    """The commit of the source tree, `+changes` where it differs from it; empty outside a checkout."""
+    folder = Path(__file__).resolve().parent
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True, timeout=20)
+        return done.stdout.strip()
+
+    try:
+        head = git("rev-parse", "--short=12", "HEAD")
+        return head + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a result depends on."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def hardware() -> dict[str, str]:
+    """Processor, cores, memory."""
+    model = platform.processor() or platform.machine()
+    memory = "?"
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), model)
+        memory = f"{int(Path('/proc/meminfo').read_text().split()[1]) / 2**20:.0f} GiB"
+    except (OSError, ValueError, IndexError):
+        pass
+    return {"cpu": model, "cores": str(os.cpu_count()), "memory": memory}
+
+
+def command() -> str:
+    """The command line as typed, the program by its name."""
+    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])

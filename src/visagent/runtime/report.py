@@ -1,0 +1,93 @@
+"""What a run shows at its end: a table on the console, learning curves as a picture."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from visagent.runtime.record import Record, RunFolder
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def metric_table(metrics: Mapping[str, float], split: str = "test") -> tuple[list[str], dict[str, dict[str, float]]]:
+    """Metrics `<split>/<row...>/<column>` as columns and rows; a metric without a row stands in row `(run)`."""
+    rows: dict[str, dict[str, float]] = {}
+    columns: list[str] = []
+    for key, value in metrics.items():
+        parts = key.split("/")
+        if parts[0] != split or len(parts) < 3:
+            continue
+        row, column = "/".join(parts[1:-1]), parts[-1]
+        rows.setdefault(row, {})[column] = value
+        if column not in columns:
+            columns.append(column)
+    return columns, rows
+
+
+def print_table(record: Record, folder: RunFolder, metrics: Mapping[str, float] | None = None, title: str | None = None) -> None:
+    """Print the test metrics and where to find the run."""
+    from rich.console import Console
+    from rich.table import Table
+
+    columns, rows = metric_table(record.metrics if metrics is None else metrics)
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=120)  # a log file has no width of its own
+    if rows:
+        table = Table(title=title or f"{record.name}  seed {record.seed}  ({record.scale} scale)", title_justify="left")
+        table.add_column("test episodes", no_wrap=True)
+        for column in columns:
+            table.add_column(column.removeprefix("average_").replace("_", " "), justify="right")
+        for name, values in rows.items():
+            table.add_row(name, *(_number(values.get(column)) for column in columns))
+        console.print(table)
+    console.print(f"env steps {record.env_steps:,}   {record.seconds:.0f} s   run folder {folder.path}", highlight=False, soft_wrap=True)
+    pictures = sorted(folder.figures.glob("*.png"))
+    if pictures:
+        console.print("pictures  " + "  ".join(str(path) for path in pictures), highlight=False, soft_wrap=True)
+
+
+def _number(value: float | None) -> str:
+    if value is None or math.isnan(value):
+        return "-"
+    return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
+
+
+def learning_curves(record: Record) -> Figure | None:
+    """Training loss and validation success over epochs; None without any."""
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    history = sorted((int(epoch), values) for epoch, values in record.history.items())
+    groups = {
+        "training": [k for k in _keys(record) if k.startswith("train/") and k.endswith("_epoch")],
+        "validation": [k for k in _keys(record) if k.startswith("val/") and k.endswith("success_rate") and k.count("/") > 1],
+        "data": [k for k in _keys(record) if k in ("data/samples", "data/expert_queries")],
+    }
+    shown = {name: keys for name, keys in groups.items() if keys}
+    if not shown:
+        return None
+    figure = Figure(figsize=(5.2 * len(shown), 4.0), layout="constrained")
+    for index, (name, keys) in enumerate(shown.items()):
+        axes = figure.add_subplot(1, len(shown), index + 1)
+        for key in keys:
+            points = [(epoch, values[key]) for epoch, values in history if key in values]
+            axes.plot(
+                *zip(*points, strict=True),
+                marker="o",
+                label=key.removeprefix("train/").removeprefix("val/").removesuffix("_epoch").removesuffix("/success_rate"),
+            )
+        axes.set_title("success rate on validation episodes" if name == "validation" else name)
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize=8)
+    figure.suptitle(f"{record.name}, seed {record.seed} ({record.scale} scale)")
+    return figure
+
+
+def _keys(record: Record) -> list[str]:
+    return sorted({key for values in record.history.values() for key in values})

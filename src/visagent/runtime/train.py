@@ -1,0 +1,228 @@
+"""`visagent-train`: one config, one recorded run."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from visagent.config.schemas import TrainConfig
+from visagent.config.signature import signature
+from visagent.config.validation import check_targets, validate
+from visagent.errors import UserError
+from visagent.runtime.record import Record, RunFolder, command, commit, hardware, now, versions
+
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
+
+    from visagent.runtime.tracking import MLflowTracker
+
+log = logging.getLogger(__name__)
+
+
+class Cancelled(KeyboardInterrupt):
+    """SIGTERM: the scheduler or the user ends the run."""
+
+
+def train(config: DictConfig) -> Record:
+    """Validate a composed config, then train, resume or report the run that it names.
+
+    Args:
+        config: composed from conf/train.yaml, without the `hydra` node.
+
+    Returns:
+        The finished run's record.
+
+    Raises:
+        UserError: for anything that the user can mend.
+    """
+    resolved = validate(config, TrainConfig)
+    outputs = Path(resolved["paths"]["outputs"])
+    name = signature(resolved)
+    folder = RunFolder(resolved["paths"]["run"] or outputs / "runs" / name)
+    folder.claim(resolved)
+    record = folder.load()
+    if record is not None and record.status == "FINISHED":
+        from visagent.runtime.report import print_table
+
+        log.info("this run is finished (change seed=... or name=... for another):")
+        print_table(record, folder)
+        return record
+    if _rank() > 0:  # a rank that Lightning started: the first one keeps the record
+        _fit(resolved, folder, record or _new_record(resolved, name), None)
+        return record or _new_record(resolved, name)
+    with folder.locked():
+        record = folder.load() or _new_record(resolved, name)
+        return _tracked(resolved, folder, record, outputs)
+
+
+def _rank() -> int:
+    return int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_PROCID", "0")))
+
+
+def _new_record(config: dict[str, Any], name: str) -> Record:
+    return Record(signature=name, name=str(config["name"]), command=command(), seed=int(config["seed"]), scale=str(config["scale"]))
+
+
+def _tracked(config: dict[str, Any], folder: RunFolder, record: Record, outputs: Path) -> Record:
+    """Run with the record and the tracker kept true, however it ends."""
+    if record.attempts:
+        log.info("resuming the run in %s (%s, %d epochs done)", folder.path, record.status, len(record.history))
+    record.status, record.error, record.command = "RUNNING", None, command()
+    record.commit, record.versions, record.hardware = commit(), versions(), hardware()
+    record.attempts += 1
+    began, before = time.monotonic(), record.seconds
+    folder.save(record)
+    tracker: MLflowTracker | None = None
+    try:
+        with _sigterm_cancels():
+            check_targets(config)
+            tracker = _tracker(config, folder, record, outputs)
+            _fit(config, folder, record, tracker)
+            record.status = "FINISHED"
+    except (KeyboardInterrupt, SystemExit):
+        record.status = "KILLED"
+        raise
+    except UserError as error:
+        record.status, record.error = "FAILED", str(error)
+        raise
+    except BaseException:
+        record.status, record.error = "FAILED", traceback.format_exc()
+        raise
+    finally:
+        record.seconds, record.finished = before + time.monotonic() - began, now()
+        folder.save(record)
+        if tracker is not None:
+            tracker.client.log_artifact(record.mlflow_run_id, str(folder.path / "record.json"))
+            tracker.close(record.status)
+    from visagent.runtime.report import print_table
+
+    print_table(record, folder)
+    return record
+
+
+@contextmanager
+def _sigterm_cancels() -> Iterator[None]:
+    """While training, SIGTERM ends the run like Ctrl-C does, so that it is recorded as KILLED."""
+
+    def cancel(number: int, frame: FrameType | None) -> None:
+        raise Cancelled(f"signal {number}")
+
+    try:
+        before = signal.signal(signal.SIGTERM, cancel)
+    except ValueError:  # not the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _tracker(config: dict[str, Any], folder: RunFolder, record: Record, outputs: Path) -> MLflowTracker | None:
+    if not config["logger"]["enabled"]:
+        return None
+    from visagent.runtime.tracking import MLflowTracker, connect, tracking_uri
+
+    uri = tracking_uri(config["logger"], outputs)
+    client, experiment = connect(uri, config["logger"]["experiment"], outputs)
+    tags = {
+        "visagent.signature": record.signature,
+        "visagent.kind": "run",
+        "visagent.scale": record.scale,
+        "visagent.commit": record.commit,
+        "visagent.folder": str(folder.path.resolve()),
+        "visagent.command": record.command,
+    }
+    known = record.mlflow_run_id if record.tracking_uri == uri else None
+    tracker = MLflowTracker.open(client, experiment, known, f"{record.name}-s{record.seed}", config, tags)
+    if record.mlflow_run_id != tracker.run_id:
+        client.log_artifact(tracker.run_id, str(folder.path / "config.yaml"))
+    record.mlflow_run_id, record.tracking_uri = tracker.run_id, uri
+    folder.save(record)
+    return tracker
+
+
+def build(config: dict[str, Any]) -> tuple[pl.LightningModule, pl.LightningDataModule]:
+    """The module and the DataModule that a resolved config names."""
+    from hydra.utils import instantiate
+
+    datamodule: pl.LightningDataModule = instantiate(config["datamodule"])
+    module: pl.LightningModule = instantiate(config["algorithm"], network=config["network"], optimizer=config["optimizer"])
+    return module, datamodule
+
+
+def build_trainer(config: dict[str, Any], **settings: Any) -> pl.Trainer:
+    """The Trainer that a resolved config names, with further arguments."""
+    from hydra.utils import instantiate
+
+    trainer: pl.Trainer = instantiate(config["trainer"], **settings)
+    return trainer
+
+
+def prepare(threads: int) -> None:
+    """Process-wide settings, once torch may be imported."""
+    import warnings
+
+    import torch
+
+    torch.set_num_threads(threads)
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*`training_step` returned `None`.*")
+    warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
+
+
+def _fit(config: dict[str, Any], folder: RunFolder, record: Record, tracker: MLflowTracker | None) -> None:
+    prepare(config["threads"])
+    import pytorch_lightning as pl
+
+    from visagent.runtime.callbacks import AtomicCheckpointIO, Progress, RandomState, RecordEpochs, epoch_checkpoint
+
+    pl.seed_everything(config["seed"], workers=True, verbose=False)
+    module, datamodule = build(config)
+    callbacks: list[pl.Callback] = [RandomState(), RecordEpochs(folder, record), epoch_checkpoint(folder.checkpoint.parent)]
+    if config["progress"]["bar"]:
+        callbacks.append(Progress(refresh_rate=config["progress"]["refresh_rate"]))
+    trainer = build_trainer(
+        config,
+        callbacks=callbacks,
+        logger=tracker or False,
+        plugins=[AtomicCheckpointIO()],
+        enable_progress_bar=config["progress"]["bar"],
+        default_root_dir=str(folder.path),
+    )
+    trainer.fit(module, datamodule, ckpt_path=str(folder.checkpoint) if folder.checkpoint.is_file() else None, weights_only=True)
+    if config["evaluate_after_training"]:
+        trainer.test(module, datamodule, verbose=False)
+        record.metrics = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("test/")}
+    if trainer.is_global_zero:
+        draw(module, folder, record, tracker)
+
+
+def draw(module: pl.LightningModule, folder: RunFolder, record: Record, tracker: MLflowTracker | None) -> None:
+    """Save the learning curves and the module's own `figures()` in the run folder and as artifacts."""
+    from visagent.runtime.report import learning_curves
+
+    figures = dict(getattr(module, "figures", dict)())
+    curves = learning_curves(record)
+    if curves is not None:
+        figures["learning_curves"] = curves
+    folder.figures.mkdir(exist_ok=True)
+    for name, figure in figures.items():
+        path = folder.figures / f"{name}.png"
+        figure.savefig(path, dpi=110)
+        if tracker is not None:
+            tracker.client.log_artifact(tracker.run_id, str(path), "figures")
