@@ -74,6 +74,6 @@ class DAggerDataModule(NavigationDataModule):
         self.expert.tables = self.tables.to(learner.device)
         return learner.policy()
 
-    def world(self) -> NavigationWorld:
+    def world(self, max_steps: int | None = None) -> NavigationWorld:
         """A fresh world for collection, on the expert's device."""
-        return NavigationWorld(self.expert.tables, self.collect_max_steps)
+        return NavigationWorld(self.expert.tables, max_steps or self.collect_max_steps)

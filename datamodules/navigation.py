@@ -93,6 +93,7 @@ class NavigationDataModule(pl.LightningDataModule):
         scene_names: which of them; empty for all of a folder.
         cache: where embedded scenes are kept.
         extractor: feature extractor of embedded scenes.
+        extractor_weights: its `.pth` file, or None for the default place.
         make_workers: processes that make missing embedded scenes; 0 for one per core.
         targets_per_scene: how many targets are picked per scene.
         targets: own targets per scene name, for example `{kitchen_02: [90, 136]}`; the others are picked.
@@ -116,6 +117,7 @@ class NavigationDataModule(pl.LightningDataModule):
         scene_names: Sequence[str],
         cache: str,
         extractor: str,
+        extractor_weights: str | None,
         make_workers: int,
         targets_per_scene: int,
         targets: Mapping[str, Sequence[int]],
@@ -135,7 +137,7 @@ class NavigationDataModule(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         self.scene_source, self.scene_names, self.cache = scenes, tuple(scene_names), Path(cache)
-        self.extractor, self.make_workers = extractor, make_workers
+        self.extractor, self.extractor_weights, self.make_workers = extractor, extractor_weights, make_workers
         self.targets_per_scene, self.own_targets = targets_per_scene, {name: list(ids) for name, ids in targets.items()}
         self.starts_per_target, self.batch_size, self.passes_per_epoch = starts_per_target, batch_size, passes_per_epoch
         self.max_steps, self.val_starts, self.test_starts = max_steps, val_starts_per_target, test_starts_per_target
@@ -161,7 +163,7 @@ class NavigationDataModule(pl.LightningDataModule):
             return
         if not self.scene_names:
             raise ConfigError("zero scenes: with datamodule.scenes=embedded name at least one, for example datamodule.scene_names=[kitchen_01]")
-        recipes = [recipe_for(name, extractor=self.extractor) for name in self.scene_names]
+        recipes = [recipe_for(name, extractor=self.extractor, weights=self.extractor_weights) for name in self.scene_names]
         from rich.progress import track
 
         made = make_scenes(self._folder(), recipes, self.make_workers or None)
@@ -177,7 +179,9 @@ class NavigationDataModule(pl.LightningDataModule):
             self.targets = self._pick_targets()
 
     def _folder(self) -> Path:
-        return self.cache / self.extractor if self.scene_source == EMBEDDED else Path(self.scene_source)
+        if self.scene_source != EMBEDDED:
+            return Path(self.scene_source)
+        return self.cache / (self.extractor if self.extractor_weights is None else f"{self.extractor}-{Path(self.extractor_weights).stem}")
 
     def _read_scenes(self) -> list[Scene]:
         found = list_dumps(self._folder())
@@ -303,12 +307,13 @@ class NavigationDataModule(pl.LightningDataModule):
         return sum(len(samples) for samples in self.data.rounds)
 
     def statistics(self) -> dict[str, float]:
-        """What is worth logging about the data, `data/...`."""
+        """What is worth logging about the data, `data/...`; `expert_queries` leaves the demonstrations out, as the paper's Table 3 does."""
         return {
             "data/samples": float(len(self.data)),
             "data/megabytes": self.data.nbytes / 1e6,
             "data/env_steps": float(self.env_steps),
-            "data/expert_queries": float(self.expert.queries),
+            "data/demonstration_labels": float(len(self.data.rounds[0])),
+            "data/expert_queries": float(self.expert.queries - len(self.data.rounds[0])),
         }
 
     def state_dict(self) -> dict[str, Any]:

@@ -60,13 +60,14 @@ class SafeDAggerDataModule(DAggerDataModule):
 
     Args:
         safety_starts_per_target: held-out episodes per target for D_safe.
+        safety_max_steps: their cut-off; short, or a few deadlocks would fill D_safe.
         safety_updates: updates of the safety policy per round.
         settings: those of `DAggerDataModule`.
     """
 
-    def __init__(self, safety_starts_per_target: int, safety_updates: int, **settings: Any) -> None:
+    def __init__(self, safety_starts_per_target: int, safety_max_steps: int, safety_updates: int, **settings: Any) -> None:
         super().__init__(**settings)
-        self.safety_starts, self.safety_updates = safety_starts_per_target, safety_updates
+        self.safety_starts, self.safety_max_steps, self.safety_updates = safety_starts_per_target, safety_max_steps, safety_updates
         self.safety_fit = NavigationSamples.empty()
         self.safety_calibration = NavigationSamples.empty()
         self.safety_queries = 0
@@ -93,7 +94,7 @@ class SafeDAggerDataModule(DAggerDataModule):
             return
         episodes = self.starts(self.targets, self.safety_starts, "safety")
         behaviour = follow(self.policy(), deterministic=False)
-        path = rollout(behaviour, self.world(), *episodes, generator(self.seed, "safety"))
+        path = rollout(behaviour, self.world(self.safety_max_steps), *episodes, generator(self.seed, "safety"))
         before = self.expert.queries
         samples = label_rollout(path, self.expert)
         # These labels serve the safety policy, not the policy: they are counted apart.

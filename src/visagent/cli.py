@@ -49,6 +49,11 @@ def _evaluate_task(config: DictConfig) -> None:
 
 
 def _hydra(root: str, task: Callable[[DictConfig], None]) -> None:
+    if {"--help", "-h"} & set(sys.argv[1:]):
+        from visagent.config.help import help_text
+
+        print(help_text(root))
+        return
     import hydra
 
     from visagent.config.schemas import register
@@ -97,6 +102,12 @@ def _composition_message(error: Exception, root: str | None) -> str:
         path = found.group(1)
         near = difflib.get_close_matches(path, composed_keys(root, sys.argv[1:], path), 1, cutoff=0.6)
         text = f"unknown config key {path!r}" + (f"; did you mean {near[0]}?" if near else f"\n{text}")
+    elif found := re.search(r"Could not find 'experiment/([^']+)'", text):
+        from visagent.config.presets import presets
+
+        near = difflib.get_close_matches(found.group(1), presets(), 1, cutoff=0.4)
+        text = f"unknown preset experiment={found.group(1)}" + (f"; did you mean experiment={near[0]}?" if near else "")
+        text += f"\npresets: {', '.join(presets())}"
     elif found := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
         options = re.findall(r"^\t(\S+)$", text, re.MULTILINE)
         near = difflib.get_close_matches(found.group(2), options, 1, cutoff=0.4)

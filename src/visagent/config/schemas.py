@@ -17,11 +17,8 @@ from visagent.errors import ConfigError
 
 def _require(condition: bool, key: str, value: object, expected: str) -> None:
     if not condition:
-        raise ConfigError(f"{key}: expected {expected}, got {value!r}; for example {key}={_example(expected)}")
-
-
-def _example(expected: str) -> str:
-    return next((word.strip(",") for word in expected.split() if word.strip(",").replace(".", "").isdigit()), "VALUE")
+        example = next((word.strip(",") for word in expected.split() if word.strip(",").replace(".", "").isdigit()), None)
+        raise ConfigError(f"{key}: expected {expected}, got {value!r}" + (f"; for example {key}={example}" if example else f"; set {key}=..."))
 
 
 def _positive(group: str, config: object, *names: str) -> None:
@@ -99,6 +96,7 @@ class NavigationDataConfig:
     scene_names: list[str] = MISSING
     cache: str = MISSING
     extractor: str = MISSING
+    extractor_weights: str | None = MISSING
     make_workers: int = MISSING
     targets_per_scene: int = MISSING
     targets: dict[str, list[int]] = field(default_factory=dict)
@@ -157,11 +155,12 @@ class SafeDAggerDataConfig(DAggerDataConfig):
 
     _target_: str = "datamodules.safe_dagger.SafeDAggerDataModule"
     safety_starts_per_target: int = MISSING
+    safety_max_steps: int = MISSING
     safety_updates: int = MISSING
 
     def check(self) -> None:
         super().check()
-        _positive("datamodule", self, "safety_starts_per_target", "safety_updates")
+        _positive("datamodule", self, "safety_starts_per_target", "safety_max_steps", "safety_updates")
         _require(self.batch_size >= 2, "datamodule.batch_size", self.batch_size, "at least 2 (half D_safe, half D_i)")
 
 

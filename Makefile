@@ -1,0 +1,36 @@
+# `make run` and `make test` do all set-up themselves; a second call does none.
+BIN := .venv/bin
+AREA ?= all
+PORT ?= 5000
+# Two threads on two busy cores make updates many times slower: one per process unless the user says otherwise.
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: run test lint bench browse gpu-check setup
+
+run: setup
+	$(BIN)/visagent-train experiment=navigation/dagger
+
+test: setup lint
+	$(BIN)/pytest -n 2 --dist loadgroup
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/mypy
+
+bench: setup
+	$(BIN)/python -m benchmarks $(AREA)
+
+browse: setup
+	@test -f outputs/mlflow.db || { echo "no tracked run yet: type 'make run' first" >&2; exit 1; }
+	MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow ui --backend-store-uri sqlite:///outputs/mlflow.db --host 127.0.0.1 --port $(PORT)
+
+# The checks that need a CUDA device: the device tests, one training on it, the rollout benchmark.
+gpu-check: setup
+	$(BIN)/pytest -m gpu -n 0
+	$(BIN)/visagent-train experiment=navigation/dagger trainer.accelerator=gpu name=gpu-check
+	$(BIN)/python -m benchmarks navigation --device cuda
+
+setup:
+	@scripts/setup.sh

@@ -1,0 +1,48 @@
+#!/usr/bin/env bash
+# Virtual environment, packages, headless OpenGL. Does nothing when all of it is there for these files; called by `make`.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+python=${PYTHON:-python3}
+stamp=.venv/.set-up
+key=$(cat pyproject.toml constraints.txt scripts/setup.sh | sha256sum | cut -d' ' -f1)
+if [ "$(cat "$stamp" 2>/dev/null || true)" = "$key" ]; then
+    exit 0
+fi
+
+as_root=()
+if [ "$(id -u)" != 0 ] && sudo -n true 2>/dev/null; then as_root=(sudo -n); fi
+
+# apt_install WHY PACKAGE...: installs where it may, otherwise stops with the command to type.
+apt_install() {
+    local why=$1
+    shift
+    if command -v apt-get >/dev/null && { [ "$(id -u)" = 0 ] || [ ${#as_root[@]} -gt 0 ]; }; then
+        echo "set-up: $why; installing $*"
+        "${as_root[@]}" apt-get update -qq || true # a stale list may still hold what is wanted; the install says so if not
+        if DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -qq --no-install-recommends "$@"; then return 0; fi
+    fi
+    echo "set-up: $why, and it cannot be installed from here. Run as root, then type the same make command again:" >&2
+    echo "    apt-get install -y $*" >&2
+    exit 1
+}
+
+command -v "$python" >/dev/null || apt_install "no $python" python3 python3-venv
+if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+    echo "set-up: visagent needs Python 3.11 or newer, got $("$python" --version 2>&1): type make PYTHON=/path/to/python3.11" >&2
+    exit 1
+fi
+"$python" -c 'import ensurepip, venv' 2>/dev/null || apt_install "Python's venv module is missing" python3-venv
+
+echo "set-up: installing into .venv (about 3 minutes and 7 GB the first time)"
+[ -x .venv/bin/python ] || "$python" -m venv .venv
+.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+
+renders() { .venv/bin/python -c 'from visagent.scenes.render import probe; print("set-up: headless OpenGL works with MUJOCO_GL=" + probe())' 2>/dev/null; }
+if ! renders; then
+    apt_install "no headless OpenGL for rendering the embedded scenes" libegl1 libgl1-mesa-dri libosmesa6
+    renders || {
+        echo "set-up: MuJoCo still cannot render without a display; this says why:" >&2
+        .venv/bin/python -c 'from visagent.scenes.render import probe; probe()'
+    }
+fi
+echo "$key" >"$stamp"

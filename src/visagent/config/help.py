@@ -1,0 +1,47 @@
+"""`--help` of the Hydra commands, from the config folder's listing.
+
+Hydra's own help composes every group anew, which takes more than a second with a dozen groups and grows with each of them.
+"""
+
+from __future__ import annotations
+
+from visagent.config.presets import conf_folder, presets
+
+INTERNAL = ("debug_data", "hydra")
+
+TRAIN = """visagent-train: train an agent, evaluate it, keep a resumable run.
+
+  visagent-train experiment=navigation/dagger                            train; the same command again resumes, or says it is done
+  visagent-train experiment=navigation/dagger seed=3 optimizer.lr=5e-4   override any key of the config
+  visagent-train -m experiment=navigation/behaviour_cloning seed=0,1,2   sweep, under one parent run in MLflow
+  visagent-train experiment=navigation/dagger debug=smoke                the whole path in seconds
+  visagent-train experiment=navigation/dagger datamodule.scenes=DIR datamodule.scene_names=[]   all dumps of a folder
+  visagent-train experiment=navigation/dagger --cfg job                  show the composed config, every key with its value
+
+presets (experiment=...)
+{presets}
+
+groups and their options (group=option)
+{groups}
+
+-m sweeps, --cfg job shows the config (--resolve resolves it), --info for Hydra's own details."""
+
+EVALUATE = """visagent-evaluate: test a trained run again.
+
+  visagent-evaluate run=3f2a                              the run's own test episodes (a signature, the beginning of one, or a folder)
+  visagent-evaluate run=3f2a +datamodule.seed=7           other starts
+  visagent-evaluate run=3f2a +datamodule.max_steps=200    another cut-off; any data setting of the run
+  visagent-evaluate run=3f2a +trainer.accelerator=gpu     another device
+
+The numbers go to RUN/evaluations/; the run's own record stays as it is."""
+
+
+def help_text(root: str) -> str:
+    """The help of `visagent-train` (root `train`) or `visagent-evaluate` (root `evaluate`)."""
+    if root == "evaluate":
+        return EVALUATE
+    folder = conf_folder()
+    groups = []
+    for path in sorted(p for p in folder.iterdir() if p.is_dir() and p.name not in (*INTERNAL, "experiment", "__pycache__")):
+        groups.append(f"  {path.name}: {', '.join(sorted(option.stem for option in path.glob('*.yaml')))}")
+    return TRAIN.format(presets="\n".join(f"  {name}" for name in presets()), groups="\n".join(groups))
