@@ -8,7 +8,6 @@ from typing import Any
 from datamodules.navigation import NavigationDataModule, SampleLoader
 from visagent.actors.rollout import label_rollout, mix_with_expert, rollout
 from visagent.envs.navigation import NavigationWorld
-from visagent.errors import ConfigError
 from visagent.experience.navigation import NavigationSamples
 from visagent.experts.schedules import beta_schedule
 from visagent.seeding import generator
@@ -40,11 +39,6 @@ class DAggerDataModule(NavigationDataModule):
 
     def train_dataloader(self) -> Any:
         """Collect what the current round lacks, then its passes."""
-        trainer: Any = self.trainer
-        if trainer is not None and trainer.max_epochs != 1 and trainer.reload_dataloaders_every_n_epochs != 1:
-            raise ConfigError(
-                f"DAgger collects anew each epoch: expected trainer.reload_dataloaders_every_n_epochs=1, got {trainer.reload_dataloaders_every_n_epochs}"
-            )
         epoch = self._epoch()
         while len(self.data.rounds) <= epoch:
             round = len(self.data.rounds)

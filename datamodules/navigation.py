@@ -299,7 +299,13 @@ class NavigationDataModule(pl.LightningDataModule):
         return SampleLoader(self.data.samples, self.tables.scene_of, self.batch_size, passes, phase, self.seed, self.shard())
 
     def _epoch(self) -> int:
-        return int(self.trainer.current_epoch) if self.trainer else 0
+        """The epoch that is about to be trained; its data differ from the last one's, so Lightning must ask each time."""
+        trainer: Any = self.trainer
+        if trainer is None:
+            return 0
+        if trainer.max_epochs != 1 and trainer.reload_dataloaders_every_n_epochs != 1:
+            raise ConfigError(f"each epoch has its own data: expected trainer.reload_dataloaders_every_n_epochs=1, got {trainer.reload_dataloaders_every_n_epochs}")
+        return int(trainer.current_epoch)
 
     @property
     def env_steps(self) -> int:

@@ -147,15 +147,16 @@ class Aggregate:
 def minibatches(count: int, batch_size: int, passes: int, generator: torch.Generator, rank: int = 0, world_size: int = 1) -> Iterator[Tensor]:
     """Shuffled index batches, `passes` times over `count` samples; each rank gets its slice of every global batch.
 
-    A last batch too small to give every rank a sample is left out.
+    Ranks get equally many samples, so that the mean of their gradients is the batch's: what does not divide is left out.
     """
     for _ in range(passes):
         for batch in torch.randperm(count, generator=generator).split(batch_size):
-            if len(batch) >= world_size:
-                yield batch[rank::world_size]
+            even = len(batch) - len(batch) % world_size
+            if even:
+                yield batch[rank:even:world_size]
 
 
 def minibatch_count(count: int, batch_size: int, passes: int, world_size: int = 1) -> int:
     """How many batches `minibatches` yields."""
     full, rest = divmod(count, batch_size)
-    return passes * (full + (rest >= world_size and rest > 0))
+    return passes * (full * (batch_size >= world_size) + (rest >= world_size))

@@ -106,9 +106,7 @@ class NavigationNetwork(nn.Module):
         deviation = raw.std(dim=0)
         self.std.copy_(torch.where(deviation > 1e-6, deviation, torch.ones_like(deviation)))
         if self.basis.shape[1]:
-            scaled = ((raw - self.mean) / self.std).double()
-            _, vectors = torch.linalg.eigh(scaled.T @ scaled / len(raw))
-            leading = vectors.flip(1)[:, : self.basis.shape[1]]
+            leading = _principal_directions(((raw - self.mean) / self.std).double(), self.basis.shape[1])
             # The sign of an eigenvector is arbitrary: fix it, so that every machine learns from the same inputs.
             sign = leading.gather(0, leading.abs().argmax(dim=0, keepdim=True)).sign()
             self.basis.copy_((leading * sign).float())
@@ -151,6 +149,18 @@ class NavigationNetwork(nn.Module):
         hidden = F.relu(self.scene_layer(joint[order], counts))
         logits, value = self.policy_head(hidden, counts), self.value_head(hidden, counts)[:, 0]
         return NavigationOutput(logits[back], value[back], hidden[back])
+
+
+def _principal_directions(x: Tensor, count: int) -> Tensor:
+    """The `count` leading principal directions of centred rows `[S, F]`, as columns `[F, count]`; null ones are zero."""
+    states, features = x.shape
+    if states >= features:
+        return torch.linalg.eigh(x.T @ x)[1].flip(1)[:, :count]
+    values, vectors = torch.linalg.eigh(x @ x.T)  # the same directions from the smaller matrix
+    values, vectors = values.flip(0)[:count], vectors.flip(1)[:, :count]
+    kept = values > 1e-9 * values[0]
+    directions = x.T @ (vectors * torch.where(kept, values.clamp_min(1e-30).rsqrt(), 0.0))
+    return F.pad(directions, (0, count - directions.shape[1]))
 
 
 def _feature_sample(tables: SceneTables, sample: int) -> Tensor:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +51,9 @@ def evaluate(config: DictConfig) -> dict[str, float]:
     module, datamodule = build(resolved)
     bar = resolved["progress"]["bar"]
     trainer = build_trainer(resolved, logger=False, enable_checkpointing=False, callbacks=[Progress()] if bar else [], enable_progress_bar=bar)
-    trainer.test(module, datamodule, ckpt_path=str(folder.checkpoint), weights_only=True, verbose=False)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint.*")  # they have nothing to do here
+        trainer.test(module, datamodule, ckpt_path=str(folder.checkpoint), weights_only=True, verbose=False)
     metrics = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("test/")}
     changed = difference(stored, resolved)
     _save(folder.path, changed, metrics)

@@ -1,0 +1,76 @@
+"""Every preset composes, validates, binds; every YAML file is reachable."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+from omegaconf import OmegaConf
+
+from visagent.config.presets import conf_folder, options, presets
+from visagent.config.schemas import TrainConfig
+from visagent.config.signature import signature
+from visagent.config.validation import check_targets, validate
+
+
+@pytest.mark.parametrize("preset", presets())
+def test_preset_composes_validates_and_binds(preset, compose):
+    config = validate(compose(preset, tiny=False), TrainConfig)
+    check_targets(config)
+    assert config["name"] == preset
+    assert config["scale"] == ("paper" if preset.endswith("_paper") else "laptop")
+
+
+@pytest.mark.parametrize("preset", presets())
+@pytest.mark.parametrize("debug", options("debug"))
+def test_debug_presets_apply_to_every_preset(preset, debug, compose):
+    plain, debugged = validate(compose(preset, tiny=False), TrainConfig), validate(compose(preset, f"debug={debug}", tiny=False), TrainConfig)
+    assert debugged["scale"] == "smoke"
+    assert signature(plain) != signature(debugged)
+
+
+def test_presets_are_differences_that_change_the_run(compose):
+    signatures = {preset: signature(validate(compose(preset, tiny=False), TrainConfig)) for preset in presets()}
+    assert len(set(signatures.values())) == len(signatures)
+
+
+def test_large_and_paper_presets_are_the_papers(compose):
+    large = validate(compose("navigation/dagger_large_paper", tiny=False), TrainConfig)
+    names = large["datamodule"]["scene_names"]
+    assert len(names) == 10 and sum(n.startswith("kitchen") for n in names) == 1
+    assert large["datamodule"]["targets_per_scene"] == 8 and large["datamodule"]["max_steps"] == 200
+    assert large["network"]["projection"] is None and large["optimizer"]["_target_"] == "torch.optim.SGD"
+    small = validate(compose("navigation/dagger", tiny=False), TrainConfig)
+    assert len(small["datamodule"]["scene_names"]) == 4 and small["datamodule"]["max_steps"] == 300
+
+
+def test_no_config_file_is_dead():
+    """Every group folder is in the root's defaults list, every file of `debug_data` belongs to a debug preset and a DataModule."""
+    folder = conf_folder()
+    defaults = yaml.safe_load((folder / "train.yaml").read_text())["defaults"]
+    named = {key.split()[-1].split("@")[0] for entry in defaults if isinstance(entry, dict) for key in entry}
+    for path in folder.rglob("*.yaml"):
+        group = path.relative_to(folder).parts[0]
+        assert group in named | {"train.yaml", "evaluate.yaml", "hydra"}, path
+    pairs = {f"{debug}_{data}" for debug in options("debug") for data in options("datamodule")}
+    assert set(options("debug_data")) == pairs
+
+
+def test_schemas_hold_no_values_that_the_yaml_holds():
+    from dataclasses import MISSING as NO_DEFAULT
+    from dataclasses import fields
+
+    from omegaconf import MISSING
+
+    from visagent.config.schemas import GROUP_SCHEMAS
+
+    for schemas in GROUP_SCHEMAS.values():
+        for schema in schemas.values():
+            for item in fields(schema):
+                if not item.name.startswith("_"):
+                    assert item.default == MISSING or (item.default is NO_DEFAULT and item.default_factory() == {}), (schema, item.name)
+
+
+def test_every_yaml_value_has_a_schema_field(compose):
+    config = compose("navigation/safe_dagger", tiny=False)
+    assert OmegaConf.get_type(config.datamodule).__name__ == "SafeDAggerDataConfig"
+    assert OmegaConf.get_type(config.algorithm).__name__ == "SafeDAggerConfig"

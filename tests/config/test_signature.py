@@ -1,0 +1,46 @@
+"""Identity: what changes a result changes the signature, nothing else does."""
+
+from __future__ import annotations
+
+import pytest
+
+from visagent.config.schemas import TrainConfig
+from visagent.config.signature import EXCLUDED, difference, identity, signature
+from visagent.config.validation import validate
+
+
+def sign(config) -> str:
+    return signature(validate(config, TrainConfig))
+
+
+def test_same_command_same_signature(compose):
+    assert sign(compose("navigation/dagger")) == sign(compose("navigation/dagger"))
+
+
+@pytest.mark.parametrize("override", ["seed=1", "optimizer.lr=0.1", "trainer.max_epochs=9", "datamodule.batch_size=64", "name=mine", "trainer.precision=bf16-mixed"])
+def test_results_change_the_signature(override, compose):
+    assert sign(compose("navigation/dagger")) != sign(compose("navigation/dagger", override))
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["trainer.devices=2", "trainer.accelerator=cpu", "trainer.strategy=ddp", "logger=mlflow", "progress=rich", "paths.run=x", "threads=2", "datamodule.make_workers=1",
+     "datamodule.cache=elsewhere", "trainer.num_nodes=2"],
+)  # fmt: skip
+def test_machine_keys_do_not(override, compose):
+    assert sign(compose("navigation/dagger")) == sign(compose("navigation/dagger", override))
+
+
+def test_every_excluded_key_exists(compose):
+    config = validate(compose("navigation/dagger", tiny=False), TrainConfig)
+    for key in EXCLUDED:
+        node = config
+        for part in key.split("."):
+            assert part in node, key
+            node = node[part]
+
+
+def test_difference_names_key_and_values():
+    assert difference({"a": {"b": 1}, "paths": 1}, {"a": {"b": 2}, "paths": 2}) == ["a.b: 1 -> 2"]
+    assert difference({"a": 1}, {}) == ["a: 1 -> '(absent)'"]
+    assert identity({"trainer": {"devices": 1, "x": 2}}) == {"trainer": {"x": 2}}

@@ -1,0 +1,93 @@
+"""Shared fixtures; one torch thread per process, set before torch is imported."""
+
+from __future__ import annotations
+
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import pytorch_lightning  # noqa: F401 (sets environment variables of its own when imported first)
+import torch
+from omegaconf import DictConfig
+
+from visagent.testing.scenes import write_grid_dump
+
+torch.set_num_threads(1)
+
+ROOT = Path(__file__).resolve().parent.parent
+OPEN_PLAN = ("......", "......", "..##..", "......", "......")
+U_PLAN = (".....", ".###.", ".###.", ".###.")
+SCENES = {"bathroom_01": OPEN_PLAN, "kitchen_01": U_PLAN}
+
+
+@pytest.fixture(autouse=True)
+def nothing_leaks() -> Iterator[None]:
+    """A test that leaves environment variables behind fails; log levels are put back."""
+    before = dict(os.environ)
+    levels = {name: logging.getLogger(name).level for name in ("pytorch_lightning", "lightning_fabric", "mlflow")}
+    yield
+    after = dict(os.environ)
+    ours = {key for key in {*before, *after} if before.get(key) != after.get(key) and not key.startswith("PYTEST")}
+    # Lightning and MuJoCo set these themselves, the same in every test.
+    ours -= {"PL_GLOBAL_SEED", "PL_SEED_WORKERS", "MUJOCO_GL", "LP_NUM_THREADS", "PYOPENGL_PLATFORM", "KMP_INIT_AT_FORK", "KMP_DUPLICATE_LIB_OK"}
+    ours -= {"CUBLAS_WORKSPACE_CONFIG", "TORCHINDUCTOR_CACHE_DIR", "PYTORCH_NVML_BASED_CUDA_CHECK"}
+    os.environ.clear()
+    os.environ.update(before)
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+    assert not ours, f"environment variables changed: {sorted(ours)}"
+
+
+@pytest.fixture(scope="session")
+def golden() -> Path:
+    """The folder of shared reference numbers; tests that need it skip without."""
+    for folder in (Path(os.environ.get("VISAGENT_GOLDEN", "")), ROOT.parent / "shared" / "golden"):
+        if folder.name and folder.is_dir():
+            return folder
+    pytest.skip("no golden folder beside the repository and VISAGENT_GOLDEN is not set")
+
+
+@pytest.fixture(scope="session")
+def dumps(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two tiny scenes with random features."""
+    folder = tmp_path_factory.mktemp("dumps")
+    for seed, (name, plan) in enumerate(SCENES.items()):
+        write_grid_dump(folder, name, plan, seed)
+    return folder
+
+
+@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+def device(request: pytest.FixtureRequest) -> str:
+    """The CPU, and a GPU where there is one."""
+    if request.param == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    return str(request.param)
+
+
+Compose = Callable[..., DictConfig]
+
+
+@pytest.fixture
+def compose(dumps: Path, tmp_path: Path) -> Compose:
+    """Compose a preset as `visagent-train` would: tiny scenes, no tracking, everything under `tmp_path`."""
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_module
+
+    from visagent.config.schemas import register
+
+    register()
+
+    def make(experiment: str, *overrides: str, tiny: bool = True) -> DictConfig:
+        base = [f"experiment={experiment}", f"name={experiment}", "logger=none", "progress=none", f"paths.outputs={tmp_path}/outputs"]
+        if tiny:
+            base += ["debug=smoke", f"datamodule.scenes={dumps}", "datamodule.scene_names=[]"]
+        with initialize_config_module("visagent.conf", version_base="1.3"):
+            return hydra_compose("train", [*base, *overrides])
+
+    return make

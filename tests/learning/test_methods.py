@@ -1,0 +1,187 @@
+"""Every method: learns a tiny world, is repeatable, resumes bitwise, is not changed by validation."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from visagent.config.presets import presets
+from visagent.config.schemas import TrainConfig
+from visagent.config.validation import validate
+from visagent.runtime.record import RunFolder
+from visagent.runtime.train import build, build_trainer, train
+
+METHODS = ("navigation/behaviour_cloning", "navigation/dagger", "navigation/safe_dagger")
+
+
+def folder_of(record, tmp_path) -> RunFolder:
+    (path,) = Path(tmp_path).glob(f"**/runs/{record.signature}")
+    return RunFolder(path)
+
+
+def checkpoint(record, tmp_path) -> dict:
+    return torch.load(folder_of(record, tmp_path).checkpoint, weights_only=True)
+
+
+def assert_same(one, other, path=""):
+    if isinstance(one, dict):
+        assert one.keys() == other.keys(), path
+        for key in one:
+            assert_same(one[key], other[key], f"{path}.{key}")
+    elif isinstance(one, (list, tuple)):
+        assert len(one) == len(other), path
+        for index, (a, b) in enumerate(zip(one, other, strict=True)):
+            assert_same(a, b, f"{path}[{index}]")
+    elif torch.is_tensor(one):
+        assert torch.equal(one, other), path
+    else:
+        assert one == other or (isinstance(one, float) and math.isnan(one) and math.isnan(other)), path
+
+
+@pytest.mark.parametrize("preset", presets())
+def test_every_preset_runs_with_debug_smoke(preset, compose, tmp_path):
+    record = train(compose(preset))
+    assert record.status == "FINISHED" and record.scale == "smoke"
+    assert 0.0 <= record.metrics["test/sampled/all/success_rate"] <= 1.0
+    assert record.env_steps > 0 and len(record.history) == 2
+    folder = folder_of(record, tmp_path)
+    assert (folder.figures / "learning_curves.png").stat().st_size > 5_000
+    assert list(folder.figures.glob("path_*.png"))
+
+
+@pytest.mark.parametrize("preset", METHODS)
+def test_resume_is_bitwise(preset, compose, tmp_path, monkeypatch):
+    """Stopped inside the last epoch and started again: weights, optimizer, data and numbers are those of an unbroken run."""
+    settings = (preset, "trainer.max_epochs=3")
+    unbroken = train(compose(*settings, f"paths.outputs={tmp_path}/a"))
+    broken = compose(*settings, f"paths.outputs={tmp_path}/b")
+    from lightning_modules.behaviour_cloning import BehaviourCloning
+
+    original = BehaviourCloning.imitate
+
+    def failing(self, batch):
+        if self.current_epoch == 2 and batch.progress > 0:
+            raise RuntimeError("power cut")
+        return original(self, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(BehaviourCloning, "imitate", failing)
+        with pytest.raises(RuntimeError, match="power cut"):
+            train(compose(*settings, f"paths.outputs={tmp_path}/b", "datamodule.batch_size=8") if preset != METHODS[0] else broken)
+    if preset != METHODS[0]:
+        unbroken = train(compose(*settings, f"paths.outputs={tmp_path}/a", "datamodule.batch_size=8"))
+        broken = compose(*settings, f"paths.outputs={tmp_path}/b", "datamodule.batch_size=8")
+    (stopped,) = Path(f"{tmp_path}/b/runs").glob("*")
+    assert RunFolder(stopped).load().status == "FAILED" and "power cut" in RunFolder(stopped).load().error
+    torch.manual_seed(123)  # a new process would not have this one's random state
+    resumed = train(broken)
+    assert resumed.attempts == 2 and resumed.status == "FINISHED"
+    one, other = checkpoint(unbroken, f"{tmp_path}/a"), checkpoint(resumed, f"{tmp_path}/b")
+    for part in ("state_dict", "optimizer_states", "random_state"):
+        assert_same(one[part], other[part], part)
+    (name,) = [key for key in one if key.endswith("DataModule")]
+    assert_same(one[name], other[name], name)
+    assert_same(unbroken.metrics, resumed.metrics)
+    assert_same(unbroken.history, resumed.history)
+
+
+@pytest.mark.parametrize("preset", METHODS)
+def test_two_seeded_runs_are_equal_and_validation_changes_nothing(preset, compose, tmp_path):
+    first = train(compose(preset, f"paths.outputs={tmp_path}/a"))
+    again = train(compose(preset, f"paths.outputs={tmp_path}/b"))
+    blind = train(compose(preset, f"paths.outputs={tmp_path}/c", "+trainer.limit_val_batches=0"))
+    other = train(compose(preset, f"paths.outputs={tmp_path}/d", "seed=1"))
+    weights = [checkpoint(r, f"{tmp_path}/{x}")["state_dict"] for r, x in zip((first, again, blind, other), "abcd", strict=True)]
+    assert_same(weights[0], weights[1])
+    assert_same(weights[0], weights[2])
+    assert not torch.equal(weights[0]["network.siamese.weight"], weights[3]["network.siamese.weight"])
+    assert_same(first.metrics, again.metrics)
+
+
+def test_round_zero_of_dagger_is_behaviour_cloning(compose, tmp_path):
+    cloning = train(compose("navigation/behaviour_cloning", "trainer.max_epochs=3"))
+    dagger = train(compose("navigation/dagger", "trainer.max_epochs=1", "datamodule.passes_first_round=3"))
+    one, other = checkpoint(cloning, tmp_path)["state_dict"], checkpoint(dagger, tmp_path)["state_dict"]
+    assert_same({k: v for k, v in one.items() if k.startswith("network")}, {k: v for k, v in other.items() if k.startswith("network")})
+    assert_same(cloning.metrics, dagger.metrics)
+
+
+def test_dagger_collects_once_per_round(compose, tmp_path):
+    record = train(compose("navigation/dagger", "trainer.max_epochs=4"))
+    rounds = checkpoint(record, tmp_path)["DAggerDataModule"]["data"]["rounds"]
+    sizes = [len(r[1]) for r in rounds]
+    assert len(sizes) == 4
+    queries = [record.history[str(epoch)]["data/expert_queries"] for epoch in range(4)]
+    assert queries == [sum(sizes[1 : epoch + 1]) for epoch in range(4)]  # demonstrations are counted apart
+    assert record.env_steps == sum(sizes)
+
+
+def test_retraining_from_scratch_forgets_the_last_round(compose, tmp_path):
+    settings = ("navigation/dagger", "optimizer.lr=0", "trainer.max_epochs=2")  # nothing is learned: only a fresh draw can change the weights
+    kept, fresh = (train(compose(*settings, f"algorithm.retrain={how}", f"paths.outputs={tmp_path}/{how}")) for how in ("continue", "scratch"))
+    initial = train(compose("navigation/dagger", "optimizer.lr=0", "trainer.max_epochs=1", f"paths.outputs={tmp_path}/initial"))
+    key = "network.siamese.weight"
+    first = checkpoint(initial, f"{tmp_path}/initial")["state_dict"][key]
+    assert torch.equal(checkpoint(kept, f"{tmp_path}/continue")["state_dict"][key], first)
+    assert not torch.equal(checkpoint(fresh, f"{tmp_path}/scratch")["state_dict"][key], first)
+
+
+def test_one_step_changes_every_trained_parameter(compose, dumps):
+    config = validate(compose("navigation/behaviour_cloning"), TrainConfig)
+    module, data = build(config)
+    trainer = build_trainer({**config, "trainer": {**config["trainer"], "max_epochs": 1}}, logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    data.setup()
+    data.trainer = None
+    before: dict[str, torch.Tensor] = {}
+
+    def remember(*_):
+        before.update({k: v.clone() for k, v in module.named_parameters()})
+
+    module.on_train_start = remember  # type: ignore[method-assign]
+    trainer.fit(module, data)
+    unused = {"network.value_head.weight", "network.value_head.bias"}  # no loss of imitation uses the critic (Section 3.2)
+    for name, value in module.named_parameters():
+        assert torch.equal(before[name], value) == (name in unused), name
+
+
+LEARN = ("datamodule.starts_per_target=20", "datamodule.targets_per_scene=3", "datamodule.max_steps=60", "datamodule.test_starts_per_target=20", "datamodule.batch_size=32")
+
+
+def test_behaviour_cloning_learns_a_tiny_world(compose):
+    record = train(compose("navigation/behaviour_cloning", *LEARN, "trainer.max_epochs=12"))
+    assert record.metrics["test/sampled/all/success_rate"] >= 0.9
+    assert record.history["11"]["train/agreement"] > 0.95
+
+
+def test_dagger_mends_what_cloning_leaves(compose):
+    few = (*LEARN, "datamodule.starts_per_target=2", "datamodule.collect_starts_per_target=20", "datamodule.collect_max_steps=60")
+    record = train(compose("navigation/dagger", *few, "trainer.max_epochs=3", "datamodule.passes_first_round=12", "datamodule.passes_per_epoch=6"))
+    success = [record.history[str(epoch)]["val/argmax/all/success_rate"] for epoch in range(3)]
+    assert success[2] >= 0.9 and success[2] > success[0]
+
+
+def test_safe_dagger_asks_less(compose):
+    few = (*LEARN, "datamodule.starts_per_target=3", "datamodule.collect_starts_per_target=20", "datamodule.collect_max_steps=60", "datamodule.passes_first_round=12")
+    more = (*few, "datamodule.passes_per_epoch=6", "trainer.max_epochs=3")
+    dagger = train(compose("navigation/dagger", *more))
+    safe = train(compose("navigation/safe_dagger", *more, "datamodule.safety_starts_per_target=10", "datamodule.safety_updates=200"))
+    asked, labelled = (r.history["2"]["data/expert_queries"] for r in (safe, dagger))
+    assert 0 < asked < 0.5 * labelled
+    assert safe.metrics["test/sampled/all/success_rate"] >= 0.85
+    last = safe.history["2"]
+    assert last["train/safety_recall"] >= 0.8 and last["data/safety_queries"] > 0
+
+
+def test_batches_refuse_ranks_that_do_not_divide(compose):
+    config = validate(compose("navigation/behaviour_cloning"), TrainConfig)
+    _, data = build(config)
+
+    class Ranks:
+        world_size, global_rank, current_epoch, max_epochs = 3, 0, 0, 1
+
+    data.trainer = Ranks()
+    with pytest.raises(ValueError, match="batch_size=128 is not divisible by 3 ranks: use 126 or 129"):
+        data.shard()
