@@ -77,7 +77,16 @@ def test_resume_is_bitwise(preset, compose, tmp_path, monkeypatch):
     (stopped,) = Path(f"{tmp_path}/b/runs").glob("*")
     assert RunFolder(stopped).load().status == "FAILED" and "power cut" in RunFolder(stopped).load().error
     torch.manual_seed(123)  # a new process would not have this one's random state
-    resumed = train(broken)
+    trained: list[int] = []
+
+    def watching(self, batch):
+        trained.append(self.current_epoch)
+        return original(self, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(BehaviourCloning, "imitate", watching)
+        resumed = train(broken)
+    assert set(trained) == {2}  # the finished epochs were not trained again
     assert resumed.attempts == 2 and resumed.status == "FINISHED"
     one, other = checkpoint(unbroken, f"{tmp_path}/a"), checkpoint(resumed, f"{tmp_path}/b")
     for part in ("state_dict", "optimizer_states", "random_state"):

@@ -12,7 +12,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
-from pytorch_lightning.callbacks import Callback, Checkpoint, ModelCheckpoint, RichProgressBar
+from pytorch_lightning.callbacks import Callback, Checkpoint, RichProgressBar
 
 from visagent.runtime.record import Record, RunFolder
 
@@ -59,9 +59,17 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         os.replace(partial, path)
 
 
-def epoch_checkpoint(folder: Path) -> ModelCheckpoint:
-    """Keeps the state at the end of the last epoch as `last.ckpt`; nowhere else is a run saved."""
-    return ModelCheckpoint(dirpath=folder, save_top_k=0, save_last=True, save_on_train_epoch_end=True, enable_version_counter=False)
+class EpochCheckpoint(Checkpoint):
+    """Saves everything at the end of every epoch to one file, and nowhere else.
+
+    `ModelCheckpoint(save_top_k=0, save_last=True)` looks like the same but saves nothing until the run ends.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        trainer.save_checkpoint(self.path)
 
 
 class RecordEpochs(Checkpoint):

@@ -189,11 +189,11 @@ def _fit(config: dict[str, Any], folder: RunFolder, record: Record, tracker: MLf
     prepare(config["threads"])
     import pytorch_lightning as pl
 
-    from visagent.runtime.callbacks import AtomicCheckpointIO, Progress, RandomState, RecordEpochs, epoch_checkpoint
+    from visagent.runtime.callbacks import AtomicCheckpointIO, EpochCheckpoint, Progress, RandomState, RecordEpochs
 
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     module, datamodule = build(config)
-    callbacks: list[pl.Callback] = [RandomState(), RecordEpochs(folder, record), epoch_checkpoint(folder.checkpoint.parent)]
+    callbacks: list[pl.Callback] = [RandomState(), RecordEpochs(folder, record), EpochCheckpoint(folder.checkpoint)]
     if config["progress"]["bar"]:
         callbacks.append(Progress(refresh_rate=config["progress"]["refresh_rate"]))
     trainer = build_trainer(
