@@ -304,7 +304,9 @@ class NavigationDataModule(pl.LightningDataModule):
         if trainer is None:
             return 0
         if trainer.max_epochs != 1 and trainer.reload_dataloaders_every_n_epochs != 1:
-            raise ConfigError(f"each epoch has its own data: expected trainer.reload_dataloaders_every_n_epochs=1, got {trainer.reload_dataloaders_every_n_epochs}")
+            raise ConfigError(
+                f"each epoch has its own data: expected trainer.reload_dataloaders_every_n_epochs=1, got {trainer.reload_dataloaders_every_n_epochs}"
+            )
         return int(trainer.current_epoch)
 
     @property

@@ -37,8 +37,10 @@ def scenes() -> None:
 
 
 def _train_task(config: DictConfig) -> None:
+    from visagent.runtime.multirun import refuse_local_ddp
     from visagent.runtime.train import train as run
 
+    refuse_local_ddp(config)
     run(config)
 
 

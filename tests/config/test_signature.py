@@ -17,15 +17,17 @@ def test_same_command_same_signature(compose):
     assert sign(compose("navigation/dagger")) == sign(compose("navigation/dagger"))
 
 
-@pytest.mark.parametrize("override", ["seed=1", "optimizer.lr=0.1", "trainer.max_epochs=9", "datamodule.batch_size=64", "name=mine", "trainer.precision=bf16-mixed"])
+@pytest.mark.parametrize(
+    "override", ["seed=1", "optimizer.lr=0.1", "trainer.max_epochs=9", "datamodule.batch_size=64", "name=mine", "trainer.precision=bf16-mixed"]
+)
 def test_results_change_the_signature(override, compose):
     assert sign(compose("navigation/dagger")) != sign(compose("navigation/dagger", override))
 
 
 @pytest.mark.parametrize(
     "override",
-    ["trainer.devices=2", "trainer.accelerator=cpu", "trainer.strategy=ddp", "logger=mlflow", "progress=rich", "paths.run=x", "threads=2", "datamodule.make_workers=1",
-     "datamodule.cache=elsewhere", "trainer.num_nodes=2"],
+    ["trainer.devices=2", "trainer.accelerator=cpu", "trainer.strategy=ddp", "logger=mlflow", "progress=rich", "paths.run=x", "threads=2",
+     "datamodule.make_workers=1", "datamodule.cache=elsewhere", "trainer.num_nodes=2"],
 )  # fmt: skip
 def test_machine_keys_do_not(override, compose):
     assert sign(compose("navigation/dagger")) == sign(compose("navigation/dagger", override))

@@ -67,8 +67,14 @@ def test_beta_schedules():
 
 @pytest.mark.parametrize(
     ("kind", "parameter", "said"),
-    [("indicator", 1.0, "takes no parameter"), ("linear", None, "expected a parameter"), ("linear", 0.5, "whole number"), ("exponential", 1.5, r"in \[0, 1\]"), ("sine", 1.0, "unknown")],
-)  # fmt: skip
+    [
+        ("indicator", 1.0, "takes no parameter"),
+        ("linear", None, "expected a parameter"),
+        ("linear", 0.5, "whole number"),
+        ("exponential", 1.5, r"in \[0, 1\]"),
+        ("sine", 1.0, "unknown"),
+    ],
+)
 def test_bad_schedules(kind, parameter, said):
     with pytest.raises(ConfigError, match=said):
         beta_schedule(kind, parameter)

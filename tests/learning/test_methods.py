@@ -156,27 +156,30 @@ def test_one_step_changes_every_trained_parameter(compose, dumps):
         assert torch.equal(before[name], value) == (name in unused), name
 
 
-LEARN = ("datamodule.starts_per_target=20", "datamodule.targets_per_scene=3", "datamodule.max_steps=60", "datamodule.test_starts_per_target=20", "datamodule.batch_size=32")
+LEARN = (
+    "datamodule.starts_per_target=20", "datamodule.targets_per_scene=3", "datamodule.max_steps=60", "datamodule.test_starts_per_target=20",
+    "datamodule.val_starts_per_target=20", "datamodule.batch_size=32", "network.embedding=96", "network.fusion=96",
+    "network.scene_layer=96", "network.projection=64",
+)  # fmt: skip
+FEW = (*LEARN, "datamodule.starts_per_target=2", "datamodule.collect_starts_per_target=20", "datamodule.collect_max_steps=60", "trainer.max_epochs=3")
+ROUNDS = (*FEW, "datamodule.passes_first_round=15", "datamodule.passes_per_epoch=8", "datamodule.batch_size=64")
 
 
 def test_behaviour_cloning_learns_a_tiny_world(compose):
-    record = train(compose("navigation/behaviour_cloning", *LEARN, "trainer.max_epochs=12"))
+    record = train(compose("navigation/behaviour_cloning", *LEARN, "trainer.max_epochs=15"))
     assert record.metrics["test/sampled/all/success_rate"] >= 0.9
-    assert record.history["11"]["train/agreement"] > 0.95
+    assert record.history["14"]["train/agreement"] > 0.95
 
 
 def test_dagger_mends_what_cloning_leaves(compose):
-    few = (*LEARN, "datamodule.starts_per_target=2", "datamodule.collect_starts_per_target=20", "datamodule.collect_max_steps=60")
-    record = train(compose("navigation/dagger", *few, "trainer.max_epochs=3", "datamodule.passes_first_round=12", "datamodule.passes_per_epoch=6"))
-    success = [record.history[str(epoch)]["val/argmax/all/success_rate"] for epoch in range(3)]
-    assert success[2] >= 0.9 and success[2] > success[0]
+    record = train(compose("navigation/dagger", *ROUNDS))
+    before, after = ({m: record.history[e][f"val/{m}/all/success_rate"] for m in ("sampled", "argmax")} for e in ("0", "2"))
+    assert after["sampled"] >= 0.9 and after["argmax"] > before["argmax"] + 0.1, (before, after)
 
 
 def test_safe_dagger_asks_less(compose):
-    few = (*LEARN, "datamodule.starts_per_target=3", "datamodule.collect_starts_per_target=20", "datamodule.collect_max_steps=60", "datamodule.passes_first_round=12")
-    more = (*few, "datamodule.passes_per_epoch=6", "trainer.max_epochs=3")
-    dagger = train(compose("navigation/dagger", *more))
-    safe = train(compose("navigation/safe_dagger", *more, "datamodule.safety_starts_per_target=10", "datamodule.safety_updates=200"))
+    dagger = train(compose("navigation/dagger", *ROUNDS))
+    safe = train(compose("navigation/safe_dagger", *ROUNDS, "datamodule.safety_starts_per_target=10", "datamodule.safety_updates=200"))
     asked, labelled = (r.history["2"]["data/expert_queries"] for r in (safe, dagger))
     assert 0 < asked < 0.5 * labelled
     assert safe.metrics["test/sampled/all/success_rate"] >= 0.85

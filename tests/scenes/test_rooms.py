@@ -152,7 +152,7 @@ def test_targets(tmp_path):
     for steps in (1, 2, 4):
         new = targets_at_distance(scene, targets, steps)
         assert new and all(min(scene.distance[s, t] for t in targets) == steps for s in new)
-    with pytest.raises(ConfigError, match="lower datamodule.targets_per_scene"):
+    with pytest.raises(ConfigError, match=r"lower datamodule\.targets_per_scene"):
         pick_targets(scene, 1000)
 
 

@@ -155,9 +155,10 @@ def _principal_directions(x: Tensor, count: int) -> Tensor:
     """The `count` leading principal directions of centred rows `[S, F]`, as columns `[F, count]`; null ones are zero."""
     states, features = x.shape
     if states >= features:
-        return torch.linalg.eigh(x.T @ x)[1].flip(1)[:, :count]
-    values, vectors = torch.linalg.eigh(x @ x.T)  # the same directions from the smaller matrix
-    values, vectors = values.flip(0)[:count], vectors.flip(1)[:, :count]
+        columns: Tensor = torch.linalg.eigh(x.T @ x)[1]
+        return columns.flip(1)[:, :count]
+    spectrum = torch.linalg.eigh(x @ x.T)  # the same directions from the smaller matrix
+    values, vectors = spectrum[0].flip(0)[:count], spectrum[1].flip(1)[:, :count]
     kept = values > 1e-9 * values[0]
     directions = x.T @ (vectors * torch.where(kept, values.clamp_min(1e-30).rsqrt(), 0.0))
     return F.pad(directions, (0, count - directions.shape[1]))

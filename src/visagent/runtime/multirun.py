@@ -7,11 +7,30 @@ import os
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from visagent.errors import ConfigError
+
 PARENT_VARIABLE = "VISAGENT_PARENT_RUN"
+
+
+def refuse_local_ddp(config: DictConfig) -> None:
+    """Several devices in one local sweep: each rank would run the whole sweep again.
+
+    Raises:
+        ConfigError: in a multirun with the basic launcher and more than one device.
+    """
+    if not HydraConfig.initialized() or config.get("trainer") is None:
+        return
+    hydra = HydraConfig.get()
+    devices, nodes = config.trainer.get("devices", 1), config.trainer.get("num_nodes", 1)
+    many = devices not in (1, "1", "auto") or nodes not in (1, "1")
+    if hydra.mode == RunMode.MULTIRUN and many and "basic" in str(hydra.runtime.choices.get("hydra/launcher")):
+        raise ConfigError(f"a sweep (-m) with trainer.devices={devices} cannot run in this process: type trainer.devices=1, or one command per run without -m")
 
 
 class MultirunParent(Callback):

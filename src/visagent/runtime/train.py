@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 class Cancelled(KeyboardInterrupt):
-    """SIGTERM: the scheduler or the user ends the run."""
+    """The user (Ctrl-C) or a scheduler (SIGTERM, whose number is the argument) ends the run."""
 
 
 def train(config: DictConfig) -> Record:
@@ -83,15 +83,16 @@ def _tracked(config: dict[str, Any], folder: RunFolder, record: Record, outputs:
     began, before = time.monotonic(), record.seconds
     folder.save(record)
     tracker: MLflowTracker | None = None
+    received: list[int] = []
     try:
-        with _sigterm_cancels():
+        with _sigterm_cancels(received):
             check_targets(config)
             tracker = _tracker(config, folder, record, outputs)
             _fit(config, folder, record, tracker)
             record.status = "FINISHED"
-    except (KeyboardInterrupt, SystemExit):
+    except (KeyboardInterrupt, SystemExit) as stop:  # Lightning turns the former into the latter
         record.status = "KILLED"
-        raise
+        raise Cancelled(*received) from stop
     except UserError as error:
         record.status, record.error = "FAILED", str(error)
         raise
@@ -111,11 +112,12 @@ def _tracked(config: dict[str, Any], folder: RunFolder, record: Record, outputs:
 
 
 @contextmanager
-def _sigterm_cancels() -> Iterator[None]:
-    """While training, SIGTERM ends the run like Ctrl-C does, so that it is recorded as KILLED."""
+def _sigterm_cancels(received: list[int]) -> Iterator[None]:
+    """While training, SIGTERM ends the run like Ctrl-C does, so that it is recorded as KILLED; its number goes to `received`."""
 
     def cancel(number: int, frame: FrameType | None) -> None:
-        raise Cancelled(f"signal {number}")
+        received.append(number)
+        raise Cancelled(number)
 
     try:
         before = signal.signal(signal.SIGTERM, cancel)
