@@ -64,7 +64,7 @@ def learning_curves(record: Record) -> Figure | None:
     history = sorted((int(epoch), values) for epoch, values in record.history.items())
     groups = {
         "training": [k for k in _keys(record) if k.startswith("train/") and k.endswith("_epoch")],
-        "validation": [k for k in _keys(record) if k.startswith("val/") and k.endswith("success_rate") and k.count("/") > 1],
+        "validation": [k for k in _keys(record) if k.startswith("val/") and k.endswith("/all/success_rate")],
         "data": [k for k in _keys(record) if k in ("data/samples", "data/expert_queries")],
     }
     shown = {name: keys for name, keys in groups.items() if keys}
@@ -84,6 +84,8 @@ def learning_curves(record: Record) -> Figure | None:
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
+        if name == "validation":
+            axes.set_ylim(top=1.02)
         axes.legend(fontsize=8)
     figure.suptitle(f"{record.name}, seed {record.seed} ({record.scale} scale)")
     return figure

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 PARENT_VARIABLE = "VISAGENT_PARENT_RUN"
 """Environment variable with the MLflow run id of the multirun that this process belongs to."""
+KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""Makes the UI open on runs and curves, not on its pages for language models."""
 FLUSH_COUNT, FLUSH_SECONDS = 900, 10.0
 PARAM_CHUNK, PARAM_LENGTH = 100, 500
 
@@ -47,7 +49,7 @@ def connect(uri: str, experiment: str, outputs: Path) -> tuple[MlflowClient, str
         return client, found.experiment_id
     location = (outputs / "mlflow-artifacts").resolve().as_uri() if uri.startswith("sqlite:") else None
     try:
-        return client, client.create_experiment(experiment, artifact_location=location)
+        return client, client.create_experiment(experiment, artifact_location=location, tags=KIND)
     except MlflowException:  # another process was faster
         found = client.get_experiment_by_name(experiment)
         if found is None:
