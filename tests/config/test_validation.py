@@ -60,11 +60,13 @@ DAGGER = "experiment=navigation/dagger"
         ([], "no algorithm chosen: start from a preset, for example experiment=navigation/dagger"),
     ],
 )  # fmt: skip
-def test_mistakes_are_named(arguments, said, command):
+def test_mistakes_are_named(arguments, said, command, tmp_path):
     code, errors = command(*arguments)
     assert code == 2
     assert said in errors
     assert "Traceback" not in errors
+    if "config key" in said or "did you mean" in said:
+        assert not list(tmp_path.glob("runs/*"))  # a typo leaves no run behind
 
 
 def test_scene_mistakes_name_what_is_there(command, dumps, tmp_path):

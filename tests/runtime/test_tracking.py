@@ -8,7 +8,8 @@ import pytest
 from mlflow import MlflowClient
 
 from visagent.errors import ConfigError
-from visagent.runtime.tracking import PARENT_VARIABLE, MLflowTracker, connect, tracking_uri
+from visagent.runtime.record import PARENT_VARIABLE
+from visagent.runtime.tracking import MLflowTracker, connect, tracking_uri
 from visagent.runtime.train import Cancelled, train
 
 PRESET = "navigation/behaviour_cloning"

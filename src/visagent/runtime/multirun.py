@@ -14,8 +14,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from visagent.errors import ConfigError
-
-PARENT_VARIABLE = "VISAGENT_PARENT_RUN"
+from visagent.runtime.record import PARENT_VARIABLE
 
 
 def refuse_local_ddp(config: DictConfig) -> None:

@@ -23,6 +23,8 @@ from visagent.config.signature import difference
 from visagent.errors import ConfigError
 
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
+PARENT_VARIABLE = "VISAGENT_PARENT_RUN"
+"""Environment variable with the MLflow run id of the multirun that this process belongs to."""
 PACKAGES = ("visagent", "torch", "pytorch-lightning", "hydra-core", "mlflow", "numpy", "mujoco")
 
 
@@ -121,23 +123,25 @@ class RunFolder:
         assert isinstance(stored, dict)
         return stored
 
-    def claim(self, config: Mapping[str, Any]) -> None:
-        """Create the folder with its config, or check that it holds the same run.
+    def check(self, config: Mapping[str, Any]) -> None:
+        """Refuse another run's folder; nothing is written.
 
         Raises:
             ConfigError: when the stored config is another one, with the difference.
         """
-        path = self.path / "config.yaml"
-        self.path.mkdir(parents=True, exist_ok=True)
-        if path.is_file():
+        if (self.path / "config.yaml").is_file():
             changed = difference(self.config(), config)
             if changed:
                 raise ConfigError(
                     f"the run in {self.path} was started with another config (stored -> asked):\n  " + "\n  ".join(changed) + "\n"
                     "type the stored values to resume it, or leave paths.run out (or change name=...) for a new run"
                 )
-        else:
-            write_atomically(path, yaml.safe_dump(dict(config), sort_keys=False))
+
+    def create(self, config: Mapping[str, Any]) -> None:
+        """Create the folder with its config where there is none yet."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        if not (self.path / "config.yaml").is_file():
+            write_atomically(self.path / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -162,11 +166,14 @@ class RunFolder:
 
     def is_locked(self) -> bool:
         """Whether a living process works on the run."""
-        try:
-            with self.locked():
-                return False
-        except ConfigError:
-            return True
+        if not (self.path / "lock").is_file():
+            return False
+        with (self.path / "lock").open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
 
 
 def find_run(runs: Path, wanted: str) -> RunFolder:

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 from lightning_utilities.core.rank_zero import rank_zero_only
 from pytorch_lightning.loggers import Logger
 
+from visagent.runtime.record import PARENT_VARIABLE
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-PARENT_VARIABLE = "VISAGENT_PARENT_RUN"
-"""Environment variable with the MLflow run id of the multirun that this process belongs to."""
 KIND = {"mlflow.experimentKind": "custom_model_development"}
 """Makes the UI open on runs and curves, not on its pages for language models."""
 FLUSH_COUNT, FLUSH_SECONDS = 900, 10.0

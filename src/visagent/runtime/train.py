@@ -49,7 +49,7 @@ def train(config: DictConfig) -> Record:
     outputs = Path(resolved["paths"]["outputs"])
     name = signature(resolved)
     folder = RunFolder(resolved["paths"]["run"] or outputs / "runs" / name)
-    folder.claim(resolved)
+    folder.check(resolved)
     record = folder.load()
     if record is not None and record.status == "FINISHED":
         from visagent.runtime.report import print_table
@@ -57,6 +57,8 @@ def train(config: DictConfig) -> Record:
         log.info("this run is finished (change seed=... or name=... for another):")
         print_table(record, folder)
         return record
+    check_targets(resolved)
+    folder.create(resolved)
     if _rank() > 0:  # a rank that Lightning started: the first one keeps the record
         _fit(resolved, folder, record or _new_record(resolved, name), None)
         return record or _new_record(resolved, name)
@@ -86,7 +88,6 @@ def _tracked(config: dict[str, Any], folder: RunFolder, record: Record, outputs:
     received: list[int] = []
     try:
         with _sigterm_cancels(received):
-            check_targets(config)
             tracker = _tracker(config, folder, record, outputs)
             _fit(config, folder, record, tracker)
             record.status = "FINISHED"
