@@ -17,6 +17,17 @@ def test_same_command_same_signature(compose):
     assert sign(compose("navigation/dagger")) == sign(compose("navigation/dagger"))
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_signatures_and_their_beginnings_are_words(seed):
+    """On a command line `run=268e4` is a number; `run=r268e4` is not."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    name = signature({"seed": seed})
+    assert len(name) == 10
+    for length in range(1, 11):
+        assert isinstance(OverridesParser.create().parse_override(f"run={name[:length]}").value(), str)
+
+
 @pytest.mark.parametrize(
     "override", ["seed=1", "optimizer.lr=0.1", "trainer.max_epochs=9", "datamodule.batch_size=64", "name=mine", "trainer.precision=bf16-mixed"]
 )

@@ -38,9 +38,12 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def signature(config: Mapping[str, Any]) -> str:
-    """Ten hexadecimal digits of the SHA-256 of the identity in canonical JSON."""
+    """`r` and nine hexadecimal digits of the SHA-256 of the identity in canonical JSON.
+
+    The letter keeps a signature a word on the command line: `run=268e4` would be read as the number 2680000.
+    """
     canonical = json.dumps(identity(config), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(canonical.encode()).hexdigest()[:10]
+    return "r" + hashlib.sha256(canonical.encode()).hexdigest()[:9]
 
 
 def difference(stored: Mapping[str, Any], asked: Mapping[str, Any]) -> list[str]:
