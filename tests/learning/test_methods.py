@@ -184,7 +184,7 @@ def test_safe_dagger_asks_less(compose):
     assert 0 < asked < 0.5 * labelled
     assert safe.metrics["test/sampled/all/success_rate"] >= 0.85
     last = safe.history["2"]
-    assert last["train/safety_recall"] >= 0.8 and last["data/safety_queries"] > 0
+    assert last["train/safety_recall"] >= 0.75 and last["data/safety_queries"] > 0
 
 
 def test_batches_refuse_ranks_that_do_not_divide(compose):
