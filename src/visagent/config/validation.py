@@ -90,9 +90,11 @@ def _field_schema(schema: type | None, declared: object) -> type | None:
 
 
 def _check_rules(node: DictConfig, schema: type, path: str) -> None:
-    values = {name: _plain(node[name]) for name in known_keys(schema) if name in node}
+    values = {item.name: _plain(node[item.name]) for item in fields(schema) if item.name in node}
+    # Groups and nested schemas are checked in their own places; what is declared as a dict is a value like any other.
+    nested = {item.name for item in fields(schema) if isinstance(values.get(item.name), dict) and not str(item.type).startswith("dict")}
     try:
-        OmegaConf.merge(OmegaConf.structured(schema), {k: v for k, v in values.items() if not isinstance(v, dict) or k == "targets"})
+        OmegaConf.merge(OmegaConf.structured(schema), {name: value for name, value in values.items() if name not in nested})
     except OmegaConfBaseException as error:
         raise ConfigError(f"{path or 'config'}: {str(error).splitlines()[0]}") from error
     check = getattr(schema, "check", None)

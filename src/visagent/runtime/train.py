@@ -207,12 +207,21 @@ def _fit(config: dict[str, Any], folder: RunFolder, record: Record, tracker: MLf
         enable_progress_bar=config["progress"]["bar"],
         default_root_dir=str(folder.path),
     )
+    record.hardware["device"] = _device_name(trainer)
     trainer.fit(module, datamodule, ckpt_path=str(folder.checkpoint) if folder.checkpoint.is_file() else None, weights_only=True)
     if config["evaluate_after_training"]:
         trainer.test(module, datamodule, verbose=False)
         record.metrics = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("test/")}
     if trainer.is_global_zero:
         draw(module, folder, record, tracker)
+
+
+def _device_name(trainer: pl.Trainer) -> str:
+    import torch
+
+    device = trainer.strategy.root_device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return f"{trainer.world_size} x {name}"
 
 
 def draw(module: pl.LightningModule, folder: RunFolder, record: Record, tracker: MLflowTracker | None) -> None:
