@@ -206,6 +206,8 @@ class NavigationDataModule(pl.LightningDataModule):
             states = self.own_targets.get(scene.name)
             if states is None:
                 states = pick_targets(scene, self.targets_per_scene)
+            if not states or len(set(states)) != len(states):
+                raise ConfigError(f"datamodule.targets.{scene.name}: expected at least one target and each once, got {list(states)}")
             for state in states:
                 target = self.tables.global_state(scene.name, state)
                 if not bool((scene.distance[:, state] > 0).any()):
@@ -261,7 +263,9 @@ class NavigationDataModule(pl.LightningDataModule):
         batches = [self._episodes("", self.targets, self.test_starts, self.max_steps, "test")]
         for distance in self.new_target_distances:
             targets = self.new_targets(distance)
-            if len(targets):
+            if not len(targets):
+                log.warning("no state lies exactly %d steps from the nearest trained target: no new_targets_%d in this run", distance, distance)
+            else:
                 batches.append(self._episodes(f"new_targets_{distance}/", targets, self.new_target_starts, self.new_target_max_steps, "test"))
         return _episode_loader(batches)
 

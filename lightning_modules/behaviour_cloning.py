@@ -85,6 +85,14 @@ class BehaviourCloning(pl.LightningModule):
         self.network.refresh_table()
         return NavigationPolicy(self.network)
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["scene_names"] = list(self.tables.names)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        if checkpoint["scene_names"] != list(self.tables.names):
+            trained, got = ", ".join(checkpoint["scene_names"]), ", ".join(self.tables.names)
+            raise ConfigError(f"this run was trained on the scenes {trained}, got {got}: its scene layers fit no others; leave datamodule.scene_names out")
+
     def on_fit_start(self) -> None:
         self.network.refresh_table()  # a checkpoint may have brought another normaliser
 
@@ -136,7 +144,7 @@ class BehaviourCloning(pl.LightningModule):
             metric.update(self.rooms.to(self.device)[scene], path.success, tables.distance(path.states[0].long(), path.target), path.length, path.collisions)
             values: Mapping[str, Tensor] = metric.compute()
             self.log_dict({f"{split}/{batch.name}{mode}/{key}": value for key, value in values.items()}, batch_size=1)
-            if not batch.name and mode == "sampled":
+            if not batch.name and mode == batch.modes[0]:
                 self.log(f"{split}/success_rate", values["all/success_rate"], prog_bar=True, batch_size=1)
             if split == "test" and not batch.name:
                 self._keep_examples(path, scene)
@@ -163,4 +171,7 @@ class BehaviourCloning(pl.LightningModule):
             yield f"path_{kind}", draw_path(scene, [s - first for s in example.states], example.target - first, f"{scene.name}: {kind}")
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return self._make_optimizer(parameter for parameter in self.parameters() if parameter.requires_grad)
+        try:
+            return self._make_optimizer(parameter for parameter in self.parameters() if parameter.requires_grad)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"optimizer: expected settings that it takes, got an error ({error}); --cfg job shows them") from error

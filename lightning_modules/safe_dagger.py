@@ -33,6 +33,15 @@ class SafeDAgger(DAgger):
             raise ConfigError(f"expected algorithm.recall in (0, 1] and algorithm.tolerance in [0, 1), got {recall} and {tolerance}")
         self.tolerance, self.recall, self.unsafe_weight = tolerance, recall, unsafe_weight
 
+    def setup(self, stage: str) -> None:
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        if not hasattr(data, "collect_safety"):
+            raise ConfigError(
+                f"algorithm=safe_dagger fits a safety policy on D_safe, which {type(data).__name__} does not collect: "
+                "type datamodule=safe_dagger, or experiment=navigation/safe_dagger"
+            )
+        super().setup(stage)
+
     def build_heads(self) -> None:
         self.safety = SafetyHead(len(self.tables.names), self.network.scene_layer.bias.shape[1])
 

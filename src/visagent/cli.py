@@ -56,6 +56,9 @@ def _hydra(root: str, task: Callable[[DictConfig], None]) -> None:
 
         print(help_text(root))
         return
+    for argument in sys.argv[1:]:
+        if (dashed := re.match(r"--(experiment|debug|seed|run|[a-z_]+\.[a-z_.]+)(=|$)", argument)) is not None:
+            _fail(f"error: got {argument!r}; overrides have no dashes: type {dashed.group(1)}=VALUE")
     import hydra
 
     from visagent.config.schemas import register
@@ -94,15 +97,24 @@ def _fail(message: str) -> NoReturn:
 
 def _composition_message(error: Exception, root: str | None) -> str:
     """Hydra's message, and the nearest known key or option."""
+    from hydra.errors import OverrideParseException
+
     text = str(error).strip()
     if isinstance(error.__cause__, Exception) and str(error.__cause__) not in text:
         text += f"\n{error.__cause__}"
-    text = "\n".join(line for line in text.splitlines() if not line.startswith("To append to your config"))
+    text = "\n".join(line for line in text.splitlines() if not line.startswith("To append to your config")).split("\nConfig search path")[0].rstrip()
+    bare = [argument for argument in sys.argv[1:] if "=" not in argument and not argument.startswith(("-", "~"))]
+    if isinstance(error, OverrideParseException) and bare:
+        return f"error: expected KEY=VALUE, got {bare[0]!r}" + (f"; type run={bare[0]}" if root == "evaluate" else "")
     if (found := re.search(r"Could not override '([^']+)'", text)) and root is not None:
         from visagent.config.keys import composed_keys
 
         path = found.group(1)
-        near = difflib.get_close_matches(path, composed_keys(root, sys.argv[1:], path), 1, cutoff=0.6)
+        known = composed_keys(root, sys.argv[1:], path)
+        open_parent = next((p for p in known if known[p] and path.startswith(f"{p}.")), None)
+        if open_parent is not None:
+            return f"error: {path!r} is not set yet, and {open_parent} takes any key: type +{path}=..."
+        near = difflib.get_close_matches(path, known, 1, cutoff=0.6)
         text = f"unknown config key {path!r}" + (f"; did you mean {near[0]}?" if near else f"\n{text}")
     elif found := re.search(r"Could not find 'experiment/([^']+)'", text):
         from visagent.config.presets import presets

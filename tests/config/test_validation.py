@@ -57,6 +57,15 @@ DAGGER = "experiment=navigation/dagger"
         ([DAGGER, "datamodule.scene_names=[]"], "zero scenes"),
         ([DAGGER, "datamodule.scene_names=[kitchn_01]"], "unknown embedded scene 'kitchn_01'"),
         ([DAGGER, "datamodule.scenes=/nowhere"], "scenes folder /nowhere: no such folder; set datamodule.scenes=DIR"),
+        ([DAGGER, "seed=99999999999"], "seed: expected a whole number from 0 to 4294967295, got 99999999999"),
+        ([DAGGER, "trainer.max_epochs=0"], "trainer.max_epochs: expected at least 1, got 0"),
+        ([DAGGER, "trainer.max_epochs=-1"], "trainer.max_epochs: expected at least 1, got -1"),
+        ([DAGGER, "datamodule.beta=exponential"], "beta schedule exponential: expected a parameter"),
+        ([DAGGER, "datamodule.beta=sine", "datamodule.beta_parameter=1"], "unknown beta schedule 'sine'"),
+        ([DAGGER, "trainer.accelerator=gup"], "trainer: "),
+        ([DAGGER, "datamodule.targets.kitchen_02=[90]"], "type +datamodule.targets.kitchen_02=..."),
+        (["--experiment=navigation/dagger"], "overrides have no dashes: type experiment=VALUE"),
+        ([DAGGER, "foo"], "expected KEY=VALUE, got 'foo'"),
         ([], "no algorithm chosen: start from a preset, for example experiment=navigation/dagger"),
     ],
 )  # fmt: skip
@@ -78,6 +87,22 @@ def test_scene_mistakes_name_what_is_there(command, dumps, tmp_path):
     assert code == 2 and "found zero" in errors and "visagent-scenes make" in errors
     code, errors = command(*own, "datamodule.scene_names=[]", "+datamodule.targets.kitchen_01=[999]")
     assert code == 2 and "scene kitchen_01: expected a state in 0.." in errors and "got 999" in errors
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["algorithm=safe_dagger"], "type datamodule=safe_dagger, or experiment=navigation/safe_dagger"),
+        (["+datamodule.targets.kitchen_01=[]"], "datamodule.targets.kitchen_01: expected at least one target and each once, got []"),
+        (["+datamodule.targets.kitchen_01=[4,4]"], "each once, got [4, 4]"),
+        (["optimizer.lr=-1"], "optimizer: expected settings that it takes, got an error (Invalid learning rate: -1)"),
+        (["optimizer.lr=fast"], "optimizer: expected settings that it takes"),
+        (["network.projection=5000"], "network.projection: expected 1..2048 or null, got 5000"),
+    ],
+)
+def test_mistakes_that_only_the_data_or_the_network_can_see(overrides, said, command, dumps):
+    code, errors = command(DAGGER, "debug=smoke", f"datamodule.scenes={dumps}", "datamodule.scene_names=[]", *overrides)
+    assert code == 2 and said in errors and "Traceback" not in errors
 
 
 def test_unreachable_target_is_refused(command, tmp_path):

@@ -148,6 +148,33 @@ def test_evaluation_repeats_the_runs_numbers_and_takes_changes(finished):
         evaluate(evaluation(outputs))
 
 
+def test_one_action_mode_is_enough(compose):
+    record = train(compose(PRESET, "datamodule.action_modes=[argmax]", "trainer.max_epochs=1"))
+    assert record.history["0"]["val/success_rate"] >= 0.0 and not any("sampled" in key for key in record.metrics)
+
+
+def test_a_broken_checkpoint_says_what_to_do(finished):
+    config, record = finished
+    checkpoint = run_folder(config, record).checkpoint
+    checkpoint.write_bytes(checkpoint.read_bytes()[:5000])
+    with pytest.raises(ConfigError, match=r"(?s)last\.ckpt: expected a whole file.*delete it to train the run anew"):
+        evaluate(evaluation(config.paths.outputs, f"run={record.signature}"))
+
+
+def test_evaluation_of_other_scenes_is_refused(finished):
+    config, record = finished
+    with pytest.raises(ConfigError, match="was trained on the scenes bathroom_01, kitchen_01, got kitchen_01"):
+        evaluate(evaluation(config.paths.outputs, f"run={record.signature}", "+datamodule.scene_names=[kitchen_01]"))
+
+
+def test_records_are_valid_json_and_keep_what_is_not_a_number(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.save(Record("s", "n", "c", 0, "smoke", metrics={"test/a": float("nan"), "test/b": 1.0}))
+    content = json.loads((tmp_path / "record.json").read_text(), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    assert content["metrics"] == {"test/a": None, "test/b": 1.0}
+    assert folder.load().metrics["test/a"] != folder.load().metrics["test/a"]  # NaN again
+
+
 def test_find_run_names_candidates(tmp_path):
     for name in ("abc1", "abc2"):
         (tmp_path / name).mkdir()

@@ -114,6 +114,24 @@ def test_metrics_go_in_batches(client):
     assert client.get_run(tracker.run_id).data.params == {"a.b": "1"}
 
 
+def test_a_tracker_that_does_not_answer_stops_nothing(client, caplog):
+    from mlflow.exceptions import MlflowException
+
+    tracker = MLflowTracker.open(client, client.create_experiment("silent"), None, "r", {}, {})
+    original = client.log_batch
+
+    def refuse(*args, **kwargs):
+        raise MlflowException("database is locked")
+
+    client.log_batch = refuse
+    tracker.log_metrics({"x": 0.5}, 1)
+    tracker.flush()
+    assert "database is locked" in caplog.text and "1 are kept" in caplog.text
+    client.log_batch = original
+    tracker.close("FINISHED")
+    assert client.get_run(tracker.run_id).data.metrics == {"x": 0.5}
+
+
 def test_local_ddp_sweeps_are_refused(compose, monkeypatch):
     from hydra import compose as hydra_compose
     from hydra import initialize_config_module

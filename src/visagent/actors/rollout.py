@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from visagent.envs.navigation import HISTORY, NavigationObservation, NavigationWorld, SceneTables
+from visagent.errors import ConfigError
 from visagent.experience.navigation import NavigationSamples
 from visagent.experts.shortest_path import ShortestPathExpert
 from visagent.networks.policy import Policy
@@ -54,13 +55,13 @@ def safety_strategy(policy: Policy, expert: ShortestPathExpert) -> Behaviour:
     """SafeDAgger's safety strategy (Zhang & Cho 2017, Section 3.2): safe - the policy acts; unsafe - the expert is asked and acts.
 
     Raises:
-        ValueError: when the policy has no safety policy.
+        ConfigError: when the policy has no safety policy.
     """
 
     def decide(observation: NavigationObservation, generator: torch.Generator) -> Decision:
         step = policy.act(observation, deterministic=False, generator=generator)
         if step.unsafe is None:
-            raise ValueError("the safety strategy needs a policy with a safety policy: expected PolicyStep.unsafe, got None (choose algorithm=safe_dagger)")
+            raise ConfigError("the safety strategy needs a policy with a safety policy: expected PolicyStep.unsafe, got None; type algorithm=safe_dagger")
         action = step.action.clone()
         asked = torch.nonzero(step.unsafe)[:, 0]
         action[asked] = expert.label(observation.state[asked], observation.target[asked]).action

@@ -11,8 +11,12 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 
-def composed_keys(root: str, arguments: Sequence[str], wrong: str) -> list[str]:
-    """All keys of the config that `arguments` compose to without the override of `wrong` and without flags and sweeps."""
+def composed_keys(root: str, arguments: Sequence[str], wrong: str) -> dict[str, bool]:
+    """All keys of the config that `arguments` compose to without the override of `wrong` and without flags and sweeps.
+
+    Returns:
+        key -> whether it is an empty dict, which takes any key with `+`.
+    """
     overrides = [a for a in arguments if "=" in a and not a.startswith("-") and a.lstrip("+~").split("=", 1)[0] != wrong and "," not in a]
     GlobalHydra.instance().clear()
     with initialize_config_module("visagent.conf", version_base="1.3"):
@@ -22,12 +26,12 @@ def composed_keys(root: str, arguments: Sequence[str], wrong: str) -> list[str]:
             config = compose(root)
     plain = OmegaConf.to_container(config, resolve=False)
     assert isinstance(plain, dict)
-    return list(_paths(plain, ""))
+    return dict(_paths(plain, ""))
 
 
-def _paths(node: Mapping[Any, Any], prefix: str) -> Iterator[str]:
+def _paths(node: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, bool]]:
     for key, value in node.items():
         path = f"{prefix}.{key}" if prefix else str(key)
-        yield path
+        yield path, isinstance(value, Mapping) and not value
         if isinstance(value, Mapping):
             yield from _paths(value, path)

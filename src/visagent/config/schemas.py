@@ -13,12 +13,14 @@ from typing import Any
 from omegaconf import MISSING
 
 from visagent.errors import ConfigError
+from visagent.experts.schedules import beta_schedule
 
 
 def _require(condition: bool, key: str, value: object, expected: str) -> None:
     if not condition:
         example = next((word.strip(",") for word in expected.split() if word.strip(",").replace(".", "").isdigit()), None)
-        raise ConfigError(f"{key}: expected {expected}, got {value!r}" + (f"; for example {key}={example}" if example else f"; set {key}=..."))
+        hint = f"; for example {key}={example}" if example and not isinstance(value, list) else ""
+        raise ConfigError(f"{key}: expected {expected}, got {value!r}{hint}")
 
 
 def _positive(group: str, config: object, *names: str) -> None:
@@ -120,7 +122,7 @@ class NavigationDataConfig:
         modes = ("sampled", "argmax")
         for mode in self.action_modes:
             _require(mode in modes, "datamodule.action_modes", mode, "[sampled,argmax] or one of them")
-        _require("sampled" in self.action_modes, "datamodule.action_modes", list(self.action_modes), "a list with sampled in it, [sampled] or [sampled,argmax]")
+        _require(len(self.action_modes) > 0, "datamodule.action_modes", list(self.action_modes), "[sampled,argmax] or one of them")
         _require(
             all(d >= 1 for d in self.new_target_distances), "datamodule.new_target_distances", list(self.new_target_distances), "distances of at least 1 step"
         )
@@ -146,6 +148,7 @@ class DAggerDataConfig(NavigationDataConfig):
 
     def check(self) -> None:
         super().check()
+        beta_schedule(self.beta, self.beta_parameter)
         _positive("datamodule", self, "passes_first_round", "collect_starts_per_target", "collect_max_steps")
 
 
@@ -211,7 +214,9 @@ class TrainConfig:
     paths: PathsConfig = field(default_factory=PathsConfig)
 
     def check(self) -> None:
-        _require(self.seed >= 0, "seed", self.seed, "0 or more")
+        _require(0 <= self.seed < 2**32, "seed", self.seed, "a whole number from 0 to 4294967295")
+        epochs = (self.trainer or {}).get("max_epochs", 1)
+        _require(isinstance(epochs, int) and epochs >= 1, "trainer.max_epochs", epochs, "at least 1")
         _require(self.threads >= 1, "threads", self.threads, "at least 1")
         _require(self.scale in SCALES, "scale", self.scale, " or ".join(SCALES))
 

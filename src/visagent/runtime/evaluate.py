@@ -45,8 +45,9 @@ def evaluate(config: DictConfig) -> dict[str, float]:
 
     from visagent.runtime.callbacks import Progress
     from visagent.runtime.report import print_table
-    from visagent.runtime.train import build, build_trainer, prepare
+    from visagent.runtime.train import build, build_trainer, check_checkpoint, prepare
 
+    check_checkpoint(folder.checkpoint)
     prepare(resolved["threads"])
     module, datamodule = build(resolved)
     bar = resolved["progress"]["bar"]

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from visagent.config.presets import conf_folder, presets
+from visagent.errors import ConfigError
 from visagent.runtime.record import RunFolder, commit, hardware, versions
 
 
@@ -84,7 +85,11 @@ def _runs(outputs: Path) -> None:
     print("runs (newest last)")
     for path in folders[-20:]:
         folder = RunFolder(path.parent)
-        record = folder.load()
+        try:
+            record = folder.load()
+        except ConfigError as error:
+            print(f"  unreadable: {error}")
+            continue
         if record is not None:
             status = record.status
             if status == "RUNNING" and not folder.is_locked():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import platform
 import subprocess
@@ -102,13 +103,17 @@ class RunFolder:
         if not path.is_file():
             return None
         try:
-            return Record(**json.loads(path.read_text()))
+            record = Record(**json.loads(path.read_text()))
+            record.metrics = {key: math.nan if value is None else value for key, value in record.metrics.items()}
+            return record
         except (ValueError, TypeError) as error:
             raise ConfigError(f"{path}: expected a run record, got something that does not read ({error}): move the folder away or delete it") from error
 
     def save(self, record: Record) -> None:
         """Write the record atomically."""
-        write_atomically(self.path / "record.json", json.dumps(asdict(record), indent=1) + "\n")
+        content = asdict(record)
+        content["metrics"] = {key: value if math.isfinite(value) else None for key, value in record.metrics.items()}  # JSON has no NaN
+        write_atomically(self.path / "record.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
 
     def config(self) -> dict[str, Any]:
         """The stored config.

@@ -20,6 +20,7 @@ from visagent.runtime.record import PARENT_VARIABLE
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+log = logging.getLogger(__name__)
 KIND = {"mlflow.experimentKind": "custom_model_development"}
 """Makes the UI open on runs and curves, not on its pages for language models."""
 FLUSH_COUNT, FLUSH_SECONDS = 900, 10.0
@@ -124,13 +125,19 @@ class MLflowTracker(Logger):
             self.flush()
 
     def flush(self) -> None:
-        """Send what is queued."""
+        """Send what is queued; where the tracker does not answer it is kept."""
         from mlflow.entities import Metric
+        from mlflow.exceptions import MlflowException
 
-        waiting, self._waiting = self._waiting, []
-        for start in range(0, len(waiting), FLUSH_COUNT):
-            self.client.log_batch(self.run_id, metrics=[Metric(*item) for item in waiting[start : start + FLUSH_COUNT]])
         self._flushed = time.monotonic()
+        while self._waiting:
+            batch = self._waiting[:FLUSH_COUNT]
+            try:
+                self.client.log_batch(self.run_id, metrics=[Metric(*item) for item in batch])
+            except MlflowException as error:  # training goes on; what is queued is sent with the next batch
+                log.warning("MLflow does not take metrics now (%s); %d are kept and sent later", str(error).splitlines()[0], len(self._waiting))
+                return
+            del self._waiting[: len(batch)]
 
     @rank_zero_only
     def save(self) -> None:
@@ -145,5 +152,19 @@ class MLflowTracker(Logger):
 
     def close(self, status: str) -> None:
         """End the MLflow run as FINISHED, FAILED or KILLED."""
+        from mlflow.exceptions import MlflowException
+
         self.flush()
-        self.client.set_terminated(self.run_id, status)
+        try:
+            self.client.set_terminated(self.run_id, status)
+        except MlflowException as error:
+            log.warning("MLflow does not take the end of the run (%s); record.json has all of it", str(error).splitlines()[0])
+
+    def save_artifact(self, path: Path, folder: str | None = None) -> None:
+        """Keep a file with the run; where the tracker does not answer it stays in the run folder only."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self.client.log_artifact(self.run_id, str(path), folder)
+        except MlflowException as error:
+            log.warning("MLflow does not take %s (%s)", path.name, str(error).splitlines()[0])

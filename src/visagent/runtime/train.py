@@ -7,6 +7,7 @@ import os
 import signal
 import time
 import traceback
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +19,7 @@ from omegaconf import DictConfig
 from visagent.config.schemas import TrainConfig
 from visagent.config.signature import signature
 from visagent.config.validation import check_targets, validate
-from visagent.errors import UserError
+from visagent.errors import ConfigError, UserError
 from visagent.runtime.record import Record, RunFolder, command, commit, hardware, now, versions
 
 if TYPE_CHECKING:
@@ -78,7 +79,8 @@ def _new_record(config: dict[str, Any], name: str) -> Record:
 def _tracked(config: dict[str, Any], folder: RunFolder, record: Record, outputs: Path) -> Record:
     """Run with the record and the tracker kept true, however it ends."""
     if record.attempts:
-        log.info("resuming the run in %s (%s, %d epochs done)", folder.path, record.status, len(record.history))
+        status = "cut off" if record.status == "RUNNING" else record.status
+        log.info("resuming the run in %s (%s, %d epochs done)", folder.path, status, len(record.history))
     record.status, record.error, record.command = "RUNNING", None, command()
     record.commit, record.versions, record.hardware = commit(), versions(), hardware()
     record.attempts += 1
@@ -104,7 +106,7 @@ def _tracked(config: dict[str, Any], folder: RunFolder, record: Record, outputs:
         record.seconds, record.finished = before + time.monotonic() - began, now()
         folder.save(record)
         if tracker is not None:
-            tracker.client.log_artifact(record.mlflow_run_id, str(folder.path / "record.json"))
+            tracker.save_artifact(folder.path / "record.json")
             tracker.close(record.status)
     from visagent.runtime.report import print_table
 
@@ -149,27 +151,55 @@ def _tracker(config: dict[str, Any], folder: RunFolder, record: Record, outputs:
     known = record.mlflow_run_id if record.tracking_uri == uri else None
     tracker = MLflowTracker.open(client, experiment, known, f"{record.name}-s{record.seed}", config, tags)
     if record.mlflow_run_id != tracker.run_id:
-        client.log_artifact(tracker.run_id, str(folder.path / "config.yaml"))
+        tracker.save_artifact(folder.path / "config.yaml")
     record.mlflow_run_id, record.tracking_uri = tracker.run_id, uri
     folder.save(record)
     return tracker
 
 
 def build(config: dict[str, Any]) -> tuple[pl.LightningModule, pl.LightningDataModule]:
-    """The module and the DataModule that a resolved config names."""
-    from hydra.utils import instantiate
+    """The module and the DataModule that a resolved config names.
 
-    datamodule: pl.LightningDataModule = instantiate(config["datamodule"])
-    module: pl.LightningModule = instantiate(config["algorithm"], network=config["network"], optimizer=config["optimizer"])
+    Raises:
+        UserError: when one of them refuses its settings.
+    """
+    datamodule: pl.LightningDataModule = _make("datamodule", config["datamodule"])
+    module: pl.LightningModule = _make("algorithm", config["algorithm"], network=config["network"], optimizer=config["optimizer"])
     return module, datamodule
 
 
 def build_trainer(config: dict[str, Any], **settings: Any) -> pl.Trainer:
-    """The Trainer that a resolved config names, with further arguments."""
+    """The Trainer that a resolved config names, with further arguments.
+
+    Raises:
+        ConfigError: when Lightning refuses the settings.
+    """
+    trainer: pl.Trainer = _make("trainer", config["trainer"], **settings)
+    return trainer
+
+
+def _make(group: str, config: dict[str, Any], **settings: Any) -> Any:
+    from hydra.errors import InstantiationException
     from hydra.utils import instantiate
 
-    trainer: pl.Trainer = instantiate(config["trainer"], **settings)
-    return trainer
+    try:
+        return instantiate(config, **settings)
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, UserError):
+            raise cause from error
+        given = ", ".join(f"{group}.{key}={value}" for key, value in config.items() if not key.startswith("_") and not isinstance(value, dict))
+        raise ConfigError(f"{group}: {cause or error}; its settings are {given}") from error
+
+
+def check_checkpoint(path: Path) -> None:
+    """Refuse a checkpoint that is not whole (checkpoints are zip archives; a cut one has lost its directory).
+
+    Raises:
+        ConfigError: with what to do.
+    """
+    if not zipfile.is_zipfile(path):
+        raise ConfigError(f"checkpoint {path}: expected a whole file, got one that does not read; delete it to train the run anew")
 
 
 def prepare(threads: int) -> None:
@@ -208,7 +238,10 @@ def _fit(config: dict[str, Any], folder: RunFolder, record: Record, tracker: MLf
         default_root_dir=str(folder.path),
     )
     record.hardware["device"] = _device_name(trainer)
-    trainer.fit(module, datamodule, ckpt_path=str(folder.checkpoint) if folder.checkpoint.is_file() else None, weights_only=True)
+    resumed = folder.checkpoint.is_file()
+    if resumed:
+        check_checkpoint(folder.checkpoint)
+    trainer.fit(module, datamodule, ckpt_path=str(folder.checkpoint) if resumed else None, weights_only=True)
     if config["evaluate_after_training"]:
         trainer.test(module, datamodule, verbose=False)
         record.metrics = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("test/")}
@@ -235,6 +268,6 @@ def draw(module: pl.LightningModule, folder: RunFolder, record: Record, tracker:
     folder.figures.mkdir(exist_ok=True)
     for name, figure in figures.items():
         path = folder.figures / f"{name}.png"
-        figure.savefig(path, dpi=110)
+        figure.savefig(path, dpi=110, bbox_inches="tight")
         if tracker is not None:
-            tracker.client.log_artifact(tracker.run_id, str(path), "figures")
+            tracker.save_artifact(path, "figures")

@@ -86,7 +86,7 @@ def draw_path(scene: Scene, states: Sequence[int], target: int, title: str) -> F
     if states[-1] != target:
         _pose(axes, scene, states[-1], PREDICTED, "end")
     axes.set_title(title)
-    axes.legend(loc="center left", bbox_to_anchor=(1.02, 0.5), frameon=False)
+    figure.legend(loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 
