@@ -16,6 +16,8 @@ import pytorch_lightning  # noqa: F401 (sets environment variables of its own wh
 import torch
 from omegaconf import DictConfig
 
+from visagent.envs.navigation import SceneTables
+from visagent.scenes.dump import list_dumps, read_dump
 from visagent.testing.scenes import write_grid_dump
 
 torch.set_num_threads(1)
@@ -60,6 +62,12 @@ def dumps(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for seed, (name, plan) in enumerate(SCENES.items()):
         write_grid_dump(folder, name, plan, seed)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tables(dumps: Path) -> SceneTables:
+    """The two tiny scenes as tables."""
+    return SceneTables([read_dump(path) for path in list_dumps(dumps).values()])
 
 
 @pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])

@@ -6,17 +6,11 @@ import pytest
 import torch
 
 from visagent.actors.rollout import follow, label_rollout, mix_with_expert, rollout, safety_strategy
-from visagent.envs.navigation import NavigationObservation, NavigationWorld, SceneTables
+from visagent.envs.navigation import NavigationObservation, NavigationWorld
 from visagent.experts.shortest_path import ShortestPathExpert
 from visagent.networks.navigation import NavigationNetwork, NavigationPolicy, SafetyHead
-from visagent.scenes.dump import list_dumps, read_dump
 
 STARTS, TARGETS = torch.tensor([0, 9, 20, 60, 130]), torch.tensor([30, 50, 3, 11, 140])
-
-
-@pytest.fixture(scope="module")
-def tables(dumps):
-    return SceneTables([read_dump(path) for path in list_dumps(dumps).values()])
 
 
 @pytest.fixture

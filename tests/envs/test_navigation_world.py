@@ -7,14 +7,8 @@ import torch
 
 from visagent.envs.navigation import NavigationObservation, NavigationWorld, SceneTables
 from visagent.errors import ConfigError
-from visagent.scenes.dump import list_dumps, read_dump
 
 FORWARD, RIGHT, LEFT, BACK = range(4)
-
-
-@pytest.fixture(scope="module")
-def tables(dumps):
-    return SceneTables([read_dump(path) for path in list_dumps(dumps).values()])
 
 
 def test_tables_number_states_through_all_scenes(tables):

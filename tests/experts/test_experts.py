@@ -5,16 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from visagent.envs.navigation import SceneTables
 from visagent.errors import ConfigError
 from visagent.experts.schedules import beta_schedule
 from visagent.experts.shortest_path import ShortestPathExpert
-from visagent.scenes.dump import list_dumps, read_dump
-
-
-@pytest.fixture(scope="module")
-def tables(dumps):
-    return SceneTables([read_dump(path) for path in list_dumps(dumps).values()])
 
 
 def test_labels_are_optimal_with_the_first_in_action_order(tables):

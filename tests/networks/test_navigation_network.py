@@ -9,12 +9,6 @@ from visagent.envs.navigation import NavigationObservation, SceneTables
 from visagent.errors import ConfigError
 from visagent.networks.navigation import NavigationNetwork, NavigationPolicy, SafetyHead, SceneLinear
 from visagent.networks.policy import sample_categorical
-from visagent.scenes.dump import list_dumps, read_dump
-
-
-@pytest.fixture(scope="module")
-def tables(dumps):
-    return SceneTables([read_dump(path) for path in list_dumps(dumps).values()])
 
 
 @pytest.fixture

@@ -21,7 +21,7 @@ from PIL import Image
 
 from visagent.errors import UserError
 from visagent.scenes import textures
-from visagent.scenes.furniture import Palette, Part
+from visagent.scenes.furniture import Palette
 from visagent.scenes.layout import CEILING, PARTITION, Placed, Room
 from visagent.scenes.textures import ByteImage, Colour, FloatImage, colour
 
@@ -35,6 +35,7 @@ PITCH = -8.0
 FIELD_OF_VIEW = 72.0
 """Vertical, degrees."""
 PIXELS_PER_METRE = 72
+BACKENDS = ("egl", "osmesa", "glfw")
 ART_COUNT, BOOK_COUNT = 8, 3
 
 
@@ -55,8 +56,10 @@ def choose_backend() -> str:
 
     # Mesa's software rasteriser is fastest per core without helper threads, and scenes are made by parallel processes.
     os.environ.setdefault("LP_NUM_THREADS", "0")
-    if os.environ.get("MUJOCO_GL"):
-        return os.environ["MUJOCO_GL"]
+    if wanted := os.environ.get("MUJOCO_GL"):
+        if wanted not in BACKENDS:
+            raise RenderingUnavailable(f"MUJOCO_GL={wanted}: expected one of {', '.join(BACKENDS)}; unset it to have one chosen")
+        return wanted
     for backend, library in (("egl", "EGL"), ("osmesa", "OSMesa")):
         if find_library(library):
             os.environ["MUJOCO_GL"] = backend
@@ -371,11 +374,3 @@ class SceneRenderer:
         """The views of many poses, one after the other: location `[N, 2]` metres, rotation `[N]` degrees."""
         for (x, z), degrees in zip(location, rotation, strict=True):
             yield self.frame(float(x), float(z), int(degrees))
-
-
-def part_count(room: Room) -> int:
-    """Number of primitives in a room's furniture."""
-    return sum(len(placed.piece.parts) for placed in room.placed)
-
-
-__all__ = ["HEIGHT", "WIDTH", "Part", "RenderingUnavailable", "RoomModel", "SceneRenderer", "choose_backend", "part_count"]
