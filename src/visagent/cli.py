@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import sys
@@ -84,7 +83,9 @@ def _guarded(main: Callable[[], int | None], root: str | None = None, wants_trac
     except (UserError, HydraException, OmegaConfBaseException) as error:
         if wants_traceback:
             raise
-        _fail(f"error: {error}" if isinstance(error, UserError) else _composition_message(error, root))
+        from visagent.config.messages import composition_message
+
+        _fail(f"error: {error}" if isinstance(error, UserError) else f"error: {composition_message(error, root)}")
     except KeyboardInterrupt as stop:
         print("stopped; the same command resumes at the last finished epoch", file=sys.stderr)
         sys.exit(143 if stop.args else 130)
@@ -93,37 +94,3 @@ def _guarded(main: Callable[[], int | None], root: str | None = None, wants_trac
 def _fail(message: str) -> NoReturn:
     print(message, file=sys.stderr)
     sys.exit(2)
-
-
-def _composition_message(error: Exception, root: str | None) -> str:
-    """Hydra's message, and the nearest known key or option."""
-    from hydra.errors import OverrideParseException
-
-    text = str(error).strip()
-    if isinstance(error.__cause__, Exception) and str(error.__cause__) not in text:
-        text += f"\n{error.__cause__}"
-    text = "\n".join(line for line in text.splitlines() if not line.startswith("To append to your config")).split("\nConfig search path")[0].rstrip()
-    bare = [argument for argument in sys.argv[1:] if "=" not in argument and not argument.startswith(("-", "~"))]
-    if isinstance(error, OverrideParseException) and bare:
-        return f"error: expected KEY=VALUE, got {bare[0]!r}" + (f"; type run={bare[0]}" if root == "evaluate" else "")
-    if (found := re.search(r"Could not override '([^']+)'", text)) and root is not None:
-        from visagent.config.keys import composed_keys
-
-        path = found.group(1)
-        known = composed_keys(root, sys.argv[1:], path)
-        open_parent = next((p for p in known if known[p] and path.startswith(f"{p}.")), None)
-        if open_parent is not None:
-            return f"error: {path!r} is not set yet, and {open_parent} takes any key: type +{path}=..."
-        near = difflib.get_close_matches(path, known, 1, cutoff=0.6)
-        text = f"unknown config key {path!r}" + (f"; did you mean {near[0]}?" if near else f"\n{text}")
-    elif found := re.search(r"Could not find 'experiment/([^']+)'", text):
-        from visagent.config.presets import presets
-
-        near = difflib.get_close_matches(found.group(1), presets(), 1, cutoff=0.4)
-        text = f"unknown preset experiment={found.group(1)}" + (f"; did you mean experiment={near[0]}?" if near else "")
-        text += f"\npresets: {', '.join(presets())}"
-    elif found := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
-        options = re.findall(r"^\t(\S+)$", text, re.MULTILINE)
-        near = difflib.get_close_matches(found.group(2), options, 1, cutoff=0.4)
-        text += f"\ndid you mean {near[0]}?" if near else ""
-    return f"error: {text}"
