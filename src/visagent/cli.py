@@ -21,6 +21,11 @@ def evaluate() -> None:
     _hydra("evaluate", _evaluate_task)
 
 
+def table() -> None:
+    """Entry point of `visagent-table`."""
+    sys.exit(_guarded(_table, "train"))
+
+
 def info() -> None:
     """Entry point of `visagent-info`."""
     from visagent.runtime.info import main
@@ -47,6 +52,21 @@ def _evaluate_task(config: DictConfig) -> None:
     from visagent.runtime.evaluate import evaluate as run
 
     run(config)
+
+
+def _table() -> int:
+    from visagent.tables.command import launching, look, parse, render, sweep_arguments
+
+    asked = parse(sys.argv[1:])
+    if asked is None:
+        return 0
+    results = look(asked)
+    if asked.run and results.to_launch:
+        with launching(results):
+            sys.argv = [sys.argv[0], *sweep_arguments(asked, results)]
+            _hydra("train", _train_task)
+        results = look(asked)
+    return render(asked, results)
 
 
 def _hydra(root: str, task: Callable[[DictConfig], None]) -> None:

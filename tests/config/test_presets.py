@@ -44,13 +44,13 @@ def test_large_and_paper_presets_are_the_papers(compose):
 
 
 def test_no_config_file_is_dead():
-    """Every group folder is in the root's defaults list, every file of `debug_data` belongs to a debug preset and a DataModule."""
+    """Every group folder is in a root's defaults list, every file of `debug_data` belongs to a debug preset and a DataModule."""
     folder = conf_folder()
-    defaults = yaml.safe_load((folder / "train.yaml").read_text())["defaults"]
+    defaults = [entry for root in ("train.yaml", "table.yaml") for entry in yaml.safe_load((folder / root).read_text())["defaults"]]
     named = {key.split()[-1].split("@")[0] for entry in defaults if isinstance(entry, dict) for key in entry}
     for path in folder.rglob("*.yaml"):
         group = path.relative_to(folder).parts[0]
-        assert group in named | {"train.yaml", "evaluate.yaml", "hydra"}, path
+        assert group in named | {"train.yaml", "evaluate.yaml", "table.yaml", "hydra"}, path
     pairs = {f"{debug}_{data}" for debug in options("debug") for data in options("datamodule")}
     assert set(options("debug_data")) == pairs
 

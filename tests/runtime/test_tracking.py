@@ -8,8 +8,9 @@ import pytest
 from mlflow import MlflowClient
 
 from visagent.errors import ConfigError
+from visagent.runtime.mlflow_logger import MLflowTracker
 from visagent.runtime.record import PARENT_VARIABLE
-from visagent.runtime.tracking import MLflowTracker, connect, tracking_uri
+from visagent.runtime.tracking import connect, tracking_uri
 from visagent.runtime.train import Cancelled, train
 
 PRESET = "navigation/behaviour_cloning"

@@ -186,10 +186,11 @@ class PathsConfig:
 
 @dataclass
 class ProgressConfig:
-    """The progress bar."""
+    """The progress bar and the closing table."""
 
     bar: bool = MISSING
     refresh_rate: int = MISSING
+    summary: bool = MISSING
 
     def check(self) -> None:
         _positive("progress", self, "refresh_rate")
@@ -261,6 +262,9 @@ def register() -> None:
             store.store(group=f"schema/{group}", name=name, node=schema)
     store.store(group="schema/root", name="train", node=TrainConfig)
     store.store(group="schema/root", name="evaluate", node=EvaluateConfig)
+    from visagent.config.table_schemas import TableRootConfig
+
+    store.store(group="schema/root", name="table", node=TableRootConfig)
 
 
 def known_keys(schema: type) -> Sequence[str]:

@@ -16,24 +16,30 @@ from omegaconf import DictConfig, OmegaConf
 from visagent.errors import ConfigError
 from visagent.runtime.record import PARENT_VARIABLE
 
+LOCAL_LAUNCHERS = ("basic", "joblib")
+"""They run jobs in this process or its children; submitit's give each rank a process of its own."""
+
 
 def refuse_local_ddp(config: DictConfig) -> None:
     """Several devices in one local sweep: each rank would run the whole sweep again.
 
     Raises:
-        ConfigError: in a multirun with the basic launcher and more than one device.
+        ConfigError: in a multirun with a launcher of this machine and more than one device.
     """
     if not HydraConfig.initialized() or config.get("trainer") is None:
         return
     hydra = HydraConfig.get()
     devices, nodes = config.trainer.get("devices", 1), config.trainer.get("num_nodes", 1)
     many = devices not in (1, "1", "auto") or nodes not in (1, "1")
-    if hydra.mode == RunMode.MULTIRUN and many and "basic" in str(hydra.runtime.choices.get("hydra/launcher")):
+    if hydra.mode == RunMode.MULTIRUN and many and str(hydra.runtime.choices.get("hydra/launcher")) in LOCAL_LAUNCHERS:
         raise ConfigError(f"a sweep (-m) with trainer.devices={devices} cannot run in this process: type trainer.devices=1, or one command per run without -m")
 
 
 class MultirunParent(Callback):
-    """Opens the parent when a multirun starts and closes it at the end; the same sweep again goes on with the same parent."""
+    """Opens the parent when a multirun starts and closes it at the end; the same sweep again goes on with the same parent.
+
+    Where the environment names a parent already (a table's run), that one is the parent and is left open.
+    """
 
     def __init__(self) -> None:
         self.client: Any = None
@@ -41,7 +47,7 @@ class MultirunParent(Callback):
         self.failed = False
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        if not config.logger.enabled:
+        if not config.logger.enabled or os.environ.get(PARENT_VARIABLE):
             return
         from visagent.runtime.tracking import connect, tracking_uri
 
@@ -68,6 +74,6 @@ class MultirunParent(Callback):
             self.client.set_terminated(self.run_id, "FAILED")
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        os.environ.pop(PARENT_VARIABLE, None)
         if self.run_id is not None:
+            os.environ.pop(PARENT_VARIABLE, None)
             self.client.set_terminated(self.run_id, "FAILED" if self.failed else "FINISHED")

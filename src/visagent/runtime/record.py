@@ -7,6 +7,7 @@ import json
 import math
 import os
 import platform
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -237,5 +238,10 @@ def hardware() -> dict[str, str]:
 
 
 def command() -> str:
-    """The command line as typed, the program by its name."""
+    """The command line as typed, the program by its name; of a sweep's child, the command that starts it alone."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+        return shlex.join(["visagent-train", *HydraConfig.get().overrides.task])
     return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])

@@ -25,7 +25,7 @@ from visagent.runtime.record import Record, RunFolder, command, commit, hardware
 if TYPE_CHECKING:
     import pytorch_lightning as pl
 
-    from visagent.runtime.tracking import MLflowTracker
+    from visagent.runtime.mlflow_logger import MLflowTracker
 
 log = logging.getLogger(__name__)
 
@@ -53,10 +53,8 @@ def train(config: DictConfig) -> Record:
     folder.check(resolved)
     record = folder.load()
     if record is not None and record.status == "FINISHED":
-        from visagent.runtime.report import print_table
-
         log.info("this run is finished (change seed=... or name=... for another):")
-        print_table(record, folder)
+        _summarise(resolved, record, folder)
         return record
     check_targets(resolved)
     folder.create(resolved)
@@ -108,10 +106,15 @@ def _tracked(config: dict[str, Any], folder: RunFolder, record: Record, outputs:
         if tracker is not None:
             tracker.save_artifact(folder.path / "record.json")
             tracker.close(record.status)
-    from visagent.runtime.report import print_table
-
-    print_table(record, folder)
+    _summarise(config, record, folder)
     return record
+
+
+def _summarise(config: dict[str, Any], record: Record, folder: RunFolder) -> None:
+    if config["progress"]["summary"]:
+        from visagent.runtime.report import print_table
+
+        print_table(record, folder)
 
 
 @contextmanager
@@ -136,7 +139,8 @@ def _sigterm_cancels(received: list[int]) -> Iterator[None]:
 def _tracker(config: dict[str, Any], folder: RunFolder, record: Record, outputs: Path) -> MLflowTracker | None:
     if not config["logger"]["enabled"]:
         return None
-    from visagent.runtime.tracking import MLflowTracker, connect, tracking_uri
+    from visagent.runtime.mlflow_logger import MLflowTracker
+    from visagent.runtime.tracking import connect, tracking_uri
 
     uri = tracking_uri(config["logger"], outputs)
     client, experiment = connect(uri, config["logger"]["experiment"], outputs)

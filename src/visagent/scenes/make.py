@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import multiprocessing
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -154,6 +155,17 @@ def make_scenes(folder: str | Path, wanted: Iterable[SceneRecipe], workers: int 
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    wanted = list(wanted)
+    there = [recipe for recipe in wanted if not force and is_made(folder / f"{recipe.name}.h5", recipe)]
+    yield from ((recipe, folder / f"{recipe.name}.h5", False) for recipe in there)
+    if len(there) < len(wanted):
+        # Two runs that start together want the same rooms: one makes them, the other waits and finds them.
+        with (folder / ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield from _make_missing(folder, [recipe for recipe in wanted if recipe not in there], workers, force)
+
+
+def _make_missing(folder: Path, wanted: Iterable[SceneRecipe], workers: int | None, force: bool) -> Iterator[tuple[SceneRecipe, Path, bool]]:
     missing = []
     for recipe in wanted:
         path = folder / f"{recipe.name}.h5"

@@ -1,0 +1,71 @@
+"""A Hydra sweeper that launches the missing runs of a paper table through whatever launcher is chosen; see visagent.tables."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+
+@dataclass
+class TableSweeperConfig:
+    """Set by `visagent-table --run`."""
+
+    _target_: str = "hydra_plugins.visagent_table.TableSweeper"
+    table: str | None = None
+    scale: str = "laptop"
+    seeds: list[int] = field(default_factory=list)
+    overrides: list[str] = field(default_factory=list)
+    refresh: bool = True
+
+
+ConfigStore.instance().store(group="hydra/sweeper", name="visagent_table", node=TableSweeperConfig, provider="visagent")
+
+
+class TableSweeper(Sweeper):
+    """Launches what is missing of a table, each run once.
+
+    Args:
+        table: `<paper>/<table>`.
+        scale: of the table.
+        seeds: instead of the scale's; empty for those.
+        overrides: of every run. Not on the command line itself: there they would be applied before a run's preset is chosen.
+        refresh: whether to show a progress bar.
+    """
+
+    def __init__(self, table: str | None, scale: str, seeds: Sequence[int], overrides: Sequence[str], refresh: bool) -> None:
+        self.table, self.scale, self.seeds, self.overrides, self.refresh = table, scale, list(seeds), list(overrides), refresh
+        self.launcher: Launcher | None = None
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        from hydra.core.plugins import Plugins
+
+        self.launcher = Plugins.instance().instantiate_launcher(hydra_context=hydra_context, task_function=task_function, config=config)
+
+    def sweep(self, arguments: list[str]) -> list[JobReturn]:
+        """Launch the missing runs with the user's overrides; returns when they have ended."""
+        from contextlib import nullcontext
+
+        from visagent.errors import ConfigError
+        from visagent.tables.grid import load_grid
+        from visagent.tables.progress import RunsProgress
+        from visagent.tables.results import collect
+        from visagent.tables.runs import plan
+
+        assert self.launcher is not None
+        if self.table is None:
+            raise ConfigError("hydra.sweeper.table: expected a table's name, got none; type visagent-table NAME --run")
+        grid = load_grid(self.table, self.scale, self.seeds or None)
+        overrides = [*self.overrides, *(argument for argument in arguments if argument not in self.overrides)]
+        missing = collect(grid, plan(grid, overrides)).to_launch
+        if not missing:
+            return []
+        progress: Any = RunsProgress(missing) if self.refresh else nullcontext()
+        with progress:
+            # A failed job stays one: its record says why, and the others go on.
+            return list(self.launcher.launch([list(run.overrides) for run in missing], initial_job_idx=0))

@@ -1,0 +1,51 @@
+"""Compose configs inside a command that is not itself a Hydra application, and inside one that is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from hydra import compose, initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from visagent.config.schemas import TrainConfig, register
+from visagent.config.validation import validate
+
+PRESET_NAME = "${hydra:runtime.choices.experiment}"
+"""What conf/train.yaml gives a run for a name; only a Hydra application can resolve it."""
+
+
+@contextmanager
+def config_folder() -> Iterator[None]:
+    """Hydra ready to compose from conf/: the running application's own, or one for the block."""
+    register()
+    if GlobalHydra.instance().is_initialized():
+        yield
+        return
+    with initialize_config_module("visagent.conf", version_base="1.3"):
+        yield
+
+
+def compose_root(root: str, overrides: Sequence[str]) -> DictConfig:
+    """The composed config of a root, within `config_folder()`."""
+    return compose(root, list(overrides))
+
+
+def compose_run(overrides: Sequence[str]) -> dict[str, Any]:
+    """The resolved, validated config that `visagent-train OVERRIDES` would run, within `config_folder()`.
+
+    Raises:
+        ConfigError: when it cannot be run.
+        HydraException: when it does not compose.
+    """
+    config = compose("train", list(overrides), return_hydra_config=True)
+    choices = config.hydra.runtime.choices
+    raw = OmegaConf.to_container(config, resolve=False)
+    assert isinstance(raw, dict)
+    with open_dict(config):
+        del config["hydra"]
+        if raw["name"] == PRESET_NAME:
+            config.name = choices["experiment"]
+    return validate(config, TrainConfig)

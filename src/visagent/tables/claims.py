@@ -1,0 +1,113 @@
+"""The paper's statements, checked against our numbers, seed by seed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from visagent.config.table_schemas import ClaimConfig
+from visagent.tables.results import Results
+from visagent.tables.statistics import mean, stratified_bootstrap
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One instance of a claim.
+
+    Attributes:
+        where: the panel, and what else the claim leaves open (a column).
+        margin: mean over the seeds of how far the numbers lie on the claimed side (negative: on the other), in the measure's unit.
+        clear: whether the bootstrap interval of the margin leaves zero out; None below three seeds.
+    """
+
+    panel: str
+    where: str
+    margin: float
+    clear: bool | None
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a claim: its comparisons, and how many more there would be with all runs finished."""
+
+    claim: ClaimConfig
+    comparisons: tuple[Comparison, ...]
+    missing: int
+
+    def summary(self) -> str:
+        """In words, panel by panel."""
+        if not self.comparisons:
+            return "not known yet: runs are missing"
+        panels = list(dict.fromkeys(comparison.panel for comparison in self.comparisons))
+        parts = [self._panel([c for c in self.comparisons if c.panel == panel], panel) for panel in panels]
+        return "; ".join(parts) + (f" ({self.missing} comparisons are missing)" if self.missing else "")
+
+    def _panel(self, comparisons: list[Comparison], panel: str) -> str:
+        held = [c for c in comparisons if c.margin > 0]
+        failed = [c for c in comparisons if c.margin <= 0]
+        if not failed:
+            text = "comes out" if len(comparisons) == 1 else f"comes out in all {len(comparisons)}"
+            unclear = [c.where or "the one comparison" for c in held if not c.clear]
+        elif not held:
+            text = "does not come out" if len(comparisons) == 1 else f"does not come out in any of {len(comparisons)}"
+            unclear = [c.where or "the one comparison" for c in failed if not c.clear]
+        else:
+            text = f"comes out in {len(held)} of {len(comparisons)}, not in {', '.join(c.where for c in failed)}"
+            unclear = [c.where for c in comparisons if not c.clear]
+        if unclear:
+            text += ", within the noise" if len(unclear) == len(comparisons) else f" (within the noise: {', '.join(unclear)})"
+        return f"{panel}: {text}" if panel else text
+
+
+def check_claims(results: Results) -> list[Verdict]:
+    """Every claim of the spec against the numbers that are there."""
+    return [_verdict(results, claim) for claim in results.grid.spec.claims]
+
+
+def _verdict(results: Results, claim: ClaimConfig) -> Verdict:
+    comparisons, missing = [], 0
+    for panel, where, left, right in _pairs(results, claim):
+        seeds = sorted(set(left) & set(right)) if right is not None else sorted(left)
+        if not seeds:
+            missing += 1
+            continue
+        other = np.array([right[seed] for seed in seeds]) if right is not None else np.full(len(seeds), float(claim.right["value"]))
+        margin = np.array([left[seed] for seed in seeds]) - claim.factor * other
+        margin = -margin if claim.relation.endswith("<") else margin
+        root = results.grid.root
+        ends = stratified_bootstrap([margin], mean, np.random.default_rng(root.bootstrap_seed), root.bootstrap_samples, root.confidence)
+        clear = None if ends is None else ends[0] > 0 or ends[1] < 0
+        comparisons.append(Comparison(panel, where, float(margin.mean()), clear))
+    return Verdict(claim, tuple(comparisons), missing)
+
+
+def _pairs(results: Results, claim: ClaimConfig) -> Iterator[tuple[str, str, dict[int, float], dict[int, float] | None]]:
+    """(panel, what is left open, left by seed, right by seed or None for a constant)."""
+    grid = results.grid
+
+    def numbers(panel: str, side: dict[str, str], row: str, measure: str, column: str) -> dict[int, float]:
+        column = side.get("column", column)
+        return dict(results.cells[(panel, side.get("row", row), grid.measure_of(column) or side.get("measure", measure), column)].values)
+
+    trend = claim.relation.startswith("trend")
+    rows = [claim.left["row"]] if "row" in claim.left else [row.name for row in grid.spec.rows]
+    measures = [""] if grid.measure_columns else [claim.left["measure"]] if "measure" in claim.left else list(grid.spec.measures)
+    columns = [claim.left["column"]] if "column" in claim.left else list(grid.columns)
+    for panel in grid.panels:
+        for row in rows:
+            for measure in measures:
+                for index, column in enumerate(columns[:-1] if trend else columns):
+                    open_parts = [row] if len(rows) > 1 else []
+                    open_parts += [grid.spec.measures[measure].name] if len(measures) > 1 else []
+                    if trend:
+                        following = columns[index + 1]
+                        where = " ".join([*open_parts, f"{column} to {following}"])
+                        # `trend<`: each column is followed by a greater one.
+                        yield panel, where, numbers(panel, {}, row, measure, column), numbers(panel, {}, row, measure, following)
+                        continue
+                    if len(columns) > 1:
+                        open_parts.append(column)
+                    right = None if "value" in claim.right else numbers(panel, claim.right, row, measure, column)
+                    yield panel, " ".join(open_parts), numbers(panel, claim.left, row, measure, column), right

@@ -1,0 +1,182 @@
+"""`visagent-table`: the words of its command line, rendering, and the arguments of the sweep that `--run` starts."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from visagent.config.presets import tables
+from visagent.config.schemas import SCALES
+from visagent.errors import ConfigError
+from visagent.runtime.record import PARENT_VARIABLE
+from visagent.tables import publish
+from visagent.tables.formats import comma_separated, latex, markdown, print_console
+from visagent.tables.grid import load_grid
+from visagent.tables.results import Results, collect
+from visagent.tables.runs import plan
+
+FORMATS = ("md", "csv", "tex", "html")
+ROOT_KEYS = ("confidence", "bootstrap_samples", "bootstrap_seed")
+
+DESCRIPTION = """A paper's table: its numbers and ours side by side, from the finished runs. Without --run nothing is trained."""
+EPILOG = """KEY=VALUE overrides go to every run of the table, for example datamodule.scenes=DIR (the runs are then others), trainer.accelerator=gpu
+or paths.outputs=DIR; confidence=0.9 and bootstrap_samples=... to the intervals; hydra/launcher=submitit_slurm and
+hydra.launcher.KEY=VALUE choose what starts the runs of --run. Files go to outputs/tables/; tables/index.html shows all of them."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A parsed command line.
+
+    Attributes:
+        overrides: of the runs.
+        root: of the table's root.
+        hydra: launcher settings.
+    """
+
+    table: str
+    run: bool
+    scale: str
+    seeds: tuple[int, ...] | None
+    jobs: int
+    format: str | None
+    to: Path | None
+    overrides: tuple[str, ...]
+    root: tuple[str, ...]
+    hydra: tuple[str, ...]
+
+
+def parse(arguments: Sequence[str]) -> Asked | None:
+    """Read the command line; None after `--list`.
+
+    Raises:
+        ConfigError: for seeds that are no numbers, or a missing name.
+    """
+    parser = argparse.ArgumentParser("visagent-table", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("table", nargs="?", help="<paper>/<table>; --list shows all")
+    parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="overrides of every run")
+    parser.add_argument("--list", action="store_true", help="list the tables")
+    parser.add_argument("--run", action="store_true", help="launch the runs that are missing, then render")
+    parser.add_argument("--scale", choices=SCALES, default="laptop", help="how much is computed (default: laptop)")
+    parser.add_argument("--seeds", metavar="0,1,2", help="instead of the scale's seeds")
+    parser.add_argument("--jobs", type=int, metavar="N", help="runs at a time on this machine (default: one per core)")
+    parser.add_argument("--format", choices=FORMATS, help="print this format alone, to the standard output")
+    parser.add_argument("--to", type=Path, metavar="DIR", help="also write Markdown, CSV and figures to DIR/<paper>/")
+    asked = parser.parse_intermixed_args(arguments)
+    if asked.list:
+        print("\n".join(tables()))
+        return None
+    if asked.table is None or "=" in asked.table:
+        raise ConfigError(f"expected a table's name first, got {asked.table or 'none'}; tables: {', '.join(tables())}")
+    if asked.jobs is not None and asked.jobs < 1:
+        raise ConfigError(f"--jobs: expected at least 1, got {asked.jobs}")
+    overrides = list(asked.overrides)
+    root = tuple(o for o in overrides if o.split("=", 1)[0] in ROOT_KEYS)
+    hydra = tuple(o for o in overrides if o.lstrip("+~").startswith(("hydra/", "hydra.")))
+    return Asked(
+        asked.table,
+        asked.run,
+        asked.scale,
+        _seeds(asked.seeds),
+        asked.jobs or len(os.sched_getaffinity(0)),
+        asked.format,
+        asked.to,
+        tuple(o for o in overrides if o not in root and o not in hydra),
+        root,
+        hydra,
+    )
+
+
+def _seeds(given: str | None) -> tuple[int, ...] | None:
+    if given is None:
+        return None
+    try:
+        return tuple(int(part) for part in given.strip("[]").split(",") if part.strip())
+    except ValueError as error:
+        raise ConfigError(f"--seeds: expected whole numbers such as 0,1,2, got {given!r}") from error
+
+
+def look(asked: Asked) -> Results:
+    """The table as far as its runs are finished."""
+    grid = load_grid(asked.table, asked.scale, asked.seeds, asked.root)
+    return collect(grid, plan(grid, asked.overrides), asked.overrides)
+
+
+def sweep_arguments(asked: Asked, results: Results) -> list[str]:
+    """The Hydra arguments that launch what is missing."""
+    launcher = (
+        []
+        if any("hydra/launcher=" in o for o in asked.hydra)
+        else ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={min(asked.jobs, len(results.to_launch))}"]
+    )
+    seeds = [f"hydra.sweeper.seeds=[{','.join(map(str, asked.seeds))}]"] if asked.seeds is not None else []
+    sweeper = ["hydra/sweeper=visagent_table", f"hydra.sweeper.table={asked.table}", f"hydra.sweeper.scale={asked.scale}", *seeds]
+    quiet = [] if any(o.startswith("progress=") for o in asked.overrides) else ["progress=quiet"]
+    overrides = f"hydra.sweeper.overrides=[{','.join(_quoted(o) for o in [*asked.overrides, *quiet])}]"
+    shared = [o for o in asked.overrides if o.startswith(("paths.", "logger"))]  # what the sweep itself needs
+    return ["-m", *sweeper, overrides, *launcher, "hydra.job_logging.root.level=WARNING", *asked.hydra, *shared]
+
+
+def _quoted(override: str) -> str:
+    """As a quoted string of Hydra's override grammar that stands for itself."""
+    literal = override.replace("${", "\\${")
+    return "'" + re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), literal) + "'"
+
+
+def outputs_of(results: Results) -> tuple[Path, dict[str, object]]:
+    """The outputs folder and the logger settings, which all runs share."""
+    config = next(iter(results.runs.values())).config
+    return Path(config["paths"]["outputs"]), dict(config["logger"])
+
+
+@contextmanager
+def launching(results: Results) -> Iterator[None]:
+    """Say what is launched; the table's MLflow run is the parent of what starts within."""
+    outputs, logger = outputs_of(results)
+    done = len(results.finished)
+    print(
+        f"{results.grid.name}, {results.grid.scale} scale: {done} of {len(results.runs)} runs are finished, launching {len(results.to_launch)}", file=sys.stderr
+    )
+    if not logger["enabled"]:
+        yield
+        return
+    before = os.environ.get(PARENT_VARIABLE)
+    os.environ[PARENT_VARIABLE] = publish.parent_run(logger, outputs, results)
+    try:
+        yield
+    finally:
+        os.environ.pop(PARENT_VARIABLE)
+        if before is not None:
+            os.environ[PARENT_VARIABLE] = before
+
+
+def render(asked: Asked, results: Results) -> int:
+    """Write all files, print the table (or one format), keep the files in MLflow.
+
+    Returns:
+        the exit status: 1 when `--run` left runs missing.
+    """
+    outputs, logger = outputs_of(results)
+    files = publish.write(outputs, results)
+    if logger["enabled"] and results.finished:
+        publish.track(logger, outputs, results, files)
+    written = publish.write_to(asked.to, results) if asked.to is not None else []
+    if asked.format is None:
+        console = Console()
+        print_console(results, console if console.is_terminal else Console(width=200))
+        for path in [*files, *written]:
+            console.print(f"wrote {path}", highlight=False, soft_wrap=True)
+    elif asked.format == "html":
+        sys.stdout.write(files[0].read_text())
+    else:
+        pictures = [(path.name, path.stem) for path in files if path.suffix == ".png"]
+        sys.stdout.write({"md": lambda: markdown(results, pictures), "csv": lambda: comma_separated(results), "tex": lambda: latex(results)}[asked.format]())
+    return 1 if asked.run and results.unfinished else 0

@@ -1,0 +1,152 @@
+"""A table's pictures: bars with intervals, or curves over epochs, as matplotlib figures."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from visagent.config.table_schemas import FigureConfig
+from visagent.tables.results import Results
+from visagent.tables.runs import TableRun
+from visagent.tables.statistics import mean, stratified_bootstrap
+
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
+"""Okabe & Ito's, told apart by most eyes."""
+
+
+def draw(results: Results) -> list[tuple[FigureConfig, Figure]]:
+    """All figures of a table that have something to show."""
+    drawn = []
+    for spec in results.grid.spec.figures:
+        figure = bars(results, spec) if spec.kind == "bars" else curves(results, spec)
+        if figure is not None:
+            drawn.append((spec, figure))
+    return drawn
+
+
+def bars(results: Results, spec: FigureConfig) -> Figure | None:
+    """Rows beside each other over the columns, one axes per panel; whiskers are the bootstrap intervals, diamonds the paper's numbers."""
+    grid = results.grid
+    measure = str(spec.measure)
+    columns = [column for column in grid.columns if grid.measure_of(column) in (None, measure)]
+    rows = [row.name for row in grid.spec.rows]
+    cells = {key: cell for key, cell in results.cells.items() if key[2] == measure}
+    if not any(cell.value is not None for cell in cells.values()):
+        return None
+    figure = _figure(len(grid.panels), f"{spec.title} ({grid.scale} scale)")
+    width = 0.8 / len(rows)
+    shared: Axes | None = None
+    for index, panel in enumerate(grid.panels):
+        axes = figure.add_subplot(1, len(grid.panels), index + 1, sharey=shared)
+        shared = axes
+        for number, row in enumerate(rows):
+            shown = [cells[(panel, row, measure, column)] for column in columns]
+            place = np.arange(len(columns)) + (number - (len(rows) - 1) / 2) * width
+            heights = np.array([np.nan if cell.value is None else cell.value for cell in shown])
+            axes.bar(place, heights, width * 0.92, color=COLOURS[number % len(COLOURS)], label=row)
+            for x, cell in zip(place, shown, strict=True):
+                if cell.interval is not None and cell.value is not None:
+                    reach = [[max(0.0, cell.value - cell.interval[0])], [max(0.0, cell.interval[1] - cell.value)]]
+                    axes.errorbar([x], [cell.value], reach, color="#222222", capsize=2.5, linewidth=1)
+            theirs = [(x, cell.paper) for x, cell in zip(place, shown, strict=True) if cell.paper is not None]
+            if theirs:
+                axes.plot(
+                    *zip(*theirs, strict=True),
+                    "D",
+                    markersize=4,
+                    markerfacecolor="white",
+                    markeredgecolor="black",
+                    label="the paper" if number == len(rows) - 1 else None,
+                )
+        axes.set_xticks(range(len(columns)), columns)
+        _dress(axes, spec, panel, spec.ylabel or grid.spec.measures[measure].name, index == 0)
+    _legend(figure)
+    return figure
+
+
+def curves(results: Results, spec: FigureConfig) -> Figure | None:
+    """A metric of the history over epochs: the mean over seeds of each kind of run, with its bootstrap interval as a band."""
+    grid, root = results.grid, results.grid.root
+    kinds: dict[tuple[str, ...], tuple[str, list[TableRun]]] = {}
+    for cell in grid.cells.values():
+        name = cell.row if len({c.overrides for c in grid.cells.values() if c.row == cell.row}) == 1 else cell.column
+        runs = [results.runs[(cell.overrides, seed)] for seed in grid.seeds]
+        kinds.setdefault(cell.overrides, (name, [run for run in runs if run.state == "finished"]))
+    figure = _figure(1, f"{spec.title} ({grid.scale} scale)")
+    axes = figure.add_subplot(1, 1, 1)
+    drawn = False
+    for number, (name, runs) in enumerate(kinds.values()):
+        series = [_history(run, str(spec.metric)) for run in runs]
+        epochs = sorted(set.intersection(*(set(points) for points in series))) if series else []
+        if not epochs:
+            continue
+        drawn = True
+        values = [np.array([points[epoch] for points in series]) for epoch in epochs]
+        colour = COLOURS[number % len(COLOURS)]
+        axes.plot(epochs, [float(v.mean()) for v in values], marker=("o", "s", "^", "v", "P", "X")[number % 6], color=colour, label=name)
+        ends = [stratified_bootstrap([v], mean, np.random.default_rng(root.bootstrap_seed), root.bootstrap_samples, root.confidence) for v in values]
+        if all(end is not None for end in ends):
+            axes.fill_between(epochs, [end[0] for end in ends if end], [end[1] for end in ends if end], color=colour, alpha=0.2, linewidth=0)
+    if not drawn:
+        return None
+    axes.set_xlabel(spec.xlabel)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _dress(axes, spec, "", spec.ylabel or str(spec.metric), True)
+    _legend(figure)
+    return figure
+
+
+def _history(run: TableRun, metric: str) -> dict[int, float]:
+    assert run.record is not None
+    return {int(epoch): values[metric] for epoch, values in run.record.history.items() if metric in values}
+
+
+def _figure(panels: int, title: str) -> Figure:
+    figure = Figure(figsize=(5.6 * panels if panels > 1 else 7.0, 4.2), layout="constrained")
+    figure.suptitle(title)
+    return figure
+
+
+def _dress(axes: Axes, spec: FigureConfig, panel: str, ylabel: str, first: bool) -> None:
+    axes.set_title(panel, fontsize=10)
+    if first:
+        axes.set_ylabel(ylabel)
+    if spec.logarithmic:
+        axes.set_yscale("log")
+    else:
+        axes.set_ylim(bottom=0)
+    axes.grid(axis="y", alpha=0.3)
+    axes.set_axisbelow(True)
+
+
+def _legend(figure: Figure) -> None:
+    handles, labels = figure.axes[0].get_legend_handles_labels()
+    order = [i for i, label in enumerate(labels) if label != "the paper"] + [i for i, label in enumerate(labels) if label == "the paper"]
+    figure.legend([handles[i] for i in order], [labels[i] for i in order], loc="outside lower center", ncols=min(len(order), 6), fontsize=9, frameon=False)
+
+
+def png(figure: Figure) -> bytes:
+    """The picture's file, the same bytes for the same numbers."""
+    out = io.BytesIO()
+    figure.savefig(out, format="png", dpi=120, metadata={"Software": None})
+    return out.getvalue()
+
+
+def svg(figure: Figure) -> str:
+    """An `<svg>` element to stand within a page, the same text for the same numbers."""
+    out = io.StringIO()
+    with matplotlib.rc_context({"svg.hashsalt": "visagent", "svg.fonttype": "none", "font.family": ["sans-serif"]}):
+        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    drawn = out.getvalue()
+    return drawn[drawn.index("<svg") :]
+
+
+def names(figures: Sequence[tuple[FigureConfig, Figure]]) -> list[tuple[str, str]]:
+    """(file, title) of each."""
+    return [(f"{spec.name}.png", spec.title) for spec, _ in figures]

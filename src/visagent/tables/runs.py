@@ -1,0 +1,135 @@
+"""Which runs a table needs, and what is there of them: the run folder of the very same signature, or nothing."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from visagent.config.composition import compose_run, config_folder
+from visagent.config.signature import difference, signature
+from visagent.errors import ConfigError
+from visagent.runtime.record import Record, RunFolder
+from visagent.tables.grid import Grid
+
+State = Literal["finished", "running", "failed", "cut off", "not started"]
+OWN_KEYS = ("seed", "scale", "name", "paths.run", "experiment", "debug")
+"""The table sets these: given by hand they would mix up its rows, seeds or scales."""
+RunKey = tuple[tuple[str, ...], int]
+"""(overrides of the cell, seed)."""
+
+
+@dataclass(frozen=True)
+class TableRun:
+    """One (cell, seed) run; cells with the same overrides share it.
+
+    Attributes:
+        label: short, for people: the cell's overrides and the seed.
+        overrides: of `visagent-train`, seed and the user's own included.
+        config: resolved.
+        state: `finished` alone gives numbers.
+        reason: why a failed run failed.
+        record: what the folder holds, where the state is `finished`.
+    """
+
+    label: str
+    overrides: tuple[str, ...]
+    seed: int
+    signature: str
+    config: Mapping[str, Any]
+    folder: RunFolder
+    state: State
+    reason: str | None
+    record: Record | None
+
+    @property
+    def command(self) -> str:
+        """What starts or resumes it by hand."""
+        return shlex.join(["visagent-train", *self.overrides])
+
+    def value(self, metrics: Sequence[str]) -> float | None:
+        """The sum of the record's metrics of these names, or None where one of them is missing.
+
+        Final metrics come first, then those of the last epoch.
+        """
+        if self.record is None:
+            return None
+        last = max(self.record.history, key=int, default=None)
+        known = {**(self.record.history[last] if last is not None else {}), **self.record.metrics}
+        if any(name not in known for name in metrics):
+            return None
+        return sum(known[name] for name in metrics)
+
+
+def check_overrides(overrides: Iterable[str]) -> None:
+    """Refuse overrides that are the table's own to set.
+
+    Raises:
+        ConfigError: naming the option to use instead.
+    """
+    for override in overrides:
+        key = override.lstrip("+~").split("=", 1)[0]
+        if "=" not in override and not override.startswith("~"):
+            raise ConfigError(f"expected NAME, options or KEY=VALUE, got {override!r}")
+        if key in OWN_KEYS:
+            instead = {"seed": ": type --seeds 0,1,2", "scale": ": type --scale smoke, laptop or paper", "debug": ": type --scale smoke"}.get(key, "")
+            raise ConfigError(f"{override!r}: a table sets {key} itself{instead}")
+
+
+def plan(grid: Grid, extra: Sequence[str] = ()) -> dict[RunKey, TableRun]:
+    """All runs of a table, each once, with their states.
+
+    Args:
+        grid: the expanded table.
+        extra: the user's overrides of every run; they enter the signatures like any other.
+
+    Raises:
+        ConfigError: when a cell composes to another scale, or does not compose.
+    """
+    check_overrides(extra)
+    runs: dict[RunKey, TableRun] = {}
+    with config_folder():
+        for cell in grid.cells.values():
+            for seed in grid.seeds:
+                if (cell.overrides, seed) not in runs:
+                    runs[(cell.overrides, seed)] = look_up(grid, cell.overrides, tuple(extra), seed)
+    return runs
+
+
+def look_up(grid: Grid, own: tuple[str, ...], extra: tuple[str, ...], seed: int) -> TableRun:
+    """Compose one run, within `config_folder()`, and look for its folder."""
+    overrides = (*own, *extra, f"seed={seed}")
+    label = " ".join([*(override.removeprefix("experiment=") for override in own), f"seed={seed}"])
+    config = compose_run(overrides)
+    if config["scale"] != grid.scale or config["seed"] != seed:
+        got = f"scale {config['scale']}, seed {config['seed']}"
+        raise ConfigError(f"table {grid.name}: {shlex.join(overrides)} composes to {got}, expected scale {grid.scale}, seed {seed}")
+    name = signature(config)
+    folder = RunFolder(Path(config["paths"]["outputs"]) / "runs" / name)
+    state, reason, record = _state(folder, name, config)
+    return TableRun(label, overrides, seed, name, config, folder, state, reason, record)
+
+
+def _state(folder: RunFolder, name: str, config: Mapping[str, Any]) -> tuple[State, str | None, Record | None]:
+    try:
+        record = folder.load()
+    except ConfigError as error:
+        return "failed", str(error), None
+    if record is None:
+        return ("running" if folder.is_locked() else "not started"), None, None
+    if record.signature != name or record.scale != config["scale"] or record.seed != config["seed"] or difference(folder.config(), config):
+        return "failed", f"{folder.path} holds another run than its name says: move it away", None
+    if record.status == "FINISHED":
+        return "finished", None, record
+    if folder.is_locked():
+        return "running", None, None
+    if record.status == "FAILED":
+        return "failed", _last_line(record.error), None
+    return "cut off", None, None
+
+
+def _last_line(error: str | None) -> str:
+    lines = [line for line in (error or "").splitlines() if line.strip()]
+    return lines[-1].strip() if lines else "no message"
