@@ -49,9 +49,10 @@ class TableSweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> list[JobReturn]:
         """Launch the missing runs with the user's overrides; returns when they have ended."""
+        from concurrent.futures.process import BrokenProcessPool
         from contextlib import nullcontext
 
-        from visagent.errors import ConfigError
+        from visagent.errors import ConfigError, UserError
         from visagent.tables.grid import load_grid
         from visagent.tables.progress import RunsProgress
         from visagent.tables.results import collect
@@ -66,6 +67,11 @@ class TableSweeper(Sweeper):
         if not missing:
             return []
         progress: Any = RunsProgress(missing) if self.refresh else nullcontext()
-        with progress:
-            # A failed job stays one: its record says why, and the others go on.
-            return list(self.launcher.launch([list(run.overrides) for run in missing], initial_job_idx=0))
+        try:
+            with progress:
+                # A failed job stays one: its record says why, and the others go on.
+                return list(self.launcher.launch([list(run.overrides) for run in missing], initial_job_idx=0))
+        except BrokenProcessPool as error:
+            raise UserError(
+                "a process that worked on a run died (killed, or out of memory); its run is kept: type the same command again, with --jobs 1 for less memory"
+            ) from error

@@ -32,7 +32,7 @@ def headings(results: Results) -> list[str]:
 def markdown(results: Results, figures: Sequence[tuple[str, str]]) -> str:
     """Markdown for GitHub; `figures` are (file, title)."""
     grid = results.grid
-    out = [f"# {grid.spec.title}", "", f"{grid.spec.paper}: {grid.spec.place}. **{grid.scale.capitalize()} scale.**", ""]
+    out = [f"# {_md(grid.spec.title)}", "", f"{_md(grid.spec.paper)}: {grid.spec.place}. **{grid.scale.capitalize()} scale.**", ""]
     columns = headings(results)
     for panel in grid.panels:
         if panel:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from types import TracebackType
 
@@ -10,26 +11,26 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from visagent.errors import ConfigError
+from visagent.runtime.record import Record
 from visagent.tables.runs import TableRun
 
 INTERVAL = 1.0
+"""Seconds between two looks at the records."""
 
 
 class RunsProgress:
-    """A progress bar over the epochs of some runs while a launcher works on them."""
+    """A bar over some runs while a launcher works on them, with the epochs of those at work; a line per ended run where it is no terminal."""
 
     def __init__(self, runs: Sequence[TableRun], console: Console | None = None) -> None:
         self.runs = runs
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("runs"),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[now]}"),
-        )
-        self.progress = Progress(*columns, console=console or Console(stderr=True))
+        self.console = console or Console(stderr=True)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.fields[now]}"))
+        self.progress = Progress(*columns, console=self.console, disable=not self.console.is_terminal)
         self.task = self.progress.add_task("runs", total=len(runs), now="")
+        before = {run.signature: self._load(run) for run in runs}
+        self._attempts = {name: 0 if record is None else record.attempts for name, record in before.items()}  # what ended earlier is no news
+        self._ended: set[str] = set()
+        self._began = time.monotonic()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, daemon=True)
 
@@ -50,14 +51,22 @@ class RunsProgress:
 
     def update(self) -> None:
         """Read the records once."""
-        done, working = 0, []
+        working = []
         for run in self.runs:
-            try:
-                record = run.folder.load()
-            except ConfigError:
+            record = self._load(run)
+            if record is None or run.signature in self._ended or record.attempts <= self._attempts[run.signature]:
                 continue
-            if record is not None and record.status in ("FINISHED", "FAILED"):
-                done += 1
-            elif record is not None and run.folder.is_locked():
+            if record.status == "RUNNING":
                 working.append(f"{run.label} ({len(record.history)}/{run.config['trainer']['max_epochs']} epochs)")
-        self.progress.update(self.task, completed=done, now="; ".join(working))
+            else:
+                self._ended.add(run.signature)
+                if not self.console.is_terminal:
+                    minutes = (time.monotonic() - self._began) / 60
+                    self.console.print(f"{minutes:6.1f} min  {len(self._ended)}/{len(self.runs)} {record.status.lower()}: {run.label}", soft_wrap=True)
+        self.progress.update(self.task, completed=len(self._ended), now="; ".join(working))
+
+    def _load(self, run: TableRun) -> Record | None:
+        try:
+            return run.folder.load()
+        except ConfigError:  # the table says so at the end
+            return None

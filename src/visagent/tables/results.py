@@ -177,7 +177,8 @@ def mark(spec: MeasureConfig, difference: float | None) -> str:
     """How ours stands to the paper's."""
     if difference is None:
         return ""
+    tolerance = spec.tolerance + 1e-9  # 0.75 is not worse than 0.80 by more than 0.05
     if spec.better == "same":
-        return CLOSE if abs(difference) <= spec.tolerance else WORSE
+        return CLOSE if abs(difference) <= tolerance else WORSE
     gain = difference if spec.better == "max" else -difference
-    return BETTER if gain >= 0 else CLOSE if gain >= -spec.tolerance else WORSE
+    return BETTER if gain >= 0 else CLOSE if gain >= -tolerance else WORSE
