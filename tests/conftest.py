@@ -8,6 +8,7 @@ os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
 import logging
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytorch_lightning  # noqa: F401 (sets environment variables of its own wh
 import torch
 from omegaconf import DictConfig
 
+from chromium import DRIVER, Browser, free_port
 from visagent.envs.navigation import SceneTables
 from visagent.scenes.dump import list_dumps, read_dump
 from visagent.testing.scenes import write_grid_dump
@@ -99,3 +101,17 @@ def compose(dumps: Path, tmp_path: Path) -> Compose:
             return hydra_compose("train", [*base, *overrides])
 
     return make
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Browser]:
+    """Headless Chromium."""
+    port = free_port()
+    process = subprocess.Popen([str(DRIVER), f"--port={port}"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        opened = Browser(port, tmp_path / "profile")
+        yield opened
+        opened.close()
+    finally:
+        process.terminate()
+        process.wait(20)
