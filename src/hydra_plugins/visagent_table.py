@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from hydra.core.config_store import ConfigStore
 from hydra.core.utils import JobReturn
@@ -21,7 +20,6 @@ class TableSweeperConfig:
     scale: str = "laptop"
     seeds: list[int] = field(default_factory=list)
     overrides: list[str] = field(default_factory=list)
-    refresh: bool = True
 
 
 ConfigStore.instance().store(group="hydra/sweeper", name="visagent_table", node=TableSweeperConfig, provider="visagent")
@@ -35,11 +33,10 @@ class TableSweeper(Sweeper):
         scale: of the table.
         seeds: instead of the scale's; empty for those.
         overrides: of every run. Not on the command line itself: there they would be applied before a run's preset is chosen.
-        refresh: whether to show a progress bar.
     """
 
-    def __init__(self, table: str | None, scale: str, seeds: Sequence[int], overrides: Sequence[str], refresh: bool) -> None:
-        self.table, self.scale, self.seeds, self.overrides, self.refresh = table, scale, list(seeds), list(overrides), refresh
+    def __init__(self, table: str | None, scale: str, seeds: Sequence[int], overrides: Sequence[str]) -> None:
+        self.table, self.scale, self.seeds, self.overrides = table, scale, list(seeds), list(overrides)
         self.launcher: Launcher | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -50,7 +47,6 @@ class TableSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> list[JobReturn]:
         """Launch the missing runs with the user's overrides; returns when they have ended."""
         from concurrent.futures.process import BrokenProcessPool
-        from contextlib import nullcontext
 
         from visagent.errors import ConfigError, UserError
         from visagent.tables.grid import load_grid
@@ -66,9 +62,8 @@ class TableSweeper(Sweeper):
         missing = collect(grid, plan(grid, overrides)).to_launch
         if not missing:
             return []
-        progress: Any = RunsProgress(missing) if self.refresh else nullcontext()
         try:
-            with progress:
+            with RunsProgress(missing):
                 # A failed job stays one: its record says why, and the others go on.
                 return list(self.launcher.launch([list(run.overrides) for run in missing], initial_job_idx=0))
         except BrokenProcessPool as error:

@@ -41,10 +41,11 @@ def scenes() -> None:
 
 
 def _train_task(config: DictConfig) -> None:
-    from visagent.runtime.multirun import refuse_local_ddp
+    from visagent.runtime.multirun import end_with_parent, refuse_local_ddp
     from visagent.runtime.train import train as run
 
     refuse_local_ddp(config)
+    end_with_parent()
     run(config)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from visagent.config.schemas import TrainConfig
-from visagent.config.signature import EXCLUDED, difference, identity, signature
+from visagent.config.signature import EXCLUDED, changes_identity, difference, identity, signature
 from visagent.config.validation import validate
 
 
@@ -57,3 +57,12 @@ def test_difference_names_key_and_values():
     assert difference({"a": {"b": 1}, "paths": 1}, {"a": {"b": 2}, "paths": 2}) == ["a.b: 1 -> 2"]
     assert difference({"a": 1}, {}) == ["a: 1 -> '(absent)'"]
     assert identity({"trainer": {"devices": 1, "x": 2}}) == {"trainer": {"x": 2}}
+
+
+@pytest.mark.parametrize(
+    ("override", "changes"),
+    [("trainer.accelerator=gpu", False), ("logger=none", False), ("paths.outputs=x", False), ("+trainer.devices=2", False), ("progress=quiet", False),
+     ("optimizer.lr=1", True), ("optimizer=sgd", True), ("trainer.max_epochs=1", True), ("datamodule.scenes=x", True), ("~algorithm.x", True)],
+)  # fmt: skip
+def test_which_overrides_change_it(override, changes):
+    assert changes_identity(override) is changes

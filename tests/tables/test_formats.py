@@ -171,3 +171,10 @@ def test_what_is_committed(results, tmp_path):
     ]
     for picture in re.findall(r"!\[[^]]*\]\(([^)]+)\)", files[0].read_text()):
         assert (files[0].parent / picture).is_file()
+
+
+def test_other_settings_make_a_table_of_their_own(grid, whole, extra, tmp_path):
+    own = publish.stem(tmp_path, collect(grid, whole, extra))
+    other = publish.stem(tmp_path, collect(grid, whole, (*extra, "optimizer.lr=1")))
+    assert own == tmp_path / "nobody" / "tiny" and re.fullmatch(r"tiny-[0-9a-f]{6}", other.name)
+    assert publish.stem(tmp_path, collect(grid, whole, ("optimizer.lr=1", "trainer.devices=2"))) == other

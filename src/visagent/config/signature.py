@@ -23,6 +23,12 @@ EXCLUDED = (
 """Keys that say where or how visibly a run happens. `threads` may change the last bit of a float, not what is learned."""
 
 
+def changes_identity(override: str) -> bool:
+    """Whether a command-line override (`key=value`, `group=option`) can change a run's signature."""
+    key = override.lstrip("+~").split("=", 1)[0].replace("/", ".")
+    return not any(key == excluded or key.startswith(f"{excluded}.") for excluded in EXCLUDED)
+
+
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """A resolved config (plain Python) without its machine-only keys."""
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import signal
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ from visagent.runtime.record import PARENT_VARIABLE
 
 LOCAL_LAUNCHERS = ("basic", "joblib")
 """They run jobs in this process or its children; submitit's give each rank a process of its own."""
+WATCHER, WATCH_SECONDS, GRACE_SECONDS = "end-with-parent", 2.0, 30.0
 
 
 def refuse_local_ddp(config: DictConfig) -> None:
@@ -33,6 +37,28 @@ def refuse_local_ddp(config: DictConfig) -> None:
     many = devices not in (1, "1", "auto") or nodes not in (1, "1")
     if hydra.mode == RunMode.MULTIRUN and many and str(hydra.runtime.choices.get("hydra/launcher")) in LOCAL_LAUNCHERS:
         raise ConfigError(f"a sweep (-m) with trainer.devices={devices} cannot run in this process: type trainer.devices=1, or one command per run without -m")
+
+
+def end_with_parent() -> None:
+    """In a worker process of a local sweep: end when the sweep's own process is gone, however it went.
+
+    joblib's workers outlive a parent that was killed, holding its memory and the run's lock for ever. The first signal ends a training
+    as a KILLED run that can be resumed.
+    """
+    if not HydraConfig.initialized() or str(HydraConfig.get().runtime.choices.get("hydra/launcher")) != "joblib":
+        return
+    if any(thread.name == WATCHER for thread in threading.enumerate()):
+        return
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(WATCH_SECONDS)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(GRACE_SECONDS)
+        os._exit(143)
+
+    threading.Thread(target=watch, name=WATCHER, daemon=True).start()
 
 
 class MultirunParent(Callback):

@@ -18,7 +18,7 @@ from visagent.config.schemas import SCALES
 from visagent.errors import ConfigError
 from visagent.runtime.record import PARENT_VARIABLE
 from visagent.tables import publish
-from visagent.tables.formats import comma_separated, latex, markdown, print_console
+from visagent.tables.formats import print_console
 from visagent.tables.grid import load_grid
 from visagent.tables.results import Results, collect
 from visagent.tables.runs import plan
@@ -174,9 +174,6 @@ def render(asked: Asked, results: Results) -> int:
         print_console(results, console if console.is_terminal else Console(width=200))
         for path in [*files, *written]:
             console.print(f"wrote {path}", highlight=False, soft_wrap=True)
-    elif asked.format == "html":
-        sys.stdout.write(files[0].read_text())
     else:
-        pictures = [(path.name, path.stem) for path in files if path.suffix == ".png"]
-        sys.stdout.write({"md": lambda: markdown(results, pictures), "csv": lambda: comma_separated(results), "tex": lambda: latex(results)}[asked.format]())
+        sys.stdout.write(next(path for path in files if path.suffix == f".{asked.format}").read_text())
     return 1 if asked.run and results.unfinished else 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
 
 import matplotlib
 import numpy as np
@@ -145,8 +144,3 @@ def svg(figure: Figure) -> str:
         figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     drawn = out.getvalue()
     return drawn[drawn.index("<svg") :]
-
-
-def names(figures: Sequence[tuple[FigureConfig, Figure]]) -> list[tuple[str, str]]:
-    """(file, title) of each."""
-    return [(f"{spec.name}.png", spec.title) for spec, _ in figures]

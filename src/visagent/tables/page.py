@@ -151,12 +151,12 @@ def index(summaries: Sequence[Mapping[str, Any]], absent: Sequence[str]) -> str:
     """The page of all tables.
 
     Args:
-        summaries: of each rendered table: `name`, `title`, `place`, `scale`, `finished`, `runs`, `date`, `page` (relative).
+        summaries: of each rendered table: `name`, `title`, `place`, `scale`, `overrides`, `finished`, `runs`, `date`, `page` (relative).
         absent: names of tables that are not rendered yet.
     """
     rows = []
     for s in summaries:
-        title = f"{s['title']} ({s['place']})"
+        title = f"{s['title']} ({s['place']})" + (f", with {s['overrides']}" if s["overrides"] else "")
         rows.append(
             f"<tr><th scope=row><a href='{escape(s['page'], quote=True)}'>{escape(s['name'])}</a><td data-column=title><span>{escape(title)}</span>"
             f"<td data-column=scale><span>{escape(s['scale'])}</span><td data-column=runs><span>{s['finished']} of {s['runs']}</span>"

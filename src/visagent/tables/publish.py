@@ -9,10 +9,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from matplotlib.figure import Figure
+
 from visagent.config.presets import tables
+from visagent.config.table_schemas import FigureConfig
 from visagent.runtime.record import write_atomically
 from visagent.tables import text
-from visagent.tables.figures import draw, names, png
+from visagent.tables.figures import draw, png
 from visagent.tables.formats import comma_separated, latex, markdown
 from visagent.tables.page import index, page
 from visagent.tables.results import Results
@@ -23,9 +26,14 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def folder(outputs: Path, results: Results) -> Path:
-    """Where a table's files lie: tables of different scales never share a file."""
-    return outputs / "tables" / results.grid.scale / Path(results.grid.name).parent
+def stem(root: Path, results: Results) -> Path:
+    """A table's files without their endings; with overrides that make other runs the name gets a hash of them, so that no file is shared."""
+    digest = hashlib.sha256("\n".join(sorted(results.variant)).encode()).hexdigest()[:6]
+    return root / (results.grid.name + (f"-{digest}" if results.variant else ""))
+
+
+def _stem(outputs: Path, results: Results) -> Path:
+    return stem(outputs / "tables" / results.grid.scale, results)
 
 
 def write(outputs: Path, results: Results) -> list[Path]:
@@ -34,40 +42,41 @@ def write(outputs: Path, results: Results) -> list[Path]:
     Returns:
         the files of the table, the HTML page first.
     """
-    place = folder(outputs, results)
-    place.mkdir(parents=True, exist_ok=True)
-    stem = place / Path(results.grid.name).name
-    figures = draw(results)
-    html = stem.with_suffix(".html")
+    place = _stem(outputs, results)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    figures = _figures(place, results)
+    html = place.with_suffix(".html")
     contents = {
-        html: page(results, figures, html),
-        stem.with_suffix(".md"): markdown(results, names(figures)),
-        stem.with_suffix(".csv"): comma_separated(results),
-        stem.with_suffix(".tex"): latex(results),
+        html: page(results, [(spec, figure) for spec, figure, _ in figures], html),
+        place.with_suffix(".md"): markdown(results, [(path.name, spec.title) for spec, _, path in figures]),
+        place.with_suffix(".csv"): comma_separated(results),
+        place.with_suffix(".tex"): latex(results),
+        place.with_suffix(".json"): json.dumps(_summary(results, html), indent=1) + "\n",
     }
     for path, content in contents.items():
         write_atomically(path, content)
-    pictures = []
-    for (file, _), (_, figure) in zip(names(figures), figures, strict=True):
-        (place / file).write_bytes(png(figure))
-        pictures.append(place / file)
-    files = [*contents, *pictures]
-    _save_summary(stem.with_suffix(".json"), _summary(results, html))
     write_index(outputs / "tables")
-    return files
+    return [path for path in contents if path.suffix != ".json"] + [path for _, _, path in figures]
+
+
+def _figures(place: Path, results: Results) -> list[tuple[FigureConfig, Figure, Path]]:
+    """Draw and save the figures beside the table."""
+    drawn = []
+    for spec, figure in draw(results):
+        path = place.parent / f"{place.name.replace(Path(results.grid.name).name, spec.name)}.png"
+        path.write_bytes(png(figure))
+        drawn.append((spec, figure, path))
+    return drawn
 
 
 def write_to(target: Path, results: Results) -> list[Path]:
     """Write what is worth committing, Markdown, CSV and figures, under `target/<paper>/`."""
-    place = target / Path(results.grid.name).parent
-    place.mkdir(parents=True, exist_ok=True)
-    stem = place / Path(results.grid.name).name
-    figures = draw(results)
-    write_atomically(stem.with_suffix(".md"), markdown(results, names(figures)))
-    write_atomically(stem.with_suffix(".csv"), comma_separated(results))
-    for (file, _), (_, figure) in zip(names(figures), figures, strict=True):
-        (place / file).write_bytes(png(figure))
-    return [stem.with_suffix(".md"), stem.with_suffix(".csv"), *(place / file for file, _ in names(figures))]
+    place = stem(target, results)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    figures = _figures(place, results)
+    write_atomically(place.with_suffix(".md"), markdown(results, [(path.name, spec.title) for spec, _, path in figures]))
+    write_atomically(place.with_suffix(".csv"), comma_separated(results))
+    return [place.with_suffix(".md"), place.with_suffix(".csv"), *(path for _, _, path in figures)]
 
 
 def _summary(results: Results, html: Path) -> dict[str, Any]:
@@ -80,13 +89,10 @@ def _summary(results: Results, html: Path) -> dict[str, Any]:
         "finished": len(results.finished),
         "runs": len(results.runs),
         "date": facts["date"],
+        "overrides": " ".join(results.variant),
         "command": text.command(results),
         "page": html.name,
     }
-
-
-def _save_summary(path: Path, summary: Mapping[str, Any]) -> None:
-    write_atomically(path, json.dumps(summary, indent=1) + "\n")
 
 
 def write_index(root: Path) -> None:
@@ -95,7 +101,7 @@ def write_index(root: Path) -> None:
     for path in sorted(root.glob("*/*/*.json")):
         summary = json.loads(path.read_text())
         summaries.append({**summary, "page": (path.parent / summary["page"]).relative_to(root).as_posix()})
-    summaries.sort(key=lambda summary: (summary["name"], summary["scale"]))
+    summaries.sort(key=lambda summary: (summary["name"], summary["scale"], summary["overrides"]))
     absent = sorted(set(tables()) - {summary["name"] for summary in summaries})
     write_atomically(root / "index.html", index(summaries, absent))
 
@@ -105,11 +111,11 @@ def _tracked_run(logger: Mapping[str, Any], outputs: Path, results: Results) -> 
     from visagent.runtime.tracking import connect, tracking_uri
 
     client, experiment = connect(tracking_uri(logger, outputs), str(logger["experiment"]), outputs)
-    name, scale = results.grid.name, results.grid.scale
-    found = client.search_runs([experiment], f"tags.`visagent.table` = '{name}' and tags.`visagent.scale` = '{scale}'", max_results=1)
+    name = stem(Path(), results).as_posix()
+    found = client.search_runs([experiment], f"tags.`visagent.table` = '{name}' and tags.`visagent.scale` = '{results.grid.scale}'", max_results=1)
     if found:
         return client, str(found[0].info.run_id)
-    tags = {"visagent.kind": "table", "visagent.table": name, "visagent.scale": scale}
+    tags = {"visagent.kind": "table", "visagent.table": name, "visagent.scale": results.grid.scale}
     return client, str(client.create_run(experiment, run_name=f"tables/{name}", tags=tags).info.run_id)
 
 
@@ -122,7 +128,8 @@ def parent_run(logger: Mapping[str, Any], outputs: Path, results: Results) -> st
 
 
 def _tracked_digest(outputs: Path, results: Results) -> Path:
-    return folder(outputs, results) / f".{Path(results.grid.name).name}.tracked"
+    place = _stem(outputs, results)
+    return place.parent / f".{place.name}.tracked"
 
 
 def track(logger: Mapping[str, Any], outputs: Path, results: Results, files: list[Path]) -> None:
@@ -148,6 +155,6 @@ def track(logger: Mapping[str, Any], outputs: Path, results: Results, files: lis
         states = {run.state for run in results.unfinished}
         client.set_terminated(run_id, "FAILED" if "failed" in states else "KILLED" if states else "FINISHED")
     except MlflowException as error:
-        log.warning("MLflow does not take the table (%s); its files lie in %s", str(error).splitlines()[0], folder(outputs, results))
+        log.warning("MLflow does not take the table (%s); its files lie in %s", str(error).splitlines()[0], kept.parent)
         return
     write_atomically(kept, digest)

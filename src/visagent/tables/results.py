@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from visagent.config.signature import changes_identity
 from visagent.config.table_schemas import MeasureConfig
 from visagent.tables.grid import Cell, Grid
 from visagent.tables.runs import RunKey, TableRun
@@ -67,6 +68,11 @@ class Results:
     runs: Mapping[RunKey, TableRun]
     cells: Mapping[tuple[str, str, str, str], CellResult]
     aggregates: Mapping[tuple[str, str, str], CellResult] = field(default_factory=dict)
+
+    @property
+    def variant(self) -> tuple[str, ...]:
+        """The user's overrides that make other runs than the table's own."""
+        return tuple(override for override in self.extra if changes_identity(override))
 
     @property
     def finished(self) -> list[TableRun]:
