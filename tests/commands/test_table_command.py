@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
+
+from chromium import wait_for
 
 pytestmark = pytest.mark.process
 COMMAND = str(Path(sys.executable).parent / "visagent-table")
@@ -126,3 +130,18 @@ def test_list_and_help(monkeypatch, capsys):
         with pytest.raises(SystemExit) as stop:
             main()
         assert not stop.value.code and shown in capsys.readouterr().out
+
+
+def test_a_killed_sweep_leaves_no_workers_and_goes_on(ask, tmp_path):
+    """The process that launches is killed outright: its workers stop, their runs can be resumed."""
+    outputs, arguments = tmp_path / "outputs", [*ask, "--run", "--jobs", "2", "logger=none"]
+    process = subprocess.Popen([COMMAND, *arguments, "trainer.max_epochs=2000"], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for(lambda: len(records(outputs)) == 2 and all(r["history"] for r in records(outputs).values()), "first epochs", 120)
+    process.send_signal(signal.SIGKILL)
+    process.wait(20)
+    wait_for(lambda: {r["status"] for r in records(outputs).values()} == {"KILLED"}, "the workers' end", 60)
+    for name in records(outputs):
+        with (outputs / "runs" / name / "lock").open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    shown = table(*ask, "logger=none", "trainer.max_epochs=2000", cwd=tmp_path)
+    assert shown.stdout.count("cut off") == 2

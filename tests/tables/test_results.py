@@ -192,6 +192,7 @@ def test_a_claim_against_a_number_within_the_noise(whole):
     one = verdict(claim({"row": "cloning", "measure": "rate", "column": "Bath."}, ">", {"value": 0.809}), whole)
     assert one.summary() == "sampled actions: comes out, within the noise; argmax actions: does not come out"
     mixed = verdict(claim({"row": "cloning", "measure": "rate"}, ">", {"value": 0.65}), whole)
+    assert "(within the noise" not in mixed.summary()
     assert mixed.summary().startswith("sampled actions: comes out in 1 of 2, not in Kitchen;")
 
 

@@ -11,6 +11,9 @@ from visagent.config.table_schemas import ClaimConfig
 from visagent.tables.results import Results
 from visagent.tables.statistics import mean, stratified_bootstrap
 
+NAMED = 3
+"""More places than these are counted, not named."""
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -54,10 +57,13 @@ class Verdict:
             text = "does not come out" if len(comparisons) == 1 else f"does not come out in any of {len(comparisons)}"
             unclear = [c.where or "the one comparison" for c in failed if not c.clear]
         else:
-            text = f"comes out in {len(held)} of {len(comparisons)}, not in {', '.join(c.where for c in failed)}"
+            text = f"comes out in {len(held)} of {len(comparisons)}"
+            text += f", not in {', '.join(c.where for c in failed)}" if len(failed) <= NAMED else ""
             unclear = [c.where for c in comparisons if not c.clear]
-        if unclear:
-            text += ", within the noise" if len(unclear) == len(comparisons) else f" (within the noise: {', '.join(unclear)})"
+        if unclear and len(unclear) == len(comparisons):
+            text += ", within the noise"
+        elif unclear:
+            text += f" (within the noise: {', '.join(unclear) if len(unclear) <= NAMED else len(unclear)})"
         return f"{panel}: {text}" if panel else text
 
 

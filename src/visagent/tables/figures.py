@@ -13,7 +13,7 @@ from matplotlib.ticker import MaxNLocator
 from visagent.config.table_schemas import FigureConfig
 from visagent.tables.results import Results
 from visagent.tables.runs import TableRun
-from visagent.tables.statistics import mean, stratified_bootstrap
+from visagent.tables.statistics import MINIMUM_SEEDS, mean, stratified_bootstrap
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
 """Okabe & Ito's, told apart by most eyes."""
@@ -38,7 +38,8 @@ def bars(results: Results, spec: FigureConfig) -> Figure | None:
     cells = {key: cell for key, cell in results.cells.items() if key[2] == measure}
     if not any(cell.value is not None for cell in cells.values()):
         return None
-    figure = _figure(len(grid.panels), f"{spec.title} ({grid.scale} scale)")
+    whiskers = _intervals(results, "whiskers") if any(cell.interval is not None for cell in cells.values()) else ""
+    figure = _figure(len(grid.panels), f"{spec.title} ({grid.scale} scale{whiskers})")
     width = 0.8 / len(rows)
     shared: Axes | None = None
     for index, panel in enumerate(grid.panels):
@@ -77,7 +78,8 @@ def curves(results: Results, spec: FigureConfig) -> Figure | None:
         name = cell.row if len({c.overrides for c in grid.cells.values() if c.row == cell.row}) == 1 else cell.column
         runs = [results.runs[(cell.overrides, seed)] for seed in grid.seeds]
         kinds.setdefault(cell.overrides, (name, [run for run in runs if run.state == "finished"]))
-    figure = _figure(1, f"{spec.title} ({grid.scale} scale)")
+    bands = _intervals(results, "bands") if len(grid.seeds) >= MINIMUM_SEEDS else ""
+    figure = _figure(1, f"{spec.title} ({grid.scale} scale{bands})")
     axes = figure.add_subplot(1, 1, 1)
     drawn = False
     for number, (name, runs) in enumerate(kinds.values()):
@@ -99,6 +101,10 @@ def curves(results: Results, spec: FigureConfig) -> Figure | None:
     _dress(axes, spec, "", spec.ylabel or str(spec.metric), True)
     _legend(figure)
     return figure
+
+
+def _intervals(results: Results, drawn: str) -> str:
+    return f", {drawn}: {results.grid.root.confidence:.0%} intervals"
 
 
 def _history(run: TableRun, metric: str) -> dict[int, float]:
