@@ -1,10 +1,12 @@
 """A Hydra sweeper that launches the missing runs of a paper table through whatever launcher is chosen; see visagent.tables."""
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from urllib.parse import unquote
 
 from hydra.core.config_store import ConfigStore
-from hydra.core.utils import JobReturn
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
@@ -32,11 +34,11 @@ class TableSweeper(Sweeper):
         table: `<paper>/<table>`.
         scale: of the table.
         seeds: instead of the scale's; empty for those.
-        overrides: of every run. Not on the command line itself: there they would be applied before a run's preset is chosen.
+        overrides: of every run, percent-encoded. Not on the command line itself: there they would be applied before a run's preset is chosen.
     """
 
     def __init__(self, table: str | None, scale: str, seeds: Sequence[int], overrides: Sequence[str]) -> None:
-        self.table, self.scale, self.seeds, self.overrides = table, scale, list(seeds), list(overrides)
+        self.table, self.scale, self.seeds, self.overrides = table, scale, list(seeds), [unquote(override) for override in overrides]
         self.launcher: Launcher | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
@@ -64,9 +66,13 @@ class TableSweeper(Sweeper):
             return []
         try:
             with RunsProgress(missing):
-                # A failed job stays one: its record says why, and the others go on.
-                return list(self.launcher.launch([list(run.overrides) for run in missing], initial_job_idx=0))
+                returned = list(self.launcher.launch([list(run.overrides) for run in missing], initial_job_idx=0))
         except BrokenProcessPool as error:
             raise UserError(
                 "a process that worked on a run died (killed, or out of memory); its run is kept: type the same command again, with --jobs 1 for less memory"
             ) from error
+        # A failed job stays one and the others go on. Its record says why, unless it failed before it had one: so it is said here too.
+        for run, job in zip(missing, returned, strict=True):
+            if job.status == JobStatus.FAILED:
+                print(f"failed: {run.label}: {job._return_value}", file=sys.stderr)
+        return returned

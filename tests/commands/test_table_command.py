@@ -108,6 +108,11 @@ def test_a_failed_run_is_reported_and_the_others_go_on(launcher, ask, tmp_path):
         (["navigation/table1", "--jobs", "0"], "--jobs: expected at least 1"),
         (["navigation/table1", "seed=3"], "type --seeds 0,1,2"),
         (["navigation/table1", "optimizer.lrr=3"], "did you mean optimizer.lr?"),
+        (["navigation/table1", "trainer.max_epochs=3"], "a table sets trainer.max_epochs itself"),
+        (["navigation/table1", "datamodule.scenes=/a b(c"], "cannot read 'datamodule.scenes=/a b(c'"),
+        (["navigation/table1", "bootstrap_seed=-1"], "bootstrap_seed: expected a whole number of at least 0"),
+        (["navigation/table1", "--to", "x"], "no run of navigation/table1 at laptop scale is finished"),
+        (["navigation/table1", "paths.outputs=/proc/nowhere", "logger=none"], "cannot write the table"),
         (["navigation/table1", "confidence=2"], "confidence: expected a number between 0 and 1"),
     ],
 )
@@ -135,7 +140,7 @@ def test_list_and_help(monkeypatch, capsys):
 def test_a_killed_sweep_leaves_no_workers_and_goes_on(ask, tmp_path):
     """The process that launches is killed outright: its workers stop, their runs can be resumed."""
     outputs, arguments = tmp_path / "outputs", [*ask, "--run", "--jobs", "2", "logger=none"]
-    process = subprocess.Popen([COMMAND, *arguments, "trainer.max_epochs=2000"], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen([COMMAND, *arguments, "datamodule.passes_per_epoch=300"], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     wait_for(lambda: len(records(outputs)) == 2 and all(r["history"] for r in records(outputs).values()), "first epochs", 120)
     process.send_signal(signal.SIGKILL)
     process.wait(20)
@@ -143,5 +148,5 @@ def test_a_killed_sweep_leaves_no_workers_and_goes_on(ask, tmp_path):
     for name in records(outputs):
         with (outputs / "runs" / name / "lock").open() as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    shown = table(*ask, "logger=none", "trainer.max_epochs=2000", cwd=tmp_path)
+    shown = table(*ask, "logger=none", "datamodule.passes_per_epoch=300", cwd=tmp_path)
     assert shown.stdout.count("cut off") == 2

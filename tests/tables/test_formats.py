@@ -84,10 +84,11 @@ def test_latex_escapes_and_balances(results, torn):
 class Reader(HTMLParser):
     def __init__(self):
         super().__init__()
-        self.tags, self.links, self.text = [], [], []
+        self.tags, self.links, self.text, self.ids = [], [], [], []
 
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
+        self.ids += [value for name, value in attrs if name == "id"]
         self.links += [value for name, value in attrs if name in ("src", "href", "xlink:href")]
 
     def handle_data(self, data):
@@ -107,6 +108,9 @@ def test_the_page_stands_alone(results, tmp_path):
     reader, text = read(html)
     assert not {"script", "link", "img", "iframe"} & set(reader.tags) and reader.tags.count("svg") == 2 and "viewport" in html
     assert not [link for link in reader.links if re.match(r"(https?:)?//", link or "")] and "@import" not in html and "url(http" not in html
+    assert len(set(reader.ids)) == len(reader.ids) > 20
+    assert {link[1:] for link in reader.links if link.startswith("#")} <= set(reader.ids)
+    assert set(re.findall(r"url\(#([^)]+)\)", html)) <= set(reader.ids)
     folders = [link for link in reader.links if link and "/runs/" in link]
     assert len(folders) == 6 and all((place.parent / link).is_dir() for link in folders)
     assert "../../index.html" in reader.links
@@ -131,7 +135,7 @@ def test_figures_show_what_is_there(results, grid, extra):
     assert line.get_label() == "DAgger (1)" and drawn["tiny_curves"].axes[0].get_yscale() == "log"
     picture = imread(io.BytesIO(png(drawn["tiny"])))
     assert picture.shape[1] > 800 and picture.std() > 0.05
-    assert png(drawn["tiny"]) == png(drawn["tiny"]) and svg(drawn["tiny"]) == svg(drawn["tiny"])
+    assert png(drawn["tiny"]) == png(drawn["tiny"]) and svg(drawn["tiny"], "a") == svg(drawn["tiny"], "a")
     empty = collect(grid, plan(grid, ["paths.outputs=/nowhere", "logger=none"]), extra)
     assert draw(empty) == []
 
@@ -151,6 +155,7 @@ def test_files_and_index(results, torn, tmp_path):
     files = publish.write(tmp_path / "outputs", results)
     assert [path.name for path in files] == ["tiny.html", "tiny.md", "tiny.csv", "tiny.tex", "tiny.png", "tiny_curves.png"]
     assert all(path.parent == tmp_path / "outputs" / "tables" / "smoke" / "nobody" for path in files)
+    assert {path.stat().st_mode & 0o044 for path in files} == {0o044}  # others may read them
     before = {path: path.read_bytes() for path in files}
     publish.write(tmp_path / "outputs", results)
     assert before == {path: path.read_bytes() for path in files}
@@ -163,12 +168,8 @@ def test_files_and_index(results, torn, tmp_path):
 
 def test_what_is_committed(results, tmp_path):
     files = publish.write_to(tmp_path / "results", results)
-    assert sorted(path.name for path in files) == [
-        "tiny.csv",
-        "tiny.md",
-        "tiny.png",
-        "tiny_curves.png",
-    ]
+    assert sorted(path.name for path in files) == ["tiny.csv", "tiny.md", "tiny.png", "tiny_curves.png"]
+    assert {path.parent for path in files} == {tmp_path / "results" / "nobody" / "smoke"}
     for picture in re.findall(r"!\[[^]]*\]\(([^)]+)\)", files[0].read_text()):
         assert (files[0].parent / picture).is_file()
 
@@ -178,3 +179,4 @@ def test_other_settings_make_a_table_of_their_own(grid, whole, extra, tmp_path):
     other = publish.stem(tmp_path, collect(grid, whole, (*extra, "optimizer.lr=1")))
     assert own == tmp_path / "nobody" / "tiny" and re.fullmatch(r"tiny-[0-9a-f]{6}", other.name)
     assert publish.stem(tmp_path, collect(grid, whole, ("optimizer.lr=1", "trainer.devices=2"))) == other
+    assert publish.stem(tmp_path, collect(grid, whole, ("confidence=0.5",))) not in (own, other)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import fcntl
 import math
 
@@ -143,29 +144,47 @@ def test_epochs_are_numbers_not_words(grid, whole, extra, finish):
 
 
 @pytest.mark.parametrize(
-    ("better", "difference", "expected"),
-    [
-        ("max", 0.0, BETTER),
-        ("max", -0.05, CLOSE),
-        ("max", -0.06, WORSE),
-        ("min", -3.0, BETTER),
-        ("min", 0.05, CLOSE),
-        ("min", 1.0, WORSE),
-        ("same", 0.05, CLOSE),
-        ("same", -0.05, CLOSE),
-        ("same", 0.06, WORSE),
-        ("max", None, ""),
-        ("max", 0.75 - 0.8, CLOSE),
-    ],
-)
-def test_marks(better, difference, expected):
-    assert mark(MeasureConfig("m", "m", better, 0.05), difference) == expected
+    ("better", "ours", "theirs", "expected"),
+    [("max", 0.9, 0.9, BETTER), ("max", 0.85, 0.9, CLOSE), ("max", 0.84, 0.9, WORSE), ("min", 7.0, 10.0, BETTER), ("min", 10.05, 10.0, CLOSE),
+     ("min", 11.0, 10.0, WORSE), ("same", 9.95, 10.0, CLOSE), ("same", 10.05, 10.0, CLOSE), ("same", 10.06, 10.0, WORSE), ("max", 0.5, None, "")],
+)  # fmt: skip
+def test_marks(better, ours, theirs, expected):
+    assert mark(MeasureConfig("m", "m", better, 0.05), ours, theirs) == expected
 
 
-@pytest.mark.parametrize("override", ["seed=1", "scale=paper", "+name=x", "experiment=navigation/dagger", "debug=smoke", "paths.run=here", "word"])
-def test_what_the_table_sets_cannot_be_overridden(override):
+@pytest.mark.parametrize("printed", [n / 100 for n in range(5, 101)])
+def test_marks_at_a_boundary_are_not_decided_by_single_precision(printed):
+    spec = MeasureConfig("m", "m", "max", 0.05)
+    assert mark(spec, float(np.float32(printed)), printed) == BETTER
+    assert mark(spec, float(np.float32(printed - 0.05)), printed) == CLOSE
+    assert mark(spec, float(np.float32(printed - 0.051)), printed) == WORSE
+
+
+OWN = ["seed=1", "scale=paper", "+name=x", "experiment=navigation/dagger", "debug=smoke", "paths.run=here", "trainer.max_epochs=1", "word"]
+
+
+@pytest.mark.parametrize("override", OWN)
+def test_what_the_table_sets_cannot_be_overridden(override, grid):
     with pytest.raises(ConfigError, match=r"a table sets|expected NAME"):
-        check_overrides([override])
+        check_overrides([override], grid)
+
+
+def test_rows_that_are_the_same_run_launch_it_once(root, extra):
+    twice = [root.table.rows[0], dataclasses.replace(root.table.rows[0], name="again", overrides=["optimizer.lr=1e-3"])]
+    grid = expand("nobody/tiny", make_spec(rows=twice, claims=[]), "smoke")
+    results = collect(grid, plan(grid, extra))
+    assert len(results.runs) == 6 and len(results.to_launch) == 3
+
+
+@pytest.mark.parametrize(("file", "content"), [("config.yaml", "a: ["), ("config.yaml", ""), ("config.yaml", None), ("record.json", '{"metrics": {"a": "b"}}')])
+def test_a_damaged_folder_is_one_failed_run(file, content, grid, whole, extra):
+    run = by_seed(whole, "behaviour_cloning")[0]
+    if content is None:
+        (run.folder.path / file).unlink()
+    else:
+        (run.folder.path / file).write_text(content)
+    results = collect(grid, plan(grid, extra))
+    assert len(results.finished) == 5 and results.cells[CELL].missing[0].startswith("failed: ") and file in results.cells[CELL].missing[0]
 
 
 def claim(left, relation, right=None, factor=1.0):
@@ -196,6 +215,15 @@ def test_a_claim_against_a_number_within_the_noise(whole):
     assert mixed.summary().startswith("sampled actions: comes out in 1 of 2, not in Kitchen;")
 
 
+@pytest.mark.parametrize(("relation", "expected"), [(">", False), (">=", True), ("<", False), ("<=", True)])
+def test_claims_at_equality(relation, expected, grid, extra, finish):
+    """In single precision, as metrics are."""
+    for run in plan(grid, extra).values():
+        finish(run, {key: float(np.float32(0.8)) for key in numbers(0.0)})
+    (first, *_) = verdict(claim({"row": "cloning", "measure": "rate"}, relation, {"value": 0.8}), plan(grid, extra)).comparisons
+    assert first.holds is expected and first.clear is True and abs(first.margin) < 1e-6
+
+
 def test_factors_and_trends(whole):
     assert verdict(claim({"row": "cloning", "measure": "length"}, ">", {"row": "cloning", "measure": "rate"}, factor=10.0), whole).summary().count("all 2") == 2
     trend = verdict(claim({"row": "cloning", "measure": "rate"}, "trend>"), whole)
@@ -208,8 +236,9 @@ def test_claims_pair_the_seeds_and_say_what_is_missing(grid, whole, extra, finis
         finish(by_seed(whole, "dagger")[seed], status="KILLED")
     found = check_claims(collect(grid, plan(grid, extra)))[0]
     assert [round(c.margin, 9) for c in found.comparisons] == [0.1] * 4 and {c.clear for c in found.comparisons} == {None}
+    assert found.summary().endswith("comes out in all 2 (at least 1 of 3 seeds; fewer than 3 seeds: noise not judged)")
     finish(by_seed(whole, "dagger")[2], status="KILLED")
-    assert check_claims(collect(grid, plan(grid, extra)))[0].summary() == "not known yet: runs are missing"
+    assert check_claims(collect(grid, plan(grid, extra)))[0].summary() == "not known: its numbers are missing"
 
 
 def test_intervals_do_not_depend_on_other_cells(root, grid, whole):

@@ -23,9 +23,11 @@ def composition_message(error: Exception, root: str | None) -> str:
     if isinstance(error.__cause__, Exception) and str(error.__cause__) not in text:
         text += f"\n{error.__cause__}"
     text = "\n".join(line for line in text.splitlines() if not line.startswith("To append to your config")).split("\nConfig search path")[0].rstrip()
-    bare = [argument for argument in sys.argv[1:] if "=" not in argument and not argument.startswith(("-", "~"))]
-    if isinstance(error, OverrideParseException) and bare:
-        return f"expected KEY=VALUE, got {bare[0]!r}" + (f"; type run={bare[0]}" if root == "evaluate" else "")
+    if isinstance(error, OverrideParseException):
+        wrong = error.override
+        if "=" not in wrong:
+            return f"expected KEY=VALUE, got {wrong!r}" + (f"; type run={wrong}" if root == "evaluate" else "")
+        return f"cannot read {wrong!r} ({text.splitlines()[0]}): put quotes within the shell's quotes around a value with spaces or signs, 'KEY=\"a b(c\"'"
     if (found := re.search(r"Could not override '([^']+)'", text)) and root is not None:
         path = found.group(1)
         known = composed_keys(root, sys.argv[1:], path)

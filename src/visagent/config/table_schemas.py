@@ -120,7 +120,7 @@ class ClaimConfig:
         place: where the paper says it.
         left, right: which numbers: `row`, `measure`, `column`; what is left out runs over all and is the same on both sides. `right` may
             be `{value: 0.8}`.
-        relation: `<`, `>`, or `trend<`, `trend>` (each column against the next one; no `right`).
+        relation: `<`, `>`, `<=`, `>=`, or `trend<`, `trend>` (each column against the next one; no `right`).
         factor: the right side is multiplied by it.
     """
 
@@ -187,3 +187,4 @@ class TableRootConfig:
     def check(self) -> None:
         _require(0 < self.confidence < 1, "confidence", self.confidence, "a number between 0 and 1, such as 0.95")
         _require(self.bootstrap_samples >= 100, "bootstrap_samples", self.bootstrap_samples, "at least 100")
+        _require(self.bootstrap_seed >= 0, "bootstrap_seed", self.bootstrap_seed, "a whole number of at least 0")

@@ -10,9 +10,10 @@ import platform
 import shlex
 import subprocess
 import sys
-import tempfile
+import threading
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -27,6 +28,7 @@ from visagent.errors import ConfigError
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 PARENT_VARIABLE = "VISAGENT_PARENT_RUN"
 """Environment variable with the MLflow run id of the multirun that this process belongs to."""
+LOCK_TRIES = 5
 PACKAGES = ("visagent", "torch", "pytorch-lightning", "hydra-core", "mlflow", "numpy", "mujoco")
 
 
@@ -70,15 +72,15 @@ class Record:
 
 def write_atomically(path: Path, text: str) -> None:
     """Write a text file so that a reader sees the old or the new one, never a part."""
-    descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")  # not mkstemp: its files are for their owner's eyes only
     try:
-        with os.fdopen(descriptor, "w") as file:
+        with partial.open("w") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
     except BaseException:
-        Path(partial).unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
         raise
 
 
@@ -105,7 +107,7 @@ class RunFolder:
             return None
         try:
             record = Record(**json.loads(path.read_text()))
-            record.metrics = {key: math.nan if value is None else value for key, value in record.metrics.items()}
+            record.metrics = {key: math.nan if value is None else float(value) for key, value in record.metrics.items()}
             return record
         except (ValueError, TypeError) as error:
             raise ConfigError(f"{path}: expected a run record, got something that does not read ({error}): move the folder away or delete it") from error
@@ -124,9 +126,13 @@ class RunFolder:
         """
         path = self.path / "config.yaml"
         if not path.is_file():
-            raise ConfigError(f"{self.path}: expected a run folder with config.yaml, found none")
-        stored = yaml.safe_load(path.read_text())
-        assert isinstance(stored, dict)
+            raise ConfigError(f"{self.path}: expected a run folder with config.yaml, found none: move the folder away or delete it")
+        try:
+            stored = yaml.safe_load(path.read_text())
+        except yaml.YAMLError as error:
+            raise ConfigError(f"{path}: expected a run's config, got something that does not read ({error}): move the folder away or delete it") from error
+        if not isinstance(stored, dict):
+            raise ConfigError(f"{path}: expected a run's config, got {stored!r}: move the folder away or delete it")
         return stored
 
     def check(self, config: Mapping[str, Any]) -> None:
@@ -159,7 +165,13 @@ class RunFolder:
         self.path.mkdir(parents=True, exist_ok=True)
         with (self.path / "lock").open("a+") as file:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                for _ in range(LOCK_TRIES - 1):  # another process may only be looking whether it is held
+                    with suppress(BlockingIOError):
+                        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                        break
+                    time.sleep(0.1)
+                else:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 file.seek(0)
                 raise ConfigError(

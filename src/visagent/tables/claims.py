@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from visagent.config.table_schemas import ClaimConfig
-from visagent.tables.results import Results
-from visagent.tables.statistics import mean, stratified_bootstrap
+from visagent.tables.results import Results, rounding
+from visagent.tables.statistics import MINIMUM_SEEDS, mean, stratified_bootstrap
 
 NAMED = 3
 """More places than these are counted, not named."""
@@ -20,46 +20,53 @@ class Comparison:
     """One instance of a claim.
 
     Attributes:
-        where: the panel, and what else the claim leaves open (a column).
-        margin: mean over the seeds of how far the numbers lie on the claimed side (negative: on the other), in the measure's unit.
-        clear: whether the bootstrap interval of the margin leaves zero out; None below three seeds.
+        panel: where it is made.
+        where: what else the claim leaves open (a row, a measure, a column).
+        seeds: how many both sides have a number for.
+        margin: mean over these of how far the numbers lie on the claimed side (negative: on the other), in the measure's unit.
+        holds: whether the mean is as claimed.
+        clear: whether the bootstrap interval of the margin says the same throughout; None below three seeds.
     """
 
     panel: str
     where: str
+    seeds: int
     margin: float
+    holds: bool
     clear: bool | None
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of a claim: its comparisons, and how many more there would be with all runs finished."""
+    """What became of a claim: its comparisons, and how many more there would be if no number were missing."""
 
     claim: ClaimConfig
+    wanted_seeds: int
     comparisons: tuple[Comparison, ...]
     missing: int
 
     def summary(self) -> str:
         """In words, panel by panel."""
         if not self.comparisons:
-            return "not known yet: runs are missing"
+            return "not known: its numbers are missing"
         panels = list(dict.fromkeys(comparison.panel for comparison in self.comparisons))
-        parts = [self._panel([c for c in self.comparisons if c.panel == panel], panel) for panel in panels]
-        return "; ".join(parts) + (f" ({self.missing} comparisons are missing)" if self.missing else "")
+        text = "; ".join(self._panel([c for c in self.comparisons if c.panel == panel], panel) for panel in panels)
+        fewest = min(comparison.seeds for comparison in self.comparisons)
+        remarks = [f"at least {fewest} of {self.wanted_seeds} seeds"] if fewest < self.wanted_seeds else []
+        remarks += [f"fewer than {MINIMUM_SEEDS} seeds: noise not judged"] if fewest < MINIMUM_SEEDS else []
+        remarks += [f"{self.missing} comparisons are missing"] if self.missing else []
+        return text + (f" ({'; '.join(remarks)})" if remarks else "")
 
     def _panel(self, comparisons: list[Comparison], panel: str) -> str:
-        held = [c for c in comparisons if c.margin > 0]
-        failed = [c for c in comparisons if c.margin <= 0]
+        failed = [c for c in comparisons if not c.holds]
         if not failed:
             text = "comes out" if len(comparisons) == 1 else f"comes out in all {len(comparisons)}"
-            unclear = [c.where or "the one comparison" for c in held if not c.clear]
-        elif not held:
+        elif len(failed) == len(comparisons):
             text = "does not come out" if len(comparisons) == 1 else f"does not come out in any of {len(comparisons)}"
-            unclear = [c.where or "the one comparison" for c in failed if not c.clear]
         else:
-            text = f"comes out in {len(held)} of {len(comparisons)}"
+            text = f"comes out in {len(comparisons) - len(failed)} of {len(comparisons)}"
             text += f", not in {', '.join(c.where for c in failed)}" if len(failed) <= NAMED else ""
-            unclear = [c.where for c in comparisons if not c.clear]
+        unclear = [c.where for c in comparisons if c.clear is False]
         if unclear and len(unclear) == len(comparisons):
             text += ", within the noise"
         elif unclear:
@@ -73,20 +80,23 @@ def check_claims(results: Results) -> list[Verdict]:
 
 
 def _verdict(results: Results, claim: ClaimConfig) -> Verdict:
-    comparisons, missing = [], 0
+    comparisons, missing, root = [], 0, results.grid.root
+    relation = claim.relation.removeprefix("trend")
     for panel, where, left, right in _pairs(results, claim):
         seeds = sorted(set(left) & set(right)) if right is not None else sorted(left)
         if not seeds:
             missing += 1
             continue
         other = np.array([right[seed] for seed in seeds]) if right is not None else np.full(len(seeds), float(claim.right["value"]))
-        margin = np.array([left[seed] for seed in seeds]) - claim.factor * other
-        margin = -margin if claim.relation.endswith("<") else margin
-        root = results.grid.root
+        ours = np.array([left[seed] for seed in seeds])
+        margin = (claim.factor * other - ours) if relation.startswith("<") else (ours - claim.factor * other)
+        # "At least" and "at most" hold at equality, "more" and "less" do not; numbers equal but for rounding are equal.
+        least = -rounding(ours, claim.factor * other) if relation.endswith("=") else rounding(ours, claim.factor * other)
+        holds = bool(margin.mean() > least)
         ends = stratified_bootstrap([margin], mean, np.random.default_rng(root.bootstrap_seed), root.bootstrap_samples, root.confidence)
-        clear = None if ends is None else ends[0] > 0 or ends[1] < 0
-        comparisons.append(Comparison(panel, where, float(margin.mean()), clear))
-    return Verdict(claim, tuple(comparisons), missing)
+        clear = None if ends is None else bool(ends[0] > least) if holds else bool(ends[1] <= least)
+        comparisons.append(Comparison(panel, where, len(seeds), float(margin.mean()), holds, clear))
+    return Verdict(claim, len(results.grid.seeds), tuple(comparisons), missing)
 
 
 def _pairs(results: Results, claim: ClaimConfig) -> Iterator[tuple[str, str, dict[int, float], dict[int, float] | None]]:
@@ -110,7 +120,6 @@ def _pairs(results: Results, claim: ClaimConfig) -> Iterator[tuple[str, str, dic
                     if trend:
                         following = columns[index + 1]
                         where = " ".join([*open_parts, f"{column} to {following}"])
-                        # `trend<`: each column is followed by a greater one.
                         yield panel, where, numbers(panel, {}, row, measure, column), numbers(panel, {}, row, measure, following)
                         continue
                     if len(columns) > 1:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from rich.console import Console
 
 from visagent.config.presets import tables
 from visagent.config.schemas import SCALES
-from visagent.errors import ConfigError
+from visagent.errors import ConfigError, UserError
 from visagent.runtime.record import PARENT_VARIABLE
 from visagent.tables import publish
 from visagent.tables.formats import print_console
@@ -69,7 +69,7 @@ def parse(arguments: Sequence[str]) -> Asked | None:
     parser.add_argument("--seeds", metavar="0,1,2", help="instead of the scale's seeds")
     parser.add_argument("--jobs", type=int, metavar="N", help="runs at a time on this machine (default: one per core)")
     parser.add_argument("--format", choices=FORMATS, help="print this format alone, to the standard output")
-    parser.add_argument("--to", type=Path, metavar="DIR", help="also write Markdown, CSV and figures to DIR/<paper>/")
+    parser.add_argument("--to", type=Path, metavar="DIR", help="also write Markdown, CSV and figures to DIR/<paper>/<scale>/")
     asked = parser.parse_intermixed_args(arguments)
     if asked.list:
         print("\n".join(tables()))
@@ -107,28 +107,26 @@ def _seeds(given: str | None) -> tuple[int, ...] | None:
 def look(asked: Asked) -> Results:
     """The table as far as its runs are finished."""
     grid = load_grid(asked.table, asked.scale, asked.seeds, asked.root)
-    return collect(grid, plan(grid, asked.overrides), asked.overrides)
+    return collect(grid, plan(grid, asked.overrides), (*asked.overrides, *asked.root))
 
 
 def sweep_arguments(asked: Asked, results: Results) -> list[str]:
     """The Hydra arguments that launch what is missing."""
-    launcher = (
-        []
-        if any("hydra/launcher=" in o for o in asked.hydra)
-        else ["hydra/launcher=joblib", f"hydra.launcher.n_jobs={min(asked.jobs, len(results.to_launch))}"]
-    )
+    chosen = next((o.split("=", 1)[1] for o in asked.hydra if o.startswith("hydra/launcher=")), None)
+    launcher = [] if chosen is not None else ["hydra/launcher=joblib"]
+    if chosen in (None, "joblib"):
+        launcher.append(f"hydra.launcher.n_jobs={min(asked.jobs, len(results.to_launch))}")
     seeds = [f"hydra.sweeper.seeds=[{','.join(map(str, asked.seeds))}]"] if asked.seeds is not None else []
     sweeper = ["hydra/sweeper=visagent_table", f"hydra.sweeper.table={asked.table}", f"hydra.sweeper.scale={asked.scale}", *seeds]
     quiet = [] if any(o.startswith("progress=") for o in asked.overrides) else ["progress=quiet"]
-    overrides = f"hydra.sweeper.overrides=[{','.join(_quoted(o) for o in [*asked.overrides, *quiet])}]"
+    overrides = f"hydra.sweeper.overrides=[{','.join(_encoded(o) for o in [*asked.overrides, *quiet])}]"
     shared = [o for o in asked.overrides if o.startswith(("paths.", "logger"))]  # what the sweep itself needs
     return ["-m", *sweeper, overrides, *launcher, "hydra.job_logging.root.level=WARNING", *asked.hydra, *shared]
 
 
-def _quoted(override: str) -> str:
-    """As a quoted string of Hydra's override grammar that stands for itself."""
-    literal = override.replace("${", "\\${")
-    return "'" + re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), literal) + "'"
+def _encoded(override: str) -> str:
+    """Percent-encoded: the sweep's own config must neither parse nor resolve what is meant for the runs."""
+    return f"'{quote(override, safe='')}'"
 
 
 def outputs_of(results: Results) -> tuple[Path, dict[str, object]]:
@@ -149,9 +147,13 @@ def launching(results: Results) -> Iterator[None]:
         yield
         return
     before = os.environ.get(PARENT_VARIABLE)
-    os.environ[PARENT_VARIABLE] = publish.parent_run(logger, outputs, results)
+    run = publish.parent_run(logger, outputs, results)
+    os.environ[PARENT_VARIABLE] = run
     try:
         yield
+    except BaseException:  # whatever stops the launching: rendering, which would say how the table stands, is not reached
+        publish.stopped(logger, outputs, run)
+        raise
     finally:
         os.environ.pop(PARENT_VARIABLE)
         if before is not None:
@@ -165,10 +167,15 @@ def render(asked: Asked, results: Results) -> int:
         the exit status: 1 when `--run` left runs missing.
     """
     outputs, logger = outputs_of(results)
-    files = publish.write(outputs, results)
+    if asked.to is not None and not results.finished:
+        raise ConfigError(f"--to {asked.to}: no run of {results.grid.name} at {results.grid.scale} scale is finished: there is nothing to keep; type --run")
+    try:
+        files = publish.write(outputs, results)
+        written = publish.write_to(asked.to, results) if asked.to is not None else []
+    except OSError as error:
+        raise UserError(f"cannot write the table: {error}; choose another folder with paths.outputs=DIR, or with --to DIR") from error
     if logger["enabled"] and results.finished:
         publish.track(logger, outputs, results, files)
-    written = publish.write_to(asked.to, results) if asked.to is not None else []
     if asked.format is None:
         console = Console()
         print_console(results, console if console.is_terminal else Console(width=200))

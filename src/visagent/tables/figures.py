@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 
 import matplotlib
 import numpy as np
@@ -143,10 +144,10 @@ def png(figure: Figure) -> bytes:
     return out.getvalue()
 
 
-def svg(figure: Figure) -> str:
-    """An `<svg>` element to stand within a page, the same text for the same numbers."""
+def svg(figure: Figure, name: str) -> str:
+    """An `<svg>` element to stand within a page, the same text for the same numbers; its ids begin with `name`, so that no two pictures share one."""
     out = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": "visagent", "svg.fonttype": "none", "font.family": ["sans-serif"]}):
         figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     drawn = out.getvalue()
-    return drawn[drawn.index("<svg") :]
+    return re.sub(r"""(\bid="|href="#|url\(#)""", rf"\g<1>{name}-", drawn[drawn.index("<svg") :])

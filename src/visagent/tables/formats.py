@@ -108,6 +108,7 @@ def latex(results: Results) -> str:
     columns = headings(results)
     out = [f"% {what}: {which}" for what, which in text.footer(results)]
     out += [f"% missing: {absent.what}: {absent.why}" for absent in text.missing(results)]
+    out += [f"% {line}" for line in text.legend(results)]
     out += ["% needs \\usepackage{amssymb,booktabs,makecell}", "\\begin{table}", "\\centering\\small"]
     for panel in grid.panels:
         if panel:

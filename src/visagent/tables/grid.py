@@ -26,7 +26,7 @@ from visagent.config.validation import validate
 from visagent.errors import ConfigError
 
 BETTER = ("max", "min", "same")
-RELATIONS = ("<", ">", "trend<", "trend>")
+RELATIONS = ("<", ">", "<=", ">=", "trend<", "trend>")
 Key = tuple[str, str, str, str]
 """(panel, row, measure, column), all by name."""
 

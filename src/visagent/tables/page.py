@@ -73,7 +73,7 @@ def page(results: Results, figures: Sequence[tuple[FigureConfig, Figure]], place
         body.append(_panel(results, panel))
     body.append("<ul class=legend>" + "".join(f"<li>{escape(line)}" for line in text.legend(results)) + "</ul>")
     for spec, figure in figures:
-        body.append(f"<figure role=img aria-label='{escape(spec.title, quote=True)}'>{svg(figure)}</figure>")
+        body.append(f"<figure role=img aria-label='{escape(spec.title, quote=True)}'>{svg(figure, spec.name)}</figure>")
     if grid.spec.claims:
         rows = [
             f"<tr><th scope=row>{escape(claim)}<td data-column='in the paper'><span>{escape(where)}</span><td data-column=here><span>{escape(verdict)}</span>"

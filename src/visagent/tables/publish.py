@@ -27,8 +27,8 @@ log = logging.getLogger(__name__)
 
 
 def stem(root: Path, results: Results) -> Path:
-    """A table's files without their endings; with overrides that make other runs the name gets a hash of them, so that no file is shared."""
-    digest = hashlib.sha256("\n".join(sorted(results.variant)).encode()).hexdigest()[:6]
+    """A table's files without their endings; with overrides that make another table the name gets a hash of them, so that no file is shared."""
+    digest = hashlib.sha256("\n".join(results.variant).encode()).hexdigest()[:6]
     return root / (results.grid.name + (f"-{digest}" if results.variant else ""))
 
 
@@ -70,8 +70,9 @@ def _figures(place: Path, results: Results) -> list[tuple[FigureConfig, Figure, 
 
 
 def write_to(target: Path, results: Results) -> list[Path]:
-    """Write what is worth committing, Markdown, CSV and figures, under `target/<paper>/`."""
+    """Write what is worth committing, Markdown, CSV and figures, under `target/<paper>/<scale>/`."""
     place = stem(target, results)
+    place = place.parent / results.grid.scale / place.name
     place.parent.mkdir(parents=True, exist_ok=True)
     figures = _figures(place, results)
     write_atomically(place.with_suffix(".md"), markdown(results, [(path.name, spec.title) for spec, _, path in figures]))
@@ -125,6 +126,14 @@ def parent_run(logger: Mapping[str, Any], outputs: Path, results: Results) -> st
     client.update_run(run_id, status="RUNNING")
     _tracked_digest(outputs, results).unlink(missing_ok=True)
     return run_id
+
+
+def stopped(logger: Mapping[str, Any], outputs: Path, run_id: str) -> None:
+    """Say that the launching was stopped."""
+    from visagent.runtime.tracking import connect, tracking_uri
+
+    client, _ = connect(tracking_uri(logger, outputs), str(logger["experiment"]), outputs)
+    client.set_terminated(run_id, "KILLED")
 
 
 def _tracked_digest(outputs: Path, results: Results) -> Path:

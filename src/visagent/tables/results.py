@@ -71,7 +71,7 @@ class Results:
 
     @property
     def variant(self) -> tuple[str, ...]:
-        """The user's overrides that make other runs than the table's own."""
+        """The user's overrides that make another table: other runs, or other intervals."""
         return tuple(override for override in self.extra if changes_identity(override))
 
     @property
@@ -86,8 +86,8 @@ class Results:
 
     @property
     def to_launch(self) -> list[TableRun]:
-        """Runs that `--run` starts: all that are neither finished nor being worked on."""
-        return [run for run in self.unfinished if run.state != "running"]
+        """Runs that `--run` starts: all that are neither finished nor being worked on, each once."""
+        return list({run.signature: run for run in self.unfinished if run.state != "running"}.values())
 
 
 def collect(grid: Grid, runs: Mapping[RunKey, TableRun], extra: tuple[str, ...] = ()) -> Results:
@@ -144,7 +144,7 @@ def _result(grid: Grid, values: dict[int, float], missing: dict[int, str], cell:
         _interval(grid, [array]),
         cell.paper,
         difference,
-        mark(cell.spec, difference),
+        mark(cell.spec, value, cell.paper),
         cell.place,
     )
 
@@ -156,7 +156,9 @@ def _aggregate(grid: Grid, across: list[tuple[Cell, CellResult]]) -> CellResult:
     statistic = STATISTICS[grid.spec.statistic]
     paper = float(statistic(np.array(numbers, np.float64))) if all(number is not None for number in numbers) else None
     seeds = [seed for seed in grid.seeds if all(seed in result.values for _, result in across)]
-    missing = {seed: "a column has no number" for seed in grid.seeds if seed not in seeds}
+    missing = {
+        seed: next(f"{cell.column}: {result.missing[seed]}" for cell, result in across if seed in result.missing) for seed in grid.seeds if seed not in seeds
+    }
     if not seeds:
         return CellResult(first.spec, {}, missing, None, None, None, None, paper, None, "", first.place)
     strata = [np.array([result.values[seed] for seed in seeds]) for _, result in across]
@@ -174,17 +176,22 @@ def _aggregate(grid: Grid, across: list[tuple[Cell, CellResult]]) -> CellResult:
         _interval(grid, strata),
         paper,
         difference,
-        mark(first.spec, difference),
+        mark(first.spec, value, paper),
         first.place,
     )
 
 
-def mark(spec: MeasureConfig, difference: float | None) -> str:
+def mark(spec: MeasureConfig, value: float | None, paper: float | None) -> str:
     """How ours stands to the paper's."""
-    if difference is None:
+    if value is None or paper is None:
         return ""
-    tolerance = spec.tolerance + 1e-9  # 0.75 is not worse than 0.80 by more than 0.05
+    slack = rounding(value, paper)  # 0.75 is not worse than 0.80 by more than 0.05
     if spec.better == "same":
-        return CLOSE if abs(difference) <= tolerance else WORSE
-    gain = difference if spec.better == "max" else -difference
-    return BETTER if gain >= 0 else CLOSE if gain >= -tolerance else WORSE
+        return CLOSE if abs(value - paper) <= spec.tolerance + slack else WORSE
+    gain = value - paper if spec.better == "max" else paper - value
+    return BETTER if gain >= -slack else CLOSE if gain >= -spec.tolerance - slack else WORSE
+
+
+def rounding(*values: float | NDArray[np.float64]) -> float:
+    """How far numbers may lie apart that are equal but for rounding: metrics are single precision."""
+    return 1e-6 * max(1.0, *(float(np.max(np.abs(value))) for value in values))

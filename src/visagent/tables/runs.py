@@ -16,7 +16,7 @@ from visagent.tables.grid import Grid
 
 State = Literal["finished", "running", "failed", "cut off", "not started"]
 OWN_KEYS = ("seed", "scale", "name", "paths.run", "experiment", "debug")
-"""The table sets these: given by hand they would mix up its rows, seeds or scales."""
+"""Every table sets these: given by hand they would mix up its rows, seeds or scales."""
 RunKey = tuple[tuple[str, ...], int]
 """(overrides of the cell, seed)."""
 
@@ -63,17 +63,22 @@ class TableRun:
         return sum(known[name] for name in metrics)
 
 
-def check_overrides(overrides: Iterable[str]) -> None:
-    """Refuse overrides that are the table's own to set.
+def _key(override: str) -> str:
+    return override.lstrip("+~").split("=", 1)[0]
+
+
+def check_overrides(overrides: Iterable[str], grid: Grid) -> None:
+    """Refuse overrides that are the table's own to set, in its rows, columns, panels or scales or for every table.
 
     Raises:
         ConfigError: naming the option to use instead.
     """
+    own = {*OWN_KEYS, *(_key(override) for cell in grid.cells.values() for override in cell.overrides)}
     for override in overrides:
-        key = override.lstrip("+~").split("=", 1)[0]
+        key = _key(override)
         if "=" not in override and not override.startswith("~"):
             raise ConfigError(f"expected NAME, options or KEY=VALUE, got {override!r}")
-        if key in OWN_KEYS:
+        if key in own:
             instead = {"seed": ": type --seeds 0,1,2", "scale": ": type --scale smoke, laptop or paper", "debug": ": type --scale smoke"}.get(key, "")
             raise ConfigError(f"{override!r}: a table sets {key} itself{instead}")
 
@@ -88,7 +93,7 @@ def plan(grid: Grid, extra: Sequence[str] = ()) -> dict[RunKey, TableRun]:
     Raises:
         ConfigError: when a cell composes to another scale, or does not compose.
     """
-    check_overrides(extra)
+    check_overrides(extra, grid)
     runs: dict[RunKey, TableRun] = {}
     with config_folder():
         for cell in grid.cells.values():
@@ -115,11 +120,12 @@ def look_up(grid: Grid, own: tuple[str, ...], extra: tuple[str, ...], seed: int)
 def _state(folder: RunFolder, name: str, config: Mapping[str, Any]) -> tuple[State, str | None, Record | None]:
     try:
         record = folder.load()
+        if record is None:
+            return ("running" if folder.is_locked() else "not started"), None, None
+        stored = folder.config()
     except ConfigError as error:
         return "failed", str(error), None
-    if record is None:
-        return ("running" if folder.is_locked() else "not started"), None, None
-    if record.signature != name or record.scale != config["scale"] or record.seed != config["seed"] or difference(folder.config(), config):
+    if record.signature != name or record.scale != config["scale"] or record.seed != config["seed"] or difference(stored, config):
         return "failed", f"{folder.path} holds another run than its name says: move it away", None
     if record.status == "FINISHED":
         return "finished", None, record

@@ -120,14 +120,16 @@ def missing(results: Results) -> list[Missing]:
         for run in sorted(results.unfinished, key=lambda run: run.state == "not started")
     ]
     lacking: dict[str, list[str]] = {}
+    examples: dict[str, str] = {}
     for (panel, row, _, column), cell in results.cells.items():
         for seed, reason in cell.missing.items():
             if reason.startswith(NO_METRIC) or reason == cell.spec.reason:
                 why = NO_METRIC if reason.startswith(NO_METRIC) else reason
+                examples.setdefault(why, reason)
                 lacking.setdefault(why, []).append(", ".join(part for part in (panel, row, cell.spec.name, column, f"seed {seed}") if part))
     for why, places in lacking.items():
         shown = "; ".join(places[:3]) + (f"; and {len(places) - 3} more" if len(places) > 3 else "")
-        lines.append(Missing(shown, why, None))
+        lines.append(Missing(f"{len(places)} number{'s' if len(places) > 1 else ''} of finished runs ({shown})", examples[why], None))
     return lines
 
 
