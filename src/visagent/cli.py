@@ -41,11 +41,11 @@ def scenes() -> None:
 
 
 def _train_task(config: DictConfig) -> None:
-    from visagent.runtime.multirun import end_with_parent, refuse_local_ddp
+    from visagent.runtime.multirun import refuse_local_ddp, settle_in_worker
     from visagent.runtime.train import train as run
 
     refuse_local_ddp(config)
-    end_with_parent()
+    settle_in_worker()
     run(config)
 
 

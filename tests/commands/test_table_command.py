@@ -78,6 +78,16 @@ def test_run_launches_what_is_missing_and_nothing_else(ask, tmp_path):
     assert (place / f"{stem}.csv").read_text() == second.stdout
 
 
+@pytest.mark.rendering
+def test_two_runs_on_a_fresh_machine_make_their_room_once(tmp_path):
+    """Both workers want the same embedded room, which processes of their own make: one makes it, the other finds it."""
+    done = table("navigation/table4", "--run", "--scale", "smoke", "--seeds", "0", "--jobs", "2", "logger=none", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert {record["status"] for record in records(tmp_path / "outputs").values()} == {"FINISHED"}
+    assert [path.name for path in (tmp_path / "outputs" / "cache" / "scenes").rglob("*.h5")] == ["bathroom_01.h5"]
+    assert (tmp_path / "outputs" / "tables" / "smoke" / "navigation" / "table4.md").is_file()
+
+
 @pytest.mark.parametrize("launcher", ["basic", "submitit_local"])
 def test_a_failed_run_is_reported_and_the_others_go_on(launcher, ask, tmp_path):
     shown = table(*ask, "logger=none", cwd=tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
 import os
 import signal
 import threading
@@ -39,16 +40,18 @@ def refuse_local_ddp(config: DictConfig) -> None:
         raise ConfigError(f"a sweep (-m) with trainer.devices={devices} cannot run in this process: type trainer.devices=1, or one command per run without -m")
 
 
-def end_with_parent() -> None:
-    """In a worker process of a local sweep: end when the sweep's own process is gone, however it went.
+def settle_in_worker() -> None:
+    """In a joblib worker of a sweep: behave like a process of one's own.
 
-    joblib's workers outlive a parent that was killed, holding its memory and the run's lock for ever. The first signal ends a training
-    as a KILLED run that can be resumed.
+    joblib leaves its own start method behind as multiprocessing's default, which processes that a run starts (scene makers, data loaders)
+    cannot find: the platform's is put back. And its workers outlive a parent that was killed, holding memory and the run's lock for ever:
+    they end with it, a training as a KILLED run that can be resumed.
     """
     if not HydraConfig.initialized() or str(HydraConfig.get().runtime.choices.get("hydra/launcher")) != "joblib":
         return
     if any(thread.name == WATCHER for thread in threading.enumerate()):
         return
+    multiprocessing.set_start_method(None, force=True)
     parent = os.getppid()
 
     def watch() -> None:
