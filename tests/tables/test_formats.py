@@ -162,6 +162,7 @@ def test_files_and_index(results, torn, tmp_path):
     reader, text = read((tmp_path / "outputs" / "tables" / "index.html").read_text())
     assert "tiny" in text and "6 of 6" in text and "visagent-table navigation/table1 --run" in text
     assert (tmp_path / "outputs" / "tables" / reader.links[0]).is_file()
+    (tmp_path / "outputs" / "tables" / "smoke" / "nobody" / "older.json").write_text('{"name": "of an earlier version"}')
     publish.write(tmp_path / "outputs", torn)
     assert "4 of 6" in (tmp_path / "outputs" / "tables" / "index.html").read_text()
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 log = logging.getLogger(__name__)
+SUMMARY = {"name", "title", "place", "scale", "finished", "runs", "date", "overrides", "page"}
+"""What the index page shows of a table."""
 
 
 def stem(root: Path, results: Results) -> Path:
@@ -91,7 +93,6 @@ def _summary(results: Results, html: Path) -> dict[str, Any]:
         "runs": len(results.runs),
         "date": facts["date"],
         "overrides": " ".join(results.variant),
-        "command": text.command(results),
         "page": html.name,
     }
 
@@ -101,7 +102,8 @@ def write_index(root: Path) -> None:
     summaries = []
     for path in sorted(root.glob("*/*/*.json")):
         summary = json.loads(path.read_text())
-        summaries.append({**summary, "page": (path.parent / summary["page"]).relative_to(root).as_posix()})
+        if SUMMARY.issubset(summary):  # not so of a table that an earlier version made
+            summaries.append({**summary, "page": (path.parent / summary["page"]).relative_to(root).as_posix()})
     summaries.sort(key=lambda summary: (summary["name"], summary["scale"], summary["overrides"]))
     absent = sorted(set(tables()) - {summary["name"] for summary in summaries})
     write_atomically(root / "index.html", index(summaries, absent))
