@@ -42,7 +42,7 @@ def test_table_1_is_the_papers():
 
 def test_variables_may_name_others_and_metrics_may_be_added():
     grid = load_grid("navigation/table3", "laptop")
-    plain, with_safe = (f"total queries, {how} D_safe" for how in ("without", "with"))
+    plain, with_safe = (f"total queries {how} D_safe" for how in ("without", "with"))
     assert grid.cells[("", plain, "queries", "sDA 2")].metrics == ("data/expert_queries",)
     assert grid.cells[("", with_safe, "queries", "sDA 2")].metrics == ("data/expert_queries", "data/safety_queries")
     assert grid.cells[("", with_safe, "queries", "DA 2")].metrics == ("data/expert_queries",)

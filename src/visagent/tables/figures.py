@@ -84,7 +84,7 @@ def curves(results: Results, spec: FigureConfig) -> Figure | None:
     axes = figure.add_subplot(1, 1, 1)
     drawn = False
     for number, (name, runs) in enumerate(kinds.values()):
-        series = [_history(run, str(spec.metric)) for run in runs]
+        series = [_history(run, spec) for run in runs]
         epochs = sorted(set.intersection(*(set(points) for points in series))) if series else []
         if not epochs:
             continue
@@ -108,9 +108,11 @@ def _intervals(results: Results, drawn: str) -> str:
     return f", {drawn}: {results.grid.root.confidence:.0%} intervals"
 
 
-def _history(run: TableRun, metric: str) -> dict[int, float]:
+def _history(run: TableRun, spec: FigureConfig) -> dict[int, float]:
+    """The metric by epoch; on a logarithmic axis only what can stand there."""
     assert run.record is not None
-    return {int(epoch): values[metric] for epoch, values in run.record.history.items() if metric in values}
+    found = {int(epoch): values[str(spec.metric)] for epoch, values in run.record.history.items() if spec.metric in values}
+    return {epoch: value for epoch, value in found.items() if value > 0 or not spec.logarithmic}
 
 
 def _figure(panels: int, title: str) -> Figure:
