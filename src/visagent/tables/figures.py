@@ -136,7 +136,9 @@ def _dress(axes: Axes, spec: FigureConfig, panel: str, ylabel: str, first: bool)
 def _legend(figure: Figure) -> None:
     handles, labels = figure.axes[0].get_legend_handles_labels()
     order = [i for i, label in enumerate(labels) if label != "the paper"] + [i for i, label in enumerate(labels) if label == "the paper"]
-    figure.legend([handles[i] for i in order], [labels[i] for i in order], loc="outside lower center", ncols=min(len(order), 6), fontsize=9, frameon=False)
+    letters = 13 * figure.get_figwidth() / (max(map(len, labels)) + 6)  # about 13 letters of this size fit into an inch
+    columns = max(1, min(len(order), int(letters)))
+    figure.legend([handles[i] for i in order], [labels[i] for i in order], loc="outside lower center", ncols=columns, fontsize=9, frameon=False)
 
 
 def png(figure: Figure) -> bytes:
