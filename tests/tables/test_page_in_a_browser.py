@@ -39,7 +39,7 @@ def test_pages_are_readable(name, width, grid, whole, extra, browser, tmp_path):
         assert shown in text, shown
     assert browser.run(OVERFLOW) <= 0 and browser.run(CUT_OFF) == [] and browser.run(FONT) >= 14
     assert browser.run("return document.querySelectorAll('figure svg').length") == 2
-    assert browser.run("return Math.min(...[...document.querySelectorAll('figure svg')].map(s => s.getBoundingClientRect().width))") > 0.6 * min(width, 900)
+    assert browser.run("return Math.min(...[...document.querySelectorAll('figure svg')].map(s => s.getBoundingClientRect().width))") > 0.8 * min(width, 620)
     assert browser.run("return document.querySelector('thead').getBoundingClientRect().height > 0") == (name == "desktop")
     assert browser.run("return performance.getEntriesByType('resource').filter(r => !r.name.startsWith('data:')).length") == 0
     browser.picture(shots / f"table-{name}.png")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+from textwrap import fill
 
 import matplotlib
 import numpy as np
@@ -20,17 +21,17 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F
 """Okabe & Ito's, told apart by most eyes."""
 
 
-def draw(results: Results) -> list[tuple[FigureConfig, Figure]]:
-    """All figures of a table that have something to show."""
+def draw(results: Results, narrow: bool = False) -> list[tuple[FigureConfig, Figure]]:
+    """All figures of a table that have something to show; `narrow` ones stay readable on a phone, panels below each other."""
     drawn = []
     for spec in results.grid.spec.figures:
-        figure = bars(results, spec) if spec.kind == "bars" else curves(results, spec)
+        figure = bars(results, spec, narrow) if spec.kind == "bars" else curves(results, spec, narrow)
         if figure is not None:
             drawn.append((spec, figure))
     return drawn
 
 
-def bars(results: Results, spec: FigureConfig) -> Figure | None:
+def bars(results: Results, spec: FigureConfig, narrow: bool = False) -> Figure | None:
     """Rows beside each other over the columns, one axes per panel; whiskers are the bootstrap intervals, diamonds the paper's numbers."""
     grid = results.grid
     measure = str(spec.measure)
@@ -40,11 +41,12 @@ def bars(results: Results, spec: FigureConfig) -> Figure | None:
     if not any(cell.value is not None for cell in cells.values()):
         return None
     whiskers = _intervals(results, "whiskers") if any(cell.interval is not None for cell in cells.values()) else ""
-    figure = _figure(len(grid.panels), f"{spec.title} ({grid.scale} scale{whiskers})")
+    figure = _figure(len(grid.panels), f"{spec.title} ({grid.scale} scale{whiskers})", narrow)
     width = 0.8 / len(rows)
     shared: Axes | None = None
     for index, panel in enumerate(grid.panels):
-        axes = figure.add_subplot(1, len(grid.panels), index + 1, sharey=shared)
+        rows_and_columns = (len(grid.panels), 1) if narrow else (1, len(grid.panels))
+        axes = figure.add_subplot(*rows_and_columns, index + 1, sharey=shared)
         shared = axes
         for number, row in enumerate(rows):
             shown = [cells[(panel, row, measure, column)] for column in columns]
@@ -63,15 +65,15 @@ def bars(results: Results, spec: FigureConfig) -> Figure | None:
                     markersize=4,
                     markerfacecolor="white",
                     markeredgecolor="black",
-                    label="the paper" if number == len(rows) - 1 else None,
+                    label=None if "the paper" in axes.get_legend_handles_labels()[1] else "the paper",
                 )
         axes.set_xticks(range(len(columns)), columns)
-        _dress(axes, spec, panel, spec.ylabel or grid.spec.measures[measure].name, index == 0)
+        _dress(axes, spec, panel, spec.ylabel or grid.spec.measures[measure].name, index == 0 or narrow)
     _legend(figure)
     return figure
 
 
-def curves(results: Results, spec: FigureConfig) -> Figure | None:
+def curves(results: Results, spec: FigureConfig, narrow: bool = False) -> Figure | None:
     """A metric of the history over epochs: the mean over seeds of each kind of run, with its bootstrap interval as a band."""
     grid, root = results.grid, results.grid.root
     kinds: dict[tuple[str, ...], tuple[str, list[TableRun]]] = {}
@@ -80,7 +82,7 @@ def curves(results: Results, spec: FigureConfig) -> Figure | None:
         runs = [results.runs[(cell.overrides, seed)] for seed in grid.seeds]
         kinds.setdefault(cell.overrides, (name, [run for run in runs if run.state == "finished"]))
     bands = _intervals(results, "bands") if len(grid.seeds) >= MINIMUM_SEEDS else ""
-    figure = _figure(1, f"{spec.title} ({grid.scale} scale{bands})")
+    figure = _figure(1, f"{spec.title} ({grid.scale} scale{bands})", narrow)
     axes = figure.add_subplot(1, 1, 1)
     drawn = False
     for number, (name, runs) in enumerate(kinds.values()):
@@ -115,9 +117,10 @@ def _history(run: TableRun, spec: FigureConfig) -> dict[int, float]:
     return {epoch: value for epoch, value in found.items() if value > 0 or not spec.logarithmic}
 
 
-def _figure(panels: int, title: str) -> Figure:
-    figure = Figure(figsize=(5.6 * panels if panels > 1 else 7.0, 4.2), layout="constrained")
-    figure.suptitle(title)
+def _figure(panels: int, title: str, narrow: bool) -> Figure:
+    size = (4.6, 3.0 * panels + 0.9) if narrow else (5.6 * panels if panels > 1 else 7.0, 4.2)
+    figure = Figure(figsize=size, layout="constrained")
+    figure.suptitle(fill(title, int(11 * size[0])), fontsize=10 if narrow else 12)
     return figure
 
 

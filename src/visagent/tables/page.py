@@ -31,10 +31,11 @@ th, td { padding: .4rem .5rem; text-align: left; vertical-align: top; border-bot
 thead th { border-bottom: 2px solid var(--ink); }
 tr.row th { background: var(--back); font-weight: 650; }
 tbody th { font-weight: 400; }
+td.short { white-space: nowrap; }
 td small { display: block; font-size: .8rem; }
 .good { color: var(--good); } .near { color: var(--near); } .bad { color: var(--bad); }
 .mark { font-weight: 700; }
-figure { margin: 1rem 0; } figure svg, figure img { width: 100%; height: auto; max-width: 900px; display: block; }
+figure { margin: 1rem 0; } figure svg { width: 100%; height: auto; max-width: 620px; display: block; }
 dl { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: .25rem 1rem; margin: 0; }
 dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
 code { font: .85em ui-monospace, monospace; overflow-wrap: anywhere; background: var(--back); padding: .05rem .25rem; border-radius: .2rem; }
@@ -159,8 +160,8 @@ def index(summaries: Sequence[Mapping[str, Any]], absent: Sequence[str]) -> str:
         title = f"{s['title']} ({s['place']})" + (f", with {s['overrides']}" if s["overrides"] else "")
         rows.append(
             f"<tr><th scope=row><a href='{escape(s['page'], quote=True)}'>{escape(s['name'])}</a><td data-column=title><span>{escape(title)}</span>"
-            f"<td data-column=scale><span>{escape(s['scale'])}</span><td data-column=runs><span>{s['finished']} of {s['runs']}</span>"
-            f"<td data-column=date><span>{escape(s['date'])}</span>"
+            f"<td data-column=scale><span>{escape(s['scale'])}</span><td class=short data-column=runs><span>{s['finished']} of {s['runs']}</span>"
+            f"<td class=short data-column=date><span>{escape(s['date'])}</span>"
         )
     body = ["<h1>Paper tables</h1>", _table(["table", "title", "scale", "runs", "date"], rows)]
     if absent:

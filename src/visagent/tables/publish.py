@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from matplotlib.figure import Figure
-
 from visagent.config.presets import tables
 from visagent.config.table_schemas import FigureConfig
 from visagent.runtime.record import write_atomically
@@ -49,8 +47,8 @@ def write(outputs: Path, results: Results) -> list[Path]:
     figures = _figures(place, results)
     html = place.with_suffix(".html")
     contents = {
-        html: page(results, [(spec, figure) for spec, figure, _ in figures], html),
-        place.with_suffix(".md"): markdown(results, [(path.name, spec.title) for spec, _, path in figures]),
+        html: page(results, draw(results, narrow=True), html),
+        place.with_suffix(".md"): markdown(results, [(path.name, spec.title) for spec, path in figures]),
         place.with_suffix(".csv"): comma_separated(results),
         place.with_suffix(".tex"): latex(results),
         place.with_suffix(".json"): json.dumps(_summary(results, html), indent=1) + "\n",
@@ -58,16 +56,16 @@ def write(outputs: Path, results: Results) -> list[Path]:
     for path, content in contents.items():
         write_atomically(path, content)
     write_index(outputs / "tables")
-    return [path for path in contents if path.suffix != ".json"] + [path for _, _, path in figures]
+    return [path for path in contents if path.suffix != ".json"] + [path for _, path in figures]
 
 
-def _figures(place: Path, results: Results) -> list[tuple[FigureConfig, Figure, Path]]:
+def _figures(place: Path, results: Results) -> list[tuple[FigureConfig, Path]]:
     """Draw and save the figures beside the table."""
     drawn = []
     for spec, figure in draw(results):
         path = place.parent / f"{place.name.replace(Path(results.grid.name).name, spec.name)}.png"
         path.write_bytes(png(figure))
-        drawn.append((spec, figure, path))
+        drawn.append((spec, path))
     return drawn
 
 
@@ -77,9 +75,9 @@ def write_to(target: Path, results: Results) -> list[Path]:
     place = place.parent / results.grid.scale / place.name
     place.parent.mkdir(parents=True, exist_ok=True)
     figures = _figures(place, results)
-    write_atomically(place.with_suffix(".md"), markdown(results, [(path.name, spec.title) for spec, _, path in figures]))
+    write_atomically(place.with_suffix(".md"), markdown(results, [(path.name, spec.title) for spec, path in figures]))
     write_atomically(place.with_suffix(".csv"), comma_separated(results))
-    return [place.with_suffix(".md"), place.with_suffix(".csv"), *(path for _, _, path in figures)]
+    return [place.with_suffix(".md"), place.with_suffix(".csv"), *(path for _, path in figures)]
 
 
 def _summary(results: Results, html: Path) -> dict[str, Any]:
