@@ -1,0 +1,1 @@
+"""One op: the learnable shift of RubiksNet in space and time."""

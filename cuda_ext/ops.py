@@ -1,0 +1,130 @@
+"""The shift op's Python face: checked arguments, autograd, shapes for compilation and export.
+
+Registered through `torch.library` as `visagent::rubiks_shift` and `visagent::rubiks_shift_backward`. `cuda_ext.reference` serves every
+device for which no kernel is registered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from cuda_ext import reference
+
+DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+ARGUMENTS = "Tensor x, Tensor shift, int[] stride, int[] padding, bool quantize, bool away"
+
+torch.library.define("visagent::rubiks_shift", f"({ARGUMENTS}) -> Tensor")
+torch.library.define("visagent::rubiks_shift_backward", f"(Tensor grad, {ARGUMENTS}) -> (Tensor, Tensor)")
+torch.library.impl("visagent::rubiks_shift", "CompositeExplicitAutograd", reference.forward)
+torch.library.impl("visagent::rubiks_shift_backward", "CompositeExplicitAutograd", reference.backward)
+
+
+@torch.library.register_fake("visagent::rubiks_shift")  # type: ignore[untyped-decorator]
+def _fake(x: Tensor, shift: Tensor, stride: Sequence[int], padding: Sequence[int], quantize: bool, away: bool) -> Tensor:
+    time, height, width = (reference.output_length(n, s, p) for n, s, p in zip((x.shape[1], x.shape[3], x.shape[4]), stride, padding, strict=True))
+    return x.new_empty(x.shape[0], time, x.shape[2], height, width)
+
+
+@torch.library.register_fake("visagent::rubiks_shift_backward")  # type: ignore[untyped-decorator]
+def _fake_backward(grad: Tensor, x: Tensor, shift: Tensor, *settings: Any) -> tuple[Tensor, Tensor]:
+    return x.new_empty(x.shape), shift.new_empty(shift.shape)
+
+
+def _setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    x, shift, *settings = inputs
+    ctx.save_for_backward(x, shift)
+    ctx.settings = settings
+
+
+def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    x, shift = ctx.saved_tensors
+    by_x, by_shift = torch.ops.visagent.rubiks_shift_backward(grad, x, shift, *ctx.settings)
+    return by_x, by_shift, None, None, None, None
+
+
+torch.library.register_autograd("visagent::rubiks_shift", _backward, setup_context=_setup_context)
+
+
+def _per_axis(name: str, value: int | Sequence[int], axes: int, least: int) -> list[int]:
+    values = [value] * axes if isinstance(value, int) else list(value)
+    if len(values) != axes or any(not isinstance(v, int) or v < least for v in values):
+        raise ValueError(f"rubiks_shift: expected {name} to be a whole number of at least {least}, or {axes} of them, got {value!r}")
+    return values
+
+
+def _check(x: Tensor, shift: Tensor, axes: int) -> None:
+    layout, channel = ("[N, T, C, H, W]", 2) if axes == 3 else ("[N, C, H, W]", 1)
+    if x.dim() != axes + 2:
+        raise ValueError(f"rubiks_shift_{axes}d: expected x {layout}, got {list(x.shape)}")
+    if shift.shape != (axes, x.shape[channel]):
+        raise ValueError(f"rubiks_shift_{axes}d: expected shift [{axes}, {x.shape[channel]}] for x with {x.shape[channel]} channels, got {list(shift.shape)}")
+    if x.dtype not in DTYPES or shift.dtype != x.dtype:
+        raise ValueError(f"rubiks_shift_{axes}d: expected x and shift of one floating dtype, got {x.dtype} and {shift.dtype}")
+    if shift.device != x.device:
+        raise ValueError(f"rubiks_shift_{axes}d: expected x and shift on one device, got {x.device} and {shift.device}")
+
+
+def rubiks_shift_3d(x: Tensor, shift: Tensor, stride: int | Sequence[int] = 1, padding: int | Sequence[int] = 0, quantize: bool = False) -> Tensor:
+    """Shift every channel by its own vector in time and space (Fan et al. 2020, Section 3; trilinear interpolation, zeros outside).
+
+    Args:
+        x: `[N, T, C, H, W]`, floating.
+        shift: `[3, C]` of the same dtype, rows T, H, W, in frames and pixels; +1 reads the next one.
+        stride: of T, H, W, or one for all.
+        padding: zeros put before and after each axis.
+        quantize: round shifts to whole numbers, halves up; the gradient by the shift stays that of the interpolation.
+
+    Returns:
+        `[N, T', C, H', W']` with `n' = (n + 2 padding - 1) // stride + 1`.
+
+    Raises:
+        ValueError: when a shape, dtype or setting does not fit.
+    """
+    _check(x, shift, 3)
+    settings = (_per_axis("stride", stride, 3, 1), _per_axis("padding", padding, 3, 0), quantize, False)
+    shifted: Tensor = torch.ops.visagent.rubiks_shift(x, shift, *settings)
+    return shifted
+
+
+def rubiks_shift_2d(x: Tensor, shift: Tensor, stride: int | Sequence[int] = 1, padding: int | Sequence[int] = 0, quantize: bool = False) -> Tensor:
+    """Shift every channel by its own vector in space: `rubiks_shift_3d` without time.
+
+    Args:
+        x: `[N, C, H, W]`, floating.
+        shift: `[2, C]` of the same dtype, rows H, W.
+        stride: of H, W, or one for both.
+        padding: zeros put before and after each axis.
+        quantize: round the place that is read, halves away from zero (the 3D op rounds the shift, halves up).
+
+    Returns:
+        `[N, C, H', W']`.
+
+    Raises:
+        ValueError: when a shape, dtype or setting does not fit.
+    """
+    _check(x, shift, 2)
+    still = torch.cat([torch.zeros_like(shift[:1]), shift])
+    settings = ([1, *_per_axis("stride", stride, 2, 1)], [0, *_per_axis("padding", padding, 2, 0)], quantize, True)
+    shifted: Tensor = torch.ops.visagent.rubiks_shift(x.unsqueeze(1), still, *settings)
+    return shifted.squeeze(1)
+
+
+def normalize_shift_grad(grad: Tensor, t_factor: float = 1.0) -> Tensor:
+    """The shift's gradient as a unit vector per channel (Eq. 6.9; with the temporal factor, Eq. 6.10).
+
+    Args:
+        grad: `[3, C]` (rows T, H, W), or `[2, C]` of the 2D op, for which `t_factor` is 1.
+        t_factor: multiplies the temporal part before the norm is taken; negative: only time moves.
+
+    Returns:
+        the same shape; a channel whose gradient is zero stays as it is.
+    """
+    vector = grad
+    if grad.shape[0] == 3 and t_factor != 1.0:
+        vector = torch.cat([grad[:1], torch.zeros_like(grad[1:])]) if t_factor < 0 else torch.cat([t_factor * grad[:1], grad[1:]])
+    norm = vector.norm(dim=0, keepdim=True)
+    return torch.where(norm > 0, vector / norm.clamp_min(torch.finfo(grad.dtype).tiny), grad)
