@@ -1,18 +1,20 @@
 """The shift op's Python face: checked arguments, autograd, shapes for compilation and export.
 
-Registered through `torch.library` as `visagent::rubiks_shift` and `visagent::rubiks_shift_backward`. `cuda_ext.reference` serves every
-device for which no kernel is registered.
+Registered through `torch.library` as `visagent::rubiks_shift` and `visagent::rubiks_shift_backward`. The kernels that `cuda_ext.build` has
+compiled are loaded at import; `cuda_ext.reference` serves every device for which there is none, or all with `VISAGENT_OP=reference`.
 """
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from cuda_ext import reference
+from cuda_ext import build, reference
 
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
 ARGUMENTS = "Tensor x, Tensor shift, int[] stride, int[] padding, bool quantize, bool away"
@@ -21,6 +23,23 @@ torch.library.define("visagent::rubiks_shift", f"({ARGUMENTS}) -> Tensor")
 torch.library.define("visagent::rubiks_shift_backward", f"(Tensor grad, {ARGUMENTS}) -> (Tensor, Tensor)")
 torch.library.impl("visagent::rubiks_shift", "CompositeExplicitAutograd", reference.forward)
 torch.library.impl("visagent::rubiks_shift_backward", "CompositeExplicitAutograd", reference.backward)
+
+
+def _load() -> tuple[str, str]:
+    """Load the compiled kernels; (backend, why)."""
+    if os.environ.get("VISAGENT_OP") == "reference":
+        return "reference", "VISAGENT_OP=reference"
+    built = build.last()
+    if built is not None and built.library is not None:
+        torch.ops.load_library(built.library)
+        return "compiled", f"{built.compiler}, CPU kernels; other devices use the reference"
+    reason = "not built for these sources" if built is None or built.reason is None else built.reason
+    warnings.warn(f"the shift op runs in plain PyTorch, many times slower: {reason}; python -m cuda_ext.build compiles it", stacklevel=3)
+    return "reference", reason
+
+
+BACKEND, WHY = _load()
+"""`compiled` or `reference`, and why; `visagent-info` shows them."""
 
 
 @torch.library.register_fake("visagent::rubiks_shift")  # type: ignore[untyped-decorator]

@@ -4,7 +4,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
 stamp=.venv/.set-up
-key=$(cat pyproject.toml constraints.txt scripts/setup.sh | sha256sum | cut -d' ' -f1)
+key=$(cat pyproject.toml constraints.txt scripts/setup.sh cuda_ext/build.py cuda_ext/csrc/* | sha256sum | cut -d' ' -f1)
 if [ "$(cat "$stamp" 2>/dev/null || true)" = "$key" ]; then
     exit 0
 fi
@@ -45,4 +45,7 @@ if ! renders; then
         .venv/bin/python -c 'from visagent.scenes.render import probe; probe()'
     }
 fi
+# Without a compiler the op runs in plain PyTorch, with a warning; where it is required, one is installed.
+if [ "${VISAGENT_REQUIRE_OP:-}" = 1 ] && ! command -v "${CXX:-g++}" >/dev/null; then apt_install "no C++ compiler for the shift op" g++; fi
+.venv/bin/python -m cuda_ext.build
 echo "$key" >"$stamp"

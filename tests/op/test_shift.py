@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from itertools import product
 
 import numpy as np
@@ -9,6 +11,7 @@ import pytest
 import torch
 from torch.autograd import gradcheck
 
+from cuda_ext import build, ops, reference
 from cuda_ext.ops import DTYPES, normalize_shift_grad, rubiks_shift_2d, rubiks_shift_3d
 
 OPS = {2: rubiks_shift_2d, 3: rubiks_shift_3d}
@@ -55,6 +58,66 @@ def test_golden_2d_gradient_at_whole_shifts_is_the_central_difference(number, ca
     case = {key.removeprefix(f"case{number:02d}_"): cases[2][key] for key in cases[2] if key.startswith(f"case{number:02d}_")}
     by_shift = run(2, case, torch.float64, "cpu")[2]
     np.testing.assert_allclose(by_shift.numpy(), case["grad_shift_raw"], rtol=1e-11, atol=1e-11)
+
+
+def test_where_the_compiled_op_is_required_it_is_the_one_that_runs():
+    if os.environ.get(build.REQUIRE) != "1":
+        pytest.skip(f"{build.REQUIRE} is not set")
+    assert ops.BACKEND == "compiled", ops.WHY
+
+
+@pytest.mark.parametrize("number", range(40))
+def test_kernels_are_the_reference(number, device):
+    """Random shapes, shifts far outside and whole ones, strides, paddings, rounding with ties, every dtype."""
+    rng = torch.Generator().manual_seed(number)
+
+    def pick(low, high):
+        return int(torch.randint(low, high, (1,), generator=rng))
+
+    n, t, c, h, w = pick(1, 3), pick(1, 6), pick(1, 6), pick(1, 9), pick(1, 40)
+    stride, padding, quantize, away = [pick(1, 4) for _ in range(3)], [pick(0, 3) for _ in range(3)], number % 3 == 0, number % 2 == 0
+    if number % 4 == 0:
+        stride = [1, 1, 1]
+    dtype = DTYPES[number % 4]
+    x = torch.randn(n, t, c, h, w, generator=rng).to(device, dtype)
+    shift = (torch.randint(-16, 17, (3, c), generator=rng) / (4 if number % 5 else 1)).to(device, dtype)
+    settings = (stride, padding, quantize, away)
+    tight = (
+        {"rtol": 1e-12, "atol": 1e-12} if dtype == torch.float64 else {"rtol": 1e-5, "atol": 1e-5} if dtype == torch.float32 else {"rtol": 0.02, "atol": 0.02}
+    )
+    out = torch.ops.visagent.rubiks_shift(x, shift, *settings)
+    torch.testing.assert_close(out, reference.forward(x, shift, *settings), **tight)
+    grad = torch.randn(out.shape, generator=rng).to(device, dtype)
+    by_x, by_shift = torch.ops.visagent.rubiks_shift_backward(grad, x, shift, *settings)
+    want_x, want_shift = reference.backward(grad, x, shift, *settings)
+    torch.testing.assert_close(by_x, want_x, **tight)
+    scale = float(want_shift.abs().max().clamp_min(1))
+    torch.testing.assert_close(by_shift / scale, want_shift / scale, **tight)
+
+
+def test_an_infinite_neighbour_does_not_leak_into_what_a_whole_shift_reads():
+    x = torch.tensor([1.0, float("inf"), 3.0]).view(1, 1, 1, 1, 3)
+    if ops.BACKEND == "compiled":
+        assert rubiks_shift_3d(x, torch.zeros(3, 1)).flatten().tolist() == [1.0, float("inf"), 3.0]
+
+
+def test_a_build_that_fails_says_why_and_is_no_library(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(build, "BUILD", tmp_path)
+    monkeypatch.setattr(build, "INFO", tmp_path / "build_info.json")
+    monkeypatch.setenv(build.REQUIRE, "1")
+    monkeypatch.setattr(build, "find_compiler", lambda: None)
+    assert build.main() == 1 and "no C++ compiler" in capsys.readouterr().err
+    monkeypatch.setattr(build, "find_compiler", lambda: "false")
+
+    def fail(command):
+        raise subprocess.CalledProcessError(1, command, stderr="kernels.inc:1: error: nonsense")
+
+    monkeypatch.setattr(build, "_run", fail)
+    assert build.main() == 1 and "nonsense" in capsys.readouterr().err
+    found = build.last()
+    assert found is not None and found.library is None and "nonsense" in str(found.reason)
+    monkeypatch.delenv(build.REQUIRE)
+    assert build.main() == 0
 
 
 def test_a_shift_of_one_reads_the_next_frame():

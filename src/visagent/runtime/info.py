@@ -6,6 +6,7 @@ import argparse
 import importlib.util
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,6 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "devices": {**hardware(), **_accelerators()},
         "rendering": _rendering(),
         "features": _extractors(),
+        "compiled": _op(),
         "stored": _storage(options.outputs),
     }
     for title, rows in sections.items():
@@ -63,6 +65,13 @@ def _extractors() -> dict[str, str]:
         except UserError as error:
             state[name] = f"missing: {error}"
     return state
+
+
+def _op() -> dict[str, str]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its reason is shown here
+        from cuda_ext.ops import BACKEND, WHY
+    return {"shift op": f"{BACKEND} ({WHY})"}
 
 
 def _storage(outputs: Path) -> dict[str, str]:
