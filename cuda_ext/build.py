@@ -47,7 +47,7 @@ class Built:
 def key() -> str:
     """Of the sources, of how they are built and of the PyTorch that loads them."""
     digest = hashlib.sha256(" ".join([*COMMON, TARGET, platform.machine(), version("torch")]).encode())
-    for path in sorted(SOURCES.iterdir()):
+    for path in [Path(__file__), *sorted(SOURCES.iterdir())]:
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()[:12]
 
@@ -56,8 +56,11 @@ def last() -> Built | None:
     """The last build of the sources as they are now, or None."""
     if not INFO.is_file():
         return None
-    built = Built(**json.loads(INFO.read_text()))
-    return built if built.key == key() and (built.library is None or Path(built.library).is_file()) else None
+    stored = json.loads(INFO.read_text())
+    if stored.get("key") != key():  # also what another version of this file wrote
+        return None
+    built = Built(**stored)
+    return built if built.library is None or Path(built.library).is_file() else None
 
 
 def find_compiler() -> str | None:
