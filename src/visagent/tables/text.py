@@ -69,11 +69,11 @@ def legend(results: Results) -> list[str]:
     return lines
 
 
-def command(results: Results, run: bool = True) -> str:
+def command(results: Results) -> str:
     """The command that makes this table."""
     grid = results.grid
     seeds = ["--seeds", ",".join(map(str, grid.seeds))] if list(grid.seeds) != list(grid.spec.scales[grid.scale].seeds) else []
-    return shlex.join(["visagent-table", grid.name, *(["--run"] if run else []), "--scale", grid.scale, *seeds, *results.extra])
+    return shlex.join(["visagent-table", grid.name, "--run", "--scale", grid.scale, *seeds, *results.extra])
 
 
 def footer(results: Results) -> list[tuple[str, str]]:
