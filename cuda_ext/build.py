@@ -27,7 +27,6 @@ COMMON = ("-O3", "-std=c++20", "-fPIC", "-fopenmp-simd", "-fno-trapping-math", "
 INSTRUCTION_SETS = {
     "baseline": (),
     "avx2": ("-mavx2", "-mfma", "-mf16c"),
-    "avx512": ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma", "-mf16c"),
 }
 """One object file each; the running processor decides which is used."""
 TARGET = "-DTORCH_TARGET_VERSION=0x020b000000000000"
@@ -73,6 +72,8 @@ def build() -> Built:
     import torch
 
     BUILD.mkdir(exist_ok=True)
+    for left in BUILD.glob("*.o"):  # of a build that failed or was stopped
+        left.unlink(missing_ok=True)
     name, compiler = key(), find_compiler()
     library, reason = BUILD / f"rubiks_shift_cpu_{name}.so", None
     if compiler is None:
@@ -99,7 +100,7 @@ def _compile(compiler: str, torch: Path, library: Path) -> None:
     _run([compiler, "-shared", *map(str, objects), "-o", str(partial), f"-L{torch / 'lib'}", "-ltorch_cpu", "-ltorch"])
     os.replace(partial, library)
     for path in [*objects, *(old for old in BUILD.glob("rubiks_shift_cpu_*.so") if old != library)]:
-        path.unlink()
+        path.unlink(missing_ok=True)
 
 
 def _run(command: Sequence[str]) -> None:

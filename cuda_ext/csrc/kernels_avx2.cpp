@@ -1,2 +1,3 @@
 #define ISA avx2
+#define BYTES 32
 #include "kernels.inc"

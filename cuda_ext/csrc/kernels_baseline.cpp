@@ -1,2 +1,3 @@
 #define ISA baseline
+#define BYTES 16
 #include "kernels.inc"

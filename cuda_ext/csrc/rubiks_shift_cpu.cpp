@@ -17,14 +17,14 @@ namespace {
 
 using torch::headeronly::ScalarType;
 using torch::stable::Tensor;
+using visagent::Dense;
 using visagent::Kernels;
-using visagent::Slope;
+using visagent::Pair;
 using visagent::Taps;
+using visagent::Window;
 
 const Kernels* best() {
 #if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
-    return visagent::avx512::kernels();
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")) return visagent::avx2::kernels();
 #endif
   return visagent::baseline::kernels();
@@ -58,69 +58,64 @@ struct Axis {
   int out() const { return (length + 2 * padding - 1) / stride + 1; }
 };
 
+// Bytes of a result that some cache may still hold when it is read.
+constexpr int64_t kCached = 24 << 20;
+
 // Far shifts read nothing but zeros; bounded, so that they fit an int whatever they are.
 double bounded(double shift, const Axis& axis) {
   const double far = axis.length + axis.padding + static_cast<double>(axis.out()) * axis.stride + 2;
   return std::isnan(shift) ? far : std::min(far, std::max(-far, shift));
 }
 
+// The places that the interpolation reads, or the one that is nearest, halves up.
+Pair pair(double shift, bool quantize) {
+  const double floor = std::floor(shift), rest = shift - floor;
+  Pair all;
+  all.low = static_cast<int>(floor);
+  if (quantize) {
+    all.low += rest < 0.5 ? 0 : 1;
+  } else if (rest > 0) {
+    all.two = true, all.weight[0] = 1 - rest, all.weight[1] = rest;
+  }
+  return all;
+}
+
+Window window(double shift, const Axis& axis) {
+  const Pair linear = pair(shift, false);
+  Window all;
+  all.in = axis.length, all.out = axis.out(), all.stride = axis.stride, all.padding = axis.padding;
+  if (linear.two) {
+    all.start = linear.low, all.count = 2;
+    all.value[0] = linear.weight[0], all.value[1] = linear.weight[1];
+    all.derivative[0] = -1, all.derivative[1] = 1;
+  } else {  // a kink: the central difference
+    all.start = linear.low - 1, all.count = 3;
+    all.value[1] = 1, all.derivative[0] = -0.5, all.derivative[2] = 0.5;
+  }
+  return all;
+}
+
+// A half that is rounded away from zero instead of up reads -1, not 0, where the place is -1/2.
+bool is_tie(double shift) { return shift - std::floor(shift) == 0.5; }
+
 // The taps of one axis. Its adjoint, input and output exchanged, has the same form.
 Taps taps(double shift, const Axis& axis, bool quantize, bool away, bool adjoint) {
-  const double floor = std::floor(shift), rest = shift - floor;
-  int low = static_cast<int>(floor);
-  double weights[2] = {1 - rest, rest};
-  if (quantize) {
-    low += rest < 0.5 ? 0 : 1;
-    weights[0] = 1, weights[1] = 0;
-  }
-  // A half that is rounded away from zero instead of up reads -1, not 0, where the place is -1/2.
-  const bool tie = quantize && away && rest == 0.5;
+  const Pair places = pair(shift, quantize);
+  const bool tie = quantize && away && is_tie(shift);
   const int in = axis.length, out = axis.out();
   Taps all;
   all.in = adjoint ? out : in, all.out = adjoint ? in : out;
   all.first.assign(all.out, -1), all.second.assign(all.out, -1);
   all.first_weight.assign(all.out, 0), all.second_weight.assign(all.out, 0);
-  const auto put = [&](int to, int from, double weight) {
-    if (weight == 0) return;
-    if (all.first_weight[to] == 0) {
-      all.first[to] = from, all.first_weight[to] = weight;
-    } else {
-      all.second[to] = from, all.second_weight[to] = weight;
-    }
-  };
-  int hole = -1;
   for (int i = 0; i < out; ++i)
-    for (int tap = 0; tap < 2; ++tap) {
-      const int j = i * axis.stride - axis.padding + low + tap;
-      if (j < 0 || j >= in) continue;
-      if (tie && j == 0) {
-        hole = adjoint ? 0 : i;
-        continue;
-      }
-      if (adjoint) {
-        put(j, i, weights[tap]);
-      } else {
-        put(i, j, weights[tap]);
-      }
+    for (int tap = 0; tap < (places.two ? 2 : 1); ++tap) {
+      const int j = i * axis.stride - axis.padding + places.low + tap;
+      if (j < 0 || j >= in || (tie && j == 0)) continue;
+      const int to = adjoint ? j : i, from = adjoint ? i : j;
+      const bool free = all.first[to] < 0;
+      (free ? all.first : all.second)[to] = from;
+      (free ? all.first_weight : all.second_weight)[to] = places.weight[tap];
     }
-  if (axis.stride == 1) {
-    all.regular = true, all.hole = hole;
-    all.offset = adjoint ? axis.padding - low - (quantize ? 0 : 1) : low - axis.padding;
-    all.weight[0] = adjoint && !quantize ? weights[1] : weights[0], all.weight[1] = adjoint && !quantize ? weights[0] : weights[1];
-  }
-  return all;
-}
-
-Slope slope(double shift, const Axis& axis) {
-  const double floor = std::floor(shift), rest = shift - floor;
-  Slope all;
-  all.in = axis.length, all.out = axis.out(), all.stride = axis.stride, all.start = static_cast<int>(floor) - axis.padding;
-  all.value[1] = 1 - rest, all.value[2] = rest;
-  if (rest == 0) {  // a kink: the central difference
-    all.derivative[0] = -0.5, all.derivative[2] = 0.5;
-  } else {
-    all.derivative[1] = -1, all.derivative[2] = 1;
-  }
   return all;
 }
 
@@ -146,35 +141,43 @@ struct Problem {
   }
   double at(int axis, int64_t channel) const { return shift[axis * channels + channel]; }
   int64_t out_plane() const { return static_cast<int64_t>(axes[1].out()) * axes[2].out(); }
+  // The vectorised kernels know neither padding nor a stride in time, nor the one rounding that is no whole shift.
+  bool dense(int64_t channel, bool quantize, bool away) const {
+    const bool tie = quantize && away && (is_tie(at(0, channel)) || is_tie(at(1, channel)) || is_tie(at(2, channel)));
+    return axes[0].stride == 1 && axes[0].padding == 0 && axes[1].padding == 0 && axes[2].padding == 0 && !tie;
+  }
+  Dense shape(int64_t written) const {
+    return {axes[0].length, axes[1].length, axes[2].length, axes[1].out(), axes[2].out(), axes[1].stride, axes[2].stride, written > kCached};
+  }
   std::vector<int64_t> out_sizes() const { return {batch, axes[0].out(), channels, axes[1].out(), axes[2].out()}; }
 };
 
 const char* bytes(const Tensor& t) { return static_cast<const char*>(t.const_data_ptr()); }
 
-// Runs `resample` for every sample and channel, forwards or as the adjoint.
-void run(const Problem& p, const Tensor& in, const Tensor& out, bool quantize, bool away, bool adjoint) {
+Tensor forward(Tensor x, Tensor shift, std::vector<int64_t> stride, std::vector<int64_t> padding, bool quantize, bool away) {
+  const Problem p(x, shift, stride, padding);
+  const Tensor in = torch::stable::contiguous(x);
+  Tensor out = torch::stable::new_empty(in, p.out_sizes());
   const Kernels& kernel = kernels(in);
+  const Dense shape = p.shape(out.numel() * out.element_size());
   const int64_t size = in.element_size(), plane = p.height * p.width, out_plane = p.out_plane(), frames = p.axes[0].out();
-  const int64_t in_plane = adjoint ? out_plane : plane, to_plane = adjoint ? plane : out_plane;
-  const int64_t in_frames = adjoint ? frames : p.time, to_frames = adjoint ? p.time : frames;
   const char* from = bytes(in);
   char* to = static_cast<char*>(out.mutable_data_ptr());
   torch::stable::parallel_for(0, p.batch * p.channels, 1, [&](int64_t begin, int64_t end) {
     for (int64_t item = begin; item < end; ++item) {
       const int64_t n = item / p.channels, c = item % p.channels;
-      Taps axes[3];
-      for (int d = 0; d < 3; ++d) axes[d] = taps(p.at(d, c), p.axes[d], quantize, away, adjoint);
-      kernel.resample(from + (n * in_frames * p.channels + c) * in_plane * size, p.channels * in_plane,
-                      to + (n * to_frames * p.channels + c) * to_plane * size, p.channels * to_plane, axes);
+      const char* source = from + (n * p.time * p.channels + c) * plane * size;
+      char* target = to + (n * frames * p.channels + c) * out_plane * size;
+      if (p.dense(c, quantize, away)) {
+        const Pair axes[3] = {pair(p.at(0, c), quantize), pair(p.at(1, c), quantize), pair(p.at(2, c), quantize)};
+        kernel.forward(source, p.channels * plane, target, p.channels * out_plane, shape, axes);
+      } else {
+        Taps axes[3];
+        for (int d = 0; d < 3; ++d) axes[d] = taps(p.at(d, c), p.axes[d], quantize, away, false);
+        kernel.resample(source, p.channels * plane, target, p.channels * out_plane, axes);
+      }
     }
   });
-}
-
-Tensor forward(Tensor x, Tensor shift, std::vector<int64_t> stride, std::vector<int64_t> padding, bool quantize, bool away) {
-  const Problem p(x, shift, stride, padding);
-  const Tensor in = torch::stable::contiguous(x);
-  Tensor out = torch::stable::new_empty(in, p.out_sizes());
-  run(p, in, out, quantize, away, false);
   return out;
 }
 
@@ -186,32 +189,52 @@ std::tuple<Tensor, Tensor> backward(
   const auto wanted = p.out_sizes();
   for (int d = 0; d < 5; ++d) STD_TORCH_CHECK(upstream.dim() == 5 && upstream.size(d) == wanted[d], "rubiks_shift_backward: grad has not the output's shape");
   Tensor by_x = torch::stable::empty_like(values);
-  run(p, upstream, by_x, quantize, away, true);
 
   const Kernels& kernel = kernels(values);
+  const Dense shape = p.shape(by_x.numel() * by_x.element_size());
   const int64_t size = values.element_size(), plane = p.height * p.width, out_plane = p.out_plane(), frames = p.axes[0].out();
+  const char *from_grad = bytes(upstream), *from_x = bytes(values);
+  char* to = static_cast<char*>(by_x.mutable_data_ptr());
   std::vector<double> sums(p.batch * p.channels * 3, 0.0);
   torch::stable::parallel_for(0, p.batch * p.channels, 1, [&](int64_t begin, int64_t end) {
     for (int64_t item = begin; item < end; ++item) {
       const int64_t n = item / p.channels, c = item % p.channels;
-      Slope axes[3];
-      for (int d = 0; d < 3; ++d) axes[d] = slope(p.at(d, c), p.axes[d]);
-      kernel.slope(bytes(upstream) + (n * frames * p.channels + c) * out_plane * size, p.channels * out_plane,
-                   bytes(values) + (n * p.time * p.channels + c) * plane * size, p.channels * plane, axes, &sums[item * 3]);
+      const int64_t place = (n * p.time * p.channels + c) * plane * size;
+      const char* g = from_grad + (n * frames * p.channels + c) * out_plane * size;
+      const Window windows[3] = {window(p.at(0, c), p.axes[0]), window(p.at(1, c), p.axes[1]), window(p.at(2, c), p.axes[2])};
+      const int64_t g_step = p.channels * out_plane, x_step = p.channels * plane;
+      // The shift's gradient is that of the interpolation, whatever the forward pass rounded.
+      if (p.dense(c, false, false)) {
+        const Pair linear[3] = {pair(p.at(0, c), false), pair(p.at(1, c), false), pair(p.at(2, c), false)};
+        kernel.backward(g, g_step, from_x + place, x_step, quantize ? nullptr : to + place, shape, linear, windows, &sums[item * 3]);
+        if (!quantize) continue;
+      } else {
+        kernel.slope(g, g_step, from_x + place, x_step, windows, &sums[item * 3]);
+      }
+      if (quantize && p.dense(c, quantize, away)) {
+        const Pair whole[3] = {pair(p.at(0, c), true), pair(p.at(1, c), true), pair(p.at(2, c), true)};
+        const Window around[3] = {window(whole[0].low, p.axes[0]), window(whole[1].low, p.axes[1]), window(whole[2].low, p.axes[2])};
+        double unused[3];
+        kernel.backward(g, g_step, from_x + place, x_step, to + place, shape, whole, around, unused);
+      } else {
+        Taps axes[3];
+        for (int d = 0; d < 3; ++d) axes[d] = taps(p.at(d, c), p.axes[d], quantize, away, true);
+        kernel.resample(g, g_step, to + place, x_step, axes);
+      }
     }
   });
   Tensor by_shift = torch::stable::new_empty(values, {3, p.channels});
-  void* to = by_shift.mutable_data_ptr();
+  void* target = by_shift.mutable_data_ptr();
   for (int d = 0; d < 3; ++d)
     for (int64_t c = 0; c < p.channels; ++c) {
       double sum = 0;  // over the samples in order, whatever the threads did
       for (int64_t n = 0; n < p.batch; ++n) sum += sums[(n * p.channels + c) * 3 + d];
       const int64_t place = d * p.channels + c;
       switch (values.scalar_type()) {
-        case ScalarType::Double: static_cast<double*>(to)[place] = sum; break;
-        case ScalarType::Float: static_cast<float*>(to)[place] = static_cast<float>(sum); break;
-        case ScalarType::BFloat16: static_cast<c10::BFloat16*>(to)[place] = static_cast<float>(sum); break;
-        default: static_cast<c10::Half*>(to)[place] = static_cast<float>(sum);
+        case ScalarType::Double: static_cast<double*>(target)[place] = sum; break;
+        case ScalarType::Float: static_cast<float*>(target)[place] = static_cast<float>(sum); break;
+        case ScalarType::BFloat16: static_cast<c10::BFloat16*>(target)[place] = static_cast<float>(sum); break;
+        default: static_cast<c10::Half*>(target)[place] = static_cast<float>(sum);
       }
     }
   return {by_x, by_shift};
