@@ -15,6 +15,8 @@ EXCLUDED = (
     "trainer.enable_model_summary",
     "datamodule.cache",
     "datamodule.make_workers",
+    "datamodule.workers",
+    "datamodule.eval_batch_size",
     "progress",
     "logger",
     "paths",

@@ -86,7 +86,7 @@ class RecordEpochs(Checkpoint):
             return
         values = {key: float(value) for key, value in trainer.callback_metrics.items()}
         self.record.history[str(trainer.current_epoch)] = {key: value for key, value in sorted(values.items()) if math.isfinite(value)}
-        self.record.env_steps = int(pl_module.env_steps)  # type: ignore[arg-type]
+        self.record.env_steps = int(getattr(pl_module, "env_steps", 0))  # none where the data come from files
         self.folder.save(self.record)
 
 

@@ -38,13 +38,14 @@ def print_table(record: Record, folder: RunFolder, metrics: Mapping[str, float] 
         console = Console(width=120)  # a log file has no width of its own
     if rows:
         table = Table(title=title or f"{record.name}  seed {record.seed}  ({record.scale} scale)", title_justify="left")
-        table.add_column("test episodes", no_wrap=True)
+        table.add_column("test", no_wrap=True)
         for column in columns:
             table.add_column(column.removeprefix("average_").replace("_", " "), justify="right")
         for name, values in rows.items():
             table.add_row(name, *(_number(values.get(column)) for column in columns))
         console.print(table)
-    console.print(f"env steps {record.env_steps:,}   {record.seconds:.0f} s   run folder {folder.path}", highlight=False, soft_wrap=True)
+    steps = f"env steps {record.env_steps:,}   " if record.env_steps else ""
+    console.print(f"{steps}{record.seconds:.0f} s   run folder {folder.path}", highlight=False, soft_wrap=True)
     pictures = sorted(folder.figures.glob("*.png"))
     if pictures:
         console.print("pictures  " + "  ".join(str(path) for path in pictures), highlight=False, soft_wrap=True)
@@ -53,6 +54,8 @@ def print_table(record: Record, folder: RunFolder, metrics: Mapping[str, float] 
 def _number(value: float | None) -> str:
     if value is None or math.isnan(value):
         return "-"
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
     return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
 
 
@@ -63,8 +66,8 @@ def learning_curves(record: Record) -> Figure | None:
 
     history = sorted((int(epoch), values) for epoch, values in record.history.items())
     groups = {
-        "training": [k for k in _keys(record) if k.startswith("train/") and k.endswith("_epoch")],
-        "validation": [k for k in _keys(record) if k.startswith("val/") and k.endswith("/all/success_rate")],
+        "training": [k for k in _keys(record) if k in ("train/top1", "train/shift_share") or (k.startswith("train/") and k.endswith("_epoch"))],
+        "validation": [k for k in _keys(record) if k.startswith("val/") and k.endswith(("/all/success_rate", "/top1"))],
         "data": [k for k in _keys(record) if k in ("data/samples", "data/expert_queries")],
     }
     shown = {name: keys for name, keys in groups.items() if keys}
@@ -80,7 +83,8 @@ def learning_curves(record: Record) -> Figure | None:
                 marker="o",
                 label=key.removeprefix("train/").removeprefix("val/").removesuffix("_epoch").removesuffix("/success_rate"),
             )
-        axes.set_title("success rate on validation episodes" if name == "validation" else name)
+        accuracy = any(key.endswith("/top1") for key in keys)
+        axes.set_title(("top-1 accuracy on validation videos" if accuracy else "success rate on validation episodes") if name == "validation" else name)
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)

@@ -1,0 +1,251 @@
+"""Action recognition data: Something-Something, UCF-101, HMDB-51 and class folders, real or synthetic, as clips to train and to test on."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import logging
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from visagent.errors import ConfigError, UserError
+from visagent.seeding import generator
+from visagent.video.dataset import EvaluationClips, TrainingClips, VideoBatch, collate, protocol
+from visagent.video.layouts import ClipList, mirrored_labels, read
+from visagent.video.make import Recipe, make
+
+log = logging.getLogger(__name__)
+EMBEDDED = "embedded"
+NAMED = 10
+"""Broken files that an error names; the rest it counts."""
+
+
+class BrokenVideosError(UserError):
+    """More videos cannot be read than were allowed for."""
+
+
+class ClipLoader:
+    """A sized iterable of batches in worker processes, which keeps account of the files that could not be read.
+
+    Args:
+        data: of samples.
+        batches: numbers of the samples of each batch of this rank.
+        workers: processes.
+        name: of the protocol.
+        broken: shared account, path -> reason.
+        limit: how many broken files are too many, or None.
+        phase: (first epoch's progress, last's), for the batches' `progress`.
+    """
+
+    def __init__(
+        self,
+        data: Dataset[Any],
+        batches: Sequence[Sequence[int]],
+        workers: int,
+        name: str,
+        broken: dict[str, str],
+        limit: float | None,
+        phase: tuple[float, float] = (0.0, 0.0),
+    ) -> None:
+        self.data, self.batches, self.workers, self.name = data, batches, workers, name
+        self.broken, self.limit, self.phase = broken, limit, phase
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[VideoBatch]:
+        loader: Iterable[Any] = DataLoader(
+            self.data,
+            batch_sampler=self.batches,  # type: ignore[arg-type]
+            num_workers=self.workers,
+            collate_fn=functools.partial(collate, name=self.name),
+            pin_memory=torch.cuda.is_available(),
+            generator=torch.Generator(),  # the loader draws a number that nobody needs: not from the global one, which evaluating must not change
+        )
+        first, last = self.phase
+        for position, batch in enumerate(loader):
+            self._account(batch.broken if isinstance(batch, VideoBatch) else batch)
+            if isinstance(batch, VideoBatch):
+                yield replace(batch, progress=first + (last - first) * position / len(self.batches))
+
+    def _account(self, broken: Iterable[tuple[str, str]]) -> None:
+        for path, reason in broken:
+            if path not in self.broken:
+                log.warning("cannot read %s: %s", path, reason)
+            self.broken[path] = reason
+        if self.limit is not None and len(self.broken) > self.limit:
+            listed = "\n".join(f"  {path}: {reason}" for path, reason in sorted(self.broken.items())[:NAMED])
+            more = f"\n  and {len(self.broken) - NAMED} more" if len(self.broken) > NAMED else ""
+            raise BrokenVideosError(
+                f"{len(self.broken)} videos cannot be read, more than datamodule.broken_share allows; "
+                f"visagent-videos verify finds them all, datamodule.broken_share=0.1 would go on without them:\n{listed}{more}"
+            )
+
+
+class Chain:
+    """Several loaders one after the other, sized."""
+
+    def __init__(self, loaders: Sequence[ClipLoader]) -> None:
+        self.loaders = loaders
+
+    def __len__(self) -> int:
+        return sum(len(loader) for loader in self.loaders)
+
+    def __iter__(self) -> Iterator[VideoBatch]:
+        for loader in self.loaders:
+            yield from loader
+
+
+class ActionRecognitionDataModule(pl.LightningDataModule):
+    """Videos of one layout.
+
+    Args:
+        layout: one of `visagent.video.layouts.LAYOUTS`.
+        root: `embedded` (synthetic actions, made where missing), or the data set's folder as it was unpacked.
+        fold: split of UCF-101 and HMDB-51, 1 to 3.
+        cache: where synthetic videos are kept.
+        embedded_train, embedded_val, embedded_size, embedded_seed: synthetic videos: how many, their pixels, their draw.
+        num_frames: frames of a clip.
+        crop: height and width of network inputs, in pixels.
+        resize: shorter side that evaluation crops from (256 for crops of 224 in the paper).
+        batch_size: global; divided by the number of ranks.
+        eval_batch_size: videos per batch and rank in evaluation.
+        workers: decoding processes per rank.
+        backend: `decord` or `pyav`.
+        mirror: `none`, or `labels`: mirror half of the training clips, with the label that belongs to the mirrored video, and never where a class
+            has a direction but no opposite.
+        dense: sample training clips densely instead of from segments.
+        protocols: of testing, any of `1_clip`, `2_clip`, `dense`.
+        broken_share: of the videos that may be unreadable before training stops.
+        seed: of the order and of all that is drawn.
+    """
+
+    def __init__(
+        self,
+        layout: str,
+        root: str,
+        fold: int,
+        cache: str,
+        embedded_train: int,
+        embedded_val: int,
+        embedded_size: int,
+        embedded_seed: int,
+        num_frames: int,
+        crop: int,
+        resize: int,
+        batch_size: int,
+        eval_batch_size: int,
+        workers: int,
+        backend: str,
+        mirror: str,
+        dense: bool,
+        protocols: Sequence[str],
+        broken_share: float,
+        seed: int,
+    ) -> None:
+        super().__init__()
+        self.layout, self.fold, self.num_frames, self.crop, self.resize = layout, fold, num_frames, crop, resize
+        self.batch_size, self.eval_batch_size, self.workers, self.backend = batch_size, eval_batch_size, workers, backend
+        self.mirror, self.dense, self.protocols, self.broken_share, self.seed = mirror, dense, tuple(protocols), broken_share, seed
+        self.recipe = Recipe(layout, embedded_train, embedded_val, embedded_size, embedded_seed) if root == EMBEDDED else None
+        self.root = Path(cache) / self.recipe.name if self.recipe is not None else Path(root)
+        self.broken: dict[str, str] = {}
+        self._lists: dict[str, ClipList] | None = None
+
+    def prepare_data(self) -> None:
+        """Make the synthetic videos that are missing."""
+        if self.recipe is None:
+            return
+        from rich.progress import track
+
+        total = self.recipe.train + self.recipe.val
+        for _ in track(make(self.recipe, self.root), "Making videos", total=total, transient=True):
+            pass
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read the lists of clips; once."""
+        if self._lists is None:
+            self._lists = {split: read(self.layout, self.root, split, self.fold) for split in ("train", "val")}
+            count = len(self._lists["train"].clips)
+            if count < self.batch_size:
+                raise ConfigError(f"datamodule.batch_size={self.batch_size} exceeds the {count} training videos: use {count} or less")
+
+    @property
+    def lists(self) -> dict[str, ClipList]:
+        """Clips of `train` and `val`; `setup` must have run."""
+        if self._lists is None:
+            raise RuntimeError("the DataModule has no clips yet: call setup() first")
+        return self._lists
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes in the order of their labels."""
+        return self.lists["train"].classes
+
+    def _shard(self) -> tuple[int, int]:
+        trainer: Any = self.trainer
+        world = trainer.world_size if trainer else 1
+        if self.batch_size % world:
+            lower = self.batch_size - self.batch_size % world
+            raise ConfigError(f"datamodule.batch_size={self.batch_size} is not divisible by {world} ranks: use {lower or world} or {lower + world}")
+        return (trainer.global_rank if trainer else 0, world)
+
+    def train_dataloader(self) -> ClipLoader:
+        """One pass over the training videos, in the order of (seed, epoch)."""
+        trainer: Any = self.trainer
+        epoch, epochs = (int(trainer.current_epoch), int(trainer.max_epochs)) if trainer else (0, 1)
+        if trainer and epochs != 1 and trainer.reload_dataloaders_every_n_epochs != 1:
+            raise ConfigError(
+                f"each epoch has its own order: expected trainer.reload_dataloaders_every_n_epochs=1, got {trainer.reload_dataloaders_every_n_epochs}"
+            )
+        clips = self.lists["train"].clips
+        order = torch.randperm(len(clips), generator=generator(self.seed, "order", epoch)).tolist()
+        rank, world = self._shard()
+        batches = [order[start + rank : start + self.batch_size : world] for start in range(0, len(order) - self.batch_size + 1, self.batch_size)]
+        mirrored = mirrored_labels(self.classes) if self.mirror == "labels" else []
+        data = TrainingClips(clips, self.num_frames, self.crop, self.backend, mirrored, self.dense, self.seed, epoch)
+        phase = (epoch / epochs, (epoch + 1) / epochs)
+        return ClipLoader(data, batches, self.workers, "", self.broken, self.broken_share * len(clips), phase)
+
+    def _evaluation(self, name: str) -> ClipLoader:
+        clips = self.lists["val"].clips
+        rank, world = self._shard()
+        mine = range(rank, len(clips), world)
+        batches = [list(mine[start : start + self.eval_batch_size]) for start in range(0, len(mine), self.eval_batch_size)]
+        data = EvaluationClips(clips, self.num_frames, protocol(name, self.resize, self.crop), self.backend)
+        return ClipLoader(data, batches, self.workers, name, self.broken, None)
+
+    def val_dataloader(self) -> ClipLoader:
+        """One clip of each validation video."""
+        return self._evaluation("validation")
+
+    def test_dataloader(self) -> Chain:
+        """The validation videos by each protocol."""
+        return Chain([self._evaluation(name) for name in self.protocols])
+
+    def statistics(self) -> dict[str, float]:
+        """What is worth logging about the data, `data/...`."""
+        return {"data/videos": float(len(self.lists["train"].clips)), "data/broken": float(len(self.broken))}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The account of broken files, and which clips these were."""
+        return {"broken": dict(self.broken), "clips": self._fingerprint()}
+
+    def _fingerprint(self) -> str:
+        digest = hashlib.sha256(repr(self.classes).encode())
+        for clip in self.lists["train"].clips:
+            digest.update(f"{Path(clip.path).relative_to(self.root)} {clip.label}\n".encode())
+        return digest.hexdigest()[:16]
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue; refuses another list of clips than the run began with."""
+        self.setup()
+        if state_dict["clips"] != self._fingerprint():
+            raise ConfigError(f"the training videos listed in {self.root} have changed since this run began: restore them, or start a new run (name=NEW)")
+        self.broken.update(state_dict["broken"])

@@ -1,0 +1,205 @@
+"""Clips as samples: decoded, sampled, cropped, with a broken file replaced by another one and named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from visagent.seeding import derive_seed
+from visagent.video import sampling, transforms
+from visagent.video.decode import Frames, VideoError, read_frames
+from visagent.video.layouts import Clip
+
+ATTEMPTS = 20
+"""Clips tried for one sample before its error is raised."""
+Views = list[Frames]
+"""Clips `[T, H, W, 3]` of one video."""
+
+
+@dataclass(frozen=True)
+class VideoBatch:
+    """Clips and their classes.
+
+    Attributes:
+        clips: `[N, V, T, 3, H, W]` uint8 RGB, V views of each video, to be normalised where they are used.
+        label: `[N]` int64.
+        index: `[N]` int64, the videos' numbers in their list.
+        broken: (path, reason) of files that could not be read while this batch was made.
+        name: of the protocol that evaluates it, for example `1_clip`; empty in training.
+        progress: share of the training run that is done, from 0 to 1.
+    """
+
+    clips: Tensor
+    label: Tensor
+    index: Tensor
+    broken: tuple[tuple[str, str], ...] = ()
+    name: str = ""
+    progress: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.clips.dim() != 6 or self.clips.shape[3] != 3 or self.clips.dtype != torch.uint8:
+            raise ValueError(f"VideoBatch: expected uint8 clips [N, V, T, 3, H, W], got {self.clips.dtype} {list(self.clips.shape)}")
+        if not len(self.clips) == len(self.label) == len(self.index):
+            raise ValueError(f"VideoBatch: expected as many labels and numbers as clips, got {len(self.clips)}, {len(self.label)}, {len(self.index)}")
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> VideoBatch:
+        """The batch on another device."""
+        return replace(self, clips=self.clips.to(device, non_blocking=non_blocking), label=self.label.to(device, non_blocking=non_blocking))
+
+    def pin_memory(self) -> VideoBatch:
+        """The batch in page-locked memory, from which it is copied to a device while that works."""
+        return replace(self, clips=self.clips.pin_memory(), label=self.label.pin_memory())
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One video as drawn."""
+
+    clips: NDArray[np.uint8]
+    label: int
+    index: int
+    broken: tuple[tuple[str, str], ...]
+
+
+class TrainingClips(Dataset[Sample]):
+    """One random clip of each video; what is drawn for a video depends on (seed, epoch, its number) alone.
+
+    Args:
+        clips: the videos.
+        num_frames: T.
+        crop: height and width.
+        backend: of decoding.
+        mirrored: for each class, the class of its mirror images, or None where there is none: such videos are never mirrored. Empty: no video is.
+        dense: sample densely instead of from segments.
+        seed, epoch: of what is drawn.
+    """
+
+    def __init__(
+        self, clips: Sequence[Clip], num_frames: int, crop: int, backend: str, mirrored: Sequence[int | None], dense: bool, seed: int, epoch: int
+    ) -> None:
+        self.clips, self.num_frames, self.crop, self.backend = clips, num_frames, crop, backend
+        self.mirrored, self.dense, self.seed, self.epoch = tuple(mirrored), dense, seed, epoch
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, index: int) -> Sample:
+        rng = np.random.default_rng(derive_seed(self.seed, "clip", self.epoch, index))
+        broken: list[tuple[str, str]] = []
+        for attempt in range(ATTEMPTS):
+            clip = self.clips[index]
+            try:
+                return self._sample(clip, index, rng, tuple(broken))
+            except VideoError as error:
+                broken.append((clip.path, error.reason))
+                if attempt == ATTEMPTS - 1:
+                    raise
+            index = int(rng.integers(len(self.clips)))  # another video in its place
+        raise AssertionError("unreachable")
+
+    def _sample(self, clip: Clip, index: int, rng: np.random.Generator, broken: tuple[tuple[str, str], ...]) -> Sample:
+        draw = sampling.random_dense if self.dense else sampling.random_segments
+        frames = read_frames(clip.path, lambda count: draw(count, self.num_frames, rng)[0], self.backend)
+        frames = transforms.random_crop(frames, self.crop, rng)
+        label = clip.label
+        if self.mirrored and rng.random() < 0.5 and (mirrored := self.mirrored[label]) is not None:
+            frames, label = frames[:, :, ::-1], mirrored
+        return Sample(transforms.channels_first(frames)[None], label, index, broken)
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a video is evaluated: which frames, which crops.
+
+    Attributes:
+        name: stands in metric names.
+        views: (frames of the video, T) -> frame numbers `[views, T]`.
+        resize: length of the shorter side before cropping.
+        crop: height and width.
+        three_crops: left, right and middle instead of the middle alone.
+    """
+
+    name: str
+    views: Callable[[int, int], sampling.Indices]
+    resize: int
+    crop: int
+    three_crops: bool
+
+
+def protocol(name: str, resize: int, crop: int) -> Protocol:
+    """The protocols by name.
+
+    Args:
+        name: `validation` (one clip, as while training), `1_clip` (Table 6.1: middle frames, centre crop), `2_clip` (two clips, three crops each),
+            `dense` (ten spans of 64 frames, centre crop).
+        resize, crop: pixels; 256 and 224 in the paper.
+
+    Raises:
+        ValueError: for another name.
+    """
+    plans: dict[str, tuple[Callable[[int, int], sampling.Indices], bool]] = {
+        "validation": (sampling.validation_segments, False),
+        "1_clip": (sampling.middle_segments, False),
+        "2_clip": (sampling.two_clips, True),
+        "dense": (sampling.ten_dense, False),
+    }
+    if name not in plans:
+        raise ValueError(f"protocol: expected one of {', '.join(plans)}, got {name!r}")
+    views, three = plans[name]
+    return Protocol(name, views, resize, crop, three)
+
+
+PROTOCOLS = ("1_clip", "2_clip", "dense")
+
+
+class EvaluationClips(Dataset[Sample | None]):
+    """All views of each video, crops first, then clips; None for a video that cannot be read."""
+
+    def __init__(self, clips: Sequence[Clip], num_frames: int, protocol: Protocol, backend: str) -> None:
+        self.clips, self.num_frames, self.protocol, self.backend = clips, num_frames, protocol, backend
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, index: int) -> Sample:
+        clip, plan = self.clips[index], self.protocol
+        views = 0
+
+        def choose(count: int) -> NDArray[np.int64]:
+            nonlocal views
+            chosen = plan.views(count, self.num_frames)
+            views = len(chosen)
+            return chosen.ravel()
+
+        try:
+            frames = transforms.resize_short_side(read_frames(clip.path, choose, self.backend), plan.resize)
+        except VideoError as error:
+            empty = np.zeros((0, self.num_frames, 3, plan.crop, plan.crop), np.uint8)
+            return Sample(empty, clip.label, index, ((clip.path, error.reason),))
+        crops = transforms.three_crops(frames, plan.crop) if plan.three_crops else [transforms.center_crop(frames, plan.crop)]
+        stacked = np.stack([transforms.channels_first(crop) for crop in crops])
+        return Sample(stacked.reshape(len(crops) * views, self.num_frames, 3, plan.crop, plan.crop), clip.label, index, ())
+
+
+def collate(samples: Sequence[Sample], name: str = "") -> VideoBatch | tuple[tuple[str, str], ...]:
+    """A batch of the samples that could be read; where none could, the broken files alone."""
+    broken = tuple(entry for sample in samples for entry in sample.broken)
+    whole = [sample for sample in samples if len(sample.clips)]
+    if not whole:
+        return broken
+    return VideoBatch(
+        torch.from_numpy(np.stack([sample.clips for sample in whole])),
+        torch.tensor([sample.label for sample in whole]),
+        torch.tensor([sample.index for sample in whole]),
+        broken,
+        name,
+    )

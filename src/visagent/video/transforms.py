@@ -1,0 +1,73 @@
+"""From frames to network inputs, as in TSN: bilinear pictures of Pillow, whole pixels, one crop for all frames of a clip."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from visagent.video.decode import Frames
+
+SCALES = (1.0, 0.875, 0.75, 0.66)
+"""Of the shorter side, for the sides of a training crop."""
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""ImageNet's, of RGB values in 0..1."""
+Box = tuple[int, int, int, int]
+"""Width, height, x, y of a crop."""
+
+
+def resize_short_side(frames: Frames, size: int) -> Frames:
+    """Scale so that the shorter side is `size`."""
+    height, width = frames.shape[1:3]
+    shape = (size, int(size * height / width)) if width <= height else (int(size * width / height), size)
+    if shape == (width, height):
+        return frames
+    return np.stack([np.asarray(Image.fromarray(frame).resize(shape, Image.Resampling.BILINEAR)) for frame in frames])
+
+
+def center_crop(frames: Frames, size: int) -> Frames:
+    """The middle square."""
+    height, width = frames.shape[1:3]
+    y, x = round((height - size) / 2.0), round((width - size) / 2.0)
+    return frames[:, y : y + size, x : x + size]
+
+
+def three_crops(frames: Frames, size: int) -> list[Frames]:
+    """Left, right and middle squares at half height."""
+    height, width = frames.shape[1:3]
+    step_x, step_y = (width - size) // 4, (height - size) // 4
+    return [frames[:, 2 * step_y : 2 * step_y + size, x : x + size] for x in (0, 4 * step_x, 2 * step_x)]
+
+
+def multi_scale_boxes(width: int, height: int, size: int, scales: Sequence[float] = SCALES) -> list[list[Box]]:
+    """All training crops: for each pair of neighbouring scales, the 13 fixed places on a grid of quarters."""
+    shorter = min(width, height)
+    sides = [int(shorter * scale) for scale in scales]
+    sides = [size if abs(side - size) < 3 else side for side in sides]
+    boxes = []
+    for i, crop_height in enumerate(sides):
+        for j, crop_width in enumerate(sides):
+            if abs(i - j) <= 1:
+                step_x, step_y = (width - crop_width) // 4, (height - crop_height) // 4
+                grid = [(0, 0), (4, 0), (0, 4), (4, 4), (2, 2), (0, 2), (4, 2), (2, 4), (2, 0), (1, 1), (3, 1), (1, 3), (3, 3)]
+                boxes.append([(crop_width, crop_height, x * step_x, y * step_y) for x, y in grid])
+    return boxes
+
+
+def random_crop(frames: Frames, size: int, rng: np.random.Generator) -> Frames:
+    """One of the multi-scale crops, scaled to `size`."""
+    height, width = frames.shape[1:3]
+    boxes = multi_scale_boxes(width, height, size)
+    chosen = boxes[int(rng.integers(len(boxes)))]
+    crop_width, crop_height, x, y = chosen[int(rng.integers(len(chosen)))]
+    cut = frames[:, y : y + crop_height, x : x + crop_width]
+    if (crop_width, crop_height) == (size, size):
+        return cut
+    return np.stack([np.asarray(Image.fromarray(frame).resize((size, size), Image.Resampling.BILINEAR)) for frame in cut])
+
+
+def channels_first(frames: Frames) -> NDArray[np.uint8]:
+    """`[T, H, W, 3]` to `[T, 3, H, W]`, contiguous."""
+    return np.ascontiguousarray(frames.transpose(0, 3, 1, 2))
