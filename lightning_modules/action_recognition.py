@@ -197,15 +197,17 @@ class ActionRecognition(pl.LightningModule):
             key = f"{name}/top{top}".replace(".", "_")
             if key not in self.metrics:
                 self.metrics[key] = MulticlassAccuracy(len(self.classes), top_k=min(top, len(self.classes)), average="micro").to(self.device)
-            self.metrics[key].update(logits.float(), batch.label)
+            metric: Any = self.metrics[key]
+            metric.update(logits.float(), batch.label)
         counted: Tensor = logits
         return counted
 
     def _log_metrics(self, split: str) -> None:
         for key, metric in self.metrics.items():
             if key.startswith(f"{split}/"):
-                self.log(key, metric.compute(), prog_bar=key == "val/validation/top1")  # type: ignore[operator]
-                metric.reset()  # type: ignore[operator]
+                counter: Any = metric
+                self.log(key, counter.compute(), prog_bar=key == "val/validation/top1")
+                counter.reset()
         self.log("step", self.clips_seen.float())
 
     def on_test_epoch_end(self) -> None:

@@ -21,6 +21,11 @@ def evaluate() -> None:
     _hydra("evaluate", _evaluate_task)
 
 
+def export() -> None:
+    """Entry point of `visagent-export`."""
+    _hydra("export", _export_task)
+
+
 def table() -> None:
     """Entry point of `visagent-table`."""
     sys.exit(_guarded(_table, "train"))
@@ -40,6 +45,13 @@ def scenes() -> None:
     sys.exit(_guarded(main))
 
 
+def videos() -> None:
+    """Entry point of `visagent-videos`."""
+    from visagent.video.command import main
+
+    sys.exit(_guarded(main))
+
+
 def _train_task(config: DictConfig) -> None:
     from visagent.runtime.multirun import refuse_local_ddp, settle_in_worker
     from visagent.runtime.train import train as run
@@ -51,6 +63,12 @@ def _train_task(config: DictConfig) -> None:
 
 def _evaluate_task(config: DictConfig) -> None:
     from visagent.runtime.evaluate import evaluate as run
+
+    run(config)
+
+
+def _export_task(config: DictConfig) -> None:
+    from visagent.runtime.export import export as run
 
     run(config)
 

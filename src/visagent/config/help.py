@@ -16,6 +16,7 @@ TRAIN = """visagent-train: train an agent, evaluate it, keep a resumable run.
   visagent-train -m experiment=navigation/behaviour_cloning seed=0,1,2   sweep, under one parent run in MLflow
   visagent-train experiment=navigation/dagger debug=smoke                the whole path in seconds
   visagent-train experiment=navigation/dagger datamodule.scenes=DIR datamodule.scene_names=[]   all dumps of a folder
+  visagent-train experiment=rubiksnet/something_v2                       action recognition on synthetic videos
   visagent-train experiment=navigation/dagger --cfg job                  show the composed config, every key with its value
 
 presets (experiment=...)
@@ -35,11 +36,20 @@ EVALUATE = """visagent-evaluate: test a trained run again.
 
 The numbers go to RUN/evaluations/; the run's own record stays as it is."""
 
+EXPORT = """visagent-export: a trained action network as a file for other programs, checked against the network itself.
+
+  visagent-export run=r3f2                                     ONNX, as RUN/network.onnx with network.json beside it
+  visagent-export run=r3f2 format=pt2                          a PyTorch 2 archive; loading it needs 'import cuda_ext.ops'
+  visagent-export checkpoint=rubiksnet_tiny.pth.tar            a checkpoint of RubiksNet's released format
+  visagent-export run=r3f2 output=net.onnx batch=4 threads=2   another file; the batch and the threads that are timed
+
+Attention (RS-AQ) becomes whole shifts; the file takes normalised clips [N, T, 3, H, W] and gives logits [N, classes]."""
+
 
 def help_text(root: str) -> str:
-    """The help of `visagent-train` (root `train`) or `visagent-evaluate` (root `evaluate`)."""
-    if root == "evaluate":
-        return EVALUATE
+    """The help of `visagent-train` (root `train`), `visagent-evaluate` or `visagent-export`."""
+    if root != "train":
+        return {"evaluate": EVALUATE, "export": EXPORT}[root]
     folder = conf_folder()
     groups = []
     for path in sorted(p for p in folder.iterdir() if p.is_dir() and p.name not in (*INTERNAL, "experiment", "__pycache__")):

@@ -234,6 +234,46 @@ class VideoResNetConfig:
 
 
 @dataclass
+class NetworkCostConfig:
+    """Counting and timing; see `lightning_modules.network_cost.NetworkCost`."""
+
+    _target_: str = "lightning_modules.network_cost.NetworkCost"
+    trials: int = MISSING
+    seed: int = MISSING
+
+    def check(self) -> None:
+        _require(self.trials >= 0, "algorithm.trials", self.trials, "at least 0")
+
+
+@dataclass
+class BlockConfig:
+    """The blocks of Table 6.6; see `visagent.networks.blocks.Block`."""
+
+    _target_: str = "visagent.networks.blocks.Block"
+    _partial_: bool = True
+    kind: str = MISSING
+    channels: int = MISSING
+
+    def check(self) -> None:
+        _require(self.kind in ("conv3d", "conv2d_shift", "rubiks_shift"), "network.kind", self.kind, "conv3d, conv2d_shift or rubiks_shift")
+        _positive("network", self, "channels")
+
+
+@dataclass
+class RandomClipsConfig:
+    """Clips to measure on; see `datamodules.random_clips.RandomClipsDataModule`."""
+
+    _target_: str = "datamodules.random_clips.RandomClipsDataModule"
+    shape: list[int] = MISSING
+    num_classes: int | None = MISSING
+    seed: int = MISSING
+
+    def check(self) -> None:
+        whole = len(self.shape) == 5 and all(length >= 1 for length in self.shape)
+        _require(whole, "datamodule.shape", list(self.shape), "[N,T,C,H,W], such as [1,8,3,224,224]")
+
+
+@dataclass
 class ActionRecognitionDataConfig:
     """Videos of one layout; see `datamodules.action_recognition.ActionRecognitionDataModule`."""
 
@@ -340,17 +380,43 @@ class EvaluateConfig:
     paths: PathsConfig = field(default_factory=PathsConfig)
 
 
+@dataclass
+class ExportConfig:
+    """The root of `visagent-export`."""
+
+    run: str | None = None
+    checkpoint: str | None = None
+    format: str = MISSING
+    output: str | None = None
+    batch: int = MISSING
+    trials: int = MISSING
+    threads: int = MISSING
+    paths: PathsConfig = field(default_factory=PathsConfig)
+
+    def check(self) -> None:
+        _require(self.format in ("onnx", "pt2"), "format", self.format, "onnx or pt2")
+        for name in ("batch", "trials", "threads"):
+            _require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
+
+
 SCALES = ("smoke", "laptop", "paper")
 REQUIRED_GROUPS = ("algorithm", "network", "optimizer", "datamodule", "trainer")
 
 GROUP_SCHEMAS: dict[str, dict[str, type]] = {
-    "algorithm": {"behaviour_cloning": BehaviourCloningConfig, "dagger": DAggerConfig, "safe_dagger": SafeDAggerConfig, "action_recognition": ActionRecognitionConfig},
-    "network": {"navigation": NavigationNetworkConfig, "rubiksnet": RubiksNetConfig, "video_resnet": VideoResNetConfig},
+    "algorithm": {
+        "behaviour_cloning": BehaviourCloningConfig,
+        "dagger": DAggerConfig,
+        "safe_dagger": SafeDAggerConfig,
+        "action_recognition": ActionRecognitionConfig,
+        "network_cost": NetworkCostConfig,
+    },
+    "network": {"navigation": NavigationNetworkConfig, "rubiksnet": RubiksNetConfig, "video_resnet": VideoResNetConfig, "block": BlockConfig},
     "datamodule": {
         "navigation": NavigationDataConfig,
         "dagger": DAggerDataConfig,
         "safe_dagger": SafeDAggerDataConfig,
         "action_recognition": ActionRecognitionDataConfig,
+        "random_clips": RandomClipsConfig,
     },
 }
 
@@ -374,6 +440,7 @@ def register() -> None:
             store.store(group=f"schema/{group}", name=name, node=schema)
     store.store(group="schema/root", name="train", node=TrainConfig)
     store.store(group="schema/root", name="evaluate", node=EvaluateConfig)
+    store.store(group="schema/root", name="export", node=ExportConfig)
     from visagent.config.table_schemas import TableRootConfig
 
     store.store(group="schema/root", name="table", node=TableRootConfig)

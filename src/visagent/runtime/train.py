@@ -220,6 +220,7 @@ def prepare(threads: int) -> None:
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*`training_step` returned `None`.*")
     warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
+    warnings.filterwarnings("ignore", message=".*`LightningModule.configure_optimizers` returned `None`.*")
 
 
 def _fit(config: dict[str, Any], folder: RunFolder, record: Record, tracker: MLflowTracker | None) -> None:

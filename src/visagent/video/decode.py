@@ -15,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from visagent.video import containers
+
 if TYPE_CHECKING:
     import av
 
@@ -60,26 +62,20 @@ def read_frames(path: Path | str, choose: Choose, backend: str = "decord") -> Fr
         raise ValueError(f"video backend: expected one of {', '.join(BACKENDS)}, got {backend!r}")
     if path.is_dir():
         return _read_folder(path, choose)
-    header = _header(path)
-    if backend == "decord" and has_timestamps(header):
-        return _read_decord(path, choose)
-    return _read_pyav(path, choose)
-
-
-def _header(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
-            header = file.read(16)
+        found = containers.inspect(path)
     except OSError as error:
         raise VideoError(path, error.strerror or "cannot be opened") from error
-    if not header:
+    if found.bytes == 0:
         raise VideoError(path, "the file is empty")
-    return header
-
-
-def has_timestamps(header: bytes) -> bool:
-    """Whether a file that begins so (Matroska and WebM, or MP4 and QuickTime) says when each frame is shown."""
-    return header.startswith(b"\x1a\x45\xdf\xa3") or header[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
+    if found.missing > 0:
+        raise VideoError(path, f"it is cut off: {found.missing} of {found.missing + found.bytes} bytes are missing")
+    if backend == "decord" and found.has_timestamps:
+        try:
+            return _read_decord(path, choose)
+        except VideoError:  # it refuses some whole files; where this one is broken, PyAV says so too
+            return _read_pyav(path, choose)
+    return _read_pyav(path, choose)
 
 
 def _pick(path: Path, choose: Choose, count: int) -> NDArray[np.int64]:

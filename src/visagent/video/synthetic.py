@@ -109,13 +109,13 @@ def _draw(scene: Scene, count: int, size: int, rng: np.random.Generator) -> Fram
     drift, phase, sway = rng.uniform(-0.06, 0.06, 2), rng.uniform(0, 2 * np.pi, 2), rng.uniform(0, 0.015, 2)
     corners = int(rng.integers(3, 8))
     radii = rng.uniform(0.75, 1.0, corners + 1)
-    radii[0] = 1.6  # a nose, so that turning can be seen
+    radii[0] = 1.8  # a nose, so that turning can be seen
     turn = np.linspace(0, 2 * np.pi, corners + 1, endpoint=False)
     cast = Cast(
         np.stack([radii * np.cos(turn), radii * np.sin(turn)], axis=1),
         _colour(rng),
         _colour(rng),
-        float(rng.uniform(0.09, 0.15)),
+        float(rng.uniform(0.12, 0.18)),
         float(rng.uniform(0, 2 * np.pi)),
         (float(rng.uniform(0.35, 0.65)), float(rng.uniform(0.35, 0.65))),
         float(rng.uniform(0.8, 1.2)),
@@ -142,11 +142,11 @@ def _colour(rng: np.random.Generator) -> Colour:
 
 
 def _background(size: int, rng: np.random.Generator) -> Image.Image:
-    coarse = rng.integers(40, 216, (int(rng.integers(2, 6)), int(rng.integers(2, 6)), 3), dtype=np.uint8)
+    coarse = rng.integers(70, 186, (int(rng.integers(2, 5)), int(rng.integers(2, 5)), 3), dtype=np.uint8)
     picture = Image.fromarray(coarse).resize((size, size), Image.Resampling.BICUBIC)
     canvas = ImageDraw.Draw(picture)
-    for _ in range(int(rng.integers(2, 6))):
-        x, y, w, h = (rng.uniform(0, 1, 4) * np.array([1, 1, 0.3, 0.3]) * size).tolist()
+    for _ in range(int(rng.integers(0, 4))):
+        x, y, w, h = (rng.uniform(0, 1, 4) * np.array([1, 1, 0.2, 0.2]) * size).tolist()
         canvas.rectangle((x, y, x + w, y + h), fill=_colour(rng))
     return picture
 
@@ -158,12 +158,12 @@ def _polygon(canvas: ImageDraw.ImageDraw, cast: Cast, place: Point, radius: floa
 
 
 def _push(canvas: ImageDraw.ImageDraw, progress: float, cast: Cast, size: float) -> None:
-    x = cast.place[0] + (progress - 0.5) * 0.55 * cast.travel
+    x = cast.place[0] + (progress - 0.5) * 0.6 * cast.travel
     _polygon(canvas, cast, (x, cast.place[1]), cast.radius, cast.angle, size)
 
 
 def _approach(canvas: ImageDraw.ImageDraw, progress: float, cast: Cast, size: float) -> None:
-    _polygon(canvas, cast, cast.place, cast.radius * (0.45 + 1.6 * cast.travel * progress), cast.angle, size)
+    _polygon(canvas, cast, cast.place, cast.radius * (0.45 + 1.5 * cast.travel * progress), cast.angle, size)
 
 
 def _turn(canvas: ImageDraw.ImageDraw, progress: float, cast: Cast, size: float) -> None:

@@ -1,0 +1,114 @@
+"""`visagent-videos`: make synthetic action videos, find broken ones, look at a data set."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from visagent.errors import ConfigError
+
+LAYOUTS = ("something_v2", "something_v1", "ucf101", "hmdb51", "kinetics")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's arguments; needs nothing but the standard library, so that `--help` is quick."""
+    top = argparse.ArgumentParser(prog="visagent-videos", description="Videos for action recognition.")
+    commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    make = commands.add_parser("make", help="write synthetic actions", description="Write synthetic actions as real files in a data set's layout.")
+    make.add_argument("folder", type=Path, help="the data set's folder, which must not exist yet")
+    make.add_argument("--layout", default=LAYOUTS[0], choices=LAYOUTS, help="whose layout (default: %(default)s)")
+    make.add_argument("--train", type=int, default=720, help="training videos (default: %(default)s)")
+    make.add_argument("--val", type=int, default=240, help="validation videos (default: %(default)s)")
+    make.add_argument("--size", type=int, default=96, help="height and width in pixels (default: %(default)s)")
+    make.add_argument("--seed", type=int, default=0, help="of everything drawn (default: %(default)s)")
+    make.add_argument("--workers", type=int, default=0, help="processes (default: one per core)")
+
+    verify = commands.add_parser("verify", help="find broken videos", description="Decode every video; list those that cannot be used.")
+    verify.add_argument("folder", type=Path, help="the data set's folder")
+    verify.add_argument("--layout", choices=LAYOUTS, help="whose layout (default: recognised; without one, every video file below the folder)")
+    verify.add_argument("--backend", default="decord", choices=("decord", "pyav"), help="that a training would use (default: %(default)s)")
+    verify.add_argument("--workers", type=int, default=0, help="processes (default: one per core)")
+
+    show = commands.add_parser("show", help="a contact sheet", description="Draw one video of each class, eight frames each.")
+    show.add_argument("folder", type=Path, help="the data set's folder")
+    show.add_argument("--layout", choices=LAYOUTS, help="whose layout (default: recognised)")
+    show.add_argument("--split", default="train", choices=("train", "val"))
+    show.add_argument("--classes", type=int, default=12, help="at most so many (default: %(default)s)")
+    show.add_argument("--out", type=Path, default=Path("outputs/views/videos.png"), help="the picture (default: %(default)s)")
+    return top
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a subcommand; the exit status says whether all was well."""
+    options = parser().parse_args(arguments)
+    return {"make": _make, "verify": _verify, "show": _show}[options.command](options)
+
+
+def _make(options: argparse.Namespace) -> int:
+    from rich.progress import track
+
+    from visagent.video.make import Recipe, make
+
+    recipe = Recipe(options.layout, options.train, options.val, options.size, options.seed)
+    made = 0
+    for made in track(make(recipe, options.folder, options.workers or None), "Making videos", total=options.train + options.val):  # noqa: B007
+        pass
+    print(f"{options.folder}: {made} videos made" if made else f"{options.folder}: there already")
+    return 0
+
+
+def _layout(options: argparse.Namespace) -> str | None:
+    from visagent.video.verify import detect
+
+    return options.layout or detect(options.folder)
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from rich.console import Console
+    from rich.progress import track
+
+    from visagent.video.verify import verify_all, videos_of
+
+    layout = _layout(options)
+    paths = videos_of(options.folder, layout)
+    console = Console() if sys.stdout.isatty() else Console(width=160)
+    broken, frames = 0, []
+    for verdict in track(verify_all(paths, options.backend, options.workers or None), "Verifying", total=len(paths), console=console):
+        if verdict.problem is not None:
+            broken += 1
+            console.print(f"{verdict.path}: {verdict.problem}", highlight=False, markup=False, soft_wrap=True)
+        else:
+            frames.append(verdict.frames)
+    lengths = f", {min(frames)} to {max(frames)} frames" if frames else ""
+    console.print(f"{len(paths)} videos ({layout or 'no known layout'}){lengths}: {broken} broken", highlight=False)
+    return 1 if broken else 0
+
+
+def _show(options: argparse.Namespace) -> int:
+    import numpy as np
+    from PIL import Image, ImageDraw
+
+    from visagent.video.decode import read_frames
+    from visagent.video.layouts import read
+    from visagent.video.sampling import middle_segments
+    from visagent.video.transforms import center_crop, resize_short_side
+
+    layout = _layout(options)
+    if layout is None:
+        raise ConfigError(f"{options.folder}: expected the layout of a data set; name it with --layout {'|'.join(LAYOUTS)}")
+    found = read(layout, options.folder, options.split)
+    side, title = 112, 16
+    first = {clip.label: clip for clip in reversed(found.clips)}
+    shown = [first[label] for label in sorted(first)[: options.classes]]
+    sheet = Image.new("RGB", (8 * side, len(shown) * (side + title)), "white")
+    for row, clip in enumerate(shown):
+        frames = center_crop(resize_short_side(read_frames(clip.path, lambda count: middle_segments(count, 8)[0]), side), side)
+        sheet.paste(Image.fromarray(np.concatenate(list(frames), axis=1)), (0, row * (side + title) + title))
+        ImageDraw.Draw(sheet).text((2, row * (side + title) + 2), f"{found.classes[clip.label]}   ({Path(clip.path).name})", fill="black")
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(options.out)
+    print(f"{options.out}: {len(shown)} of {len(found.classes)} classes, {len(found.clips)} videos in {options.split}")
+    return 0
