@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -43,6 +43,26 @@ def median_seconds(function: Callable[[], object], repeats: int, clock: Callable
         function()
         durations.append(clock() - began)
     return statistics.median(durations)
+
+
+def alternating_medians(functions: Mapping[str, Callable[[], object]], repeats: int, device: str = "cpu") -> dict[str, float]:
+    """Median durations in seconds, the functions called in turn, so that what else the machine does falls on all of them."""
+    import torch
+
+    def wait() -> None:
+        if device != "cpu":
+            torch.cuda.synchronize()
+
+    durations: dict[str, list[float]] = {name: [] for name in functions}
+    for repeat in range(repeats + 1):
+        for name, function in functions.items():
+            wait()
+            began = time.perf_counter()
+            function()
+            wait()
+            if repeat:  # the first one warms up
+                durations[name].append(time.perf_counter() - began)
+    return {name: statistics.median(values) for name, values in durations.items()}
 
 
 def publish(area: str, rows: list[Row], folder: Path = Path("outputs/bench")) -> bool:

@@ -115,3 +115,19 @@ def browser(tmp_path: Path) -> Iterator[Browser]:
     finally:
         process.terminate()
         process.wait(20)
+
+
+@pytest.fixture(scope="session")
+def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of a small synthetic data set in a layout: 16 training videos of 32 x 32 pixels, 8 for validation."""
+    from visagent.video.make import Recipe, make
+
+    folder = tmp_path_factory.mktemp("videos")
+
+    def made(layout: str) -> Path:
+        recipe = Recipe(layout, 16, 8, 32, 0)
+        for _ in make(recipe, folder / recipe.name, 1):
+            pass
+        return folder / recipe.name
+
+    return made

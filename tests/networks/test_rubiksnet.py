@@ -12,7 +12,7 @@ from torch import nn
 from cuda_ext.ops import normalize_shift_grad
 from visagent.errors import ConfigError
 from visagent.networks.counting import cost
-from visagent.networks.rubiksnet import TIERS, VARIANTS, RubiksNet, initialize_from, load_official_checkpoint, save_official_checkpoint
+from visagent.networks.rubiksnet import VARIANTS, RubiksNet, initialize_from, load_official_checkpoint, save_official_checkpoint
 from visagent.networks.shift import AttentionShift, RubiksShift3D, TemporalShift, shiftnet_offsets, tsm_offsets
 from visagent.networks.video_resnet import VideoResNet
 
@@ -111,7 +111,7 @@ COUNTS = {  # parameters, entries; with attention: parameters, trained, entries;
 }
 
 
-@pytest.mark.parametrize("tier", TIERS)
+@pytest.mark.parametrize("tier", COUNTS)
 def test_parameters_and_multiply_adds(tier):
     count, entries, aq_count, aq_trained, aq_entries, gmacs = COUNTS[tier]
     plain, attention = RubiksNet(tier, 174), RubiksNet(tier, 174, variant="rubiks3d-aq")
@@ -260,7 +260,7 @@ def test_inflation_of_a_spatial_network(variant, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"tier": "huge"}, "expected one of tiny, small, medium, large, got 'huge'"),
+        ({"tier": "huge"}, "expected one of tiny, small, medium, large, micro, got 'huge'"),
         ({"variant": "aq"}, "one of rubiks3d"),
         ({"spatial": "none"}, "got 'none'"),
         ({"num_frames": 0}, "at least one class and one frame"),

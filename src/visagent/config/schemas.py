@@ -210,7 +210,7 @@ class RubiksNetConfig:
     temporal: str = MISSING
 
     def check(self) -> None:
-        _require(self.tier in ("tiny", "small", "medium", "large"), "network.tier", self.tier, "tiny, small, medium or large")
+        _require(self.tier in ("micro", "tiny", "small", "medium", "large"), "network.tier", self.tier, "tiny, small, medium, large or micro")
         variants = ("rubiks3d", "rubiks3d-iq", "rubiks3d-aq", "rubiks2d")
         _require(self.variant in variants, "network.variant", self.variant, ", ".join(variants[:-1]) + f" or {variants[-1]}")
         _require(self.spatial in ("learned", "fixed"), "network.spatial", self.spatial, "learned or fixed")
@@ -325,10 +325,11 @@ class LoggerConfig:
 
 @dataclass
 class PathsConfig:
-    """Folders; none of them changes a result."""
+    """Folders. None of them changes a result by its name; what a video data set is, `datamodule.root` says."""
 
     outputs: str = MISSING
     run: str | None = None
+    videos: str = "embedded"
 
 
 @dataclass

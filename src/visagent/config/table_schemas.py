@@ -27,6 +27,7 @@ class MeasureConfig:
     Attributes:
         name: as the paper prints it.
         metric: key in the run's record (final metrics, else the last epoch's history); keys joined by ` + ` are added.
+        factor: ours are multiplied by it, for example 100 for per cent.
         better: `max`, `min`, or `same` for a quantity that describes the setting rather than the method.
         tolerance: how far ours may be on the worse side of the paper's and still count as close.
         digits: decimals of ours.
@@ -38,6 +39,7 @@ class MeasureConfig:
     metric: str = MISSING
     better: str = MISSING
     tolerance: float = MISSING
+    factor: float = 1.0
     digits: int = 3
     paper_digits: int = 2
     reason: str = "undefined in this run"
@@ -80,23 +82,27 @@ class ScaleConfig:
 
     Attributes:
         seeds: one run per seed.
+        columns: names of the columns that there are at this scale; empty for all. Figures and claims that need another one are left out.
         note: how to read numbers of this scale.
     """
 
     set: dict[str, str] = field(default_factory=dict)
     overrides: list[str] = field(default_factory=list)
     seeds: list[int] = MISSING
+    columns: list[str] = field(default_factory=list)
     note: str | None = None
 
 
 @dataclass
 class FigureConfig:
-    """The table's picture: `bars` of a measure (rows beside each other, over the columns), or `curves` of a metric over epochs.
+    """The table's picture: `bars` of a measure (rows beside each other, over the columns), `curves` of a metric over epochs, or the `frontier`
+    of one column against another, a point for each row.
 
     Attributes:
         name: file name without ending.
         measure: of bars.
         metric: of curves, a key of the history.
+        x, y, size: of a frontier: columns, the last one for the points' areas.
         xlabel: of curves.
         logarithmic: the y-axis.
     """
@@ -106,6 +112,9 @@ class FigureConfig:
     title: str = MISSING
     measure: str | None = None
     metric: str | None = None
+    x: str | None = None
+    y: str | None = None
+    size: str | None = None
     xlabel: str = "epoch"
     ylabel: str | None = None
     logarithmic: bool = False

@@ -32,6 +32,7 @@ TIERS = {
     "small": Tier(72, (3, 4, 6, 3), True),
     "medium": Tier(72, (3, 4, 23, 3), False),
     "large": Tier(72, (3, 8, 36, 3), False),
+    "micro": Tier(32, (1, 1, 1, 1), False),  # not the paper's: for trainings in minutes on a laptop
 }
 VARIANTS = ("rubiks3d", "rubiks3d-iq", "rubiks3d-aq", "rubiks2d")
 """Interpolated (RS), interpolated quantised (RS-IQ), attention quantised (RS-AQ), and without time, for pretraining on images."""
@@ -141,7 +142,7 @@ class RubiksNet(nn.Module):
     """RubiksNet: clips to class logits.
 
     Args:
-        tier: `tiny`, `small`, `medium` or `large`.
+        tier: `tiny`, `small`, `medium` or `large`; or `micro`, which is not the paper's.
         num_classes: classes.
         num_frames: frames per clip, any number.
         variant: `rubiks3d`, `rubiks3d-iq`, `rubiks3d-aq`, or `rubiks2d`, which looks at each frame alone.

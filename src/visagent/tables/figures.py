@@ -25,7 +25,7 @@ def draw(results: Results, narrow: bool = False) -> list[tuple[FigureConfig, Fig
     """All figures of a table that have something to show; `narrow` ones stay readable on a phone, panels below each other."""
     drawn = []
     for spec in results.grid.spec.figures:
-        figure = bars(results, spec, narrow) if spec.kind == "bars" else curves(results, spec, narrow)
+        figure = {"bars": bars, "curves": curves, "frontier": frontier}[spec.kind](results, spec, narrow)
         if figure is not None:
             drawn.append((spec, figure))
     return drawn
@@ -103,6 +103,44 @@ def curves(results: Results, spec: FigureConfig, narrow: bool = False) -> Figure
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _dress(axes, spec, "", spec.ylabel or str(spec.metric), True)
     _legend(figure)
+    return figure
+
+
+def frontier(results: Results, spec: FigureConfig, narrow: bool = False) -> Figure | None:
+    """A point for each row, one column's number over another's, its area a third one's; hollow where only the paper has the height."""
+    grid = results.grid
+
+    def number(panel: str, row: str, column: str | None, ours: bool) -> float | None:
+        if column is None:
+            return None
+        cell = results.cells[(panel, row, str(grid.measure_of(column)), column)]
+        return cell.value if ours else cell.paper
+
+    figure = _figure(1, f"{spec.title} ({grid.scale} scale)", narrow)
+    axes = figure.add_subplot(1, 1, 1)
+    drawn = False
+    panel = grid.panels[0]
+    largest = max((number(panel, row.name, spec.size, ours) or 0.0 for row in grid.spec.rows for ours in (True, False)), default=0.0)
+    for index, row in enumerate(grid.spec.rows):
+        colour = COLOURS[index % len(COLOURS)]
+        for ours in (True, False):
+            y = number(panel, row.name, spec.y, ours)
+            x = number(panel, row.name, spec.x, True)
+            x = number(panel, row.name, spec.x, False) if x is None else x
+            if x is None or y is None:
+                continue
+            drawn = True
+            weight = number(panel, row.name, spec.size, True) or number(panel, row.name, spec.size, False)
+            area = 60 + 400 * (weight or 0.0) / largest if largest else 120
+            axes.scatter([x], [y], s=area, facecolor=colour if ours else "none", edgecolor=colour, linewidth=1.5, alpha=0.9)
+            axes.annotate(row.name + ("" if ours else " (paper)"), (x, y), xytext=(7, 7), textcoords="offset points", fontsize=8)
+    if not drawn:
+        return None
+    axes.set_xlabel(f"{spec.x}; area: {spec.size}" if spec.size else str(spec.x))
+    axes.set_ylabel(spec.ylabel or str(spec.y))
+    axes.margins(0.15)
+    axes.grid(alpha=0.3)
+    axes.set_axisbelow(True)
     return figure
 
 

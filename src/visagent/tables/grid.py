@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from omegaconf import OmegaConf
@@ -133,6 +133,7 @@ def expand(name: str, root: TableRootConfig, scale: str, seeds: Sequence[int] | 
     spec = root.table
     if scale not in spec.scales:
         raise ConfigError(f"table {name} has no scale {scale!r}: type --scale {' or --scale '.join(spec.scales)}")
+    spec = _at_scale(name, spec, spec.scales[scale])
     chosen = tuple(spec.scales[scale].seeds if seeds is None else seeds)
     if not chosen or len(set(chosen)) != len(chosen) or min(chosen) < 0:
         raise ConfigError(f"table {name}: expected at least one seed, each once and not negative, got {list(chosen)}: type for example --seeds 0,1,2")
@@ -161,8 +162,35 @@ def expand(name: str, root: TableRootConfig, scale: str, seeds: Sequence[int] | 
     for claim in spec.claims:
         _check_claim(grid, claim)
     for figure in spec.figures:
-        _check_figure(name, figure)
+        _check_figure(name, figure, grid.columns)
     return grid
+
+
+def _at_scale(table: str, spec: TableConfig, scale: ScaleConfig) -> TableConfig:
+    """The spec with the columns that a scale has, and with the figures and claims that these allow."""
+    names = [column.name for column in spec.columns]
+    unknown = sorted(set(scale.columns) - set(names))
+    if unknown:
+        raise ConfigError(f"table {table}: unknown column {unknown[0]!r} of a scale; expected some of {', '.join(names)}")
+    if not scale.columns:
+        return spec
+    kept = [index for index, name in enumerate(names) if name in scale.columns]
+
+    def numbers(paper: Any) -> Any:
+        if isinstance(paper, list) and len(paper) == len(names):
+            return [paper[index] for index in kept]
+        return {key: numbers(values) for key, values in paper.items()} if isinstance(paper, dict) else paper
+
+    def there(*columns: Any) -> bool:
+        return all(column is None or column in scale.columns for column in columns)
+
+    return replace(
+        spec,
+        columns=[spec.columns[index] for index in kept],
+        rows=[replace(row, paper=numbers(row.paper)) for row in spec.rows],
+        figures=[figure for figure in spec.figures if figure.kind != "frontier" or there(figure.x, figure.y, figure.size)],
+        claims=[claim for claim in spec.claims if there(claim.left.get("column"), claim.right.get("column"))],
+    )
 
 
 def _names_once(table: str, what: str, names: list[str]) -> None:
@@ -223,7 +251,12 @@ def _check_claim(grid: Grid, claim: ClaimConfig) -> None:
                 raise ConfigError(f"{where}: expected {key} to be one of {known.get(key, list(known))}, got {value!r}")
 
 
-def _check_figure(table: str, figure: FigureConfig) -> None:
-    needs = {"bars": figure.measure, "curves": figure.metric}
+def _check_figure(table: str, figure: FigureConfig, columns: Sequence[str]) -> None:
+    needs = {"bars": figure.measure, "curves": figure.metric, "frontier": figure.x and figure.y}
     if needs.get(figure.kind) is None:
-        raise ConfigError(f"table {table}, figure {figure.name}: expected kind bars with a measure, or curves with a metric, got {figure}")
+        raise ConfigError(
+            f"table {table}, figure {figure.name}: expected kind bars with a measure, curves with a metric, or frontier with x and y, got {figure}"
+        )
+    for column in (figure.x, figure.y, figure.size):
+        if column is not None and column not in columns:
+            raise ConfigError(f"table {table}, figure {figure.name}: unknown column {column!r}; expected one of {', '.join(columns)}")

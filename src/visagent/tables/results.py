@@ -120,7 +120,7 @@ def _values(grid: Grid, cell: Cell, runs: Mapping[RunKey, TableRun]) -> tuple[di
         elif not math.isfinite(value):
             missing[seed] = cell.spec.reason
         else:
-            values[seed] = value
+            values[seed] = cell.spec.factor * value
     return values, missing
 
 

@@ -46,7 +46,7 @@ def read_frames(path: Path | str, choose: Choose, backend: str = "decord") -> Fr
     """Read some frames.
 
     Args:
-        path: a video, or a folder of pictures in the order of their names.
+        path: a video, a folder of pictures in the order of their names, or one picture.
         choose: which frames, given how many there are.
         backend: `decord` or `pyav`; a folder needs neither.
 
@@ -62,6 +62,8 @@ def read_frames(path: Path | str, choose: Choose, backend: str = "decord") -> Fr
         raise ValueError(f"video backend: expected one of {', '.join(BACKENDS)}, got {backend!r}")
     if path.is_dir():
         return _read_folder(path, choose)
+    if path.suffix.lower() in PICTURES:
+        return _read_pictures(path, [path], choose)
     try:
         found = containers.inspect(path)
     except OSError as error:
@@ -134,7 +136,10 @@ def _rgb(frame: av.VideoFrame) -> Frames:
 
 
 def _read_folder(path: Path, choose: Choose) -> Frames:
-    files = sorted(entry for entry in path.iterdir() if entry.suffix.lower() in PICTURES)
+    return _read_pictures(path, sorted(entry for entry in path.iterdir() if entry.suffix.lower() in PICTURES), choose)
+
+
+def _read_pictures(path: Path, files: Sequence[Path], choose: Choose) -> Frames:
     chosen = _pick(path, choose, len(files))
     found: dict[int, Frames] = {}
     for index in sorted(set(chosen.tolist())):

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from visagent.errors import ConfigError, MissingFileError
+from visagent.video.decode import PICTURES
 
 SPLITS = ("train", "val")
 VIDEO_SUFFIXES = (".webm", ".mp4", ".avi", ".mkv", ".mov", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv")
@@ -173,7 +174,7 @@ def hmdb51(root: Path, split: str, fold: int) -> ClipList:
 
 
 def folders(root: Path, split: str) -> ClipList:
-    """Kinetics and whatever is kept in the same way: `train/CLASS/*` and `val/CLASS/*`, videos or folders of frames."""
+    """Kinetics and whatever is kept in the same way: `train/CLASS/*` and `val/CLASS/*`, videos, folders of frames, or pictures (ImageNet)."""
     _check_split(split)
     top = first_folder(root, (split, {"train": "training", "val": "validation"}[split]), "a data set of class folders")
     train = first_folder(root, ("train", "training"), "a data set of class folders")
@@ -182,7 +183,7 @@ def folders(root: Path, split: str) -> ClipList:
     clips: list[Clip] = []
     for folder in sorted(entry for entry in top.iterdir() if entry.is_dir()):
         label = _label(folder.name, labels, top)
-        clips += [Clip(str(entry), label) for entry in sorted(folder.iterdir()) if entry.is_dir() or entry.suffix.lower() in VIDEO_SUFFIXES]
+        clips += [Clip(str(entry), label) for entry in sorted(folder.iterdir()) if entry.is_dir() or entry.suffix.lower() in (*VIDEO_SUFFIXES, *PICTURES)]
     return ClipList(tuple(clips), tuple(classes))
 
 

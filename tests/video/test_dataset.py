@@ -1,0 +1,181 @@
+"""Samples: shapes, what they depend on, mirroring with labels, replacement of broken files."""
+
+from __future__ import annotations
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+
+from datamodules.action_recognition import ActionRecognitionDataModule, BrokenVideosError, ClipLoader
+from visagent.errors import ConfigError
+from visagent.video.dataset import EvaluationClips, TrainingClips, VideoBatch, collate, protocol
+from visagent.video.decode import VideoError
+from visagent.video.layouts import Clip, mirrored_labels, read
+
+SETTINGS = {
+    "root": "embedded",
+    "fold": 1,
+    "embedded_train": 16,
+    "embedded_val": 8,
+    "embedded_size": 32,
+    "embedded_seed": 0,
+    "num_frames": 4,
+    "crop": 16,
+    "resize": 20,
+    "batch_size": 4,
+    "eval_batch_size": 3,
+    "workers": 0,
+    "backend": "decord",
+    "mirror": "none",
+    "dense": False,
+    "protocols": ["1_clip", "2_clip"],
+    "broken_share": 0.0,
+    "seed": 0,
+}
+
+
+def datamodule(layout, cache, **changes):
+    made = ActionRecognitionDataModule(layout=layout, cache=str(cache), **{**SETTINGS, **changes})
+    made.prepare_data()
+    made.setup()
+    return made
+
+
+def training_clips(clips, seed=0, epoch=0, mirrored=()):
+    return TrainingClips(clips, 4, 16, "decord", list(mirrored), False, seed, epoch)
+
+
+@pytest.mark.parametrize("layout", ["something_v2", "something_v1", "ucf101", "hmdb51", "kinetics"])
+def test_every_layout_gives_batches(layout, synthetic):
+    data = datamodule(layout, synthetic(layout).parent)
+    batches = list(data.train_dataloader())
+    assert len(batches) == len(data.train_dataloader()) == 4
+    assert all(batch.clips.shape == (4, 1, 4, 3, 16, 16) for batch in batches)
+    assert sorted(torch.cat([batch.index for batch in batches]).tolist()) == list(range(16))
+    shapes = {batch.name: tuple(batch.clips.shape[1:]) for batch in data.test_dataloader()}
+    assert shapes == {"1_clip": (1, 4, 3, 16, 16), "2_clip": (6, 4, 3, 16, 16)}
+    assert sum(len(batch) for batch in data.val_dataloader()) == 8
+
+
+def test_a_sample_depends_on_seed_epoch_and_number_alone(synthetic):
+    clips = read("something_v2", synthetic("something_v2"), "train").clips
+    first = training_clips(clips)[3].clips
+    for other in (training_clips(clips), training_clips(clips)):
+        [other[number] for number in (7, 1)]
+        assert np.array_equal(first, other[3].clips)
+    assert not np.array_equal(first, training_clips(clips, epoch=1)[3].clips)
+    assert not np.array_equal(first, training_clips(clips, seed=1)[3].clips)
+
+
+def test_workers_change_nothing(synthetic):
+    root = synthetic("ucf101").parent
+    alone, helped = (list(datamodule("ucf101", root, workers=workers).train_dataloader()) for workers in (0, 2))
+    for a, b in zip(alone, helped, strict=True):
+        assert torch.equal(a.clips, b.clips) and torch.equal(a.label, b.label) and a.progress == b.progress
+
+
+def test_views_are_crops_first_then_clips(synthetic):
+    clips = read("something_v2", synthetic("something_v2"), "val").clips
+    middle = EvaluationClips(clips, 4, protocol("1_clip", 20, 16), "decord")[2].clips
+    views = EvaluationClips(clips, 4, protocol("2_clip", 20, 16), "decord")[2].clips
+    assert views.shape == (6, 4, 3, 16, 16)
+    assert np.array_equal(views[4], middle[0])  # the middle crop, first clip
+    assert not np.array_equal(views[4], views[5])
+
+
+def test_mirrored_clips_have_the_mirrored_label(synthetic):
+    found = read("something_v2", synthetic("something_v2"), "train")
+    mirrored = mirrored_labels(found.classes)
+    push = next(number for number, clip in enumerate(found.clips) if "left to right" in found.classes[clip.label])
+    label = found.clips[push].label
+    seen = set()
+    for seed in range(30):
+        plain, drawn = training_clips(found.clips, seed)[push], training_clips(found.clips, seed, mirrored=mirrored)[push]
+        flipped = not np.array_equal(plain.clips, drawn.clips)
+        if flipped:
+            assert np.array_equal(plain.clips[..., ::-1], drawn.clips)
+        assert drawn.label == (mirrored[label] if flipped else label)
+        seen.add(flipped)
+        never = training_clips(found.clips, seed, mirrored=[None] * 8)[push]
+        assert np.array_equal(plain.clips, never.clips)
+    assert seen == {True, False}
+
+
+@pytest.fixture
+def damaged(synthetic, tmp_path):
+    """A data set with one empty, one cut and one missing file among sixteen."""
+    shutil.copytree(synthetic("something_v2"), tmp_path / "data")
+    videos = tmp_path / "data" / "20bn-something-something-v2"
+    (videos / "3.webm").write_bytes(b"")
+    (videos / "5.webm").write_bytes((videos / "5.webm").read_bytes()[:300])
+    (videos / "9.webm").unlink()
+    return tmp_path / "data"
+
+
+def test_broken_files_are_replaced_named_and_counted(damaged, caplog):
+    data = datamodule("something_v2", damaged.parent, root=str(damaged), broken_share=0.5)
+    batches = list(data.train_dataloader())
+    assert sum(len(batch) for batch in batches) == 16
+    assert {path.rsplit("/", 1)[1] for path in data.broken} == {"3.webm", "5.webm", "9.webm"}
+    assert data.statistics() == {"data/videos": 16.0, "data/broken": 3.0}
+    assert "cannot read" in caplog.text and "3.webm: the file is empty" in caplog.text
+    assert data.state_dict()["broken"] == data.broken
+
+
+def test_too_many_broken_files_stop_the_training(damaged):
+    data = datamodule("something_v2", damaged.parent, root=str(damaged), broken_share=0.1)
+    with pytest.raises(BrokenVideosError, match=r"(?s)2 videos cannot be read, more than datamodule\.broken_share allows.*visagent-videos verify.*webm: "):
+        list(data.train_dataloader())
+
+
+def test_evaluation_leaves_broken_files_out(damaged):
+    shutil.copytree(damaged, damaged.parent / "val")
+    (damaged.parent / "val/20bn-something-something-v2/17.webm").write_bytes(b"")
+    data = datamodule("something_v2", damaged.parent, root=str(damaged.parent / "val"), eval_batch_size=1)
+    assert sum(len(batch) for batch in data.val_dataloader()) == 7 and len(data.broken) == 1
+
+
+def test_nothing_readable_raises(tmp_path):
+    (tmp_path / "x.webm").write_bytes(b"")
+    with pytest.raises(VideoError, match=r"x\.webm: the file is empty"):
+        training_clips([Clip(str(tmp_path / "x.webm"), 0)])[0]
+
+
+def test_resuming_needs_the_same_videos(synthetic, tmp_path):
+    data = datamodule("something_v2", synthetic("something_v2").parent)
+    state = data.state_dict()
+    again = datamodule("something_v2", synthetic("something_v2").parent)
+    again.load_state_dict({**state, "broken": {"a": "b"}})
+    assert again.broken == {"a": "b"}
+    with pytest.raises(ConfigError, match="have changed since this run began"):
+        datamodule("something_v1", synthetic("something_v1").parent).load_state_dict(state)
+
+
+def test_batches_are_checked():
+    clips = torch.zeros(2, 1, 4, 3, 8, 8, dtype=torch.uint8)
+    with pytest.raises(ValueError, match=r"expected uint8 clips \[N, V, T, 3, H, W\]"):
+        VideoBatch(clips.float(), torch.zeros(2), torch.zeros(2))
+    with pytest.raises(ValueError, match="as many labels"):
+        VideoBatch(clips, torch.zeros(3), torch.zeros(2))
+    with pytest.raises(ValueError, match="protocol: expected one of"):
+        protocol("3_clip", 20, 16)
+    assert collate([]) == ()
+
+
+def test_a_batch_larger_than_the_data_is_refused(tmp_path):
+    for split in ("train", "val"):
+        (tmp_path / split / "one").mkdir(parents=True)
+        (tmp_path / split / "one" / "a.avi").write_bytes(b"x")
+    with pytest.raises(ConfigError, match=r"datamodule\.batch_size=4 exceeds the 1 training videos: use 1 or less"):
+        datamodule("kinetics", tmp_path, root=str(tmp_path))
+
+
+def test_loading_leaves_the_global_generator_alone(synthetic):
+    data = datamodule("ucf101", synthetic("ucf101").parent)
+    before = torch.get_rng_state()
+    list(data.train_dataloader())
+    list(data.val_dataloader())
+    assert torch.equal(before, torch.get_rng_state())
+    assert isinstance(data.val_dataloader(), ClipLoader)

@@ -1,0 +1,188 @@
+"""Data sets as they are distributed, the synthetic ones in their layouts, and what is wrong with a folder."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from visagent.errors import ConfigError, MissingFileError
+from visagent.video.decode import count_frames, read_frames
+from visagent.video.layouts import LAYOUTS, mirrored_labels, read
+from visagent.video.make import Recipe, make
+from visagent.video.synthetic import ACTIONS, examples
+from visagent.video.verify import detect, videos_of
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_synthetic_data_read_back(layout, synthetic):
+    root = synthetic(layout)
+    assert detect(root) == layout
+    for split, count in (("train", 16), ("val", 8)):
+        found = read(layout, root, split)
+        assert len(found.clips) == count and len(found.classes) == len(ACTIONS)
+        assert sorted(clip.label for clip in found.clips) == sorted(list(range(8)) * (count // 8))
+        assert all(20 <= count_frames(clip.path) <= 28 for clip in found.clips)
+    assert len(set(videos_of(root, layout))) == 24
+    labels = mirrored_labels(found.classes)
+    by_name = dict(zip(found.classes, labels, strict=True))
+    for name, mirrored in by_name.items():
+        plain = name.lower()
+        moves = "left" in plain or "clockwise" in plain
+        assert (mirrored != found.classes.index(name)) == moves, name
+        assert labels[mirrored] == found.classes.index(name)
+
+
+def test_what_was_drawn_is_what_is_read(synthetic):
+    """The label of a file is the action that was drawn into it, in every layout: frames of the same example agree."""
+    names = {layout: [] for layout in LAYOUTS}
+    for layout in LAYOUTS:
+        found = read(layout, synthetic(layout), "train")
+        for clip in found.clips:
+            names[layout].append(found.classes[clip.label])
+    drawn = {action.label for action in ACTIONS}
+    assert set(names["something_v2"]) == set(names["something_v1"]) == set(names["kinetics"]) == drawn
+    assert set(names["ucf101"]) == {action.camel for action in ACTIONS} and set(names["hmdb51"]) == {action.snake for action in ACTIONS}
+    example = examples("train", 1, 32, 0)[0]
+    assert np.array_equal(example.frames(), examples("train", 1, 32, 0)[0].frames())
+
+
+def test_twins_are_each_others_reversal():
+    forwards, backwards = (np.stack([e.frames()[[0, -1]].mean() for e in examples("x", 8 * 12, 32, 3)[start::8]]) for start in (2, 3))
+    assert abs(forwards.mean() - backwards.mean()) < 6  # the same distribution of frames
+    for first, second in zip(ACTIONS[::2], ACTIONS[1::2], strict=True):
+        assert first.scene == second.scene and second.backwards and not first.backwards
+
+
+def test_making_again_and_elsewhere(synthetic, tmp_path):
+    root = synthetic("something_v2")
+    assert list(make(Recipe("something_v2", 16, 8, 32, 0), root)) == []
+    (tmp_path / "mine").mkdir()
+    with pytest.raises(ConfigError, match="was not made by this command"):
+        list(make(Recipe("something_v2", 16, 8, 32, 0), tmp_path / "mine"))
+    for settings, message in (({"layout": "x"}, "layout"), ({"train": 4}, "at least 8"), ({"size": 33}, "even size")):
+        with pytest.raises(ConfigError, match=message):
+            Recipe(**{"layout": "ucf101", "train": 16, "val": 8, "size": 32, "seed": 0, **settings})
+
+
+def write(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, newline="")
+
+
+def something_v2_folder(root, generation):
+    labels = {
+        "Holding something": "0",
+        "Pushing something from left to right": "1",
+        "Pretending to put something into something else that cannot support it": "2",
+    }
+    train = [
+        {"id": "78687", "label": "holding potato", "template": "Holding [something]", "placeholders": ["potato"]},
+        {"id": "7", "label": "x", "template": "Pretending to put [something] into [something else that cannot support it]", "placeholders": ["a", "b"]},
+    ]
+    prefix = "labels/" if generation == "new" else "something-something-v2-"
+    for name, content in (("labels", labels), ("train", train), ("validation", train[:1]), ("test", [{"id": "1420"}])):
+        write(root / f"{prefix}{name}.json", json.dumps(content))
+    (root / "20bn-something-something-v2").mkdir()
+
+
+@pytest.mark.parametrize("generation", ["new", "old"])
+def test_something_v2_of_both_generations(generation, tmp_path):
+    something_v2_folder(tmp_path, generation)
+    train, val = read("something_v2", tmp_path, "train"), read("something_v2", tmp_path, "val")
+    assert [(clip.path.rsplit("/", 1)[1], clip.label) for clip in train.clips] == [("78687.webm", 0), ("7.webm", 2)]
+    assert len(val.clips) == 1 and train.classes[1] == "Pushing something from left to right"
+
+
+def test_something_v2_as_extracted_frames(tmp_path):
+    something_v2_folder(tmp_path, "new")
+    (tmp_path / "20bn-something-something-v2").rename(tmp_path / "20bn-something-something-v2-frames")
+    assert read("something_v2", tmp_path, "train").clips[0].path.endswith("20bn-something-something-v2-frames/78687")
+
+
+def test_ucf101_as_distributed(tmp_path):
+    """Windows line ends, 1-based labels, none in the test list, a file name spelled unlike its folder."""
+    (tmp_path / "UCF-101").mkdir()
+    lists = tmp_path / "ucfTrainTestlist"
+    write(lists / "classInd.txt", "1 ApplyEyeMakeup\r\n2 HandstandPushups\r\n")
+    write(lists / "trainlist02.txt", "ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi 1\r\nHandstandPushups/v_HandStandPushups_g01_c01.avi 2\r\n")
+    write(lists / "testlist02.txt", "HandstandPushups/v_HandStandPushups_g02_c01.avi\r\n")
+    train, val = read("ucf101", tmp_path, "train", 2), read("ucf101", tmp_path, "val", 2)
+    assert [clip.label for clip in train.clips] == [0, 1] and [clip.label for clip in val.clips] == [1]
+    assert train.clips[1].path.endswith("UCF-101/HandstandPushups/v_HandStandPushups_g01_c01.avi")
+    with pytest.raises(MissingFileError, match=r"trainlist01\.txt"):
+        read("ucf101", tmp_path, "train", 1)
+    write(lists / "trainlist02.txt", "Handstandpushups/x.avi 2\n")
+    with pytest.raises(ConfigError, match="did you mean 'HandstandPushups'"):
+        read("ucf101", tmp_path, "train", 2)
+
+
+def test_hmdb51_as_distributed(tmp_path):
+    """Names with any character, blanks at line ends, unused clips."""
+    for action in ("wave", "brush_hair"):
+        (tmp_path / "hmdb51_org" / action).mkdir(parents=True)
+    splits = tmp_path / "testTrainMulti_7030_splits"
+    write(splits / "brush_hair_test_split1.txt", "#April [x] (a) & b;c!@=_u_cm_np1.avi 1 \nother.avi 2 \nunused.avi 0 \n")
+    write(splits / "wave_test_split1.txt", "w.avi 1 \n")
+    train, val = read("hmdb51", tmp_path, "train"), read("hmdb51", tmp_path, "val")
+    assert train.classes == ("brush_hair", "wave") and [clip.label for clip in train.clips] == [0, 1]
+    assert train.clips[0].path.endswith("/brush_hair/#April [x] (a) & b;c!@=_u_cm_np1.avi") and val.clips[0].path.endswith("other.avi")
+    write(splits / "wave_test_split1.txt", "w.avi\n")
+    with pytest.raises(ConfigError, match=r"expected lines FILE 0\|1\|2"):
+        read("hmdb51", tmp_path, "train")
+
+
+def test_something_v1_as_distributed(tmp_path):
+    (tmp_path / "20bn-something-something-v1").mkdir()
+    write(tmp_path / "something-something-v1-labels.csv", "Holding something\nPutting something, something and something on the table\n")
+    write(tmp_path / "something-something-v1-train.csv", "100218;Putting something, something and something on the table\n")
+    write(tmp_path / "something-something-v1-validation.csv", "7;Holding something\n")
+    train = read("something_v1", tmp_path, "train")
+    assert train.clips[0].label == 1 and train.clips[0].path.endswith("20bn-something-something-v1/100218")
+    write(tmp_path / "something-something-v1-train.csv", "100218\n")
+    with pytest.raises(ConfigError, match="expected lines ID;CLASS"):
+        read("something_v1", tmp_path, "train")
+
+
+def test_pictures_as_videos_of_one_frame(tmp_path):
+    from PIL import Image
+
+    for split in ("train", "val"):
+        for name in ("cat", "dog"):
+            (tmp_path / split / name).mkdir(parents=True)
+            Image.new("RGB", (20, 16), (200, 0, 0)).save(tmp_path / split / name / "a.JPEG")
+    clip = read("kinetics", tmp_path, "train").clips[1]
+    assert clip.label == 1 and read_frames(clip.path, lambda count: np.zeros(count, int)).shape == (1, 16, 20, 3)
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_wrong_folder_is_named(layout, tmp_path):
+    with pytest.raises(MissingFileError, match=r"no folder .*; set datamodule\.root"):
+        read(layout, tmp_path / "none", "train")
+    with pytest.raises(MissingFileError, match="has no folder"):
+        read(layout, tmp_path, "train")
+
+
+def test_broken_annotations_are_named(tmp_path):
+    something_v2_folder(tmp_path, "new")
+    write(tmp_path / "labels/train.json", "[]")
+    with pytest.raises(ConfigError, match="no train videos are listed"):
+        read("something_v2", tmp_path, "train")
+    write(tmp_path / "labels/train.json", '[{"id": "1"}]')
+    with pytest.raises(ConfigError, match="expected entries with id and template"):
+        read("something_v2", tmp_path, "train")
+    write(tmp_path / "labels/train.json", '[{"id": "1", "template": "Holdin [something]"}]')
+    with pytest.raises(ConfigError, match="did you mean 'Holding something'"):
+        read("something_v2", tmp_path, "train")
+    write(tmp_path / "labels/labels.json", '{"a": "0", "b": "2"}')
+    with pytest.raises(ConfigError, match="numbers 0 to 1, each once"):
+        read("something_v2", tmp_path, "train")
+    write(tmp_path / "labels/labels.json", "{")
+    with pytest.raises(ConfigError, match="expected JSON"):
+        read("something_v2", tmp_path, "train")
+
+
+def test_mirrored_labels():
+    assert mirrored_labels(["Moving left", "Moving right", "Turning left", "Sit"]) == [1, 0, None, 3]
+    assert mirrored_labels(["turn_clockwise", "turn_counterclockwise", "PushLeftToRight", "PushRightToLeft"]) == [1, 0, 3, 2]
