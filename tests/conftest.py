@@ -84,8 +84,8 @@ Compose = Callable[..., DictConfig]
 
 
 @pytest.fixture
-def compose(dumps: Path, tmp_path: Path) -> Compose:
-    """Compose a preset as `visagent-train` would: tiny scenes, no tracking, everything under `tmp_path`."""
+def compose(dumps: Path, videos: Path, tmp_path: Path) -> Compose:
+    """Compose a preset as `visagent-train` would: tiny scenes or few small videos, no tracking, everything under `tmp_path`."""
     from hydra import compose as hydra_compose
     from hydra import initialize_config_module
 
@@ -96,7 +96,11 @@ def compose(dumps: Path, tmp_path: Path) -> Compose:
     def make(experiment: str, *overrides: str, tiny: bool = True) -> DictConfig:
         base = [f"experiment={experiment}", f"name={experiment}", "logger=none", "progress=none", f"paths.outputs={tmp_path}/outputs"]
         if tiny:
-            base += ["debug=smoke", f"datamodule.scenes={dumps}", "datamodule.scene_names=[]"]
+            base += ["debug=smoke"]
+            if experiment.startswith("navigation/"):
+                base += [f"datamodule.scenes={dumps}", "datamodule.scene_names=[]"]
+            elif experiment not in ("rubiksnet/cost", "rubiksnet/latency"):
+                base += [f"datamodule.cache={videos}"]
         with initialize_config_module("visagent.conf", version_base="1.3"):
             return hydra_compose("train", [*base, *overrides])
 
@@ -118,16 +122,20 @@ def browser(tmp_path: Path) -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def synthetic(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """The folder of a small synthetic data set in a layout: 16 training videos of 32 x 32 pixels, 8 for validation."""
-    from visagent.video.make import Recipe, make
+def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache of synthetic videos, filled as they are asked for."""
+    return tmp_path_factory.mktemp("videos")
 
-    folder = tmp_path_factory.mktemp("videos")
+
+@pytest.fixture(scope="session")
+def synthetic(videos: Path) -> Callable[[str], Path]:
+    """The folder of a small synthetic data set in a layout, that of debug=smoke: 16 training videos of 32 x 32 pixels, 8 for validation."""
+    from visagent.video.make import Recipe, make
 
     def made(layout: str) -> Path:
         recipe = Recipe(layout, 16, 8, 32, 0)
-        for _ in make(recipe, folder / recipe.name, 1):
+        for _ in make(recipe, videos / recipe.name, 1):
             pass
-        return folder / recipe.name
+        return videos / recipe.name
 
     return made

@@ -186,3 +186,17 @@ def test_broken_annotations_are_named(tmp_path):
 def test_mirrored_labels():
     assert mirrored_labels(["Moving left", "Moving right", "Turning left", "Sit"]) == [1, 0, None, 3]
     assert mirrored_labels(["turn_clockwise", "turn_counterclockwise", "PushLeftToRight", "PushRightToLeft"]) == [1, 0, 3, 2]
+
+
+def test_two_processes_that_want_the_same_videos(tmp_path):
+    """One makes them, the other waits and finds them."""
+    import subprocess
+    import sys
+
+    code = "import sys; from pathlib import Path; from visagent.video.make import *; print(sum(1 for _ in make(Recipe('ucf101', 8, 8, 16, 0), Path(sys.argv[1]), 1)))"
+    script = tmp_path / "script.py"
+    script.write_text(f"if __name__ == '__main__':\n    {code}\n")
+    processes = [subprocess.Popen([sys.executable, str(script), str(tmp_path / "data")], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    made = sorted(int(process.communicate(timeout=60)[0]) for process in processes)
+    assert made == [0, 16] and all(process.returncode == 0 for process in processes)
+    assert [path.name for path in tmp_path.iterdir() if "partial" in path.name] == []

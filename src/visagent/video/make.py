@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import multiprocessing
 import os
@@ -64,23 +65,26 @@ def make(recipe: Recipe, root: Path, workers: int | None = None) -> Iterator[int
 
     It is written beside its place and moved there when complete, so that a folder that exists is whole.
     """
-    if (root / FINISHED).is_file():
-        return
-    if root.exists():
-        raise ConfigError(f"{root} exists and was not made by this command: choose another folder")
-    partial = root.with_name(f"{root.name}.{os.getpid()}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
-        jobs = WRITERS[recipe.layout](recipe, partial)
-        # New processes, not forks: where decord has been loaded, its libvpx hides the one that encodes.
-        with ProcessPoolExecutor(workers or os.cpu_count(), multiprocessing.get_context("spawn")) as pool:
-            for done, _ in enumerate(pool.map(_write, jobs, chunksize=8), start=1):
-                yield done
-        (partial / FINISHED).write_text(f"{recipe}\n")
-        os.replace(partial, root)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+    root.parent.mkdir(parents=True, exist_ok=True)
+    partial = root.with_name(f"{root.name}.partial")
+    with root.with_name(f"{root.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another process that wants the same videos waits, and finds them
+        if (root / FINISHED).is_file():
+            return
+        if root.exists():
+            raise ConfigError(f"{root} exists and was not made by this command: choose another folder")
+        shutil.rmtree(partial, ignore_errors=True)  # of one that was killed
+        partial.mkdir()
+        try:
+            jobs = WRITERS[recipe.layout](recipe, partial)
+            # New processes, not forks: where decord has been loaded, its libvpx hides the one that encodes.
+            with ProcessPoolExecutor(workers or os.cpu_count(), multiprocessing.get_context("spawn")) as pool:
+                for done, _ in enumerate(pool.map(_write, jobs, chunksize=8), start=1):
+                    yield done
+            (partial / FINISHED).write_text(f"{recipe}\n")
+            os.replace(partial, root)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
 
 
 Job = tuple[Example, Path]

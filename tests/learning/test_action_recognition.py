@@ -1,0 +1,174 @@
+"""Action recognition: every preset runs, training resumes bitwise and repeats, RubiksNet tells time's direction where TSN cannot."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+
+from comparing import assert_same, checkpoint, folder_of
+from lightning_modules.action_recognition import ActionRecognition
+from visagent.config.presets import presets
+from visagent.config.schemas import TrainConfig
+from visagent.config.validation import validate
+from visagent.errors import ConfigError
+from visagent.networks.rubiksnet import RubiksNet, save_official_checkpoint
+from visagent.objectives.action_recognition import budget_loss, temperature
+from visagent.runtime.train import build, train
+
+PRESET = "rubiksnet/something_v2"
+MEASURING = ("rubiksnet/cost", "rubiksnet/latency")
+TRAINED = [name for name in presets() if name.startswith("rubiksnet/") and name not in MEASURING]
+
+
+@pytest.mark.parametrize("preset", TRAINED)
+def test_every_preset_runs_with_debug_smoke(preset, compose, tmp_path):
+    record = train(compose(preset))
+    assert record.status == "FINISHED" and record.scale == "smoke" and len(record.history) == 2
+    assert any(key.endswith("_clip/top1") or key == "test/dense/top1" for key in record.metrics)
+    assert all(0 <= value <= 1 for key, value in record.metrics.items() if "/top" in key)
+    assert record.metrics["test/network/parameters"] > 1e5 and record.metrics["test/network/gmacs"] > 0
+    drawn = {path.stem for path in folder_of(record, tmp_path).figures.glob("*.png")}
+    assert {"confusion", "learning_curves"} <= drawn
+    assert ("spatial_shifts" in drawn) == (preset not in ("rubiksnet/tsn", "rubiksnet/tsm"))
+
+
+def test_counting_and_timing(compose):
+    counted = train(compose("rubiksnet/cost", "network.tier=tiny"))
+    assert counted.metrics["test/network/parameters"] == 1_898_760 and counted.metrics["test/network/gmacs"] == pytest.approx(3.695, abs=1e-3)
+    small = ("algorithm.trials=3", "datamodule.shape=[1,4,8,6,6]", "network.channels=8")
+    for kind in ("conv3d", "conv2d_shift", "rubiks_shift"):
+        timed = train(compose("rubiksnet/latency", f"network.kind={kind}", *small))
+        assert timed.metrics["test/network/latency_ms"] > 0 and timed.metrics["test/network/training_ms"] > 0
+    assert timed.metrics["test/network/parameters"] == 8 * 8 + 3 * 8
+
+
+@pytest.mark.parametrize("variant", ["rubiks3d", "rubiks3d-iq", "rubiks3d-aq"])
+def test_resume_is_bitwise(variant, compose, tmp_path, monkeypatch):
+    settings = (PRESET, f"network.variant={variant}", "trainer.max_epochs=3")
+    unbroken = train(compose(*settings, f"paths.outputs={tmp_path}/a"))
+    original = ActionRecognition.training_step
+
+    def failing(self, batch, batch_index):
+        if self.current_epoch == 2 and batch_index == 1:
+            raise RuntimeError("power cut")
+        return original(self, batch, batch_index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ActionRecognition, "training_step", failing)
+        with pytest.raises(RuntimeError, match="power cut"):
+            train(compose(*settings, f"paths.outputs={tmp_path}/b"))
+    torch.manual_seed(123)
+    trained: list[int] = []
+
+    def counting(self, batch, batch_index):
+        trained.append(self.current_epoch)
+        return original(self, batch, batch_index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ActionRecognition, "training_step", counting)
+        resumed = train(compose(*settings, f"paths.outputs={tmp_path}/b"))
+    assert set(trained) == {2} and resumed.attempts == 2
+    one, other = checkpoint(unbroken, f"{tmp_path}/a"), checkpoint(resumed, f"{tmp_path}/b")
+    for name in ("state_dict", "optimizer_states", "ActionRecognitionDataModule", "random_state"):
+        assert_same(one[name], other[name], name)
+    assert_same(unbroken.metrics, resumed.metrics)
+    assert_same(unbroken.history, resumed.history)
+
+
+def test_seeded_runs_are_equal_and_neither_validation_nor_workers_change_them(compose, tmp_path):
+    first = train(compose("rubiksnet/tsn", f"paths.outputs={tmp_path}/a"))  # with dropout, which draws from the global generator
+    helped = train(compose("rubiksnet/tsn", f"paths.outputs={tmp_path}/b", "datamodule.workers=2"))
+    blind = train(compose("rubiksnet/tsn", f"paths.outputs={tmp_path}/c", "+trainer.limit_val_batches=0"))
+    other = train(compose("rubiksnet/tsn", f"paths.outputs={tmp_path}/d", "seed=1"))
+    weights = [checkpoint(r, f"{tmp_path}/{x}")["state_dict"] for r, x in zip((first, helped, blind, other), "abcd", strict=True)]
+    assert_same(weights[0], weights[1])
+    assert_same(weights[0], weights[2])
+    assert not torch.equal(weights[0]["network.new_fc.weight"], weights[3]["network.new_fc.weight"])
+    assert first.signature == helped.signature
+
+
+def module_of(compose, *overrides) -> ActionRecognition:
+    config = validate(compose(PRESET, *overrides), TrainConfig)
+    module, data = build(config)
+    data.prepare_data()
+    data.setup()
+
+    class Trainer:
+        datamodule, world_size, max_epochs = data, 1, 10
+
+    module._trainer = Trainer()
+    module.setup("fit")
+    return module
+
+
+def test_parameter_groups(compose):
+    module = module_of(compose, "network.variant=rubiks3d-aq", "network.spatial=learned")
+    groups = module.parameter_groups(0.1)
+    sizes = [sum(p.numel() for p in group["params"]) for group in groups]
+    assert sum(sizes) == sum(p.numel() for p in module.network.parameters() if p.requires_grad)
+    assert [group.get("weight_decay") for group in groups] == [None, 0.0, 0.0, 0.0]
+    assert [group["lr"] for group in groups] == pytest.approx([0.1, 0.1, 0.05, 0.1])
+    named = dict(module.network.named_parameters())
+    assert {id(p) for p in groups[2]["params"]} == {id(p) for name, p in named.items() if name.endswith("as3.shift")}
+    assert {id(p) for p in groups[3]["params"]} == {id(p) for name, p in named.items() if name.endswith("conv2.0.weight")}
+    fixed = module_of(compose, "network.spatial=fixed", "network.temporal=fixed")
+    assert len(fixed.parameter_groups(0.1)) == 2
+
+
+def test_schedules(compose):
+    module = module_of(compose, "algorithm.schedule=steps", "algorithm.warmup=0", "algorithm.milestones=[0.4,0.8]")
+    assert [module._rate(p) for p in (0.0, 0.39, 0.4, 0.8)] == pytest.approx([1, 1, 0.1, 0.01])
+    module.schedule = "cosine"
+    assert module._rate(0.5) == pytest.approx(0.5) and module._rate(1.0) == pytest.approx(0)
+    module.warmup = 0.5
+    assert module._rate(0.0) < 0.01 and module._rate(0.25) == pytest.approx(0.5, abs=0.01)
+    module.schedule = "constant"
+    assert module._rate(0.9) == 1.0
+
+
+def test_temperature_and_budget():
+    assert temperature(0, 40, 1e-3) == 2.0 and temperature(40, 40, 1e-3) == pytest.approx(1e-3) and temperature(50, 40, 1e-3) == pytest.approx(1e-3)
+    assert temperature(20, 40, 1e-3) == pytest.approx(math.sqrt(2.0 * 1e-3))
+    share = torch.tensor(0.3, requires_grad=True)
+    loss = budget_loss(share, 0.125)
+    loss.backward()
+    assert loss.item() == pytest.approx(0.175) and share.grad.item() == 1.0
+
+
+def test_a_start_from_other_weights(compose, tmp_path):
+    save_official_checkpoint(RubiksNet("tiny", 174, 8, "rubiks3d"), tmp_path / "pretrained.pth.tar")
+    record = train(compose(PRESET, "network.tier=tiny", f"algorithm.initialize_from={tmp_path}/pretrained.pth.tar", "optimizer.lr=0"))
+    started = checkpoint(record, tmp_path)["state_dict"]["network.backbone.conv1.weight"]
+    assert torch.equal(started, torch.load(tmp_path / "pretrained.pth.tar", weights_only=True)["model"]["backbone.conv1.weight"])
+    with pytest.raises(ConfigError, match="choose the tier and variant"):
+        train(compose(PRESET, f"algorithm.initialize_from={tmp_path}/pretrained.pth.tar"))
+    with pytest.raises(ConfigError, match="no such file"):
+        train(compose(PRESET, "algorithm.initialize_from=none.pth"))
+
+
+LEARN = (
+    "datamodule.embedded_train=320",
+    "datamodule.embedded_val=96",
+    "datamodule.embedded_size=32",
+    "datamodule.crop=24",
+    "datamodule.resize=27",
+    "datamodule.batch_size=8",
+    "datamodule.protocols=[1_clip]",
+    "optimizer.lr=0.01",
+)
+"""A few hundred videos: enough to tell two network families apart, far from what they reach on more."""
+
+
+@pytest.mark.parametrize(("network", "low", "high"), [((), 0.55, 1.0), (("network.variant=rubiks2d",), 0.2, 0.5 + 0.06)])
+def test_time_is_learned_by_what_sees_it(network, low, high, compose):
+    """Frame averaging is right in half of the cases at best, whatever it learns; RubiksNet goes beyond."""
+    record = train(compose(PRESET, *LEARN, "trainer.max_epochs=9", *network))
+    assert low <= record.metrics["test/1_clip/top1"] <= high, record.metrics
+
+
+def test_attention_keeps_its_budget_and_its_accuracy_when_made_whole(compose):
+    record = train(compose(PRESET, *LEARN, "trainer.max_epochs=5", "algorithm.anneal_epochs=4", "network.variant=rubiks3d-aq", "algorithm.budget=0.25"))
+    assert record.metrics["test/shifts/budget_gap"] < 0.03
+    assert record.metrics["test/1_clip/top1"] == pytest.approx(record.metrics["test/1_clip_soft/top1"], abs=0.03)
