@@ -1,7 +1,8 @@
 """Build the shift op's kernels: `python -m cuda_ext.build`. Set-up calls it; nothing is compiled at run time.
 
-A machine without a C++ compiler, or one on which the build fails, runs `cuda_ext.reference`, and the op says so once. Where that must not
-pass unseen, `VISAGENT_REQUIRE_OP=1` makes a failure one.
+A machine without a C++ compiler, or one on which the build fails, runs `cuda_ext.reference`, and the op says so once. Where nvcc is found,
+the CUDA kernels become a second library, so that the first one loads where CUDA is not. Where a failure must not pass unseen,
+`VISAGENT_REQUIRE_OP=1` makes it one.
 """
 
 from __future__ import annotations
@@ -29,23 +30,27 @@ INSTRUCTION_SETS = {
     "avx2": ("-mavx2", "-mfma", "-mf16c"),
 }
 """One object file each; the running processor decides which is used."""
+CUDA_ARCHITECTURES = ("80", "90")
+"""Compute capabilities that are built where no GPU says which is wanted; newer ones compile the last one's PTX when they load it."""
 TARGET = "-DTORCH_TARGET_VERSION=0x020b000000000000"
 """The stable ABI of PyTorch 2.11: a library serves this version and later ones."""
 
 
 @dataclass(frozen=True)
 class Built:
-    """What the last build left: `library` of these sources, or why there is none."""
+    """What the last build left: `library` of these sources, or why there is none; the same for CUDA, None and None where there is no nvcc."""
 
     key: str
     library: str | None
     compiler: str | None
     reason: str | None
+    cuda_library: str | None = None
+    cuda_reason: str | None = None
 
 
 def key() -> str:
     """Of the sources, of how they are built and of the PyTorch that loads them."""
-    digest = hashlib.sha256(" ".join([*COMMON, TARGET, platform.machine(), version("torch")]).encode())
+    digest = hashlib.sha256(" ".join([*COMMON, TARGET, platform.machine(), version("torch"), find_nvcc() or ""]).encode())
     for path in [Path(__file__), *sorted(SOURCES.iterdir())]:
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()[:12]
@@ -59,12 +64,19 @@ def last() -> Built | None:
     if stored.get("key") != key():  # also what another version of this file wrote
         return None
     built = Built(**stored)
-    return built if built.library is None or Path(built.library).is_file() else None
+    whole = all(path is None or Path(path).is_file() for path in (built.library, built.cuda_library))
+    return built if whole else None
 
 
 def find_compiler() -> str | None:
     """`$CXX`, or the first C++ compiler on the path."""
     return next((found for name in (os.environ.get("CXX"), "g++", "clang++", "c++") if name and (found := shutil.which(name))), None)
+
+
+def find_nvcc() -> str | None:
+    """The CUDA compiler of `$CUDA_HOME`, or the first one on the path."""
+    home = os.environ.get("CUDA_HOME")
+    return shutil.which("nvcc", path=str(Path(home) / "bin")) if home else shutil.which("nvcc")
 
 
 def build() -> Built:
@@ -83,9 +95,37 @@ def build() -> Built:
             _compile(compiler, Path(torch.__file__).parent, library)
         except subprocess.CalledProcessError as error:
             reason = f"{compiler} failed:\n{error.stderr.strip()}"
-    built = Built(name, None if reason else str(library), compiler, reason)
+    cuda, cuda_reason, nvcc = BUILD / f"rubiks_shift_cuda_{name}.so", None, find_nvcc()
+    if nvcc is not None and compiler is not None:
+        try:
+            _compile_cuda(nvcc, compiler, Path(torch.__file__).parent, cuda)
+        except subprocess.CalledProcessError as error:
+            cuda_reason = f"{nvcc} failed:\n{(error.stderr or error.stdout).strip()}"
+    has_cuda = nvcc is not None and compiler is not None and cuda_reason is None
+    built = Built(name, None if reason else str(library), compiler, reason, str(cuda) if has_cuda else None, cuda_reason)
     INFO.write_text(json.dumps(asdict(built), indent=1) + "\n")
     return built
+
+
+def _compile_cuda(nvcc: str, compiler: str, torch: Path, library: Path) -> None:
+    import torch as loaded
+
+    if loaded.cuda.is_available():
+        architectures = sorted({f"{major}{minor}" for major, minor in map(loaded.cuda.get_device_capability, range(loaded.cuda.device_count()))})
+    else:
+        architectures = list(CUDA_ARCHITECTURES)
+    wanted = [f"-gencode=arch=compute_{name},code=sm_{name}" for name in architectures]
+    wanted.append(f"-gencode=arch=compute_{architectures[-1]},code=compute_{architectures[-1]}")
+    include = [f"-I{torch / 'include'}", f"-I{torch / 'include/torch/csrc/api/include'}"]
+    partial = library.with_suffix(f".{os.getpid()}")
+    host = [f"-ccbin={compiler}", "-Xcompiler=-fPIC", "--cudart=shared", "-shared"]
+    source = str(SOURCES / "rubiks_shift_cuda.cu")
+    links = [f"-L{torch / 'lib'}", "-ltorch_cuda", "-ltorch_cpu", "-ltorch"]
+    _run([nvcc, "-O3", "-std=c++20", *host, *wanted, *include, TARGET, "-DUSE_CUDA", source, "-o", str(partial), *links])
+    os.replace(partial, library)
+    for old in BUILD.glob("rubiks_shift_cuda_*.so"):
+        if old != library:
+            old.unlink(missing_ok=True)
 
 
 def _compile(compiler: str, torch: Path, library: Path) -> None:
@@ -110,13 +150,20 @@ def _run(command: Sequence[str]) -> None:
 def main() -> int:
     """Build, say what came of it; 1 when it failed and `VISAGENT_REQUIRE_OP` is set."""
     built = last()
-    if built is None or built.library is None:
+    if built is None or built.library is None or built.cuda_reason is not None:
         built = build()
+    failures = []
     if built.library is not None:
-        print(f"shift op: compiled by {built.compiler}")
-        return 0
-    print(f"shift op: not compiled, plain PyTorch is used: {built.reason}", file=sys.stderr)
-    return 1 if os.environ.get(REQUIRE) == "1" else 0
+        print(f"shift op: CPU kernels compiled by {built.compiler}")
+    else:
+        failures.append(f"shift op: not compiled, plain PyTorch is used: {built.reason}")
+    if built.cuda_library is not None:
+        print(f"shift op: CUDA kernels compiled by {find_nvcc()}")
+    elif built.cuda_reason is not None:
+        failures.append(f"shift op: no CUDA kernels, plain PyTorch is used on GPUs: {built.cuda_reason}")
+    for failure in failures:
+        print(failure, file=sys.stderr)
+    return 1 if failures and os.environ.get(REQUIRE) == "1" else 0
 
 
 if __name__ == "__main__":

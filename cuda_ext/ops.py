@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -32,10 +33,27 @@ def _load() -> tuple[str, str]:
     built = build.last()
     if built is not None and built.library is not None:
         torch.ops.load_library(built.library)
-        return "compiled", f"{built.compiler}, CPU kernels; other devices use the reference"
+        return "compiled", f"CPU kernels by {Path(built.compiler or 'a compiler').name}; {_load_cuda(built)}"
     reason = "not built for these sources" if built is None or built.reason is None else built.reason
     warnings.warn(f"the shift op runs in plain PyTorch, many times slower: {reason}; python -m cuda_ext.build compiles it", stacklevel=3)
     return "reference", reason
+
+
+def _load_cuda(built: build.Built) -> str:
+    """Load the CUDA kernels where there are any for this PyTorch; in words, what GPUs run."""
+    if torch.version.cuda is None:
+        return "this PyTorch has no CUDA"
+    if built.cuda_library is None:
+        reason = "nvcc failed, python -m cuda_ext.build says why" if built.cuda_reason else "no nvcc when it was built"
+    else:
+        try:
+            torch.ops.load_library(built.cuda_library)
+            return "CUDA kernels by nvcc"
+        except OSError as error:
+            reason = str(error).splitlines()[0]
+    if torch.cuda.is_available():
+        warnings.warn(f"the shift op runs in plain PyTorch on GPUs, many times slower: {reason}", stacklevel=4)
+    return f"GPUs use the reference ({reason})"
 
 
 BACKEND, WHY = _load()

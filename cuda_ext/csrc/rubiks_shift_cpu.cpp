@@ -8,6 +8,8 @@
 
 #include <array>
 #include <cmath>
+#include <cstdlib>
+#include <cstring>
 #include <tuple>
 #include <vector>
 
@@ -23,9 +25,12 @@ using visagent::Pair;
 using visagent::Taps;
 using visagent::Window;
 
+// Of the running processor; VISAGENT_ISA=baseline takes those that any one runs (for tests).
 const Kernels* best() {
 #if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")) return visagent::avx2::kernels();
+  const char* wanted = std::getenv("VISAGENT_ISA");
+  const bool any = wanted != nullptr && std::strcmp(wanted, "baseline") == 0;
+  if (!any && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c")) return visagent::avx2::kernels();
 #endif
   return visagent::baseline::kernels();
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from itertools import product
 
 import numpy as np
@@ -276,3 +277,27 @@ def test_every_dtype(device):
         out = rubiks_shift_3d(x, shift)
         out.sum().backward()
         assert out.dtype == x.grad.dtype == shift.grad.dtype == dtype
+
+
+def test_kernels_that_any_processor_runs():
+    """The fallback for processors without AVX2, forced: a process of its own, since a library chooses once."""
+    code = """
+import torch
+from cuda_ext import ops, reference
+assert ops.BACKEND == "compiled", ops.WHY
+rng = torch.Generator().manual_seed(0)
+for dtype, tolerance in ((torch.float64, 1e-12), (torch.float32, 2e-5), (torch.bfloat16, 0.1), (torch.float16, 0.02)):
+    for width, stride in ((1, 1), (7, 1), (16, 1), (19, 2)):
+        x = torch.randn(2, 3, 4, 6, width, generator=rng).to(dtype)
+        shift = (torch.rand(3, 4, generator=rng) * 5 - 2.5).to(dtype)
+        settings = ([1, stride, stride], [0, 0, 0], False, False)
+        out = torch.ops.visagent.rubiks_shift(x, shift, *settings)
+        grad = torch.randn(out.shape, generator=rng).to(dtype)
+        ours = (out, *torch.ops.visagent.rubiks_shift_backward(grad, x, shift, *settings))
+        theirs = (reference.forward(x, shift, *settings), *reference.backward(grad, x, shift, *settings))
+        for a, b in zip(ours, theirs, strict=True):
+            assert float((a - b).abs().max() / b.abs().max().clamp_min(1)) < tolerance, (dtype, width, stride)
+"""
+    if ops.BACKEND != "compiled":
+        pytest.skip(f"not compiled: {ops.WHY}")
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "VISAGENT_ISA": "baseline"}, timeout=120)

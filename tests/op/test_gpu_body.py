@@ -1,0 +1,68 @@
+"""What a GPU thread does, checked without a GPU: the kernels' body compiled for the CPU and run thread by thread against the reference."""
+
+from __future__ import annotations
+
+import ctypes
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+
+from cuda_ext import build, reference
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="module")
+def body(tmp_path_factory):
+    compiler = build.find_compiler()
+    if compiler is None:
+        pytest.skip("no C++ compiler")
+    library = tmp_path_factory.mktemp("body") / "gpu_body.so"
+    subprocess.run(
+        [compiler, "-std=c++20", "-O1", "-Wno-unknown-pragmas", "-shared", "-fPIC", f"-I{build.SOURCES}", str(HERE / "gpu_body.cpp"), "-o", str(library)],
+        check=True,
+    )
+    return ctypes.CDLL(str(library))
+
+
+def numbers(values):
+    return (ctypes.c_int64 * len(values))(*values)
+
+
+def pointer(tensor):
+    return ctypes.c_void_p(tensor.data_ptr())
+
+
+PROBLEMS = 60
+
+
+@pytest.mark.parametrize("seed", range(PROBLEMS))
+def test_against_the_reference(seed, body):
+    rng = torch.Generator().manual_seed(seed)
+
+    def draw(low, high):
+        return int(torch.randint(low, high + 1, (), generator=rng))
+
+    plain = seed % 2 == 0  # without stride and padding: forward and both gradients in one sweep
+    sizes = [draw(1, 2), draw(1, 5), draw(1, 4), draw(1, 9), draw(1, 11)]
+    stride = [1, 1, 1] if plain else [draw(1, 2), draw(1, 3), draw(1, 3)]
+    padding = [0, 0, 0] if plain else [draw(0, 2), draw(0, 2), draw(0, 1)]
+    quantize, away = seed % 3 == 0, seed % 6 == 0
+    pixels = 1 if stride[2] > 1 else (1, 2, 4)[seed % 3]
+    x = torch.randn(sizes, generator=rng, dtype=torch.float64)
+    shift = (torch.rand(3, sizes[2], generator=rng, dtype=torch.float64) * 2 - 1) * (8.0 if seed % 5 == 0 else 2.5)
+    shift = torch.where(torch.rand(shift.shape, generator=rng) < 0.3, (shift * 2).round() / 2, shift)  # whole and half shifts, too
+    settings = (stride, padding, quantize, away)
+    expected = reference.forward(x, shift, *settings)
+    out = torch.full_like(expected, float("nan"))
+    body.forward(numbers(sizes), numbers(stride), numbers(padding), quantize, away, pixels, pointer(x), pointer(shift), pointer(out))
+    assert torch.allclose(out, expected, atol=1e-12)
+    grad = torch.randn(expected.shape, generator=rng, dtype=torch.float64)
+    expected_x, expected_shift = reference.backward(grad, x, shift, *settings)
+    by_x, by_shift = torch.full_like(x, float("nan")), torch.zeros_like(shift)
+    sizes_, stride_, padding_ = numbers(sizes), numbers(stride), numbers(padding)
+    body.backward(sizes_, stride_, padding_, quantize, away, pixels, plain, pointer(grad), pointer(x), pointer(shift), pointer(by_x), pointer(by_shift))
+    assert torch.allclose(by_x, expected_x, atol=1e-12)
+    assert torch.allclose(by_shift, expected_shift, atol=1e-10)
