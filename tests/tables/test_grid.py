@@ -19,6 +19,10 @@ from visagent.tables.runs import plan
 PAPER = Path(__file__).resolve().parents[3] / "shared" / "papers" / "imitation_navigation.txt"
 
 
+ONE_SEED = {f"rubiksnet/table6_{number}" for number in (1, 2, 3, 6)}
+"""Counts, latencies, and accuracies that take days of a GPU each."""
+
+
 @pytest.mark.parametrize("name", tables())
 @pytest.mark.parametrize("scale", SCALES)
 def test_every_spec_expands_and_its_runs_compose(name, scale):
@@ -27,7 +31,7 @@ def test_every_spec_expands_and_its_runs_compose(name, scale):
     assert len(grid.cells) == len(grid.panels) * sum(len(grid.columns) for _ in grid.lines)
     assert {run.config["scale"] for run in runs.values()} == {scale}
     assert len({run.signature for run in runs.values()}) == len(runs)
-    assert len(grid.seeds) >= 3 or scale == "smoke"
+    assert len(grid.seeds) >= 3 or scale == "smoke" or name in ONE_SEED
 
 
 def test_table_1_is_the_papers():

@@ -193,9 +193,11 @@ def test_two_processes_that_want_the_same_videos(tmp_path):
     import subprocess
     import sys
 
-    code = "import sys; from pathlib import Path; from visagent.video.make import *; print(sum(1 for _ in make(Recipe('ucf101', 8, 8, 16, 0), Path(sys.argv[1]), 1)))"
     script = tmp_path / "script.py"
-    script.write_text(f"if __name__ == '__main__':\n    {code}\n")
+    script.write_text(
+        "import sys\nfrom pathlib import Path\nfrom visagent.video.make import Recipe, make\n\n"
+        "if __name__ == '__main__':\n    print(sum(1 for _ in make(Recipe('ucf101', 8, 8, 16, 0), Path(sys.argv[1]), 1)))\n"
+    )
     processes = [subprocess.Popen([sys.executable, str(script), str(tmp_path / "data")], stdout=subprocess.PIPE, text=True) for _ in range(2)]
     made = sorted(int(process.communicate(timeout=60)[0]) for process in processes)
     assert made == [0, 16] and all(process.returncode == 0 for process in processes)

@@ -82,15 +82,15 @@ class ScaleConfig:
 
     Attributes:
         seeds: one run per seed.
-        columns: names of the columns that there are at this scale; empty for all. Figures and claims that need another one are left out.
         note: how to read numbers of this scale.
+        columns: names of the columns that there are at this scale; empty for all. Figures and claims that need another one are left out.
     """
 
     set: dict[str, str] = field(default_factory=dict)
     overrides: list[str] = field(default_factory=list)
     seeds: list[int] = MISSING
-    columns: list[str] = field(default_factory=list)
     note: str | None = None
+    columns: list[str] = field(default_factory=list)
 
 
 @dataclass

@@ -1,0 +1,57 @@
+"""`visagent-videos` in this process."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+from PIL import Image
+
+from visagent.errors import ConfigError, MissingFileError
+from visagent.video.command import main
+
+
+def test_make_says_what_it_did(tmp_path, capsys):
+    command = ["make", str(tmp_path / "data"), "--layout", "hmdb51", "--train", "8", "--val", "8", "--size", "16", "--workers", "1"]
+    assert main(command) == 0
+    assert "16 videos made" in capsys.readouterr().out
+    assert main(command) == 0
+    assert "there already" in capsys.readouterr().out
+
+
+def test_verify_finds_what_is_broken(synthetic, tmp_path, capsys):
+    whole = synthetic("something_v2")
+    assert main(["verify", str(whole), "--workers", "1"]) == 0
+    assert "24 videos (something_v2), 20 to 28 frames: 0 broken" in capsys.readouterr().out
+    shutil.copytree(whole, tmp_path / "data")
+    videos = tmp_path / "data" / "20bn-something-something-v2"
+    (videos / "2.webm").unlink()
+    (videos / "4.webm").write_bytes((videos / "4.webm").read_bytes()[:-200])
+    (videos / "6.webm").write_bytes(b"")
+    assert main(["verify", str(tmp_path / "data"), "--workers", "1"]) == 1
+    shown = capsys.readouterr().out
+    for expected in ("2.webm: No such file", "4.webm: it is cut off: 200 of", "6.webm: the file is empty", ": 3 broken"):
+        assert expected in shown
+
+
+def test_verify_any_folder(synthetic, tmp_path, capsys):
+    (tmp_path / "some").mkdir()
+    source = next((synthetic("ucf101") / "UCF-101").rglob("*.avi"))
+    shutil.copy(source, tmp_path / "some" / "a.avi")
+    assert main(["verify", str(tmp_path), "--workers", "1", "--backend", "pyav"]) == 0
+    assert "1 videos (no known layout)" in capsys.readouterr().out
+    with pytest.raises(MissingFileError, match="no folder"):
+        main(["verify", str(tmp_path / "none")])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ConfigError, match="no videos found"):
+        main(["verify", str(tmp_path / "empty")])
+
+
+def test_show_draws_one_video_of_each_class(synthetic, tmp_path, capsys):
+    assert main(["show", str(synthetic("something_v1")), "--out", str(tmp_path / "sheet.png")]) == 0
+    assert "8 of 8 classes, 16 videos in train" in capsys.readouterr().out
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.size == (8 * 112, 8 * 128)
+    (tmp_path / "none").mkdir()
+    with pytest.raises(ConfigError, match="name it with --layout"):
+        main(["show", str(tmp_path / "none")])

@@ -1,0 +1,93 @@
+"""Exported networks compute what the network computes, in other programs."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import onnxruntime
+import pytest
+import torch
+from hydra import compose as hydra_compose
+from hydra import initialize_config_module
+
+from visagent.errors import ConfigError
+from visagent.networks.deploy import MOST_GROUPS, SeparableShift, WholeShift, deployable
+from visagent.networks.rubiksnet import RubiksNet, save_official_checkpoint
+from visagent.runtime.export import export
+from visagent.runtime.train import train
+
+
+def shaken(variant, spatial="learned", temporal="learned", tier="micro", frames=4):
+    """A network whose shifts, statistics and squeeze are not those it begins with."""
+    torch.manual_seed(0)
+    network = RubiksNet(tier, 5, frames, variant, spatial, temporal)
+    for _, block in network.blocks():
+        if block.space.shift.requires_grad:
+            block.space.shift.data.mul_(2.3)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.2)
+            module.running_var.uniform_(0.5, 1.5)
+            module.weight.data.uniform_(0.5, 1.5)
+    return network.eval()
+
+
+@pytest.mark.parametrize("tier", ["micro", "small"])
+@pytest.mark.parametrize(("spatial", "temporal"), [("learned", "learned"), ("fixed", "fixed"), ("fixed", "learned"), ("learned", "fixed")])
+@pytest.mark.parametrize("variant", ["rubiks3d", "rubiks3d-iq", "rubiks3d-aq", "rubiks2d"])
+@torch.no_grad()
+def test_plain_operations_compute_the_same(variant, spatial, temporal, tier):
+    network = shaken(variant, spatial, temporal, tier)
+    clips = torch.randn(2, 4, 3, 40, 32)
+    plain = deployable(network)
+    expected = network.harden()(clips)
+    assert float((plain(clips) - expected).abs().max() / expected.abs().max()) < 1e-5
+
+
+@torch.no_grad()
+def test_few_displacements_become_slices_and_many_convolutions():
+    kinds = {type(block.as3) for _, block in deployable(shaken("rubiks2d", spatial="fixed")).blocks()}
+    assert kinds == {WholeShift}
+    network = shaken("rubiks3d-iq")
+    assert len(torch.unique(network.backbone.layer0[0].space.shift.round().t(), dim=0)) > MOST_GROUPS
+    assert {type(block.as3) for _, block in deployable(network).blocks()} == {SeparableShift}
+
+
+def settings(*overrides):
+    from visagent.config.schemas import register
+
+    register()
+    with initialize_config_module("visagent.conf", version_base="1.3"):
+        return hydra_compose("export", list(overrides))
+
+
+def test_a_run_exports_to_onnx(compose, tmp_path, capsys):
+    config = compose("rubiksnet/something_v2", "network.variant=rubiks3d-aq", "trainer.max_epochs=1")
+    record = train(config)
+    target = export(settings(f"run={record.signature}", f"paths.outputs={config.paths.outputs}", "trials=2", "batch=3"))
+    assert target.name == "network.onnx" and target.parent.name == record.signature
+    assert "exported" in capsys.readouterr().out
+    described = json.loads(target.with_suffix(".json").read_text())
+    assert len(described["classes"]) == 8 and described["input"] == ["N", 8, 3, 16, 16]
+    session = onnxruntime.InferenceSession(str(target), providers=["CPUExecutionProvider"])
+    assert session.run(None, {"clips": np.zeros((5, 8, 3, 16, 16), np.float32)})[0].shape == (5, 8)
+
+
+def test_a_released_checkpoint_exports_to_a_pytorch_archive(tmp_path):
+    save_official_checkpoint(RubiksNet("tiny", 7), tmp_path / "net.pth.tar")
+    target = export(settings(f"checkpoint={tmp_path}/net.pth.tar", "format=pt2", f"output={tmp_path}/net.pt2", "trials=1"))
+    loaded = torch.export.load(target).module()
+    with torch.no_grad():
+        assert loaded(torch.zeros(3, 8, 3, 224, 224)).shape == (3, 7)
+
+
+def test_what_cannot_be_exported_is_said(compose, tmp_path):
+    with pytest.raises(ConfigError, match=r"expected either run=SIGNATURE or checkpoint="):
+        export(settings())
+    with pytest.raises(ConfigError, match="format: expected onnx or pt2"):
+        export(settings("run=x", "format=tflite"))
+    config = compose("navigation/behaviour_cloning", "trainer.max_epochs=1")
+    record = train(config)
+    with pytest.raises(ConfigError, match="expected an action network"):
+        export(settings(f"run={record.signature}", f"paths.outputs={config.paths.outputs}"))

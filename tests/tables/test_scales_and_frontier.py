@@ -1,0 +1,75 @@
+"""Columns that only some scales have, factors, and the plot of one column against another."""
+
+from __future__ import annotations
+
+import pytest
+
+from visagent.config.table_schemas import ClaimConfig, ColumnConfig, FigureConfig, MeasureConfig, RowConfig, ScaleConfig, TableConfig, TableRootConfig
+from visagent.errors import ConfigError
+from visagent.runtime.record import Record
+from visagent.tables.figures import frontier
+from visagent.tables.grid import expand
+from visagent.tables.results import collect
+from visagent.tables.runs import TableRun
+
+
+def spec(**changes) -> TableRootConfig:
+    measures = {
+        "top1": MeasureConfig("top-1", "test/top1", "max", 1.0, factor=100.0, digits=1),
+        "size": MeasureConfig("parameters", "test/size", "same", 0.5),
+    }
+    table = TableConfig(
+        title="t",
+        paper="p",
+        place="Table 1",
+        measures=measures,
+        columns=[ColumnConfig("accuracy", measure="top1", overrides=["a=1"]), ColumnConfig("parameters", measure="size", overrides=["b=1"])],
+        rows=[RowConfig("ours", overrides=["x=1"], paper=[60.0, 8.5]), RowConfig("theirs", overrides=["x=2"], paper=[55.0, 24.0])],
+        scales={"laptop": ScaleConfig(seeds=[0], columns=["parameters"]), "paper": ScaleConfig(seeds=[0])},
+        figures=[FigureConfig("frontier", "f", "title", x="parameters", y="accuracy", size="parameters")],
+        claims=[
+            ClaimConfig("smaller", "", {"row": "ours", "column": "parameters"}, "<", {"row": "theirs", "column": "parameters"}),
+            ClaimConfig("better", "", {"row": "ours", "column": "accuracy"}, ">", {"row": "theirs", "column": "accuracy"}),
+        ],
+    )
+    for name, value in changes.items():
+        setattr(table, name, value)
+    return TableRootConfig(0.95, 200, 0, table)
+
+
+def results(grid, metrics):
+    """Each run finished with these metrics by its row's override."""
+    runs = {}
+    for cell in grid.cells.values():
+        found = metrics.get(cell.overrides)
+        record = None if found is None else Record("s", "n", "c", 0, "paper", metrics=found)
+        runs[(cell.overrides, 0)] = TableRun("r", cell.overrides, 0, "s", {}, None, "finished" if found else "not started", None, record)
+    return collect(grid, runs)
+
+
+def test_a_scale_may_have_fewer_columns():
+    grid = expand("t", spec(), "laptop")
+    assert grid.columns == ("parameters",) and {cell.paper for cell in grid.cells.values()} == {8.5, 24.0}
+    assert [claim.text for claim in grid.spec.claims] == ["smaller"] and grid.spec.figures == []
+    whole = expand("t", spec(), "paper")
+    assert whole.columns == ("accuracy", "parameters") and len(whole.spec.claims) == 2 and len(whole.spec.figures) == 1
+    with pytest.raises(ConfigError, match="unknown column 'weight' of a scale"):
+        expand("t", spec(scales={"paper": ScaleConfig(seeds=[0], columns=["weight"])}), "paper")
+
+
+def test_a_factor_turns_shares_into_per_cent():
+    found = results(expand("t", spec(), "paper"), {("x=1", "a=1"): {"test/top1": 0.612}})
+    cell = found.cells[("", "ours", "top1", "accuracy")]
+    assert cell.value == pytest.approx(61.2) and cell.difference == pytest.approx(1.2)
+
+
+def test_the_frontier_shows_ours_and_the_papers():
+    grid = expand("t", spec(), "paper")
+    figure = frontier(results(grid, {("x=1", "a=1"): {"test/top1": 0.612}, ("x=1", "b=1"): {"test/size": 8.6}}), grid.spec.figures[0])
+    (axes,) = figure.axes
+    points = {text.get_text(): text.xy for text in axes.texts}
+    assert points == {"ours": (8.6, pytest.approx(61.2)), "ours (paper)": (8.6, 60.0), "theirs (paper)": (24.0, 55.0)}
+    with pytest.raises(ConfigError, match="unknown column 'x'"):
+        expand("t", spec(figures=[FigureConfig("frontier", "f", "t", x="x", y="accuracy")]), "paper")
+    with pytest.raises(ConfigError, match="frontier with x and y"):
+        expand("t", spec(figures=[FigureConfig("frontier", "f", "t", x="accuracy")]), "paper")
