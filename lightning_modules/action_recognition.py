@@ -153,7 +153,7 @@ class ActionRecognition(pl.LightningModule):
         self.log("step", self.clips_seen.float(), on_step=True, on_epoch=False)
         if self.rubiks is not None and self.rubiks.attentions():
             share = self.rubiks.shift_share()
-            self.log("train/shift_share", share, on_step=False, on_epoch=True, batch_size=count)
+            self.log("train/shift_share", share, on_step=False, on_epoch=True, batch_size=count, sync_dist=world > 1)
             if self.budget is not None:
                 loss = loss + self.budget_weight * budget_loss(share, self.budget)
         return loss
@@ -212,6 +212,7 @@ class ActionRecognition(pl.LightningModule):
 
     def on_test_epoch_end(self) -> None:
         self._log_metrics("test")
+        self.confused: Tensor = self.confusion.compute().cpu()  # of all ranks, so by all of them
         self.log("test/network/parameters", float(self.cost.parameters))
         self.log("test/network/gmacs", self.cost.multiply_adds / 1e9)
         deployed = self.deployed
@@ -225,7 +226,7 @@ class ActionRecognition(pl.LightningModule):
         """Confusion matrix, and the shifts of every layer (Figures 6.5 and 6.6); after `test`."""
         from visagent.video.figures import draw_confusion, draw_spatial, draw_temporal
 
-        yield "confusion", draw_confusion(self.confusion.compute().cpu().numpy(), self.classes)
+        yield "confusion", draw_confusion(self.confused.numpy(), self.classes)
         if isinstance(self.deployed, RubiksNet):
             temporal = {name: value.cpu().numpy() for name, value in self.deployed.temporal_offsets().items()}
             if temporal:

@@ -82,9 +82,9 @@ class RecordEpochs(Checkpoint):
         self.folder, self.record = folder, record
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        values = {key: float(value) for key, value in trainer.callback_metrics.items()}  # on all ranks: reading may reduce over them
         if not trainer.is_global_zero:
             return
-        values = {key: float(value) for key, value in trainer.callback_metrics.items()}
         self.record.history[str(trainer.current_epoch)] = {key: value for key, value in sorted(values.items()) if math.isfinite(value)}
         self.record.env_steps = int(getattr(pl_module, "env_steps", 0))  # none where the data come from files
         self.folder.save(self.record)
