@@ -26,11 +26,13 @@ browse: setup
 	@test -f outputs/mlflow.db || { echo "no tracked run yet: type 'make run' first" >&2; exit 1; }
 	MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow ui --backend-store-uri sqlite:///outputs/mlflow.db --host 127.0.0.1 --port $(PORT)
 
-# The checks that need a CUDA device: the device tests, one training on it, the rollout benchmark.
+# The checks that need a CUDA device: the device tests, a training of each family on it, the benchmarks of rollouts and of the op.
 gpu-check: setup
 	$(BIN)/pytest -m gpu -n 0
 	$(BIN)/visagent-train experiment=navigation/dagger trainer.accelerator=gpu name=gpu-check
+	$(BIN)/visagent-train experiment=rubiksnet/something_v2 trainer.accelerator=gpu trainer.precision=bf16-mixed name=gpu-check
 	$(BIN)/python -m benchmarks navigation --device cuda
+	$(BIN)/python -m benchmarks rubiksnet --device cuda
 
 setup:
 	@scripts/setup.sh
