@@ -50,7 +50,7 @@ def test_no_config_file_is_dead():
     named = {key.split()[-1].split("@")[0] for entry in defaults if isinstance(entry, dict) for key in entry}
     for path in folder.rglob("*.yaml"):
         group = path.relative_to(folder).parts[0]
-        assert group in named | {"train.yaml", "evaluate.yaml", "table.yaml", "hydra"}, path
+        assert group in named | {"train.yaml", "evaluate.yaml", "export.yaml", "table.yaml", "hydra"}, path
     pairs = {f"{debug}_{data}" for debug in options("debug") for data in options("datamodule")}
     assert set(options("debug_data")) == pairs
 
