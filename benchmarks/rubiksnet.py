@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable
 
 import torch
@@ -11,13 +10,13 @@ from torch import nn
 from benchmarks.report import Row, alternating_medians
 from cuda_ext import ops
 from visagent.networks.blocks import Block
+from visagent.runtime.memory import keep_memory
 
 SHAPE = (8, 8, 72, 56, 56)
 """Of Table 6.6: N, T, C, H, W."""
 LARGE = 32
 """Clips on a GPU, so that no cache holds them."""
 REPEATS = 31
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 
 
 def measure(device: str) -> list[Row]:
@@ -25,16 +24,9 @@ def measure(device: str) -> list[Row]:
     if device != "cpu":
         return [*_bandwidth(device), *_blocks(device, {"conv3d": 8.9, "conv2d_shift": 4.0})]
     torch.set_num_threads(2)
-    _keep_memory()
+    keep_memory()
     print(f"shift op: {ops.BACKEND} ({ops.WHY}), {torch.get_num_threads()} threads")
     return [*_copies(), *_plain_pytorch(), *_blocks(device, {"conv3d": 5.5, "conv2d_shift": 3.5})]
-
-
-def _keep_memory() -> None:
-    """Results in memory that the process has already: fresh pages cost several times what is measured."""
-    libc = ctypes.CDLL(None)
-    libc.mallopt(M_MMAP_THRESHOLD, 1 << 30)
-    libc.mallopt(M_TRIM_THRESHOLD, -1)
 
 
 def _problem(dtype: torch.dtype, device: str = "cpu", clips: int = SHAPE[0]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

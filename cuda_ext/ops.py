@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 from cuda_ext import build, reference
 
@@ -83,11 +84,16 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     return by_x, by_shift, None, None, None, None
 
 
+def _no_second_backward(ctx: Any, *grads: Tensor) -> tuple[None, ...]:
+    raise NotImplementedError("rubiks_shift: its gradient cannot be differentiated again; take gradients without create_graph=True")
+
+
 torch.library.register_autograd("visagent::rubiks_shift", _backward, setup_context=_setup_context)
+torch.library.register_autograd("visagent::rubiks_shift_backward", _no_second_backward)
 
 
 def _per_axis(name: str, value: int | Sequence[int], axes: int, least: int) -> list[int]:
-    values = [value] * axes if isinstance(value, int) else list(value)
+    values = list(value) if isinstance(value, Sequence) else [value] * axes
     if len(values) != axes or any(not isinstance(v, int) or v < least for v in values):
         raise ValueError(f"rubiks_shift: expected {name} to be a whole number of at least {least}, or {axes} of them, got {value!r}")
     return values
@@ -95,14 +101,20 @@ def _per_axis(name: str, value: int | Sequence[int], axes: int, least: int) -> l
 
 def _check(x: Tensor, shift: Tensor, axes: int) -> None:
     layout, channel = ("[N, T, C, H, W]", 2) if axes == 3 else ("[N, C, H, W]", 1)
+    if not isinstance(x, Tensor) or not isinstance(shift, Tensor):
+        raise ValueError(f"rubiks_shift_{axes}d: expected tensors x and shift, got {type(x).__name__} and {type(shift).__name__}")
     if x.dim() != axes + 2:
         raise ValueError(f"rubiks_shift_{axes}d: expected x {layout}, got {list(x.shape)}")
+    if 0 in x.shape[1:]:
+        raise ValueError(f"rubiks_shift_{axes}d: expected at least one of everything but N in x {layout}, got {list(x.shape)}")
     if shift.shape != (axes, x.shape[channel]):
         raise ValueError(f"rubiks_shift_{axes}d: expected shift [{axes}, {x.shape[channel]}] for x with {x.shape[channel]} channels, got {list(shift.shape)}")
     if x.dtype not in DTYPES or shift.dtype != x.dtype:
         raise ValueError(f"rubiks_shift_{axes}d: expected x and shift of one floating dtype, got {x.dtype} and {shift.dtype}")
     if shift.device != x.device:
         raise ValueError(f"rubiks_shift_{axes}d: expected x and shift on one device, got {x.device} and {shift.device}")
+    if not torch.compiler.is_compiling() and forward_ad._current_level >= 0 and any(forward_ad.unpack_dual(t).tangent is not None for t in (x, shift)):
+        raise NotImplementedError(f"rubiks_shift_{axes}d: no forward-mode derivative; use reverse mode")
 
 
 def rubiks_shift_3d(x: Tensor, shift: Tensor, stride: int | Sequence[int] = 1, padding: int | Sequence[int] = 0, quantize: bool = False) -> Tensor:

@@ -5,7 +5,8 @@ shift `a`, stride `s` and padding `p`
 
     M[i, j] = (1 - r) [j = b(i) + f] + r [j = b(i) + f + 1],    b(i) = i s - p,  f = floor(a),  r = a - f,
 
-so that a shift of +1 reads the next frame, row or column, and what lies outside is zero. Written as batched matrix products, which cost more
+so that a shift of +1 reads the next frame, row or column, and what lies outside is zero. A channel with a shift that is not a number becomes NaN
+as a whole. Written as batched matrix products, which cost more
 arithmetic than a kernel but run at the speed of the matrix library.
 """
 
@@ -84,11 +85,17 @@ def _matrices(shift: Tensor, sizes: Sequence[int], stride: Sequence[int], paddin
     return [interpolation(shift[d], sizes[d], stride[d], padding[d]) for d in range(AXES)]
 
 
+def _defined(values: Tensor, shift: Tensor, axis: int) -> Tensor:
+    """Values whose axis of channels is `axis`, NaN where a component of the channel's shift is NaN: rounding would hide it."""
+    undefined = shift.isnan().any(dim=0).view([-1 if d == axis else 1 for d in range(values.dim())])
+    return values.masked_fill(undefined, float("nan"))
+
+
 def forward(x: Tensor, shift: Tensor, stride: Sequence[int], padding: Sequence[int], quantize: bool, away: bool) -> Tensor:
     """The op; x `[N, T, C, H, W]`, shift `[3, C]` with rows T, H, W."""
     values, moves = _working_precision(x, shift)
     sizes = (x.shape[1], x.shape[3], x.shape[4])
-    return apply(values, _matrices(moves, sizes, stride, padding, quantize, away)).to(x.dtype).contiguous()
+    return _defined(apply(values, _matrices(moves, sizes, stride, padding, quantize, away)), moves, 2).to(x.dtype).contiguous()
 
 
 def backward(grad: Tensor, x: Tensor, shift: Tensor, stride: Sequence[int], padding: Sequence[int], quantize: bool, away: bool) -> tuple[Tensor, Tensor]:
@@ -105,4 +112,5 @@ def backward(grad: Tensor, x: Tensor, shift: Tensor, stride: Sequence[int], padd
         matrices = list(linear)
         matrices[axis] = slope(moves[axis], sizes[axis], stride[axis], padding[axis])
         by_shift.append((upstream * apply(values, matrices)).sum(dim=(0, 1, 3, 4)))
-    return apply(upstream, adjoint).to(x.dtype).contiguous(), torch.stack(by_shift).to(shift.dtype)
+    by_x = _defined(apply(upstream, adjoint), moves, 2)
+    return by_x.to(x.dtype).contiguous(), _defined(torch.stack(by_shift), moves, 1).to(shift.dtype)

@@ -5,18 +5,22 @@ from __future__ import annotations
 import functools
 import hashlib
 import logging
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from datamodules.ranks import next_epoch, shard
 from visagent.errors import ConfigError, UserError
 from visagent.seeding import generator
 from visagent.video.dataset import EvaluationClips, TrainingClips, VideoBatch, collate, protocol
+from visagent.video.decode import VideoError, read_frames
 from visagent.video.layouts import ClipList, mirrored_labels, read
 from visagent.video.make import Recipe, make
 
@@ -38,8 +42,8 @@ class ClipLoader:
         batches: numbers of the samples of each batch of this rank.
         workers: processes.
         name: of the protocol.
-        broken: shared account, path -> reason.
-        limit: how many broken files are too many, or None.
+        broken: shared account of a split, path -> reason.
+        share: of the split's videos that may be unreadable.
         phase: (first epoch's progress, last's), for the batches' `progress`.
     """
 
@@ -50,11 +54,11 @@ class ClipLoader:
         workers: int,
         name: str,
         broken: dict[str, str],
-        limit: float | None,
+        share: float,
         phase: tuple[float, float] = (0.0, 0.0),
     ) -> None:
         self.data, self.batches, self.workers, self.name = data, batches, workers, name
-        self.broken, self.limit, self.phase = broken, limit, phase
+        self.broken, self.share, self.phase = broken, share, phase
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -79,12 +83,14 @@ class ClipLoader:
             if path not in self.broken:
                 log.warning("cannot read %s: %s", path, reason)
             self.broken[path] = reason
-        if self.limit is not None and len(self.broken) > self.limit:
+        videos = len(self.data)  # type: ignore[arg-type]
+        if len(self.broken) > self.share * videos:
             listed = "\n".join(f"  {path}: {reason}" for path, reason in sorted(self.broken.items())[:NAMED])
             more = f"\n  and {len(self.broken) - NAMED} more" if len(self.broken) > NAMED else ""
+            enough = math.ceil(1000 * len(self.broken) / videos) / 1000
             raise BrokenVideosError(
-                f"{len(self.broken)} videos cannot be read, more than datamodule.broken_share allows; "
-                f"visagent-videos verify finds them all, datamodule.broken_share=0.1 would go on without them:\n{listed}{more}"
+                f"{len(self.broken)} of {videos} videos cannot be read, more than datamodule.broken_share={self.share} allows; "
+                f"visagent-videos verify finds them all, datamodule.broken_share={enough} would go on without these:\n{listed}{more}"
             )
 
 
@@ -122,7 +128,8 @@ class ActionRecognitionDataModule(pl.LightningDataModule):
             has a direction but no opposite.
         dense: sample training clips densely instead of from segments.
         protocols: of testing, any of `1_clip`, `2_clip`, `dense`.
-        broken_share: of the videos that may be unreadable before training stops.
+        broken_share: of the videos of a split that may be unreadable before the run stops; in training another one stands in for each, in testing
+            it is left out.
         seed: of the order and of all that is drawn.
     """
 
@@ -155,7 +162,7 @@ class ActionRecognitionDataModule(pl.LightningDataModule):
         self.mirror, self.dense, self.protocols, self.broken_share, self.seed = mirror, dense, tuple(protocols), broken_share, seed
         self.recipe = Recipe(layout, embedded_train, embedded_val, embedded_size, embedded_seed) if root == EMBEDDED else None
         self.root = Path(cache) / self.recipe.name if self.recipe is not None else Path(root)
-        self.broken: dict[str, str] = {}
+        self.broken: dict[str, dict[str, str]] = {"train": {}, "val": {}}
         self._lists: dict[str, ClipList] | None = None
 
     def prepare_data(self) -> None:
@@ -188,38 +195,26 @@ class ActionRecognitionDataModule(pl.LightningDataModule):
         """Names of the classes in the order of their labels."""
         return self.lists["train"].classes
 
-    def _shard(self) -> tuple[int, int]:
-        trainer: Any = self.trainer
-        world = trainer.world_size if trainer else 1
-        if self.batch_size % world:
-            lower = self.batch_size - self.batch_size % world
-            raise ConfigError(f"datamodule.batch_size={self.batch_size} is not divisible by {world} ranks: use {lower or world} or {lower + world}")
-        return (trainer.global_rank if trainer else 0, world)
-
     def train_dataloader(self) -> ClipLoader:
         """One pass over the training videos, in the order of (seed, epoch)."""
-        trainer: Any = self.trainer
-        epoch, epochs = (int(trainer.current_epoch), int(trainer.max_epochs)) if trainer else (0, 1)
-        if trainer and epochs != 1 and trainer.reload_dataloaders_every_n_epochs != 1:
-            raise ConfigError(
-                f"each epoch has its own order: expected trainer.reload_dataloaders_every_n_epochs=1, got {trainer.reload_dataloaders_every_n_epochs}"
-            )
+        epoch = next_epoch(self.trainer)
+        epochs = (self.trainer.max_epochs or 1) if self.trainer else 1
         clips = self.lists["train"].clips
         order = torch.randperm(len(clips), generator=generator(self.seed, "order", epoch)).tolist()
-        rank, world = self._shard()
+        rank, world = shard(self.trainer, self.batch_size)
         batches = [order[start + rank : start + self.batch_size : world] for start in range(0, len(order) - self.batch_size + 1, self.batch_size)]
         mirrored = mirrored_labels(self.classes) if self.mirror == "labels" else []
         data = TrainingClips(clips, self.num_frames, self.crop, self.backend, mirrored, self.dense, self.seed, epoch)
         phase = (epoch / epochs, (epoch + 1) / epochs)
-        return ClipLoader(data, batches, self.workers, "", self.broken, self.broken_share * len(clips), phase)
+        return ClipLoader(data, batches, self.workers, "", self.broken["train"], self.broken_share, phase)
 
     def _evaluation(self, name: str) -> ClipLoader:
         clips = self.lists["val"].clips
-        rank, world = self._shard()
+        rank, world = shard(self.trainer, self.batch_size)
         mine = range(rank, len(clips), world)
         batches = [list(mine[start : start + self.eval_batch_size]) for start in range(0, len(mine), self.eval_batch_size)]
         data = EvaluationClips(clips, self.num_frames, protocol(name, self.resize, self.crop), self.backend)
-        return ClipLoader(data, batches, self.workers, name, self.broken, None)
+        return ClipLoader(data, batches, self.workers, name, self.broken["val"], self.broken_share)
 
     def val_dataloader(self) -> ClipLoader:
         """One clip of each validation video."""
@@ -231,11 +226,11 @@ class ActionRecognitionDataModule(pl.LightningDataModule):
 
     def statistics(self) -> dict[str, float]:
         """What is worth logging about the data, `data/...`."""
-        return {"data/videos": float(len(self.lists["train"].clips)), "data/broken": float(len(self.broken))}
+        return {"data/videos": float(len(self.lists["train"].clips)), "data/broken": float(sum(map(len, self.broken.values())))}
 
     def state_dict(self) -> dict[str, Any]:
         """The account of broken files, and which clips these were."""
-        return {"broken": dict(self.broken), "clips": self._fingerprint()}
+        return {"broken": {split: dict(files) for split, files in self.broken.items()}, "clips": self._fingerprint()}
 
     def _fingerprint(self) -> str:
         digest = hashlib.sha256(repr(self.classes).encode())
@@ -244,8 +239,16 @@ class ActionRecognitionDataModule(pl.LightningDataModule):
         return digest.hexdigest()[:16]
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue; refuses another list of clips than the run began with."""
+        """Continue; refuses another list of clips than the run began with, and forgets the broken files that were mended meanwhile."""
         self.setup()
         if state_dict["clips"] != self._fingerprint():
             raise ConfigError(f"the training videos listed in {self.root} have changed since this run began: restore them, or start a new run (name=NEW)")
-        self.broken.update(state_dict["broken"])
+        for split, files in state_dict["broken"].items():
+            self.broken[split].update({path: reason for path, reason in files.items() if not self._readable(path)})
+
+    def _readable(self, path: str) -> bool:
+        try:
+            read_frames(path, lambda count: np.array([count - 1]), self.backend)
+        except VideoError:
+            return False
+        return True

@@ -6,6 +6,7 @@ import logging
 from typing import Any
 
 from datamodules.navigation import NavigationDataModule, SampleLoader
+from datamodules.ranks import next_epoch
 from visagent.actors.rollout import label_rollout, mix_with_expert, rollout
 from visagent.envs.navigation import NavigationWorld
 from visagent.experience.navigation import NavigationSamples
@@ -39,7 +40,7 @@ class DAggerDataModule(NavigationDataModule):
 
     def train_dataloader(self) -> Any:
         """Collect what the current round lacks, then its passes."""
-        epoch = self._epoch()
+        epoch = next_epoch(self.trainer)
         while len(self.data.rounds) <= epoch:
             round = len(self.data.rounds)
             self.data.append(self.collect(round) if round else self.demonstrations())

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from datamodules.ranks import next_epoch, shard
 from visagent.actors.rollout import Rollout
 from visagent.envs.navigation import SceneTables
 from visagent.errors import ConfigError
@@ -282,18 +283,14 @@ class NavigationDataModule(pl.LightningDataModule):
         return NavigationSamples.pack(observation, label.action, label.optimal)
 
     def shard(self) -> tuple[int, int]:
-        """(rank, world size); the global batch must hold at least one sample for each rank."""
-        world = self.trainer.world_size if self.trainer else 1
-        if self.batch_size % world:
-            lower = self.batch_size - self.batch_size % world
-            raise ConfigError(f"datamodule.batch_size={self.batch_size} is not divisible by {world} ranks: use {lower or world} or {lower + world}")
-        return (self.trainer.global_rank if self.trainer else 0, world)
+        """(rank, world size); see `datamodules.ranks.shard`."""
+        return shard(self.trainer, self.batch_size)
 
     def train_dataloader(self) -> Any:
         """The passes of the current epoch over the demonstrations."""
         if not self.data.rounds:
             self.data.append(self.demonstrations())
-        return self.loader(self._epoch())
+        return self.loader(next_epoch(self.trainer))
 
     def loader(self, epoch: int) -> SampleLoader:
         """Minibatches of one epoch; the training phase is the whole run."""
@@ -301,17 +298,6 @@ class NavigationDataModule(pl.LightningDataModule):
         phase = range(max(epochs, epoch + 1) * self.passes_per_epoch)
         passes = range(epoch * self.passes_per_epoch, (epoch + 1) * self.passes_per_epoch)
         return SampleLoader(self.data.samples, self.tables.scene_of, self.batch_size, passes, phase, self.seed, self.shard())
-
-    def _epoch(self) -> int:
-        """The epoch that is about to be trained; its data differ from the last one's, so Lightning must ask each time."""
-        trainer: Any = self.trainer
-        if trainer is None:
-            return 0
-        if trainer.max_epochs != 1 and trainer.reload_dataloaders_every_n_epochs != 1:
-            raise ConfigError(
-                f"each epoch has its own data: expected trainer.reload_dataloaders_every_n_epochs=1, got {trainer.reload_dataloaders_every_n_epochs}"
-            )
-        return int(trainer.current_epoch)
 
     @property
     def env_steps(self) -> int:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
@@ -12,11 +12,14 @@ import torch
 from torch import Tensor, nn
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix
 
+from lightning_modules.making import made
+from lightning_modules.schedules import rate, scale_learning_rates
 from visagent.errors import ConfigError
 from visagent.networks.batch_norm import synchronize_batch_norm
 from visagent.networks.counting import cost
-from visagent.networks.rubiksnet import RubiksNet, initialize_from
-from visagent.networks.shift import AttentionShift, RubiksShift2D, RubiksShift3D
+from visagent.networks.deploy import Exportable, action_network
+from visagent.networks.rubiksnet import RubiksNet, initialize_from, read_checkpoint, weights_of
+from visagent.networks.shift import INITIAL_TEMPERATURE, AttentionShift, RubiksShift2D, RubiksShift3D
 from visagent.objectives.action_recognition import budget_loss, temperature
 from visagent.seeding import derive_seed
 from visagent.video.dataset import VideoBatch
@@ -97,7 +100,7 @@ class ActionRecognition(pl.LightningModule):
         self.classes: tuple[str, ...] = data.classes
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(self.seed, "weights"))
-            self.network = self._make_network(num_classes=len(self.classes), num_frames=data.num_frames)
+            self.network = made(self._make_network, num_classes=len(self.classes), num_frames=data.num_frames)
         if self.start is not None and stage == "fit":
             initialize_from(self.network, self.start)
         self.cost = cost(self.network, (1, data.num_frames, 3, data.crop, data.crop))
@@ -112,12 +115,28 @@ class ActionRecognition(pl.LightningModule):
         network: nn.Module = self.network
         return network if isinstance(network, RubiksNet) else None
 
+    @classmethod
+    def exportable(cls, make_network: NetworkFactory, data: Mapping[str, Any], checkpoint: Path) -> Exportable:
+        """A run's network for `visagent-export`.
+
+        Args:
+            make_network: as the run's config says.
+            data: the run's `datamodule` group.
+            checkpoint: the run's.
+        """
+        classes = read_checkpoint(checkpoint)["classes"]
+        network = make_network(num_classes=len(classes), num_frames=data["num_frames"])
+        network.load_state_dict(weights_of(checkpoint))
+        return action_network(network, classes, data["num_frames"], data["crop"])
+
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["classes"] = list(self.classes)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if checkpoint["classes"] != list(self.classes):
-            raise ConfigError(f"this run was trained on {len(checkpoint['classes'])} classes in another order or number, the data has {len(self.classes)}")
+            differ = [f"{a!r} and {b!r}" for a, b in zip(checkpoint["classes"], self.classes, strict=False) if a != b]
+            where = f"first at {differ[0]}" if differ else f"{len(checkpoint['classes'])} and {len(self.classes)}"
+            raise ConfigError(f"this run was trained on other classes than the data has, {where}: leave datamodule.layout and datamodule.root as they were")
 
     def normalized(self, clips: Tensor) -> Tensor:
         """uint8 `[..., 3, H, W]` as the network takes it."""
@@ -126,22 +145,10 @@ class ActionRecognition(pl.LightningModule):
     # Training
 
     def on_train_batch_start(self, batch: VideoBatch, batch_index: int) -> None:
-        rate = self._rate(batch.progress)
-        for group in self.trainer.optimizers[0].param_groups:
-            group["lr"] = group.setdefault("initial_lr", group["lr"]) * rate
+        scale_learning_rates(self.trainer.optimizers[0], rate(self.schedule, batch.progress, self.warmup, self.milestones))
         if self.rubiks is not None:
             epochs = self.trainer.max_epochs or 1
-            self.rubiks.set_temperature(temperature(batch.progress * epochs, self.anneal_epochs, self.final_temperature))
-
-    def _rate(self, progress: float) -> float:
-        """The learning rate's factor at a share of the run."""
-        if progress < self.warmup:
-            return (progress + 1e-3) / (self.warmup + 1e-3)
-        if self.schedule == "cosine":
-            return 0.5 * (1.0 + math.cos(math.pi * progress))
-        if self.schedule == "steps":
-            return float(0.1 ** sum(progress >= milestone for milestone in self.milestones))
-        return 1.0
+            self.rubiks.set_temperature(temperature(batch.progress * epochs, self.anneal_epochs, INITIAL_TEMPERATURE, self.final_temperature))
 
     def training_step(self, batch: VideoBatch, batch_index: int) -> Tensor:
         logits = self.network(self.normalized(batch.clips[:, 0]))
@@ -194,7 +201,7 @@ class ActionRecognition(pl.LightningModule):
         logits = network(self.normalized(batch.clips.flatten(0, 1))).unflatten(0, (-1, views)).mean(dim=1)
         name = f"{split}/{batch.name}{suffix}"
         for top in (1, 5):
-            key = f"{name}/top{top}".replace(".", "_")
+            key = f"{name}/top{top}"
             if key not in self.metrics:
                 self.metrics[key] = MulticlassAccuracy(len(self.classes), top_k=min(top, len(self.classes)), average="micro").to(self.device)
             metric: Any = self.metrics[key]
@@ -213,6 +220,8 @@ class ActionRecognition(pl.LightningModule):
     def on_test_epoch_end(self) -> None:
         self._log_metrics("test")
         self.confused: Tensor = self.confusion.compute().cpu()  # of all ranks, so by all of them
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        self.log("test/broken", float(len(data.broken["val"])), sync_dist=self.trainer.world_size > 1, reduce_fx="sum")
         self.log("test/network/parameters", float(self.cost.parameters))
         self.log("test/network/gmacs", self.cost.multiply_adds / 1e9)
         deployed = self.deployed

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,8 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from lightning_modules.making import made
+from lightning_modules.schedules import rate, scale_learning_rates
 from visagent.actors.rollout import Rollout, follow, rollout
 from visagent.envs.navigation import NavigationWorld, SceneTables
 from visagent.errors import ConfigError
@@ -71,7 +72,7 @@ class BehaviourCloning(pl.LightningModule):
             self.tables: SceneTables = self.trainer.datamodule.tables  # type: ignore[attr-defined]
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(derive_seed(self.seed, "weights", 0))
-                self.network = self._make_network(self.tables)
+                self.network = made(self._make_network, self.tables)
                 self.build_heads()
             rooms = sorted(set(self.tables.room_types))
             self.rooms = torch.tensor([rooms.index(kind) for kind in self.tables.room_types])
@@ -97,9 +98,7 @@ class BehaviourCloning(pl.LightningModule):
         self.network.refresh_table()  # a checkpoint may have brought another normaliser
 
     def on_train_batch_start(self, batch: NavigationBatch, batch_index: int) -> None:
-        factor = 0.5 * (1.0 + math.cos(math.pi * batch.progress)) if self.schedule == "cosine" else 1.0
-        for group in self.trainer.optimizers[0].param_groups:
-            group["lr"] = group.setdefault("initial_lr", group["lr"]) * factor
+        scale_learning_rates(self.trainer.optimizers[0], rate(self.schedule, batch.progress))
 
     def training_step(self, batch: NavigationBatch, batch_index: int) -> Tensor | None:
         return self.imitate(batch)

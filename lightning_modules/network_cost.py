@@ -11,6 +11,8 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from lightning_modules.making import made
+from visagent.errors import ConfigError
 from visagent.networks.counting import cost
 from visagent.seeding import derive_seed
 
@@ -37,7 +39,7 @@ class NetworkCost(pl.LightningModule):
         classes = {} if data.num_classes is None else {"num_classes": data.num_classes}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(self.seed, "weights"))
-            self.network = self._make_network(num_frames=data.shape[1], **classes)
+            self.network = made(self._make_network, num_frames=data.shape[1], **classes)
 
     def training_step(self, batch: Tensor, batch_index: int) -> Tensor | None:
         """Never asked for."""
@@ -47,7 +49,10 @@ class NetworkCost(pl.LightningModule):
         """None: nothing is trained."""
 
     def test_step(self, clips: Tensor, batch_index: int) -> None:
-        counted = cost(self.network, (1, *clips.shape[1:]))
+        try:
+            counted = cost(self.network, (1, *clips.shape[1:]))
+        except (ValueError, RuntimeError) as error:
+            raise ConfigError(f"datamodule.shape={list(clips.shape)}: the network does not take such clips ({error})") from error
         self.log("test/network/parameters", float(counted.parameters), batch_size=1)
         self.log("test/network/parameters_m", counted.parameters / 1e6, batch_size=1)
         self.log("test/network/gmacs", counted.multiply_adds / 1e9, batch_size=1)

@@ -6,6 +6,7 @@
 #include <torch/headeronly/util/BFloat16.h>
 #include <torch/headeronly/util/Half.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstdlib>
@@ -66,10 +67,10 @@ struct Axis {
 // Bytes of a result that some cache may still hold when it is read.
 constexpr int64_t kCached = 24 << 20;
 
-// Far shifts read nothing but zeros; bounded, so that they fit an int whatever they are.
+// Far shifts read nothing but zeros; bounded, so that they fit an int. One that is not a number is dealt with before.
 double bounded(double shift, const Axis& axis) {
   const double far = axis.length + axis.padding + static_cast<double>(axis.out()) * axis.stride + 2;
-  return std::isnan(shift) ? far : std::min(far, std::max(-far, shift));
+  return std::min(far, std::max(-far, shift));
 }
 
 // The places that the interpolation reads, or the one that is nearest, halves up.
@@ -128,6 +129,7 @@ struct Problem {
   int64_t batch, time, channels, height, width;
   std::array<Axis, 3> axes;
   std::vector<double> shift;
+  std::vector<char> undefined;  // by channel: a component of its shift is not a number, and so is all that follows from it
 
   Problem(const Tensor& x, const Tensor& moves, const std::vector<int64_t>& stride, const std::vector<int64_t>& padding) {
     STD_TORCH_CHECK(x.dim() == 5, "rubiks_shift: expected x [N, T, C, H, W]");
@@ -141,8 +143,13 @@ struct Problem {
       axes[d] = {static_cast<int>(lengths[d]), static_cast<int>(stride[d]), static_cast<int>(padding[d])};
     }
     shift = numbers(torch::stable::contiguous(moves));
+    undefined.assign(channels, 0);
     for (int d = 0; d < 3; ++d)
-      for (int64_t c = 0; c < channels; ++c) shift[d * channels + c] = bounded(shift[d * channels + c], axes[d]);
+      for (int64_t c = 0; c < channels; ++c) {
+        double& component = shift[d * channels + c];
+        if (std::isnan(component)) undefined[c] = 1, component = 0;
+        component = bounded(component, axes[d]);
+      }
   }
   double at(int axis, int64_t channel) const { return shift[axis * channels + channel]; }
   int64_t out_plane() const { return static_cast<int64_t>(axes[1].out()) * axes[2].out(); }
@@ -156,6 +163,11 @@ struct Problem {
   }
   std::vector<int64_t> out_sizes() const { return {batch, axes[0].out(), channels, axes[1].out(), axes[2].out()}; }
 };
+
+// All bits set is a NaN in every dtype.
+void fill_with_nan(char* frames, int64_t count, int64_t step, int64_t length) {
+  for (int64_t i = 0; i < count; ++i) std::memset(frames + i * step, 0xff, length);
+}
 
 const char* bytes(const Tensor& t) { return static_cast<const char*>(t.const_data_ptr()); }
 
@@ -173,7 +185,9 @@ Tensor forward(Tensor x, Tensor shift, std::vector<int64_t> stride, std::vector<
       const int64_t n = item / p.channels, c = item % p.channels;
       const char* source = from + (n * p.time * p.channels + c) * plane * size;
       char* target = to + (n * frames * p.channels + c) * out_plane * size;
-      if (p.dense(c, quantize, away)) {
+      if (p.undefined[c]) {
+        fill_with_nan(target, frames, p.channels * out_plane * size, out_plane * size);
+      } else if (p.dense(c, quantize, away)) {
         const Pair axes[3] = {pair(p.at(0, c), quantize), pair(p.at(1, c), quantize), pair(p.at(2, c), quantize)};
         kernel.forward(source, p.channels * plane, target, p.channels * out_plane, shape, axes);
       } else {
@@ -206,6 +220,11 @@ std::tuple<Tensor, Tensor> backward(
       const int64_t n = item / p.channels, c = item % p.channels;
       const int64_t place = (n * p.time * p.channels + c) * plane * size;
       const char* g = from_grad + (n * frames * p.channels + c) * out_plane * size;
+      if (p.undefined[c]) {
+        fill_with_nan(to + place, p.time, p.channels * plane * size, plane * size);
+        std::fill_n(&sums[item * 3], 3, std::nan(""));
+        continue;
+      }
       const Window windows[3] = {window(p.at(0, c), p.axes[0]), window(p.at(1, c), p.axes[1]), window(p.at(2, c), p.axes[2])};
       const int64_t g_step = p.channels * out_plane, x_step = p.channels * plane;
       // The shift's gradient is that of the interpolation, whatever the forward pass rounded.

@@ -37,7 +37,10 @@ VISAGENT_BOTH Axis<A> axis(A shift, int in, int out, int stride, int padding, bo
   Axis<A> all;
   all.in = in, all.out = out, all.stride = stride, all.padding = padding;
   const A far = static_cast<A>(in) + padding + static_cast<A>(out) * stride + 2;
-  if (!(shift < far)) shift = far;  // not a number, too
+  const bool number = shift == shift;
+  const A undefined = shift;
+  if (!number) shift = 0;
+  if (shift > far) shift = far;
   if (shift < -far) shift = -far;
   const A floor_ = floor(shift), rest = shift - floor_;
   const int low = static_cast<int>(floor_);
@@ -49,7 +52,14 @@ VISAGENT_BOTH Axis<A> axis(A shift, int in, int out, int stride, int padding, bo
   all.start = between ? low : low - 1, all.count = between ? 2 : 3;
   all.value[0] = between ? 1 - rest : A(0), all.value[1] = between ? rest : A(1), all.value[2] = 0;
   all.derivative[0] = between ? A(-1) : A(-0.5), all.derivative[1] = between ? A(1) : A(0), all.derivative[2] = A(0.5);
+  if (!number) all.weight[0] = undefined;
   return all;
+}
+
+// What a place has that reads nothing: zero, or NaN where a component of the shift is not a number, as all that follows from it.
+template <class A>
+VISAGENT_BOTH A nothing(const Axis<A>& time, const Axis<A>& height, const Axis<A>& width) {
+  return A(0) * (time.weight[0] + height.weight[0] + width.weight[0]);
 }
 
 // Where position `at` reads (or, as the adjoint, what read it) by its tap; -1 for nothing.
@@ -106,10 +116,12 @@ template <class S, class A, bool kAdjoint, int kPixels>
 VISAGENT_BOTH void resample(const S* in, int64_t in_step, S* out, int64_t out_step, const Axis<A>& time, const Axis<A>& height, const Axis<A>& width,
                             int h, int w, int pixels) {
   const int frames = kAdjoint ? time.in : time.out, columns = kAdjoint ? width.in : width.out;
+  const A empty = nothing(time, height, width);
   A kept[kPixels] = {};
   int kept_frame = -2;
   for (int t = 0; t < frames; ++t) {
-    A total[kPixels] = {};
+    A total[kPixels];
+    for (int k = 0; k < kPixels; ++k) total[k] = empty;
     // The earlier frame first, so that the later one can be kept.
 #pragma unroll
     for (int order = 0; order < 2; ++order) {
@@ -169,6 +181,8 @@ VISAGENT_BOTH void look_around(const S* x, int64_t x_step, int frame, int frames
 template <class S, class A, int kPixels, int kCount>
 VISAGENT_BOTH void differentiate(const S* grad, int64_t grad_step, const S* x, int64_t x_step, S* by_x, const Axis<A>& time, const Axis<A>& height,
                                  const Axis<A>& width, int h, int w, int pixels, A* sums) {
+  const A empty = nothing(time, height, width);
+  for (int d = 0; d < 3; ++d) sums[d] += empty;
   Around<A, kPixels> around[kCount];
   A last[kPixels] = {};
   for (int t = 0; t < time.out; ++t) {
@@ -201,7 +215,7 @@ VISAGENT_BOTH void differentiate(const S* grad, int64_t grad_step, const S* x, i
       S* to = by_x + frame * x_step + static_cast<int64_t>(h) * width.in + w;
 #pragma unroll
       for (int k = 0; k < kPixels; ++k)
-        if (k < pixels) Number<S>::store(to + k, time.weight[0] * now[k] + time.weight[1] * last[k]);
+        if (k < pixels) Number<S>::store(to + k, time.weight[0] * now[k] + time.weight[1] * last[k] + empty);
     }
 #pragma unroll
     for (int k = 0; k < kPixels; ++k) last[k] = now[k];
@@ -212,7 +226,7 @@ VISAGENT_BOTH void differentiate(const S* grad, int64_t grad_step, const S* x, i
     const bool after = time.two && frame == time.low + time.out;
     S* to = by_x + frame * x_step + static_cast<int64_t>(h) * width.in + w;
     for (int k = 0; k < kPixels; ++k)
-      if (k < pixels) Number<S>::store(to + k, after ? time.weight[1] * last[k] : A(0));
+      if (k < pixels) Number<S>::store(to + k, after ? time.weight[1] * last[k] + empty : empty);
   }
 }
 

@@ -52,6 +52,14 @@ def test_show_draws_one_video_of_each_class(synthetic, tmp_path, capsys):
     assert "8 of 8 classes, 16 videos in train" in capsys.readouterr().out
     with Image.open(tmp_path / "sheet.png") as sheet:
         assert sheet.size == (8 * 112, 8 * 128)
+    shutil.copytree(synthetic("something_v2"), tmp_path / "data")
+    for video in (tmp_path / "data/20bn-something-something-v2").glob("[1-8].webm"):
+        video.write_bytes(b"")
+    assert main(["show", str(tmp_path / "data"), "--out", str(tmp_path / "sheet.png")]) == 0
+    said = capsys.readouterr()
+    assert "8 of 8 classes" in said.out and "the file is empty; showing another one of its class" in said.err
+    with pytest.raises(ConfigError, match="expected a picture's name"):
+        main(["show", str(synthetic("something_v1")), "--out", str(tmp_path / "sheet.bin")])
     (tmp_path / "none").mkdir()
     with pytest.raises(ConfigError, match="name it with --layout"):
         main(["show", str(tmp_path / "none")])

@@ -10,6 +10,7 @@ from PIL import Image
 
 from comparing import assert_same, checkpoint, folder_of
 from lightning_modules.action_recognition import ActionRecognition
+from lightning_modules.schedules import rate
 from visagent.config.presets import presets
 from visagent.config.schemas import TrainConfig
 from visagent.config.validation import validate
@@ -120,20 +121,16 @@ def test_parameter_groups(compose):
     assert len(fixed.parameter_groups(0.1)) == 2
 
 
-def test_schedules(compose):
-    module = module_of(compose, "algorithm.schedule=steps", "algorithm.warmup=0", "algorithm.milestones=[0.4,0.8]")
-    assert [module._rate(p) for p in (0.0, 0.39, 0.4, 0.8)] == pytest.approx([1, 1, 0.1, 0.01])
-    module.schedule = "cosine"
-    assert module._rate(0.5) == pytest.approx(0.5) and module._rate(1.0) == pytest.approx(0)
-    module.warmup = 0.5
-    assert module._rate(0.0) < 0.01 and module._rate(0.25) == pytest.approx(0.5, abs=0.01)
-    module.schedule = "constant"
-    assert module._rate(0.9) == 1.0
+def test_schedules():
+    assert [rate("steps", p, 0.0, [0.4, 0.8]) for p in (0.0, 0.39, 0.4, 0.8)] == pytest.approx([1, 1, 0.1, 0.01])
+    assert rate("cosine", 0.5) == pytest.approx(0.5) and rate("cosine", 1.0) == pytest.approx(0)
+    assert rate("cosine", 0.0, 0.5) < 0.01 and rate("cosine", 0.25, 0.5) == pytest.approx(0.5, abs=0.01)
+    assert rate("constant", 0.9, 0.5) == 1.0
 
 
 def test_temperature_and_budget():
-    assert temperature(0, 40, 1e-3) == 2.0 and temperature(40, 40, 1e-3) == pytest.approx(1e-3) and temperature(50, 40, 1e-3) == pytest.approx(1e-3)
-    assert temperature(20, 40, 1e-3) == pytest.approx(math.sqrt(2.0 * 1e-3))
+    found = [temperature(epoch, 40, 2.0, 1e-3) for epoch in (0, 20, 40, 50)]
+    assert found == pytest.approx([2.0, math.sqrt(2.0 * 1e-3), 1e-3, 1e-3])
     share = torch.tensor(0.3, requires_grad=True)
     loss = budget_loss(share, 0.125)
     loss.backward()

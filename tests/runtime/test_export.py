@@ -89,5 +89,5 @@ def test_what_cannot_be_exported_is_said(compose, tmp_path):
         export(settings("run=x", "format=tflite"))
     config = compose("navigation/behaviour_cloning", "trainer.max_epochs=1")
     record = train(config)
-    with pytest.raises(ConfigError, match="expected an action network"):
+    with pytest.raises(ConfigError, match="has no exported form; expected a run of a method that has one"):
         export(settings(f"run={record.signature}", f"paths.outputs={config.paths.outputs}"))

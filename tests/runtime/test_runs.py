@@ -49,6 +49,17 @@ def test_a_finished_run_says_so_and_is_left_alone(finished, compose, capsys):
     assert "success rate" in capsys.readouterr().out
 
 
+def test_synthetic_videos_are_no_paper_scale(compose):
+    with pytest.raises(ConfigError, match=r"expected the real data set's folder at paper scale, got embedded; type paths\.videos=DIR"):
+        train(compose("rubiksnet/something_v2", "scale=paper"))
+
+
+@pytest.mark.parametrize(("preset", "network"), [("rubiksnet/something_v2", "block"), ("rubiksnet/something_v2", "navigation"), (PRESET, "tsn")])
+def test_a_network_of_another_method_is_refused(preset, network, compose):
+    with pytest.raises(ConfigError, match=r"network: \w+ cannot be made for this method and its data .*choose another one with network=NAME"):
+        train(compose(preset, f"network={network}"))
+
+
 def test_another_config_in_the_same_folder_is_refused_with_the_difference(compose, tmp_path):
     own = f"paths.run={tmp_path}/mine"
     train(compose(PRESET, "trainer.max_epochs=1", own))

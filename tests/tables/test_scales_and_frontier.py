@@ -67,8 +67,9 @@ def test_the_frontier_shows_ours_and_the_papers():
     grid = expand("t", spec(), "paper")
     figure = frontier(results(grid, {("x=1", "a=1"): {"test/top1": 0.612}, ("x=1", "b=1"): {"test/size": 8.6}}), grid.spec.figures[0])
     (axes,) = figure.axes
-    points = {text.get_text(): text.xy for text in axes.texts}
-    assert points == {"ours": (8.6, pytest.approx(61.2)), "ours (paper)": (8.6, 60.0), "theirs (paper)": (24.0, 55.0)}
+    points = [(*(float(number) for number in dots.get_offsets()[0]), len(dots.get_facecolor()) > 0) for dots in axes.collections]
+    assert points == [(8.6, pytest.approx(61.2), True), (8.6, 60.0, False), (24.0, 55.0, False)]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["ours", "theirs", "hollow: the paper's"]
     with pytest.raises(ConfigError, match="unknown column 'x'"):
         expand("t", spec(figures=[FigureConfig("frontier", "f", "t", x="x", y="accuracy")]), "paper")
     with pytest.raises(ConfigError, match="frontier with x and y"):

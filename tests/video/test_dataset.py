@@ -118,7 +118,7 @@ def test_broken_files_are_replaced_named_and_counted(damaged, caplog):
     data = datamodule("something_v2", damaged.parent, root=str(damaged), broken_share=0.5)
     batches = list(data.train_dataloader())
     assert sum(len(batch) for batch in batches) == 16
-    assert {path.rsplit("/", 1)[1] for path in data.broken} == {"3.webm", "5.webm", "9.webm"}
+    assert {path.rsplit("/", 1)[1] for path in data.broken["train"]} == {"3.webm", "5.webm", "9.webm"} and not data.broken["val"]
     assert data.statistics() == {"data/videos": 16.0, "data/broken": 3.0}
     assert "cannot read" in caplog.text and "3.webm: the file is empty" in caplog.text
     assert data.state_dict()["broken"] == data.broken
@@ -126,15 +126,29 @@ def test_broken_files_are_replaced_named_and_counted(damaged, caplog):
 
 def test_too_many_broken_files_stop_the_training(damaged):
     data = datamodule("something_v2", damaged.parent, root=str(damaged), broken_share=0.1)
-    with pytest.raises(BrokenVideosError, match=r"(?s)2 videos cannot be read, more than datamodule\.broken_share allows.*visagent-videos verify.*webm: "):
+    with pytest.raises(BrokenVideosError, match=r"(?s)2 of 16 videos cannot be read.*visagent-videos verify.*broken_share=0\.125 would.*webm: "):
         list(data.train_dataloader())
+
+
+def test_broken_files_that_were_mended_are_forgotten(damaged, synthetic):
+    data = datamodule("something_v2", damaged.parent, root=str(damaged), broken_share=0.5)
+    list(data.train_dataloader())
+    name = "20bn-something-something-v2/3.webm"
+    shutil.copy(synthetic("something_v2") / name, damaged / name)
+    again = datamodule("something_v2", damaged.parent, root=str(damaged), broken_share=0.5)
+    again.load_state_dict(data.state_dict())
+    assert {path.rsplit("/", 1)[1] for path in again.broken["train"]} == {"5.webm", "9.webm"}
 
 
 def test_evaluation_leaves_broken_files_out(damaged):
     shutil.copytree(damaged, damaged.parent / "val")
     (damaged.parent / "val/20bn-something-something-v2/17.webm").write_bytes(b"")
-    data = datamodule("something_v2", damaged.parent, root=str(damaged.parent / "val"), eval_batch_size=1)
-    assert sum(len(batch) for batch in data.val_dataloader()) == 7 and len(data.broken) == 1
+    data = datamodule("something_v2", damaged.parent, root=str(damaged.parent / "val"), eval_batch_size=1, broken_share=0.125)
+    assert sum(len(batch) for batch in data.val_dataloader()) == 7 and len(data.broken["val"]) == 1 and not data.broken["train"]
+    (damaged.parent / "val/20bn-something-something-v2/18.webm").write_bytes(b"")
+    data = datamodule("something_v2", damaged.parent, root=str(damaged.parent / "val"), eval_batch_size=1, broken_share=0.125)
+    with pytest.raises(BrokenVideosError, match=r"2 of 8 videos cannot be read"):
+        list(data.test_dataloader())
 
 
 def test_nothing_readable_raises(tmp_path):
@@ -147,8 +161,8 @@ def test_resuming_needs_the_same_videos(synthetic, tmp_path):
     data = datamodule("something_v2", synthetic("something_v2").parent)
     state = data.state_dict()
     again = datamodule("something_v2", synthetic("something_v2").parent)
-    again.load_state_dict({**state, "broken": {"a": "b"}})
-    assert again.broken == {"a": "b"}
+    again.load_state_dict({**state, "broken": {"train": {"a": "b"}, "val": {}}})
+    assert again.broken == {"train": {"a": "b"}, "val": {}}
     with pytest.raises(ConfigError, match="have changed since this run began"):
         datamodule("something_v1", synthetic("something_v1").parent).load_state_dict(state)
 

@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 
+from visagent.config import video_schemas
 from visagent.errors import ConfigError, MissingFileError
+from visagent.video import command
 from visagent.video.decode import count_frames, read_frames
-from visagent.video.layouts import LAYOUTS, mirrored_labels, read
+from visagent.video.layouts import LAYOUTS, detect, mirrored_labels, read
 from visagent.video.make import Recipe, make
 from visagent.video.synthetic import ACTIONS, examples
-from visagent.video.verify import detect, videos_of
+from visagent.video.verify import videos_of
+
+
+def test_what_must_not_import_the_readers_knows_their_names():
+    assert command.LAYOUTS == video_schemas.LAYOUTS == tuple(LAYOUTS)
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -158,29 +165,64 @@ def test_pictures_as_videos_of_one_frame(tmp_path):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_wrong_folder_is_named(layout, tmp_path):
-    with pytest.raises(MissingFileError, match=r"no folder .*; set datamodule\.root"):
+    with pytest.raises(MissingFileError, match=r"got nothing at .*; paths\.videos=DIR"):
         read(layout, tmp_path / "none", "train")
     with pytest.raises(MissingFileError, match="has no folder"):
         read(layout, tmp_path, "train")
 
 
-def test_broken_annotations_are_named(tmp_path):
+@pytest.mark.parametrize(
+    ("file", "text", "said"),
+    [
+        ("train", "[]", "no train videos are listed"),
+        ("train", '[{"id": "1"}]', "expected entries with id and template"),
+        ("train", '[{"id": "1", "template": "Holdin [something]"}]', "did you mean 'Holding something'"),
+        ("labels", '{"a": "0", "b": "2"}', "numbers 0 to 1, each once"),
+        ("labels", "{", "expected JSON"),
+        ("labels", "[]", "expected an object of class names and numbers"),
+        ("labels", '{"a": "x"}', "expected a whole number for each class"),
+        ("train", "5", "expected a list of entries"),
+        ("train", "[null]", "expected entries with id and template"),
+        ("train", '[{"id": "1", "template": 3}]', "expected entries with id and template"),
+    ],
+)
+def test_broken_annotations_are_named(file, text, said, tmp_path):
     something_v2_folder(tmp_path, "new")
-    write(tmp_path / "labels/train.json", "[]")
-    with pytest.raises(ConfigError, match="no train videos are listed"):
+    write(tmp_path / f"labels/{file}.json", text)
+    with pytest.raises(ConfigError, match=said):
         read("something_v2", tmp_path, "train")
-    write(tmp_path / "labels/train.json", '[{"id": "1"}]')
-    with pytest.raises(ConfigError, match="expected entries with id and template"):
-        read("something_v2", tmp_path, "train")
-    write(tmp_path / "labels/train.json", '[{"id": "1", "template": "Holdin [something]"}]')
-    with pytest.raises(ConfigError, match="did you mean 'Holding something'"):
-        read("something_v2", tmp_path, "train")
-    write(tmp_path / "labels/labels.json", '{"a": "0", "b": "2"}')
-    with pytest.raises(ConfigError, match="numbers 0 to 1, each once"):
-        read("something_v2", tmp_path, "train")
-    write(tmp_path / "labels/labels.json", "{")
-    with pytest.raises(ConfigError, match="expected JSON"):
-        read("something_v2", tmp_path, "train")
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"foo bar baz", "expected lines NUMBER CLASS"),
+        (b"x Push", "expected a whole number"),
+        (b"2 Push", "numbers 1 to 1, each once"),
+        (b"1 \xe9", "text in UTF-8"),
+    ],
+)
+def test_a_broken_class_index_is_named(content, said, tmp_path):
+    (tmp_path / "UCF-101").mkdir()
+    write(tmp_path / "ucfTrainTestlist/classInd.txt", "")
+    (tmp_path / "ucfTrainTestlist/classInd.txt").write_bytes(content)
+    with pytest.raises(ConfigError, match=said):
+        read("ucf101", tmp_path, "train")
+
+
+def test_verifying_takes_the_folds_that_are_there(synthetic, tmp_path):
+    shutil.copytree(synthetic("ucf101"), tmp_path / "data")
+    for fold in (2, 3):
+        for name in ("train", "test"):
+            (tmp_path / f"data/ucfTrainTestlist/{name}list0{fold}.txt").unlink(missing_ok=True)
+    assert len(videos_of(tmp_path / "data", "ucf101")) == 24
+
+
+def test_hidden_folders_hold_no_class(synthetic, tmp_path):
+    shutil.copytree(synthetic("hmdb51"), tmp_path / "data")
+    before = read("hmdb51", tmp_path / "data", "train")
+    (tmp_path / "data/hmdb51_org/.ipynb_checkpoints").mkdir()
+    assert read("hmdb51", tmp_path / "data", "train") == before
 
 
 def test_mirrored_labels():

@@ -36,7 +36,7 @@ EVALUATE = """visagent-evaluate: test a trained run again.
 
 The numbers go to RUN/evaluations/; the run's own record stays as it is."""
 
-EXPORT = """visagent-export: a trained action network as a file for other programs, checked against the network itself.
+EXPORT = """visagent-export: a trained network as a file for other programs, checked against the network itself.
 
   visagent-export run=r3f2                                     ONNX, as RUN/network.onnx with network.json beside it
   visagent-export run=r3f2 format=pt2                          a PyTorch 2 archive; loading it needs 'import cuda_ext.ops'

@@ -16,6 +16,7 @@ EXCLUDED = (
     "datamodule.cache",
     "datamodule.make_workers",
     "datamodule.workers",
+    "datamodule.pool",
     "datamodule.eval_batch_size",
     "progress",
     "logger",

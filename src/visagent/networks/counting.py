@@ -13,9 +13,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 @dataclass(frozen=True)
 class Cost:
-    """Attributes:
-    parameters: all of them, those of shifts and attention included.
-    multiply_adds: of convolutions and linear layers for one input. Element-wise work (normalisation, activations, interpolation) is left out.
+    """What was counted.
+
+    Attributes:
+        parameters: all of them, those of shifts and attention included.
+        multiply_adds: of convolutions and linear layers for one input. Element-wise work (normalisation, activations, interpolation) is left out.
     """
 
     parameters: int

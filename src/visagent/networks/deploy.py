@@ -1,17 +1,62 @@
-"""RubiksNet in operations that every runtime has: the shift op as slices and pads where shifts are whole, as depthwise convolutions where not."""
+"""Action networks as other programs run them.
+
+RubiksNet in operations that every runtime has: the shift op as slices and pads where shifts are whole, as depthwise convolutions where not.
+"""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from visagent.networks.rubiksnet import RubiksBlock, RubiksNet, SqueezeExcitation
-from visagent.networks.shift import AttentionShift, RubiksShift3D, TemporalShift
+from visagent.networks.rubiksnet import RubiksBlock, RubiksNet, SqueezeExcitation, load_official_checkpoint
+from visagent.networks.shift import RubiksShift3D, TemporalShift
+from visagent.video.transforms import MEAN, STD
 
 MOST_GROUPS = 9
 """Different displacements that are cut out one by one; with more of them, convolutions with one tap are the smaller graph."""
+
+
+@dataclass(frozen=True)
+class Exportable:
+    """A trained network for `visagent-export`.
+
+    Attributes:
+        network: in eval mode and float32.
+        plain: computes the same in operations that every runtime has.
+        shape: of one input, without the batch.
+        input, output: their names in the file.
+        description: what users of the file must know besides.
+    """
+
+    network: nn.Module
+    plain: nn.Module
+    shape: tuple[int, ...]
+    input: str
+    output: str
+    description: Mapping[str, Any]
+
+
+def action_network(network: nn.Module, classes: Sequence[str], num_frames: int, crop: int) -> Exportable:
+    """A classifier of clips; attention is made whole shifts (Section 6.3.3)."""
+    network = network.float().eval()
+    plain = network
+    if isinstance(network, RubiksNet):
+        network = network.harden()
+        plain = deployable(network)
+    description = {"classes": list(classes), "mean": MEAN, "std": STD, "range": "RGB in 0..1 before normalisation"}
+    return Exportable(network, plain, (num_frames, 3, crop, crop), "clips", "logits", description)
+
+
+def released(path: Path) -> Exportable:
+    """A checkpoint of RubiksNet's released format, which does not name its classes."""
+    network = load_official_checkpoint(path)
+    return action_network(network, [str(number) for number in range(network.num_classes)], network.num_frames, 224)
 
 
 class WholeShift(nn.Module):
@@ -145,7 +190,7 @@ def _replace_time(block: RubiksBlock) -> None:
     time = block.time
     if time is None:
         return
-    assert isinstance(time, TemporalShift) and not isinstance(time, AttentionShift) and isinstance(block.conv2, nn.Sequential)
+    assert isinstance(time, TemporalShift) and isinstance(block.conv2, nn.Sequential)
     shift, mix = SortedTimeShift(time.offsets, time.num_frames), block.conv2[1]
     assert isinstance(mix, nn.Conv2d)
     mix.weight.copy_(mix.weight[:, shift.order])  # the pointwise convolution takes the channels in their new order

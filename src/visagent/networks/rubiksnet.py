@@ -249,9 +249,12 @@ def load_official_checkpoint(path: Path | str) -> RubiksNet:
         raise ConfigError(f"checkpoint {path}: expected RubiksNet's released format, {', '.join(missing)} missing; it holds {', '.join(map(str, content))}")
     if content["variant"] not in OFFICIAL_VARIANTS:
         raise ConfigError(f"checkpoint {path}: expected variant {' or '.join(OFFICIAL_VARIANTS)}, got {content['variant']!r}")
+    for key in ("num_classes", "num_frames"):
+        if not isinstance(content[key], int) or content[key] < 1:
+            raise ConfigError(f"checkpoint {path}: expected {key} to be a whole number of at least 1, got {content[key]!r}")
     network = RubiksNet(content["tier"], content["num_classes"], content["num_frames"], content["variant"])
     try:
-        network.load_state_dict({name: value.float() if value.is_floating_point() else value for name, value in content["model"].items()})
+        network.load_state_dict(weights_of(path))
     except RuntimeError as error:
         raise ConfigError(f"checkpoint {path}: its weights do not fit {content['tier']} {content['variant']}: {error}") from error
     return network.eval()
@@ -282,8 +285,7 @@ def read_checkpoint(path: Path | str) -> Mapping[str, Any]:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, EOFError, pickle.UnpicklingError, LookupError, ValueError, AttributeError, TypeError) as error:  # whatever the bytes lead it to
-        reason = (str(error).splitlines() or [""])[0]
-        raise ConfigError(f"checkpoint {path}: expected a PyTorch file of tensors and plain values ({type(error).__name__}: {reason})") from error
+        raise ConfigError(f"checkpoint {path}: expected a PyTorch file of tensors and plain values, which it is not ({type(error).__name__})") from error
     if not isinstance(content, Mapping):
         raise ConfigError(f"checkpoint {path}: expected a mapping, got {type(content).__name__}")
     return content
@@ -297,9 +299,9 @@ def weights_of(path: Path | str) -> dict[str, Tensor]:
     """
     content = read_checkpoint(path)
     state = content.get("model", content.get("state_dict", content))
-    if "state_dict" in content:
+    if "state_dict" in content and isinstance(state, Mapping):
         state = {name.removeprefix("network."): value for name, value in state.items() if name.startswith("network.")}
-    if not state or not all(isinstance(value, Tensor) for value in state.values()):
+    if not isinstance(state, Mapping) or not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise ConfigError(f"checkpoint {path}: expected weights under 'model' or 'state_dict', got {', '.join(map(str, content))}")
     return {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
 
@@ -334,7 +336,7 @@ def initialize_from(network: nn.Module, path: Path | str) -> list[str]:
         elif name.endswith(".as3.shift") and name3d in target and target[name3d].shape[1:] == value.shape[1:]:
             taken[name3d] = torch.cat([target[name3d][:1], value])
         else:
-            expected = f"its shape {list(target[name].shape)}" if name in target else "a weight of this network"
-            raise ConfigError(f"checkpoint {path}: expected {expected}, got {name} {list(value.shape)}; choose the tier and variant it was made with")
+            expected = f"expected {list(target[name].shape)}" if name in target else "this network has no such weight"
+            raise ConfigError(f"checkpoint {path}: got {name} {list(value.shape)}, {expected}; choose the tier and variant it was made with")
     network.load_state_dict({**target, **taken})
     return sorted(set(target) - set(taken))

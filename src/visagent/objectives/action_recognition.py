@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from torch import Tensor
 
-INITIAL_TEMPERATURE = 2.0
-
 
 def budget_loss(share: Tensor, budget: float) -> Tensor:
     """How far the share of shifted channels lies from its budget (Eq. 6.8).
@@ -17,6 +15,6 @@ def budget_loss(share: Tensor, budget: float) -> Tensor:
     return (share - budget).abs()
 
 
-def temperature(epoch: float, epochs: float, final: float, initial: float = INITIAL_TEMPERATURE) -> float:
+def temperature(epoch: float, epochs: float, initial: float, final: float) -> float:
     """The attention's temperature, annealed exponentially over the first `epochs` (Section 6.4.1: from 2.0 to 0.001 over 40)."""
     return float(initial * (final / initial) ** min(1.0, epoch / epochs))

@@ -35,6 +35,8 @@ def evaluate(config: DictConfig) -> dict[str, float]:
     asked = validate(config, EvaluateConfig)
     folder = find_run(Path(asked["paths"]["outputs"]) / "runs", asked["run"])
     record = folder.load()
+    if record is not None and record.status == "FINISHED" and not folder.checkpoint.is_file():
+        raise ConfigError(f"the run in {folder.path} ({record.name}) trains nothing that could be evaluated: '{record.command}' shows its numbers")
     if record is None or not folder.checkpoint.is_file():
         raise ConfigError(f"the run in {folder.path} has no checkpoint yet: finish its first epoch with '{record.command if record else 'visagent-train'}'")
     stored = folder.config()

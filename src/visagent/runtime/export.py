@@ -1,8 +1,10 @@
-"""`visagent-export`: a trained action network as a file that other programs run, checked against the network it came from."""
+"""`visagent-export`: a trained network as a file that other programs run, checked against the network it came from.
+
+A method whose networks can be exported has a class method `exportable`, which says what they are (`visagent.networks.deploy.Exportable`).
+"""
 
 from __future__ import annotations
 
-import copy
 import json
 import logging
 import statistics
@@ -22,8 +24,10 @@ from visagent.runtime.record import find_run
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from visagent.networks.deploy import Exportable
+
 TOLERANCE = 1e-3
-"""Of the exported logits, relative to the largest."""
+"""Of what the file computes, relative to its largest output."""
 OPSET = 18
 
 
@@ -34,10 +38,10 @@ def export(config: DictConfig) -> Path:
         config: composed from conf/export.yaml.
 
     Returns:
-        The file. Beside it lies a JSON file with the classes, the input's shape and its normalisation.
+        The file. Beside it lies a JSON file with what its users must know, such as the classes, the input's shape and its normalisation.
 
     Raises:
-        ConfigError: when there is no such run or checkpoint, it is not of an action network, or the written file computes something else.
+        ConfigError: when there is no such run or checkpoint, its method has nothing to export, or the written file computes something else.
     """
     asked = validate(config, ExportConfig)
     from visagent.runtime.train import prepare
@@ -45,63 +49,52 @@ def export(config: DictConfig) -> Path:
     prepare(asked["threads"])
     import torch
 
-    from visagent.networks.rubiksnet import RubiksNet
-
-    network, classes, crop, default = _load(asked)
-    frames = int(network.num_frames)  # type: ignore[arg-type]
-    if isinstance(network, RubiksNet):
-        network = copy.deepcopy(network).harden()
-    network = network.float().eval()
-    clips = torch.randn(asked["batch"], frames, 3, crop, crop, generator=torch.Generator().manual_seed(0))
+    found, default = _load(asked)
+    x = torch.randn(asked["batch"], *found.shape, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        expected = network(clips)
+        expected = found.network(x)
     target = Path(asked["output"] or default.with_suffix(f".{asked['format']}"))
     target.parent.mkdir(parents=True, exist_ok=True)
-    run = _onnx(network, clips, target, asked["threads"]) if asked["format"] == "onnx" else _pt2(network, clips, target)
-    error = float((run(clips) - expected).abs().max() / expected.abs().max().clamp_min(1e-12))
+    run = _onnx(found, x, target, asked["threads"]) if asked["format"] == "onnx" else _pt2(found.network, x, target)
+    error = float((run(x) - expected).abs().max() / expected.abs().max().clamp_min(1e-12))
     if not error < TOLERANCE:
         target.unlink()
-        raise ConfigError(f"the exported network's logits differ by {error:.2g} of the largest, expected less than {TOLERANCE:g}; nothing was kept")
-    from visagent.video.transforms import MEAN, STD
-
-    description = {"classes": classes, "input": ["N", frames, 3, crop, crop], "mean": MEAN, "std": STD, "range": "RGB in 0..1 before normalisation"}
+        raise ConfigError(f"what the exported network computes differs by {error:.2g} of the largest, expected less than {TOLERANCE:g}; nothing was kept")
+    description = {"input": ["N", *found.shape], **found.description}
     target.with_suffix(".json").write_text(json.dumps(description, indent=1) + "\n")
-    print(f"{target}: {target.stat().st_size / 1e6:.1f} MB; logits within {error:.1e} of the network's, relative to the largest")
+    print(f"{target}: {target.stat().st_size / 1e6:.1f} MB; {found.output} within {error:.1e} of the network's, relative to the largest")
     with torch.no_grad():
-        rows = (("exported", lambda: run(clips)), ("PyTorch", lambda: network(clips)))
+        rows = (("exported", lambda: run(x)), ("PyTorch", lambda: found.network(x)))
         for name, function in rows:
-            print(f"{name:>9}: {_milliseconds(function, asked['trials']):.1f} ms for clips {list(clips.shape)} on {asked['threads']} CPU thread(s), median")
+            print(f"{name:>9}: {_milliseconds(function, asked['trials']):.1f} ms for {found.input} {list(x.shape)} on {asked['threads']} CPU thread(s), median")
     return target
 
 
-def _load(asked: dict[str, Any]) -> tuple[nn.Module, list[str], int, Path]:
-    """The network, its classes, the pixels of its input, and where its file goes unless said otherwise."""
-    from visagent.networks.rubiksnet import load_official_checkpoint, read_checkpoint, weights_of
+def _load(asked: dict[str, Any]) -> tuple[Exportable, Path]:
+    """What is to be exported, and where the file goes unless said otherwise."""
+    from visagent.networks.deploy import released
     from visagent.runtime.train import check_checkpoint
 
     outputs = Path(asked["paths"]["outputs"])
     if (asked["run"] is None) == (asked["checkpoint"] is None):
-        raise ConfigError("expected either run=SIGNATURE or checkpoint=FILE.pth.tar (the released format)")
+        raise ConfigError("expected either run=SIGNATURE or checkpoint=FILE.pth.tar (RubiksNet's released format)")
     if asked["checkpoint"] is not None:
         path = Path(asked["checkpoint"])
-        network = load_official_checkpoint(path)
-        return network, [str(number) for number in range(network.num_classes)], 224, outputs / "exported" / path.name.split(".")[0]
+        return released(path), outputs / "exported" / path.name.split(".")[0]
     folder = find_run(outputs / "runs", asked["run"])
     stored = folder.config()
-    if stored["algorithm"]["_target_"] != "lightning_modules.action_recognition.ActionRecognition":
-        raise ConfigError(f"run {folder.path}: expected an action network (experiment=rubiksnet/...), got {stored['name']}, which has no exported form")
+    from hydra.utils import get_class, instantiate
+
+    describe = getattr(get_class(stored["algorithm"]["_target_"]), "exportable", None)
+    if describe is None:
+        raise ConfigError(f"run {folder.path}: {stored['name']} has no exported form; expected a run of a method that has one (experiment=rubiksnet/...)")
     if not folder.checkpoint.is_file():
         raise ConfigError(f"the run in {folder.path} has no checkpoint yet: finish its first epoch")
     check_checkpoint(folder.checkpoint)
-    classes = list(read_checkpoint(folder.checkpoint)["classes"])
-    from hydra.utils import instantiate
-
-    network = instantiate(stored["network"])(num_classes=len(classes), num_frames=stored["datamodule"]["num_frames"])
-    network.load_state_dict(weights_of(folder.checkpoint))
-    return network, classes, int(stored["datamodule"]["crop"]), folder.path / "network"
+    return describe(instantiate(stored["network"]), stored["datamodule"], folder.checkpoint), folder.path / "network"
 
 
-def _onnx(network: nn.Module, clips: Tensor, target: Path, threads: int) -> Callable[[Tensor], Tensor]:
+def _onnx(found: Exportable, x: Tensor, target: Path, threads: int) -> Callable[[Tensor], Tensor]:
     """Write ONNX with any batch size; returns a function that runs it."""
     try:
         import onnxruntime
@@ -110,23 +103,18 @@ def _onnx(network: nn.Module, clips: Tensor, target: Path, threads: int) -> Call
         raise ConfigError(f"format=onnx needs more packages ({error}): pip install 'visagent[export]'") from error
     import torch
 
-    from visagent.networks.deploy import deployable
-    from visagent.networks.rubiksnet import RubiksNet
-
     for noisy in ("onnxscript", "onnx_ir", "torch.onnx"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
-    plain = deployable(network) if isinstance(network, RubiksNet) else network
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter's own making
-        batch = {"clips": {0: torch.export.Dim("batch")}}
         program = torch.onnx.export(
-            plain,
-            (clips if len(clips) > 1 else clips.repeat(2, 1, 1, 1, 1),),  # a batch of one would be taken for a constant
+            found.plain,
+            (_several(x),),
             dynamo=True,
             opset_version=OPSET,
-            input_names=["clips"],
-            output_names=["logits"],
-            dynamic_shapes=batch,
+            input_names=[found.input],
+            output_names=[found.output],
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
             verbose=False,
         )
     assert program is not None
@@ -134,26 +122,29 @@ def _onnx(network: nn.Module, clips: Tensor, target: Path, threads: int) -> Call
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(str(target), options, providers=["CPUExecutionProvider"])
-    return lambda x: torch.from_numpy(session.run(None, {"clips": x.numpy()})[0])
+    return lambda x: torch.from_numpy(session.run(None, {found.input: x.numpy()})[0])
 
 
-def _pt2(network: nn.Module, clips: Tensor, target: Path) -> Callable[[Tensor], Tensor]:
-    """Write a PyTorch 2 archive, which holds the shift op and so needs `import cuda_ext.ops` where it is loaded."""
+def _pt2(network: nn.Module, x: Tensor, target: Path) -> Callable[[Tensor], Tensor]:
+    """Write a PyTorch 2 archive, which holds the project's own operators and so needs `import cuda_ext.ops` where it is loaded."""
     import torch
 
-    batch = {"clips": {0: torch.export.Dim.AUTO}}
-    inputs = clips if len(clips) > 1 else clips.repeat(2, 1, 1, 1, 1)
-    torch.export.save(torch.export.export(network, (inputs,), dynamic_shapes=batch), target)
+    torch.export.save(torch.export.export(network, (_several(x),), dynamic_shapes=({0: torch.export.Dim.AUTO},)), target)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*buffer is not writable.*")
         loaded = torch.export.load(target).module()
 
     def run(x: Tensor) -> Tensor:
         with torch.no_grad():
-            logits: Tensor = loaded(x)
-        return logits
+            output: Tensor = loaded(x)
+        return output
 
     return run
+
+
+def _several(x: Tensor) -> Tensor:
+    """At least two inputs: the exporters would take a batch of one for a constant."""
+    return x if len(x) > 1 else x.repeat(2, *[1] * (x.dim() - 1))
 
 
 def _milliseconds(function: Callable[[], object], trials: int) -> float:

@@ -45,7 +45,8 @@ def _accelerators() -> dict[str, str]:
 
 
 def _rendering() -> dict[str, str]:
-    from visagent.scenes.render import RenderingUnavailable, probe
+    from visagent.headless import RenderingUnavailable
+    from visagent.scenes.render import probe
 
     try:
         return {"headless OpenGL": f"works (MUJOCO_GL={probe()})"}

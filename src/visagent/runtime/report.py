@@ -59,16 +59,24 @@ def _number(value: float | None) -> str:
     return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
 
 
+VALIDATION = {
+    "/all/success_rate": "success rate on validation episodes",
+    "/top1": "top-1 accuracy on validation videos",
+    "/return": "return of validation episodes",
+}
+"""What ends the names of the metrics that a run is watched by, and their title."""
+
+
 def learning_curves(record: Record) -> Figure | None:
-    """Training loss and validation success over epochs; None without any."""
+    """What a run is watched by, over its epochs; None without any."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     history = sorted((int(epoch), values) for epoch, values in record.history.items())
     groups = {
         "training": [k for k in _keys(record) if k in ("train/top1", "train/shift_share") or (k.startswith("train/") and k.endswith("_epoch"))],
-        "validation": [k for k in _keys(record) if k.startswith("val/") and k.endswith(("/all/success_rate", "/top1"))],
-        "data": [k for k in _keys(record) if k in ("data/samples", "data/expert_queries")],
+        "validation": [k for k in _keys(record) if k.startswith("val/") and k.endswith(tuple(VALIDATION))],
+        "data": [k for k in _keys(record) if k in ("data/samples", "data/expert_queries", "data/episode_return")],
     }
     shown = {name: keys for name, keys in groups.items() if keys}
     if not shown:
@@ -83,12 +91,11 @@ def learning_curves(record: Record) -> Figure | None:
                 marker="o",
                 label=key.removeprefix("train/").removeprefix("val/").removesuffix("_epoch").removesuffix("/success_rate"),
             )
-        accuracy = any(key.endswith("/top1") for key in keys)
-        axes.set_title(("top-1 accuracy on validation videos" if accuracy else "success rate on validation episodes") if name == "validation" else name)
+        axes.set_title(next(title for end, title in VALIDATION.items() if keys[0].endswith(end)) if name == "validation" else name)
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)
-        if name == "validation":
+        if name == "validation" and not keys[0].endswith("/return"):
             axes.set_ylim(top=1.02)
         axes.legend(fontsize=8)
     figure.suptitle(f"{record.name}, seed {record.seed} ({record.scale} scale)")

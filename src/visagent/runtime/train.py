@@ -20,6 +20,7 @@ from visagent.config.schemas import TrainConfig
 from visagent.config.signature import signature
 from visagent.config.validation import check_targets, validate
 from visagent.errors import ConfigError, UserError
+from visagent.runtime.memory import keep_memory
 from visagent.runtime.record import Record, RunFolder, command, commit, hardware, now, versions
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ def train(config: DictConfig) -> Record:
         log.info("this run is finished (change seed=... or name=... for another):")
         _summarise(resolved, record, folder)
         return record
+    if resolved["scale"] == "paper" and resolved["datamodule"].get("root") == "embedded":
+        raise ConfigError("paths.videos: expected the real data set's folder at paper scale, got embedded; type paths.videos=DIR, or scale=laptop")
     check_targets(resolved)
     folder.create(resolved)
     if _rank() > 0:  # a rank that Lightning started: the first one keeps the record
@@ -213,6 +216,7 @@ def prepare(threads: int) -> None:
     import torch
 
     torch.set_num_threads(threads)
+    keep_memory()
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
     logging.getLogger("matplotlib").setLevel(logging.WARNING)

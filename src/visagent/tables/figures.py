@@ -133,7 +133,8 @@ def frontier(results: Results, spec: FigureConfig, narrow: bool = False) -> Figu
             weight = number(panel, row.name, spec.size, True) or number(panel, row.name, spec.size, False)
             area = 60 + 400 * (weight or 0.0) / largest if largest else 120
             axes.scatter([x], [y], s=area, facecolor=colour if ours else "none", edgecolor=colour, linewidth=1.5, alpha=0.9)
-            axes.annotate(row.name + ("" if ours else " (paper)"), (x, y), xytext=(7, 7), textcoords="offset points", fontsize=8)
+        axes.plot([], [], "o", color=colour, label=row.name)  # in the legend all of one size
+    axes.plot([], [], "o", markerfacecolor="none", markeredgecolor="#222222", label="hollow: the paper's")
     if not drawn:
         return None
     axes.set_xlabel(f"{spec.x}; area: {spec.size}" if spec.size else str(spec.x))
@@ -141,6 +142,7 @@ def frontier(results: Results, spec: FigureConfig, narrow: bool = False) -> Figu
     axes.margins(0.15)
     axes.grid(alpha=0.3)
     axes.set_axisbelow(True)
+    _legend(figure)
     return figure
 
 

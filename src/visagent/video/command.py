@@ -12,25 +12,31 @@ from visagent.errors import ConfigError
 LAYOUTS = ("something_v2", "something_v1", "ucf101", "hmdb51", "kinetics")
 
 
+def _processes(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 0, got {text!r}")
+    return int(text)
+
+
 def parser() -> argparse.ArgumentParser:
     """The command's arguments; needs nothing but the standard library, so that `--help` is quick."""
     top = argparse.ArgumentParser(prog="visagent-videos", description="Videos for action recognition.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     make = commands.add_parser("make", help="write synthetic actions", description="Write synthetic actions as real files in a data set's layout.")
-    make.add_argument("folder", type=Path, help="the data set's folder, which must not exist yet")
+    make.add_argument("folder", type=Path, help="the data set's folder; one that is there already stays as it is")
     make.add_argument("--layout", default=LAYOUTS[0], choices=LAYOUTS, help="whose layout (default: %(default)s)")
     make.add_argument("--train", type=int, default=720, help="training videos (default: %(default)s)")
     make.add_argument("--val", type=int, default=240, help="validation videos (default: %(default)s)")
     make.add_argument("--size", type=int, default=96, help="height and width in pixels (default: %(default)s)")
     make.add_argument("--seed", type=int, default=0, help="of everything drawn (default: %(default)s)")
-    make.add_argument("--workers", type=int, default=0, help="processes (default: one per core)")
+    make.add_argument("--workers", type=_processes, default=0, help="processes (default: one per core)")
 
     verify = commands.add_parser("verify", help="find broken videos", description="Decode every video; list those that cannot be used.")
     verify.add_argument("folder", type=Path, help="the data set's folder")
     verify.add_argument("--layout", choices=LAYOUTS, help="whose layout (default: recognised; without one, every video file below the folder)")
     verify.add_argument("--backend", default="decord", choices=("decord", "pyav"), help="that a training would use (default: %(default)s)")
-    verify.add_argument("--workers", type=int, default=0, help="processes (default: one per core)")
+    verify.add_argument("--workers", type=_processes, default=0, help="processes (default: one per core)")
 
     show = commands.add_parser("show", help="a contact sheet", description="Draw one video of each class, eight frames each.")
     show.add_argument("folder", type=Path, help="the data set's folder")
@@ -61,7 +67,7 @@ def _make(options: argparse.Namespace) -> int:
 
 
 def _layout(options: argparse.Namespace) -> str | None:
-    from visagent.video.verify import detect
+    from visagent.video.layouts import detect
 
     return options.layout or detect(options.folder)
 
@@ -91,8 +97,8 @@ def _show(options: argparse.Namespace) -> int:
     import numpy as np
     from PIL import Image, ImageDraw
 
-    from visagent.video.decode import read_frames
-    from visagent.video.layouts import read
+    from visagent.video.decode import Frames, VideoError, read_frames
+    from visagent.video.layouts import Clip, read
     from visagent.video.sampling import middle_segments
     from visagent.video.transforms import center_crop, resize_short_side
 
@@ -101,14 +107,24 @@ def _show(options: argparse.Namespace) -> int:
         raise ConfigError(f"{options.folder}: expected the layout of a data set; name it with --layout {'|'.join(LAYOUTS)}")
     found = read(layout, options.folder, options.split)
     side, title = 112, 16
-    first = {clip.label: clip for clip in reversed(found.clips)}
-    shown = [first[label] for label in sorted(first)[: options.classes]]
+    shown: list[tuple[Clip, Frames]] = []
+    for label in sorted({clip.label for clip in found.clips})[: options.classes]:
+        for clip in (clip for clip in found.clips if clip.label == label):
+            try:
+                shown.append((clip, read_frames(clip.path, lambda count: middle_segments(count, 8)[0])))
+                break
+            except VideoError as error:
+                print(f"{error}; showing another one of its class", file=sys.stderr)
+    if not shown:
+        raise ConfigError(f"{options.folder}: no video of {options.split} can be read; visagent-videos verify says why")
     sheet = Image.new("RGB", (8 * side, len(shown) * (side + title)), "white")
-    for row, clip in enumerate(shown):
-        frames = center_crop(resize_short_side(read_frames(clip.path, lambda count: middle_segments(count, 8)[0]), side), side)
+    for row, (clip, whole) in enumerate(shown):
+        frames = center_crop(resize_short_side(whole, side), side)
         sheet.paste(Image.fromarray(np.concatenate(list(frames), axis=1)), (0, row * (side + title) + title))
         ImageDraw.Draw(sheet).text((2, row * (side + title) + 2), f"{found.classes[clip.label]}   ({Path(clip.path).name})", fill="black")
     options.out.parent.mkdir(parents=True, exist_ok=True)
+    if options.out.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
+        raise ConfigError(f"--out: expected a picture's name such as videos.png, got {options.out}")
     sheet.save(options.out)
     print(f"{options.out}: {len(shown)} of {len(found.classes)} classes, {len(found.clips)} videos in {options.split}")
     return 0

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
 
 from visagent.seeding import derive_seed
 from visagent.video import sampling, transforms
@@ -197,7 +197,7 @@ def collate(samples: Sequence[Sample], name: str = "") -> VideoBatch | tuple[tup
     if not whole:
         return broken
     return VideoBatch(
-        torch.from_numpy(np.stack([sample.clips for sample in whole])),
+        default_collate([torch.from_numpy(sample.clips) for sample in whole]),  # straight into shared memory where a worker does it
         torch.tensor([sample.label for sample in whole]),
         torch.tensor([sample.index for sample in whole]),
         broken,

@@ -109,15 +109,15 @@ def _read_pyav(path: Path, choose: Choose) -> Frames:
         with av.open(str(path)) as container:
             if not container.streams.video:
                 raise VideoError(path, "it has no video stream")
-            count = sum(1 for packet in container.demux(container.streams.video[0]) if packet.size)
-        chosen = _pick(path, choose, count)
-        wanted, furthest = set(chosen.tolist()), int(chosen.max())
-        found: dict[int, Frames] = {}
-        number, frame = -1, None
-        with av.open(str(path)) as container:
             stream = container.streams.video[0]
             stream.codec_context.thread_count = 1
-            for number, frame in enumerate(container.decode(stream)):
+            packets = list(container.demux(stream))  # what the header says of their number need not hold
+            count = sum(1 for packet in packets if packet.size)
+            chosen = _pick(path, choose, count)
+            wanted, furthest = set(chosen.tolist()), int(chosen.max())
+            found: dict[int, Frames] = {}
+            number, frame = -1, None
+            for number, frame in enumerate(frame for packet in packets for frame in packet.decode()):
                 if number in wanted:
                     found[number] = _rgb(frame)
                 if number >= furthest:

@@ -19,7 +19,16 @@ from visagent.errors import ConfigError, MissingFileError
 from visagent.video.decode import PICTURES
 
 SPLITS = ("train", "val")
+FOLDERS = {
+    "something_v2": ("20bn-something-something-v2", "20bn-something-something-v2-frames"),
+    "something_v1": ("20bn-something-something-v1",),
+    "ucf101": ("UCF-101",),
+    "hmdb51": ("hmdb51_org",),
+    "kinetics": ("train", "training"),
+}
+"""Names of each data set's folder of videos as it is distributed, by which a layout is recognised."""
 VIDEO_SUFFIXES = (".webm", ".mp4", ".avi", ".mkv", ".mov", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv")
+WHERE = "paths.videos=DIR says where it is when training"
 OPPOSITES = (("left", "right"), ("clockwise", "counterclockwise"))
 """Words that a mirrored video turns into each other."""
 
@@ -47,7 +56,8 @@ def first_folder(root: Path, names: Sequence[str], what: str) -> Path:
         MissingFileError: when there is none.
     """
     if not root.is_dir():
-        raise MissingFileError(f"{what}: no folder {root}; set datamodule.root to where the data set was unpacked")
+        got = "a file" if root.is_file() else "nothing"
+        raise MissingFileError(f"{what}: expected the folder where the data set was unpacked, got {got} at {root}; {WHERE}")
     for name in names:
         if (root / name).is_dir():
             return root / name
@@ -58,12 +68,32 @@ def _first_file(root: Path, names: Sequence[str], what: str) -> Path:
     for name in names:
         if (root / name).is_file():
             return root / name
-    raise MissingFileError(f"{what}: {root} has no {' or '.join(names)}; set datamodule.root to where the data set was unpacked")
+    raise MissingFileError(f"{what}: {root} has no {' or '.join(names)}; {WHERE}")
 
 
 def _lines(path: Path) -> list[str]:
     """Its lines that are not blank, whatever ended them."""
-    return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    try:
+        text = path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: expected text in UTF-8 ({error})") from error
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _numbered(names: Mapping[str, Any], first: int, where: Path) -> dict[str, int]:
+    """Labels from 0, of classes that are numbered from `first` on."""
+    try:
+        labels = {name: int(number) - first for name, number in names.items()}
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{where}: expected a whole number for each class ({error})") from error
+    if sorted(labels.values()) != list(range(len(labels))):
+        raise ConfigError(f"{where}: expected the numbers {first} to {len(labels) - 1 + first}, each once")
+    return labels
+
+
+def _class_folders(folder: Path) -> list[Path]:
+    """Its folders in the order of their names; hidden ones hold no class."""
+    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
 
 
 def _check_split(split: str) -> None:
@@ -86,30 +116,30 @@ def something_v2(root: Path, split: str) -> ClipList:
     """
     _check_split(split)
     what = "Something-Something V2"
-    videos = first_folder(root, ("20bn-something-something-v2", "videos", "20bn-something-something-v2-frames"), what)
+    videos = first_folder(root, (*FOLDERS["something_v2"], "videos"), what)
     stem = {"train": "train", "val": "validation"}[split]
 
     def load(name: str) -> tuple[Path, Any]:
         path = _first_file(root, (f"labels/{name}.json", f"something-something-v2-{name}.json", f"labels/something-something-v2-{name}.json"), what)
         try:
             return path, json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
+        except ValueError as error:  # UnicodeDecodeError is one, too
             raise ConfigError(f"{path}: expected JSON ({error})") from error
 
     label_file, named = load("labels")
     if not isinstance(named, dict):
         raise ConfigError(f"{label_file}: expected an object of class names and numbers")
-    labels = {name: int(number) for name, number in named.items()}
-    if sorted(labels.values()) != list(range(len(labels))):
-        raise ConfigError(f"{label_file}: expected the numbers 0 to {len(labels) - 1}, each once")
+    labels = _numbered(named, 0, label_file)
     path, entries = load(stem)
     frames = videos.name.endswith("-frames")
     clips = []
+    if not isinstance(entries, list):
+        raise ConfigError(f"{path}: expected a list of entries with id and template, got {type(entries).__name__}")
     for entry in entries:
-        if not {"id", "template"} <= set(entry):
+        if not isinstance(entry, dict) or not isinstance(entry.get("id"), (str, int)) or not isinstance(entry.get("template"), str):
             raise ConfigError(f"{path}: expected entries with id and template, got {entry}")
         name = entry["template"].replace("[", "").replace("]", "")
-        clips.append(Clip(str(videos / (entry["id"] if frames else f"{entry['id']}.webm")), _label(name, labels, path)))
+        clips.append(Clip(str(videos / (str(entry["id"]) if frames else f"{entry['id']}.webm")), _label(name, labels, path)))
     return ClipList(tuple(clips), tuple(sorted(labels, key=labels.__getitem__)))
 
 
@@ -120,7 +150,7 @@ def something_v1(root: Path, split: str) -> ClipList:
     """
     _check_split(split)
     what = "Something-Something V1"
-    folder = first_folder(root, ("20bn-something-something-v1",), what)
+    folder = first_folder(root, FOLDERS["something_v1"], what)
     stem = {"train": "train", "val": "validation"}[split]
     classes = _lines(_first_file(root, ("something-something-v1-labels.csv", "labels/something-something-v1-labels.csv"), what))
     labels = {name: number for number, name in enumerate(classes)}
@@ -140,11 +170,13 @@ def ucf101(root: Path, split: str, fold: int) -> ClipList:
     """
     _check_split(split)
     what = "UCF-101"
-    videos, lists = first_folder(root, ("UCF-101", "videos"), what), first_folder(root, ("ucfTrainTestlist", "annotations"), what)
+    videos, lists = first_folder(root, (*FOLDERS["ucf101"], "videos"), what), first_folder(root, ("ucfTrainTestlist", "annotations"), what)
     index = _first_file(lists, ("classInd.txt",), what)
-    labels = {name: int(number) - 1 for number, name in (line.split() for line in _lines(index))}
-    if sorted(labels.values()) != list(range(len(labels))):
-        raise ConfigError(f"{index}: expected the numbers 1 to {len(labels)}, each once")
+    pairs = [line.split() for line in _lines(index)]
+    for pair in pairs:
+        if len(pair) != 2:
+            raise ConfigError(f"{index}: expected lines NUMBER CLASS, got {' '.join(pair)!r}")
+    labels = _numbered({name: number for number, name in pairs}, 1, index)
     path = _first_file(lists, (f"{'train' if split == 'train' else 'test'}list0{fold}.txt",), what)
     clips = []
     for line in _lines(path):
@@ -157,9 +189,9 @@ def hmdb51(root: Path, split: str, fold: int) -> ClipList:
     """HMDB-51: `hmdb51_org/ACTION/*.avi` and `testTrainMulti_7030_splits/ACTION_test_splitN.txt` with 1 for training, 2 for testing, 0 unused."""
     _check_split(split)
     what = "HMDB-51"
-    videos = first_folder(root, ("hmdb51_org", "videos"), what)
+    videos = first_folder(root, (*FOLDERS["hmdb51"], "videos"), what)
     lists = first_folder(root, ("testTrainMulti_7030_splits", "splits"), what)
-    classes = sorted(entry.name for entry in videos.iterdir() if entry.is_dir())
+    classes = [folder.name for folder in _class_folders(videos)]
     wanted = "1" if split == "train" else "2"
     clips = []
     for number, name in enumerate(classes):
@@ -177,11 +209,11 @@ def folders(root: Path, split: str) -> ClipList:
     """Kinetics and whatever is kept in the same way: `train/CLASS/*` and `val/CLASS/*`, videos, folders of frames, or pictures (ImageNet)."""
     _check_split(split)
     top = first_folder(root, (split, {"train": "training", "val": "validation"}[split]), "a data set of class folders")
-    train = first_folder(root, ("train", "training"), "a data set of class folders")
-    classes = sorted(entry.name for entry in train.iterdir() if entry.is_dir())
+    train = first_folder(root, FOLDERS["kinetics"], "a data set of class folders")
+    classes = [folder.name for folder in _class_folders(train)]
     labels = {name: number for number, name in enumerate(classes)}
     clips: list[Clip] = []
-    for folder in sorted(entry for entry in top.iterdir() if entry.is_dir()):
+    for folder in _class_folders(top):
         label = _label(folder.name, labels, top)
         clips += [Clip(str(entry), label) for entry in sorted(folder.iterdir()) if entry.is_dir() or entry.suffix.lower() in (*VIDEO_SUFFIXES, *PICTURES)]
     return ClipList(tuple(clips), tuple(classes))
@@ -195,7 +227,19 @@ LAYOUTS: dict[str, Callable[..., ClipList]] = {
     "kinetics": folders,
 }
 WITH_FOLDS = ("ucf101", "hmdb51")
-"""Layouts with three train/test splits; their readers take `fold`."""
+"""Layouts with several train/test splits; their readers take `fold`."""
+FOLDS = (1, 2, 3)
+
+
+def has_fold(layout: str, root: Path, fold: int) -> bool:
+    """Whether the lists of a split of UCF-101 or HMDB-51 are there."""
+    pattern = {"ucf101": f"*/trainlist0{fold}.txt", "hmdb51": f"*/*_test_split{fold}.txt"}[layout]
+    return next(root.glob(pattern), None) is not None
+
+
+def detect(root: Path) -> str | None:
+    """The layout that a folder has, or None."""
+    return next((layout for layout, names in FOLDERS.items() if any((root / name).is_dir() for name in names)), None)
 
 
 def read(layout: str, root: Path | str, split: str, fold: int = 1) -> ClipList:

@@ -81,4 +81,4 @@ def random_crop(frames: Frames, size: int, rng: np.random.Generator) -> Frames:
 
 def channels_first(frames: Frames) -> NDArray[np.uint8]:
     """`[T, H, W, 3]` to `[T, 3, H, W]`, contiguous."""
-    return np.ascontiguousarray(frames.transpose(0, 3, 1, 2))
+    return np.asarray(torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).contiguous().numpy(), np.uint8)

@@ -11,23 +11,16 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from visagent.errors import ConfigError, MissingFileError
-from visagent.video.decode import VideoError, all_frames, read_frames
-from visagent.video.layouts import LAYOUTS, VIDEO_SUFFIXES, read
+from visagent.video.decode import VideoError, count_frames, read_frames
+from visagent.video.layouts import FOLDS, LAYOUTS, SPLITS, VIDEO_SUFFIXES, WITH_FOLDS, has_fold, read
 from visagent.video.sampling import middle_segments
 
 DIFFERENCE = 8.0
 """Mean difference of pixel values above which two decoders mean different frames; converting colours differs by up to 3."""
 FRAMES = 8
-
-_MARKS = {
-    "something_v2": ("20bn-something-something-v2", "20bn-something-something-v2-frames"),
-    "something_v1": ("20bn-something-something-v1",),
-    "ucf101": ("UCF-101",),
-    "hmdb51": ("hmdb51_org",),
-    "kinetics": ("train", "training"),
-}
 
 
 @dataclass(frozen=True)
@@ -39,13 +32,8 @@ class Verdict:
     problem: str | None
 
 
-def detect(root: Path) -> str | None:
-    """The layout that a folder has, or None."""
-    return next((layout for layout, marks in _MARKS.items() if any((root / mark).is_dir() for mark in marks)), None)
-
-
 def videos_of(root: Path, layout: str | None) -> list[str]:
-    """All videos that a data set lists in either split and any fold, or, without a layout, all video files below a folder.
+    """All videos that a data set lists in either split and any fold that is there, or, without a layout, all video files below a folder.
 
     Raises:
         ConfigError: when there are none.
@@ -58,8 +46,9 @@ def videos_of(root: Path, layout: str | None) -> list[str]:
     if layout is None:
         found = [str(path) for path in sorted(root.rglob("*")) if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()]
     else:
-        folds = (1, 2, 3) if layout in ("ucf101", "hmdb51") else (1,)
-        found = list(dict.fromkeys(clip.path for split in ("train", "val") for fold in folds for clip in read(layout, root, split, fold).clips))
+        folds = FOLDS if layout in WITH_FOLDS else FOLDS[:1]
+        listed = [(split, fold) for fold in folds for split in SPLITS if fold == FOLDS[0] or has_fold(layout, root, fold)]
+        found = list(dict.fromkeys(clip.path for split, fold in listed for clip in read(layout, root, split, fold).clips))
     if not found:
         raise ConfigError(f"{root}: no videos found; name the layout with --layout")
     return found
@@ -67,18 +56,31 @@ def videos_of(root: Path, layout: str | None) -> list[str]:
 
 def verify(path: str, backend: str) -> Verdict:
     """Decode a video from its beginning, and check that the frames a training would ask for are those."""
+    counted = 0
+
+    def sampled_and_last(count: int) -> NDArray[np.int64]:
+        nonlocal counted
+        counted = count
+        return np.append(middle_segments(count, FRAMES)[0], count - 1)
+
+    def sampled(count: int) -> NDArray[np.int64]:
+        wanted: NDArray[np.int64] = np.minimum(middle_segments(counted, FRAMES)[0], count - 1)
+        return wanted
+
     try:
-        everything = all_frames(path)
-        wanted = middle_segments(len(everything), FRAMES)[0]
-        drawn = read_frames(path, lambda count: np.minimum(wanted, count - 1), backend)
+        if Path(path).is_dir():
+            for number in range(count_frames(path)):
+                read_frames(path, lambda _, number=number: np.array([number]))  # type: ignore[misc]
+        expected = read_frames(path, sampled_and_last, "pyav")[:-1]
+        drawn = read_frames(path, sampled, backend)
     except VideoError as error:
         return Verdict(path, 0, error.reason)
-    if drawn.shape[1:] != everything.shape[1:]:
-        return Verdict(path, len(everything), f"{backend} sees {drawn.shape[2]} x {drawn.shape[1]} pixels, PyAV {everything.shape[2]} x {everything.shape[1]}")
-    apart = np.abs(drawn.astype(np.int16) - everything[wanted]).mean(axis=(1, 2, 3))
+    if drawn.shape != expected.shape:
+        return Verdict(path, counted, f"{backend} sees {drawn.shape[2]} x {drawn.shape[1]} pixels, PyAV {expected.shape[2]} x {expected.shape[1]}")
+    apart = np.abs(drawn.astype(np.int16) - expected).mean(axis=(1, 2, 3))
     if apart.max() > DIFFERENCE:
-        return Verdict(path, len(everything), f"{backend} returns other frames than were asked for: use datamodule.backend=pyav")
-    return Verdict(path, len(everything), None)
+        return Verdict(path, counted, f"{backend} returns other frames than were asked for: use datamodule.backend=pyav")
+    return Verdict(path, counted, None)
 
 
 def verify_all(paths: Sequence[str], backend: str, workers: int | None) -> Iterator[Verdict]:

@@ -1,0 +1,121 @@
+"""Typed schemas of reinforcement learning: algorithms, networks, worlds and how actors reach them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+from visagent.config.rules import positive, require
+
+
+@dataclass
+class PPOConfig:
+    """Proximal policy optimisation; see `lightning_modules.ppo.PPO`."""
+
+    _target_: str = "lightning_modules.ppo.PPO"
+    variant: str = MISSING
+    gamma: float = MISSING
+    lam: float = MISSING
+    epochs: int = MISSING
+    minibatch_size: int = MISSING
+    clip: float = MISSING
+    kl_target: float = MISSING
+    kl_cutoff: float = MISSING
+    beta: float = MISSING
+    beta_range: list[float] = MISSING
+    beta_factor: float = MISSING
+    kl_stop: float | None = MISSING
+    publish_every: int = MISSING
+    value_weight: float = MISSING
+    entropy_weight: float = MISSING
+    max_grad_norm: float | None = MISSING
+    standardize: str = MISSING
+    schedule: str = MISSING
+    final_rate: float = MISSING
+    reward_scale: float = MISSING
+    seed: int = MISSING
+
+    def check(self) -> None:
+        require(self.variant in ("clip", "adaptive_kl"), "algorithm.variant", self.variant, "clip or adaptive_kl")
+        for name in ("gamma", "lam"):
+            require(0 <= getattr(self, name) <= 1, f"algorithm.{name}", getattr(self, name), "0.99 or another number in [0, 1]")
+        positive("algorithm", self, "epochs", "minibatch_size", "publish_every")
+        require(self.clip > 0, "algorithm.clip", self.clip, "0.2 or another number above 0")
+        require(self.kl_target > 0, "algorithm.kl_target", self.kl_target, "0.015 or another number above 0")
+        ordered = len(self.beta_range) == 2 and 0 < self.beta_range[0] <= self.beta <= self.beta_range[1]
+        require(ordered, "algorithm.beta_range", list(self.beta_range), f"[LOW,HIGH] around algorithm.beta, {self.beta}")
+        require(self.beta_factor > 1, "algorithm.beta_factor", self.beta_factor, "1.5 or another number above 1")
+        require(self.standardize in ("none", "batch", "minibatch"), "algorithm.standardize", self.standardize, "none, batch or minibatch")
+        require(self.schedule in ("constant", "linear"), "algorithm.schedule", self.schedule, "constant or linear")
+        require(0 <= self.final_rate <= 1, "algorithm.final_rate", self.final_rate, "0 or another number in [0, 1]")
+
+
+@dataclass
+class ActorCriticConfig:
+    """Policy and critic; see `visagent.networks.actor_critic.ActorCritic`."""
+
+    _target_: str = "visagent.networks.actor_critic.ActorCritic"
+    _partial_: bool = True
+    actor_hidden: list[int] = MISSING
+    critic_hidden: list[int] = MISSING
+    activation: str = MISSING
+    squash_mean: bool = MISSING
+    init_log_std: float = MISSING
+    normalize: bool = MISSING
+    pixel_features: int = MISSING
+    lstm: int = MISSING
+    orthogonal_init: bool = MISSING
+
+    def check(self) -> None:
+        require(self.activation in ("tanh", "relu"), "network.activation", self.activation, "tanh or relu")
+        for name in ("actor_hidden", "critic_hidden"):
+            widths = getattr(self, name)
+            require(all(width >= 1 for width in widths), f"network.{name}", list(widths), "widths of layers, such as [64,64]")
+        positive("network", self, "pixel_features")
+        require(self.lstm >= 0, "network.lstm", self.lstm, "at least 0 units")
+
+
+@dataclass
+class GymnasiumConfig:
+    """Worlds from a gymnasium id; see `visagent.envs.gymnasium_world.GymnasiumWorlds`."""
+
+    _target_: str = "visagent.envs.gymnasium_world.GymnasiumWorlds"
+    id: str = MISSING
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    max_steps: int | None = MISSING
+    action_repeat: int = MISSING
+    frame_stack: int = MISSING
+
+    def check(self) -> None:
+        positive("datamodule.env", self, "action_repeat", "frame_stack")
+        require(self.max_steps is None or self.max_steps >= 1, "datamodule.env.max_steps", self.max_steps, "null or at least 1")
+
+
+@dataclass
+class RolloutDataConfig:
+    """On-policy experience; see `datamodules.rollouts.RolloutDataModule`."""
+
+    _target_: str = "datamodules.rollouts.RolloutDataModule"
+    env: Any = MISSING
+    pool: str = MISSING
+    mode: str = MISSING
+    actors: int = MISSING
+    worlds_per_actor: int = MISSING
+    steps: int = MISSING
+    ahead: int = MISSING
+    max_lag: int | None = MISSING
+    iterations_per_epoch: int = MISSING
+    eval_episodes: int = MISSING
+    test_episodes: int = MISSING
+    eval_deterministic: bool = MISSING
+    seed: int = MISSING
+
+    def check(self) -> None:
+        require(self.pool in ("serial", "process"), "datamodule.pool", self.pool, "serial or process")
+        require(self.mode in ("synchronous", "asynchronous"), "datamodule.mode", self.mode, "synchronous or asynchronous")
+        possible = self.mode == "synchronous" or self.pool != "serial"
+        require(possible, "datamodule.mode", self.mode, "synchronous where datamodule.pool=serial: one process does one thing at a time")
+        positive("datamodule", self, "actors", "worlds_per_actor", "steps", "ahead", "iterations_per_epoch", "eval_episodes", "test_episodes")
+        require(self.max_lag is None or self.max_lag >= 0, "datamodule.max_lag", self.max_lag, "null or at least 0")

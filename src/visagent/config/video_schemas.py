@@ -1,0 +1,157 @@
+"""Typed schemas of action recognition: its algorithms, networks and data, and what measures them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from omegaconf import MISSING
+
+from visagent.config.rules import positive, require
+
+LAYOUTS = ("something_v2", "something_v1", "ucf101", "hmdb51", "kinetics")
+
+
+@dataclass
+class ActionRecognitionConfig:
+    """Classification of clips; see `lightning_modules.action_recognition.ActionRecognition`."""
+
+    _target_: str = "lightning_modules.action_recognition.ActionRecognition"
+    label_smoothing: float = MISSING
+    schedule: str = MISSING
+    milestones: list[float] = MISSING
+    warmup: float = MISSING
+    shift_lr_factor: float = MISSING
+    attention_lr_factor: float = MISSING
+    t_factor: float = MISSING
+    budget: float | None = MISSING
+    budget_weight: float = MISSING
+    anneal_epochs: float = MISSING
+    final_temperature: float = MISSING
+    initialize_from: str | None = MISSING
+    sync_batch_norm: bool = MISSING
+    seed: int = MISSING
+
+    def check(self) -> None:
+        require(self.schedule in ("constant", "cosine", "steps"), "algorithm.schedule", self.schedule, "constant, cosine or steps")
+        require(0 <= self.label_smoothing < 1, "algorithm.label_smoothing", self.label_smoothing, "0.1 or another number in [0, 1)")
+        require(0 <= self.warmup < 1, "algorithm.warmup", self.warmup, "0.05 or another share of the run, in [0, 1)")
+        require(all(0 < m < 1 for m in self.milestones), "algorithm.milestones", list(self.milestones), "shares of the run between 0 and 1")
+        require(self.budget is None or 0 < self.budget < 1, "algorithm.budget", self.budget, "null, or 0.125 or another number between 0 and 1")
+        require(self.budget_weight >= 0, "algorithm.budget_weight", self.budget_weight, "at least 0")
+        require(self.anneal_epochs > 0, "algorithm.anneal_epochs", self.anneal_epochs, "40 or another number above 0")
+        require(0 < self.final_temperature <= 2, "algorithm.final_temperature", self.final_temperature, "0.001 or another number in (0, 2]")
+
+
+@dataclass
+class RubiksNetConfig:
+    """RubiksNet; see `visagent.networks.rubiksnet.RubiksNet`."""
+
+    _target_: str = "visagent.networks.rubiksnet.RubiksNet"
+    _partial_: bool = True
+    tier: str = MISSING
+    variant: str = MISSING
+    spatial: str = MISSING
+    temporal: str = MISSING
+
+    def check(self) -> None:
+        require(self.tier in ("micro", "tiny", "small", "medium", "large"), "network.tier", self.tier, "tiny, small, medium, large or micro")
+        variants = ("rubiks3d", "rubiks3d-iq", "rubiks3d-aq", "rubiks2d")
+        require(self.variant in variants, "network.variant", self.variant, ", ".join(variants[:-1]) + f" or {variants[-1]}")
+        require(self.spatial in ("learned", "fixed"), "network.spatial", self.spatial, "learned or fixed")
+        require(self.temporal in ("learned", "fixed"), "network.temporal", self.temporal, "learned or fixed")
+
+
+@dataclass
+class VideoResNetConfig:
+    """TSN and TSM; see `visagent.networks.video_resnet.VideoResNet`."""
+
+    _target_: str = "visagent.networks.video_resnet.VideoResNet"
+    _partial_: bool = True
+    depth: int = MISSING
+    temporal: str = MISSING
+    dropout: float = MISSING
+
+    def check(self) -> None:
+        require(self.depth in (18, 34, 50), "network.depth", self.depth, "18, 34 or 50")
+        require(self.temporal in ("none", "shift"), "network.temporal", self.temporal, "none (TSN) or shift (TSM)")
+        require(0 <= self.dropout < 1, "network.dropout", self.dropout, "0.5 or another number in [0, 1)")
+
+
+@dataclass
+class NetworkCostConfig:
+    """Counting and timing; see `lightning_modules.network_cost.NetworkCost`."""
+
+    _target_: str = "lightning_modules.network_cost.NetworkCost"
+    trials: int = MISSING
+    seed: int = MISSING
+
+    def check(self) -> None:
+        require(self.trials >= 0, "algorithm.trials", self.trials, "at least 0")
+
+
+@dataclass
+class BlockConfig:
+    """The blocks of Table 6.6; see `visagent.networks.blocks.Block`."""
+
+    _target_: str = "visagent.networks.blocks.Block"
+    _partial_: bool = True
+    kind: str = MISSING
+    channels: int = MISSING
+
+    def check(self) -> None:
+        require(self.kind in ("conv3d", "conv2d_shift", "rubiks_shift"), "network.kind", self.kind, "conv3d, conv2d_shift or rubiks_shift")
+        positive("network", self, "channels")
+
+
+@dataclass
+class RandomClipsConfig:
+    """Clips to measure on; see `datamodules.random_clips.RandomClipsDataModule`."""
+
+    _target_: str = "datamodules.random_clips.RandomClipsDataModule"
+    shape: list[int] = MISSING
+    num_classes: int | None = MISSING
+    seed: int = MISSING
+
+    def check(self) -> None:
+        whole = len(self.shape) == 5 and all(length >= 1 for length in self.shape)
+        require(whole, "datamodule.shape", list(self.shape), "[N,T,C,H,W], such as [1,8,3,224,224]")
+
+
+@dataclass
+class ActionRecognitionDataConfig:
+    """Videos of one layout; see `datamodules.action_recognition.ActionRecognitionDataModule`."""
+
+    _target_: str = "datamodules.action_recognition.ActionRecognitionDataModule"
+    layout: str = MISSING
+    root: str = MISSING
+    fold: int = MISSING
+    cache: str = MISSING
+    embedded_train: int = MISSING
+    embedded_val: int = MISSING
+    embedded_size: int = MISSING
+    embedded_seed: int = MISSING
+    num_frames: int = MISSING
+    crop: int = MISSING
+    resize: int = MISSING
+    batch_size: int = MISSING
+    eval_batch_size: int = MISSING
+    workers: int = MISSING
+    backend: str = MISSING
+    mirror: str = MISSING
+    dense: bool = MISSING
+    protocols: list[str] = MISSING
+    broken_share: float = MISSING
+    seed: int = MISSING
+
+    def check(self) -> None:
+        positive("datamodule", self, "num_frames", "batch_size", "eval_batch_size")
+        require(self.layout in LAYOUTS, "datamodule.layout", self.layout, ", ".join(LAYOUTS[:-1]) + f" or {LAYOUTS[-1]}")
+        require(1 <= self.fold <= 3, "datamodule.fold", self.fold, "1, 2 or 3")
+        require(self.crop >= 16, "datamodule.crop", self.crop, "at least 16 pixels")
+        require(self.resize >= self.crop, "datamodule.resize", self.resize, f"at least datamodule.crop, {self.crop} pixels")
+        require(self.workers >= 0, "datamodule.workers", self.workers, "at least 0")
+        require(self.backend in ("decord", "pyav"), "datamodule.backend", self.backend, "decord or pyav")
+        require(self.mirror in ("none", "labels"), "datamodule.mirror", self.mirror, "none or labels")
+        for name in self.protocols or [""]:
+            require(name in ("1_clip", "2_clip", "dense"), "datamodule.protocols", name, "[1_clip,2_clip], [dense] or others of these")
+        require(0 <= self.broken_share <= 1, "datamodule.broken_share", self.broken_share, "0.01 or another number in [0, 1]")
