@@ -10,6 +10,9 @@ from typing import NoReturn
 
 from omegaconf import DictConfig
 
+UNUSABLE_PATH = (FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)
+"""What a path that the user chose can be; anything else that a file does is an error of ours."""
+
 
 def train() -> None:
     """Entry point of `visagent-train`."""
@@ -125,6 +128,10 @@ def _guarded(main: Callable[[], int | None], root: str | None = None, wants_trac
         from visagent.config.messages import composition_message
 
         _fail(f"error: {error}" if isinstance(error, UserError) else f"error: {composition_message(error, root)}")
+    except OSError as error:
+        if wants_traceback or error.filename is None or not isinstance(error, UNUSABLE_PATH):
+            raise
+        _fail(f"error: {error.filename}: {error.strerror}; choose another path")
     except KeyboardInterrupt as stop:
         print("stopped; the same command resumes at the last finished epoch", file=sys.stderr)
         sys.exit(143 if stop.args else 130)

@@ -44,8 +44,14 @@ def test_machine_keys_do_not(override, compose):
     assert sign(compose("navigation/dagger")) == sign(compose("navigation/dagger", override))
 
 
+def test_who_decodes_changes_the_signature_and_where_actors_are_does_not(compose):
+    assert sign(compose("rubiksnet/something_v2")) != sign(compose("rubiksnet/something_v2", "datamodule.backend=pyav"))
+    assert sign(compose("ppo/pendulum", "actors=serial")) == sign(compose("ppo/pendulum", "actors=process"))
+    assert sign(compose("ppo/pendulum", "actors=process")) != sign(compose("ppo/pendulum", "actors=asynchronous"))
+
+
 def test_every_excluded_key_exists(compose):
-    configs = [validate(compose(preset, tiny=False), TrainConfig) for preset in ("navigation/dagger", "rubiksnet/something_v2")]
+    configs = [validate(compose(preset, tiny=False), TrainConfig) for preset in ("navigation/dagger", "rubiksnet/something_v2", "ppo/pendulum")]
 
     def there(node, parts):
         return not parts or (parts[0] in node and there(node[parts[0]], parts[1:]))

@@ -19,6 +19,7 @@ class PolicyStep:
         log_prob: `[B]` of the action taken.
         value: `[B]` or None where the policy has no critic.
         unsafe: `[B]` bool, the safety policy's warning, or None where there is none.
+        parameters: `[B, P]` of the distribution that the action was drawn from, or None where nobody needs them.
     """
 
     action: Tensor
@@ -26,6 +27,7 @@ class PolicyStep:
     log_prob: Tensor
     value: Tensor | None = None
     unsafe: Tensor | None = None
+    parameters: Tensor | None = None
 
 
 class Policy(Protocol):

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import io
 import math
-import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from visagent.errors import UserError
+from visagent.headless import RenderingUnavailable, require_headless
 from visagent.scenes import textures
 from visagent.scenes.furniture import Palette
 from visagent.scenes.layout import CEILING, PARTITION, Placed, Room
@@ -35,39 +34,7 @@ PITCH = -8.0
 FIELD_OF_VIEW = 72.0
 """Vertical, degrees."""
 PIXELS_PER_METRE = 72
-BACKENDS = ("egl", "osmesa", "glfw")
 ART_COUNT, BOOK_COUNT = 8, 3
-
-
-class RenderingUnavailable(UserError, RuntimeError):
-    """No headless OpenGL on this machine."""
-
-
-def choose_backend() -> str:
-    """Set `MUJOCO_GL` to a headless backend where the user has not; must run before mujoco is imported first.
-
-    Returns:
-        The value of `MUJOCO_GL`: the user's own, else `egl` where libEGL is found, else `osmesa`.
-
-    Raises:
-        RenderingUnavailable: when neither library is there.
-    """
-    from ctypes.util import find_library
-
-    # Mesa's software rasteriser is fastest per core without helper threads, and scenes are made by parallel processes.
-    os.environ.setdefault("LP_NUM_THREADS", "0")
-    if wanted := os.environ.get("MUJOCO_GL"):
-        if wanted not in BACKENDS:
-            raise RenderingUnavailable(f"MUJOCO_GL={wanted}: expected one of {', '.join(BACKENDS)}; unset it to have one chosen")
-        return wanted
-    for backend, library in (("egl", "EGL"), ("osmesa", "OSMesa")):
-        if find_library(library):
-            os.environ["MUJOCO_GL"] = backend
-            return backend
-    raise RenderingUnavailable(
-        "no headless OpenGL found (got neither libEGL nor libOSMesa; rendering scenes needs one): "
-        "run 'apt-get install -y libegl1 libgl1-mesa-dri' or 'apt-get install -y libosmesa6'"
-    )
 
 
 def probe() -> str:
@@ -76,7 +43,7 @@ def probe() -> str:
     Raises:
         RenderingUnavailable: when no headless OpenGL works here.
     """
-    backend = choose_backend()
+    backend = require_headless()
     import mujoco
 
     model = mujoco.MjModel.from_xml_string("<mujoco><worldbody><geom type='box' size='1 1 1'/></worldbody></mujoco>")
@@ -316,7 +283,7 @@ class SceneRenderer:
     """Renders first-person frames of one room; close it, or use it as a context manager."""
 
     def __init__(self, room: Room, style_seed: int, height: int = HEIGHT, width: int = WIDTH) -> None:
-        self.backend = choose_backend()
+        self.backend = require_headless()
         import mujoco
 
         self._mujoco: Any = mujoco

@@ -1,0 +1,106 @@
+"""Actors that roll a policy out in segments of T steps (on-policy learning)."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from visagent.actors.roles import Report, Task
+from visagent.envs.episodes import Episodes, WorldFactory
+from visagent.experience.rollouts import Episode, Field, rollout_fields
+from visagent.networks.actor_critic import ActorCritic
+from visagent.seeding import derive_seed, generator
+
+
+@dataclass(frozen=True)
+class SegmentActors:
+    """Makes actors that roll a policy out in segments.
+
+    Args:
+        worlds: what they act in.
+        policy: a copy of the learner's, on the CPU.
+        count: worlds of each actor.
+        steps: T of a segment.
+        seed: of worlds and actions.
+    """
+
+    worlds: WorldFactory
+    policy: ActorCritic
+    count: int
+    steps: int
+    seed: int
+
+    def fields(self) -> dict[str, Field]:
+        lstm = self.policy.lstm.hidden_size if self.policy.lstm is not None else 0
+        return rollout_fields(self.policy.spaces, self.policy.distribution.size, self.steps, self.count, lstm)
+
+    def __call__(self, worker: int) -> SegmentActor:
+        return SegmentActor(self, worker)
+
+
+class SegmentActor:
+    """Steps its worlds with a policy; episodes go on from one segment to the next."""
+
+    def __init__(self, made: SegmentActors, worker: int) -> None:
+        self.made, self.worker, self.policy = made, worker, copy.deepcopy(made.policy)
+        self.episodes = Episodes(made.worlds, made.count)
+
+    def _begin(self, task: Task) -> None:
+        where = (task.epoch, self.worker, task.attempt)
+        self.episodes.reset([derive_seed(self.made.seed, "world", *where, index) for index in range(self.made.count)])
+        self.generator = generator(self.made.seed, "act", *where)
+        self.state = self.policy.initial_state(self.made.count)
+        self.first = np.ones(self.made.count, bool)
+
+    def run(self, task: Task, out: Mapping[str, NDArray[Any]], version: int) -> Report:
+        if task.begin:
+            self._begin(task)
+        worlds, policy, clock = self.episodes, self.policy, time.perf_counter
+        shown = {name: torch.from_numpy(array) for name, array in worlds.observation.items()}
+        ended: list[Episode] = []
+        acting = stepping = 0.0
+        if self.state is not None:
+            out["hidden"][:], out["cell"][:] = (part.numpy() for part in self.state)
+        out["final_value"][:] = 0.0
+        for t in range(self.made.steps):
+            began = clock()
+            for name, array in worlds.observation.items():
+                out[f"observation.{name}"][t] = array
+            out["first"][t] = self.first
+            step = policy.act(shown, self.state, generator=self.generator)
+            assert step.value is not None and step.parameters is not None
+            action = step.action.numpy()
+            out["action"][t], out["log_prob"][t], out["value"][t] = action, step.log_prob.numpy(), step.value.numpy()
+            out["parameters"][t] = step.parameters.numpy()
+            decided = clock()
+            over = worlds.step(action, out["reward"][t], out["terminated"][t], out["truncated"][t])
+            moved = clock()
+            for end in over:
+                ended.append(Episode(end.total_reward, end.steps))
+                if end.truncated:
+                    out["final_value"][t, end.index] = self._value(end.final_observation, step.state, end.index)
+            self.first = out["terminated"][t] | out["truncated"][t]
+            self.state = policy.begin_again(step.state, [end.index for end in over])
+            acting, stepping = acting + decided - began + clock() - moved, stepping + moved - decided
+        out["last_value"][:] = policy.act(shown, self.state, deterministic=True).value.numpy()  # type: ignore[union-attr]
+        return Report(version, tuple(ended), {"policy": acting, "worlds": stepping})
+
+    def _value(self, observation: Mapping[str, NDArray[Any]], state: Any, index: int) -> float:
+        one = {
+            name: torch.as_tensor(np.ascontiguousarray(part), dtype=torch.uint8 if name == "pixels" else torch.float32)[None]
+            for name, part in observation.items()
+        }
+        before = None if state is None else tuple(part[index : index + 1] for part in state)
+        value = self.policy.act(one, before, deterministic=True).value
+        assert value is not None
+        return float(value)
+
+    def close(self) -> None:
+        self.episodes.close()

@@ -1,0 +1,111 @@
+"""Worlds of which each process steps a few, one after the other: numpy in, numpy out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from visagent.envs.spaces import WorldSpaces
+
+Observation = Mapping[str, NDArray[Any]]
+"""Parts of one observation; see `WorldSpaces.observation`."""
+
+
+class World(Protocol):
+    """One world with one agent, in gymnasium's sense: `terminated` is not `truncated`."""
+
+    def reset(self, seed: int | None) -> Observation:
+        """Begin an episode; a seed begins its random numbers anew, None goes on with them."""
+        ...
+
+    def step(self, action: NDArray[Any]) -> tuple[Observation, float, bool, bool]:
+        """Observation, reward, terminated, truncated. A continuous action is `[A]` in [-1, 1], a discrete one a number."""
+        ...
+
+    def picture(self) -> NDArray[np.uint8]:
+        """`[H, W, 3]`, as a person would see it."""
+        ...
+
+    def close(self) -> None:
+        """Give back what the world holds."""
+        ...
+
+
+class WorldFactory(Protocol):
+    """Makes worlds; it crosses process borders, so it is small and can be pickled."""
+
+    def spaces(self) -> WorldSpaces:
+        """What the worlds show and take."""
+        ...
+
+    def make(self) -> World:
+        """A world of its own."""
+        ...
+
+
+@dataclass(frozen=True)
+class EpisodeEnd:
+    """An episode that is over: its summed reward, its steps, and the observation that no policy acted on."""
+
+    index: int
+    total_reward: float
+    steps: int
+    truncated: bool
+    final_observation: Observation
+
+
+class Episodes:
+    """B worlds in step, each reset at once when its episode ends (same-step autoreset).
+
+    Args:
+        factory: makes them.
+        count: B.
+    """
+
+    def __init__(self, factory: WorldFactory, count: int) -> None:
+        self.worlds = [factory.make() for _ in range(count)]
+        shapes = factory.spaces().observation
+        self.observation = {name: np.zeros((count, *shape), np.uint8 if name == "pixels" else np.float32) for name, shape in shapes.items()}
+        self.total_reward, self.steps = np.zeros(count), np.zeros(count, np.int64)
+
+    def reset(self, seeds: Sequence[int]) -> None:
+        """Begin everywhere; `observation` then holds the first observations."""
+        for index, (world, seed) in enumerate(zip(self.worlds, seeds, strict=True)):
+            self._show(index, world.reset(seed))
+        self.total_reward[:], self.steps[:] = 0, 0
+
+    def _show(self, index: int, observation: Observation) -> None:
+        for name, part in observation.items():
+            self.observation[name][index] = part
+
+    def step(self, actions: NDArray[Any], reward: NDArray[Any], terminated: NDArray[Any], truncated: NDArray[Any]) -> list[EpisodeEnd]:
+        """Take one step everywhere.
+
+        Args:
+            actions: `[B]` or `[B, A]`.
+            reward, terminated, truncated: `[B]`, written.
+
+        Returns:
+            The episodes that ended; `observation` shows the first observation of the next one there.
+        """
+        ended = []
+        for index, world in enumerate(self.worlds):
+            observation, gained, over, cut = world.step(actions[index])
+            reward[index], terminated[index], truncated[index] = gained, over, cut and not over
+            self.total_reward[index] += gained
+            self.steps[index] += 1
+            if over or cut:
+                ended.append(EpisodeEnd(index, float(self.total_reward[index]), int(self.steps[index]), cut and not over, observation))
+                self.total_reward[index], self.steps[index] = 0, 0
+                observation = world.reset(None)
+            self._show(index, observation)
+        return ended
+
+    def close(self) -> None:
+        """Close all worlds."""
+        for world in self.worlds:
+            world.close()

@@ -1,0 +1,225 @@
+"""Policies with a critic for continuous and discrete actions: MLP, CNN, and CNN with LSTM (dissertation, Section 2.5.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from visagent.envs.spaces import WorldSpaces
+from visagent.networks.distributions import ActionDistribution, Categorical, DiagonalGaussian
+from visagent.networks.policy import PolicyStep
+
+Observation = Mapping[str, Tensor]
+ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
+
+
+class RunningNormalizer(nn.Module):
+    """The z-filter: standardises vectors by the mean and variance of all that was seen, and clamps.
+
+    Its statistics are buffers, so that weights, normaliser and what actors receive are one thing.
+
+    Args:
+        size: D.
+        clamp: standard deviations.
+    """
+
+    count: Tensor
+    mean: Tensor
+    spread: Tensor
+
+    def __init__(self, size: int, clamp: float = 5.0) -> None:
+        super().__init__()
+        self.clamp = clamp
+        self.register_buffer("count", torch.zeros((), dtype=torch.float64))
+        self.register_buffer("mean", torch.zeros(size, dtype=torch.float64))
+        self.register_buffer("spread", torch.zeros(size, dtype=torch.float64))
+
+    @torch.no_grad()
+    def update(self, x: Tensor) -> None:
+        """Take in samples `[..., D]` (Chan et al. 1979, the pairwise update)."""
+        samples = x.reshape(-1, x.shape[-1]).double()
+        count, mean = len(samples), samples.mean(dim=0)
+        total = self.count + count
+        apart = mean - self.mean
+        self.spread += (samples - mean).square().sum(dim=0) + apart.square() * (self.count * count / total)
+        self.mean += apart * (count / total)
+        self.count.copy_(total)
+
+    @property
+    def std(self) -> Tensor:
+        """`[D]`; 1 before anything was seen."""
+        variance = torch.where(self.count > 1, self.spread / self.count.clamp_min(1), torch.ones_like(self.spread))
+        return variance.sqrt().clamp_min(1e-2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        scaled = (x - self.mean.to(x.dtype)) / self.std.to(x.dtype)
+        return scaled.clamp(-self.clamp, self.clamp)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a policy says of N observations: parameters of the action's distribution `[..., P]`, values `[...]`, the recurrent state afterwards."""
+
+    parameters: Tensor
+    value: Tensor
+    state: tuple[Tensor, Tensor] | None
+
+
+def mlp(inputs: int, hidden: Sequence[int], outputs: int, activation: str) -> nn.Sequential:
+    """Fully connected layers, an activation after each but the last."""
+    layers: list[nn.Module] = []
+    for width in hidden:
+        layers += [nn.Linear(inputs, width), ACTIVATIONS[activation]()]
+        inputs = width
+    return nn.Sequential(*layers, nn.Linear(inputs, outputs))
+
+
+def orthogonal(network: nn.Sequential, last: float) -> None:
+    """Orthogonal weights with gain sqrt(2), `last` in the last layer, no biases (the usual choice for PPO; Engstrom et al. 2020)."""
+    linear = [layer for layer in network if isinstance(layer, nn.Linear)]
+    for layer in linear:
+        nn.init.orthogonal_(layer.weight, last if layer is linear[-1] else 2**0.5)
+        nn.init.zeros_(layer.bias)
+
+
+class PixelStem(nn.Module):
+    """Convolutions 8x8 stride 4 with 16 channels, 4x4 stride 2 with 32, and 256 units (Section 2.5.1)."""
+
+    def __init__(self, shape: tuple[int, ...], features: int) -> None:
+        super().__init__()
+        self.convolutions = nn.Sequential(nn.Conv2d(shape[0], 16, 8, 4), nn.ReLU(), nn.Conv2d(16, 32, 4, 2), nn.ReLU(), nn.Flatten())
+        with torch.no_grad():
+            flat = self.convolutions(torch.zeros(1, *shape)).shape[1]
+        self.linear = nn.Sequential(nn.Linear(flat, features), nn.ReLU())
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """uint8 `[N, C, H, W]` to `[N, features]`."""
+        features: Tensor = self.linear(self.convolutions(pixels.float() / 255.0))
+        return features
+
+
+class ActorCritic(nn.Module):
+    """A policy and its critic; both read the same stem where there are pixels or an LSTM.
+
+    Args:
+        spaces: of the world.
+        actor_hidden, critic_hidden: widths of the hidden layers.
+        activation: `tanh` or `relu`.
+        squash_mean: the mean of a continuous action goes through tanh (Section 2.5.1).
+        init_log_std: the logarithm of the standard deviation that learning begins with; a parameter, the same in all states.
+        normalize: put `state` through a z-filter.
+        pixel_features: units after the convolutions.
+        lstm: units of an LSTM after the stem; 0 for none.
+        orthogonal_init: orthogonal weights instead of PyTorch's own.
+    """
+
+    def __init__(
+        self,
+        spaces: WorldSpaces,
+        actor_hidden: Sequence[int],
+        critic_hidden: Sequence[int],
+        activation: str,
+        squash_mean: bool,
+        init_log_std: float,
+        normalize: bool,
+        pixel_features: int,
+        lstm: int,
+        orthogonal_init: bool,
+    ) -> None:
+        super().__init__()
+        self.spaces, self.squash_mean = spaces, squash_mean
+        shapes = spaces.observation
+        self.normalizer = RunningNormalizer(shapes["state"][0]) if normalize and "state" in shapes else None
+        self.stem = PixelStem(shapes["pixels"], pixel_features) if "pixels" in shapes else None
+        width = (pixel_features if self.stem is not None else 0) + (shapes["state"][0] if "state" in shapes else 0)
+        self.lstm = nn.LSTM(width, lstm) if lstm else None
+        width = lstm or width
+        self.continuous = spaces.action.kind == "continuous"
+        self.distribution: ActionDistribution = DiagonalGaussian(spaces.action.size) if self.continuous else Categorical(spaces.action.size)
+        self.actor = mlp(width, actor_hidden, spaces.action.size, activation)
+        self.critic = mlp(width, critic_hidden, 1, activation)
+        if orthogonal_init:
+            orthogonal(self.actor, 0.01)
+            orthogonal(self.critic, 1.0)
+        self.log_std = nn.Parameter(torch.full((spaces.action.size,), float(init_log_std))) if self.continuous else None
+
+    @property
+    def recurrent(self) -> bool:
+        """Whether `act` needs a state."""
+        return self.lstm is not None
+
+    def initial_state(self, count: int) -> tuple[Tensor, Tensor] | None:
+        """Zeros `[count, units]` twice (hidden, cell), or None."""
+        if self.lstm is None:
+            return None
+        return torch.zeros(count, self.lstm.hidden_size), torch.zeros(count, self.lstm.hidden_size)
+
+    @staticmethod
+    def begin_again(state: tuple[Tensor, Tensor] | None, places: Sequence[int]) -> tuple[Tensor, Tensor] | None:
+        """The recurrent state with zeros where new episodes begin."""
+        if state is None or not places:
+            return state
+        hidden, cell = state[0].clone(), state[1].clone()
+        hidden[places], cell[places] = 0.0, 0.0
+        return hidden, cell
+
+    def features(self, observation: Observation) -> Tensor:
+        """`[N, F]` of observations `[N, ...]`, before the LSTM."""
+        parts = []
+        if self.stem is not None:
+            parts.append(self.stem(observation["pixels"]))
+        if "state" in observation:
+            parts.append(self.normalizer(observation["state"]) if self.normalizer is not None else observation["state"])
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
+
+    def heads(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Parameters `[..., P]` and values `[...]` of features `[..., F]`."""
+        parameters = self.actor(features)
+        if self.log_std is not None:
+            mean = parameters.tanh() if self.squash_mean else parameters
+            parameters = torch.cat([mean, self.log_std.expand_as(mean)], dim=-1)
+        return parameters, self.critic(features)[..., 0]
+
+    def forward(self, observation: Observation, state: tuple[Tensor, Tensor] | None = None, first: Tensor | None = None) -> Evaluation:
+        """Judge observations.
+
+        Args:
+            observation: parts `[N, ...]`; with an LSTM `[T, B, ...]`.
+            state: with an LSTM, hidden and cell `[B, units]` before the first step.
+            first: with an LSTM, `[T, B]` bool where an episode begins: the state is zero there.
+        """
+        if self.lstm is None:
+            return Evaluation(*self.heads(self.features(observation)), None)
+        assert state is not None and first is not None
+        steps, batch = first.shape
+        features = self.features({name: part.flatten(0, 1) for name, part in observation.items()}).unflatten(0, (steps, batch))
+        hidden, cell = state
+        outputs = []
+        for t in range(steps):
+            keep = (~first[t]).to(features.dtype)[:, None]
+            output, (h, c) = self.lstm(features[t : t + 1], ((hidden * keep)[None], (cell * keep)[None]))
+            hidden, cell = h[0], c[0]
+            outputs.append(output)
+        return Evaluation(*self.heads(torch.cat(outputs)), (hidden, cell))
+
+    def act(
+        self,
+        observation: Observation,
+        state: tuple[Tensor, Tensor] | None = None,
+        deterministic: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> PolicyStep:
+        """Act on observations `[B, ...]`; a state is zeroed by the caller where an episode begins."""
+        with torch.inference_mode():
+            if self.lstm is None:
+                found = self.forward(observation)
+                parameters, value, after = found.parameters, found.value, None
+            else:
+                batch = len(next(iter(observation.values())))
+                found = self.forward({name: part[None] for name, part in observation.items()}, state, torch.zeros(1, batch, dtype=torch.bool))
+                parameters, value, after = found.parameters[0], found.value[0], found.state
+            action = self.distribution.mode(parameters) if deterministic else self.distribution.sample(parameters, generator)
+            return PolicyStep(action, after, self.distribution.log_prob(parameters, action), value, parameters=parameters)

@@ -1,0 +1,62 @@
+"""Tiny worlds whose every number is known."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from visagent.envs.episodes import Observation
+from visagent.envs.spaces import ActionSpace, WorldSpaces
+
+
+@dataclass(frozen=True)
+class CountingWorlds:
+    """Makes worlds that show how many steps they took, and end after `length` of them.
+
+    Args:
+        length: steps of an episode.
+        truncates: whether the end is a time limit.
+        fails_at: the step of an episode, in the process of a worker, at which the world raises; None for never.
+        learner: the process that may step it without failing.
+    """
+
+    length: int
+    truncates: bool = False
+    fails_at: int | None = None
+    learner: int = 0
+
+    def spaces(self) -> WorldSpaces:
+        """One number, two actions."""
+        return WorldSpaces({"state": (1,)}, ActionSpace("discrete", 2))
+
+    def make(self) -> CountingWorld:
+        """A world of its own."""
+        return CountingWorld(self)
+
+
+class CountingWorld:
+    """See `CountingWorlds`. The reward of a step is the action."""
+
+    def __init__(self, made: CountingWorlds) -> None:
+        self.made, self.steps = made, 0
+
+    def reset(self, seed: int | None) -> Observation:
+        self.steps = 0
+        return {"state": np.zeros(1, np.float32)}
+
+    def step(self, action: NDArray[Any]) -> tuple[Observation, float, bool, bool]:
+        self.steps += 1
+        if self.steps == self.made.fails_at and os.getpid() != self.made.learner:
+            raise RuntimeError("the world is broken")
+        over = self.steps >= self.made.length
+        return {"state": np.full(1, self.steps, np.float32)}, float(action), over and not self.made.truncates, over and self.made.truncates
+
+    def picture(self) -> NDArray[np.uint8]:
+        return np.full((8, 8, 3), self.steps, np.uint8)
+
+    def close(self) -> None:
+        """Nothing to give back."""

@@ -1,0 +1,117 @@
+"""Actors in this process and in others: the same batches, exact counts whatever dies, no stale policy."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import numpy as np
+import pytest
+import torch
+
+from visagent.actors.pool import SerialActors
+from visagent.actors.process import ActorError, ProcessActors
+from visagent.actors.roles import Task
+from visagent.actors.segments import SegmentActors
+from visagent.envs.gymnasium_world import GymnasiumWorlds
+from visagent.experience.rollouts import RolloutBatch
+from visagent.networks.actor_critic import ActorCritic
+from visagent.testing.worlds import CountingWorlds
+
+SETTINGS = {
+    "actor_hidden": [8], "critic_hidden": [8], "activation": "tanh", "squash_mean": False, "init_log_std": -0.5, "normalize": True, "pixel_features": 16,
+    "orthogonal_init": True,
+}  # fmt: skip
+
+
+def segments(worlds, lstm=0, count=2, steps=6):
+    torch.manual_seed(0)
+    policy = ActorCritic(worlds.spaces(), **SETTINGS, lstm=lstm)
+    return SegmentActors(worlds, policy, count, steps, 0), policy.state_dict()
+
+
+def other(weights):
+    return {name: value + 0.1 if value.is_floating_point() else value for name, value in weights.items()}
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(("worlds", "lstm"), [(GymnasiumWorlds("Pendulum-v1", max_steps=9), 0), (GymnasiumWorlds("CartPole-v1"), 5)])
+def test_processes_collect_what_one_process_collects(worlds, lstm):
+    make, weights = segments(worlds, lstm)
+    batches = []
+    for actors in (SerialActors(make, 3), ProcessActors(make, 3, weights)):
+        found = []
+        for version, task in enumerate((Task(0, 0, True), Task(0, 1, False), Task(1, 0, True))):
+            actors.publish(weights if version < 1 else other(weights), version)
+            collected = actors.collect(task)
+            assert [report.version for report in collected.reports] == [version] * 3
+            found.append({name: array.copy() for name, array in collected.arrays.items()} | {"episodes": [r.episodes for r in collected.reports]})
+        batches.append(found)
+        actors.close()
+    for ours, theirs in zip(*batches, strict=True):
+        assert ours.keys() == theirs.keys() and ours["episodes"] == theirs["episodes"]
+        for name in ours.keys() - {"episodes"}:
+            assert np.array_equal(ours[name], theirs[name]), name
+
+
+def test_a_segment_says_what_happened():
+    make, weights = segments(CountingWorlds(4, truncates=True), steps=6)
+    actors = SerialActors(make, 2)
+    actors.publish(weights, 0)
+    found = actors.collect(Task(0, 0, True))
+    batch = RolloutBatch.join(found.arrays, 0, [e for r in found.reports for e in r.episodes], {})
+    assert batch.env_steps == 24 and batch.observation["state"][:, 0, 0].tolist() == [0, 1, 2, 3, 0, 1]
+    assert batch.first[:, 1].tolist() == [True, False, False, False, True, False] and batch.truncated[3].all() and batch.truncated.sum() == 4
+    assert [episode.steps for episode in batch.episodes] == [4] * 4 and not batch.terminated.any()
+    policy = actors.roles[0].policy
+    values = {shown: policy({"state": torch.full((1, 1), shown)}).value.item() for shown in (2.0, 4.0)}
+    assert batch.final_value[3, 0] == pytest.approx(values[4.0]) and batch.final_value[2, 0] == 0
+    assert batch.last_value[0] == pytest.approx(values[2.0])
+    again = actors.collect(Task(0, 1, False))
+    assert again.arrays["observation.state"][:, 0, 0].tolist() == [2, 3, 0, 1, 2, 3]  # episodes go on in the next segment
+    with pytest.raises(ValueError, match=r"RolloutBatch\.value: expected \[T, B\]"):
+        RolloutBatch(**{**vars(batch), "value": batch.value[0]})
+
+
+@pytest.mark.process
+def test_a_killed_actor_comes_back_and_nothing_is_counted_twice(caplog):
+    make, weights = segments(CountingWorlds(4), steps=50)
+    actors = ProcessActors(make, 2, weights)
+    actors.publish(weights, 0)
+    total = 0
+    for iteration in range(6):
+        if iteration in (1, 4):
+            os.kill(actors._processes[iteration % 2].pid, signal.SIGKILL)
+        found = actors.collect(Task(0, iteration, iteration == 0))
+        total += sum(episode.steps for report in found.reports for episode in report.episodes)
+        assert set(np.diff(found.arrays["observation.state"][:, :, 0], axis=0).ravel()) == {1.0, -3.0}
+    actors.close()
+    assert found.restarts == 2 and caplog.text.count("is started again: its process ended with exit code -9") == 2
+    # Whole episodes of 4 steps in 2 worlds each: the one actor did 200 and 100 steps in a row, the other 50 and 250.
+    assert total == 2 * 4 * (200 // 4 + 100 // 4 + 50 // 4 + 250 // 4)
+
+
+@pytest.mark.process
+def test_a_world_that_always_fails_stops_the_run_with_its_traceback():
+    make, weights = segments(CountingWorlds(9, fails_at=3, learner=os.getpid()))
+    actors = ProcessActors(make, 1, weights)
+    actors.publish(weights, 0)
+    with pytest.raises(ActorError, match=r"(?s)actor 0 failed 3 times in a row.*Traceback.*RuntimeError: the world is broken"):
+        actors.collect(Task(0, 0, True))
+
+
+@pytest.mark.process
+def test_asynchronous_actors_run_ahead_but_not_with_an_old_policy():
+    make, weights = segments(CountingWorlds(5))
+    actors = ProcessActors(make, 2, weights, ahead=1, max_lag=1)
+    lags, dropped = [], 0
+    for version in range(6):
+        actors.publish(weights, version)
+        if version == 3:
+            actors.publish(weights, version := 4)  # the learner was quick: what was collected meanwhile is two versions old
+        found = actors.collect(Task(0, version, version == 0))
+        lags += [version - report.version for report in found.reports]
+        dropped += found.dropped
+    actors.close()
+    assert max(lags) <= 1 and min(lags) >= 0
+    assert dropped <= 2

@@ -1,0 +1,69 @@
+"""Reinforcement learning: every preset runs, resumes bitwise, learns; evaluating changes nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from comparing import assert_same, checkpoint, folder_of
+from lightning_modules.ppo import PPO
+from visagent.config.presets import presets
+from visagent.runtime.record import RunFolder
+from visagent.runtime.train import train
+
+PRESETS = [name for name in presets() if name.startswith("ppo/")]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_runs_with_debug_smoke(preset, compose, tmp_path):
+    record = train(compose(preset, "actors=serial"))
+    assert record.status == "FINISHED" and record.env_steps == 2 * 2 * 2 * 4 * 16 and len(record.history) == 2
+    assert "test/return" in record.metrics
+    assert (folder_of(record, tmp_path).figures / "learning_curves.png").stat().st_size > 5_000
+
+
+@pytest.mark.parametrize("changes", [(), ("network.lstm=6", "algorithm.variant=adaptive_kl", "algorithm.publish_every=2")])
+def test_resume_is_bitwise(changes, compose, tmp_path, monkeypatch):
+    """Stopped inside the last epoch and started again: weights, optimizer and numbers are those of an unbroken run."""
+    settings = ("ppo/pendulum", "trainer.max_epochs=3", *changes)
+    unbroken = train(compose(*settings, f"paths.outputs={tmp_path}/a"))
+    original = PPO.training_step
+
+    def failing(self, batch, batch_index):
+        if self.current_epoch == 2 and batch_index == 1:
+            raise RuntimeError("power cut")
+        return original(self, batch, batch_index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PPO, "training_step", failing)
+        with pytest.raises(RuntimeError, match="power cut"):
+            train(compose(*settings, f"paths.outputs={tmp_path}/b"))
+    (stopped,) = Path(f"{tmp_path}/b/runs").glob("*")
+    assert RunFolder(stopped).load().status == "FAILED"
+    torch.manual_seed(123)  # a new process would not have this one's random state
+    resumed = train(compose(*settings, f"paths.outputs={tmp_path}/b"))
+    one, again = checkpoint(unbroken, f"{tmp_path}/a"), checkpoint(resumed, f"{tmp_path}/b")
+    for part in ("state_dict", "optimizer_states", "random_state"):
+        assert_same(one[part], again[part], part)
+    assert_same(unbroken.metrics, resumed.metrics)
+    assert resumed.attempts == 2 and resumed.env_steps == unbroken.env_steps
+
+
+@pytest.mark.process
+def test_processes_learn_what_one_process_learns_and_evaluating_changes_nothing(compose, tmp_path):
+    runs = {
+        "serial": compose("ppo/pendulum", "actors=serial", f"paths.outputs={tmp_path}/serial"),
+        "process": compose("ppo/pendulum", "actors=process", f"paths.outputs={tmp_path}/process"),
+        "blind": compose("ppo/pendulum", "actors=serial", "+trainer.limit_val_batches=0", f"paths.outputs={tmp_path}/blind"),
+    }
+    weights = {name: checkpoint(train(config), tmp_path / name)["state_dict"] for name, config in runs.items()}
+    assert_same(weights["serial"], weights["process"])
+    assert_same(weights["serial"], weights["blind"])
+
+
+def test_cartpole_is_learned(compose):
+    settings = ("datamodule.steps=128", "datamodule.iterations_per_epoch=10", "datamodule.test_episodes=10", "trainer.max_epochs=2")
+    record = train(compose("ppo/cartpole", *settings, "optimizer.lr=0.002", "algorithm.minibatch_size=128"))
+    assert record.metrics["test/return"] > 150  # a random policy: about 22
