@@ -2,165 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
-import pytorch_lightning as pl
-import torch
-from torch.utils.data import DataLoader
+from torch import nn
 
-from datamodules.ranks import next_epoch
-from visagent.actors.pool import Actors, SerialActors
-from visagent.actors.process import ProcessActors
-from visagent.actors.roles import Task
+from datamodules.actors import ActorDataModule
+from visagent.actors.pool import Collected
 from visagent.actors.segments import SegmentActors
-from visagent.envs.episodes import WorldFactory
-from visagent.envs.spaces import WorldSpaces
 from visagent.experience.rollouts import RolloutBatch
-from visagent.seeding import derive_seed
 
 
-@dataclass(frozen=True)
-class EvaluationEpisodes:
-    """Episodes to evaluate a policy on.
-
-    Attributes:
-        worlds: makes the worlds.
-        seeds: one for each episode.
-        deterministic: act by the distribution's mode.
-    """
-
-    worlds: WorldFactory
-    seeds: tuple[int, ...]
-    deterministic: bool
-
-    def __len__(self) -> int:
-        return len(self.seeds)
-
-    def to(self, device: torch.device | str, non_blocking: bool = False) -> EvaluationEpisodes:
-        """The same: worlds live on the CPU."""
-        return self
-
-
-class RolloutLoader:
-    """A sized iterable that collects a batch on `next()`; all of its random numbers follow from (seed, epoch).
+class RolloutDataModule(ActorDataModule):
+    """Segments of T steps of all actors' worlds.
 
     Args:
-        data: whose actors collect.
-        epoch: number of the epoch.
-    """
-
-    def __init__(self, data: RolloutDataModule, epoch: int) -> None:
-        self.data, self.epoch = data, epoch
-
-    def __len__(self) -> int:
-        return self.data.iterations_per_epoch
-
-    def __iter__(self) -> Iterator[RolloutBatch]:
-        for iteration in range(len(self)):
-            yield self.data.collect(self.epoch, iteration)
-
-
-class RolloutDataModule(pl.LightningDataModule):
-    """Experience of the policy that learns.
-
-    Every epoch begins with new episodes in all worlds, so that what an epoch collects follows from its number and the weights alone: a resumed
-    run needs no state of the worlds.
-
-    Args:
-        env: makes worlds.
-        pool: `serial` or `process`.
-        mode: `synchronous`: a batch is made by the weights that are newest when it is asked for; `asynchronous`: actors run ahead.
-        actors: how many.
         worlds_per_actor: stepped by one actor, whose policy sees them as one batch.
         steps: T, of each segment.
-        ahead: segments that asynchronous actors may be ahead of the learner.
-        max_lag: versions of the policy after which a segment is dropped and made again; None for any.
-        iterations_per_epoch: batches between two evaluations.
-        eval_episodes, test_episodes: how many.
-        eval_deterministic: act by the mode of the distribution when evaluating.
-        seed: of worlds and actions.
+        shared: see `ActorDataModule`.
     """
 
-    def __init__(
-        self,
-        env: WorldFactory,
-        pool: str,
-        mode: str,
-        actors: int,
-        worlds_per_actor: int,
-        steps: int,
-        ahead: int,
-        max_lag: int | None,
-        iterations_per_epoch: int,
-        eval_episodes: int,
-        test_episodes: int,
-        eval_deterministic: bool,
-        seed: int,
-    ) -> None:
-        super().__init__()
-        self.env, self.pool, self.mode, self.steps = env, pool, mode, steps
-        self.workers, self.worlds_per_actor, self.ahead, self.max_lag = actors, worlds_per_actor, ahead, max_lag
-        self.iterations_per_epoch, self.seed = iterations_per_epoch, seed
-        self.eval_episodes, self.test_episodes, self.eval_deterministic = eval_episodes, test_episodes, eval_deterministic
-        self.actors: Actors | None = None
-        self.spaces: WorldSpaces = env.spaces()
-        self.dropped = self.restarts = 0
+    def __init__(self, worlds_per_actor: int, steps: int, **shared: Any) -> None:
+        super().__init__(**shared)
+        self.worlds_per_actor, self.steps = worlds_per_actor, steps
 
     @property
     def steps_per_batch(self) -> int:
         """T B."""
         return self.workers * self.worlds_per_actor * self.steps
 
-    def _start(self) -> Actors:
-        module: Any = self.trainer.lightning_module  # type: ignore[union-attr]
-        policy = module.acting_policy()
-        make_role = SegmentActors(self.env, policy, self.worlds_per_actor, self.steps, self.seed)
-        if self.pool == "serial":
-            return SerialActors(make_role, self.workers)
-        ahead = self.ahead if self.mode == "asynchronous" else 0
-        return ProcessActors(make_role, self.workers, policy.state_dict(), ahead, self.max_lag if ahead else None)
+    def make_role(self, policy: nn.Module) -> SegmentActors:
+        return SegmentActors(self.env, policy, self.worlds_per_actor, self.steps, self.seed)  # type: ignore[arg-type]
 
-    def collect(self, epoch: int, iteration: int) -> RolloutBatch:
-        """The next batch, made with the weights that the module publishes."""
-        fresh = self.actors is None
-        if self.actors is None:
-            self.actors = self._start()
-        module: Any = self.trainer.lightning_module  # type: ignore[union-attr]
-        weights, version = module.published()
-        self.actors.publish(weights, version)
-        begin = iteration == 0 if self.mode == "synchronous" else fresh
-        found = self.actors.collect(Task(epoch, iteration, begin))
-        self.dropped += found.dropped
-        self.restarts = found.restarts
-        timing: dict[str, float] = {}
-        for report in found.reports:
-            for name, seconds in report.timing.items():
-                timing[name] = timing.get(name, 0.0) + seconds
-        oldest = min(report.version for report in found.reports)
-        return RolloutBatch.join(found.arrays, oldest, [episode for report in found.reports for episode in report.episodes], timing)
-
-    def train_dataloader(self) -> RolloutLoader:
-        """The batches of the epoch that comes next; nothing is collected before they are asked for."""
-        return RolloutLoader(self, next_epoch(self.trainer))
-
-    def _evaluation(self, name: str, episodes: int) -> DataLoader[Any]:
-        seeds = tuple(derive_seed(self.seed, name, number) for number in range(episodes))
-        return DataLoader([EvaluationEpisodes(self.env, seeds, self.eval_deterministic)], batch_size=None)  # type: ignore[arg-type]
-
-    def val_dataloader(self) -> DataLoader[Any]:
-        return self._evaluation("validate", self.eval_episodes)
-
-    def test_dataloader(self) -> DataLoader[Any]:
-        """Episodes on other seeds than those that are watched while training."""
-        return self._evaluation("test", self.test_episodes)
-
-    def teardown(self, stage: str) -> None:
-        if self.actors is not None:
-            self.actors.close()
-            self.actors = None
-
-    def statistics(self) -> Mapping[str, float]:
-        """What is worth logging about the actors."""
-        return {"data/dropped_segments": float(self.dropped), "data/actor_restarts": float(self.restarts)}
+    def batch(self, found: Collected, epoch: int, iteration: int) -> RolloutBatch:
+        return RolloutBatch.join(found.arrays, found.version, found.episodes, found.timing)

@@ -3,29 +3,22 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from lightning_modules.making import made
+from lightning_modules.reinforcement import NetworkFactory, OptimizerFactory, ReinforcementModule
 from lightning_modules.schedules import scale_learning_rates
-from visagent.actors.evaluation import run_episodes
-from visagent.envs.spaces import WorldSpaces
 from visagent.errors import ConfigError
 from visagent.experience.rollouts import RolloutBatch
 from visagent.networks.actor_critic import ActorCritic
 from visagent.objectives.policy_gradient import adapted_beta, clipped_surrogate, generalized_advantages, penalized_surrogate, standardized
-from visagent.seeding import derive_seed, generator
-
-NetworkFactory = Callable[[WorldSpaces], ActorCritic]
-OptimizerFactory = Callable[[Sequence[Mapping[str, Any]]], torch.optim.Optimizer]
-VARIANTS = ("clip", "adaptive_kl")
+from visagent.seeding import generator
 
 
-class PPO(pl.LightningModule):
+class PPO(ReinforcementModule):
     """PPO with a clipped objective, or with an adaptive penalty on the divergence from the policy that acted.
 
     SURREAL's penalty is on the divergence from the policy that was published last; with synchronous actors that is the same one.
@@ -49,8 +42,6 @@ class PPO(pl.LightningModule):
         seed: of the weights and the order of samples.
     """
 
-    env_steps: Tensor
-    iterations: Tensor
     beta: Tensor
     divergences: Tensor
 
@@ -80,38 +71,25 @@ class PPO(pl.LightningModule):
         reward_scale: float,
         seed: int,
     ) -> None:
-        super().__init__()
-        self.automatic_optimization = False
-        self._make_network, self._make_optimizer = network, optimizer
+        super().__init__(network, optimizer, seed)
         self.variant, self.gamma, self.lam, self.epochs, self.minibatch_size = variant, gamma, lam, epochs, minibatch_size
         self.clip, self.kl_target, self.kl_cutoff, self.kl_stop = clip, kl_target, kl_cutoff, kl_stop
         self.beta_range, self.beta_factor, self.publish_every = tuple(beta_range), beta_factor, publish_every
         self.value_weight, self.entropy_weight, self.max_grad_norm, self.standardize = value_weight, entropy_weight, max_grad_norm, standardize
-        self.schedule, self.final_rate, self.reward_scale, self.seed = schedule, final_rate, reward_scale, seed
-        self.register_buffer("env_steps", torch.zeros((), dtype=torch.int64))
-        self.register_buffer("iterations", torch.zeros((), dtype=torch.int64))
+        self.schedule, self.final_rate, self.reward_scale = schedule, final_rate, reward_scale
         self.register_buffer("beta", torch.tensor(float(beta)))
         self.register_buffer("divergences", torch.zeros(2))  # sum and number since the last publication
 
-    def setup(self, stage: str) -> None:
-        """Build the network for the DataModule's worlds, once."""
-        if hasattr(self, "network"):
-            return
+    def prepare(self) -> None:
         if self.trainer.world_size > 1:
             raise ConfigError(f"PPO learns in one process so far: expected trainer.devices=1 trainer.num_nodes=1, got {self.trainer.world_size} ranks")
-        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derive_seed(self.seed, "weights"))
-            self.network = made(self._make_network, data.spaces)
         self.reference = copy.deepcopy(self.network).requires_grad_(False)
 
     def acting_policy(self) -> ActorCritic:
-        """A copy on the CPU of what actors run."""
         policy: ActorCritic = copy.deepcopy(self.reference).cpu().eval()
         return policy
 
     def published(self) -> tuple[dict[str, Tensor], int]:
-        """The weights for the actors, and their version."""
         return self.reference.state_dict(), int(self.iterations) // self.publish_every
 
     def training_step(self, batch: RolloutBatch, batch_index: int) -> None:
@@ -139,8 +117,7 @@ class PPO(pl.LightningModule):
     @property
     def total_steps(self) -> int:
         """Environment steps of the whole run."""
-        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-        return int(data.steps_per_batch * data.iterations_per_epoch * (self.trainer.max_epochs or 1))
+        return int(self.data.steps_per_batch * self.data.iterations_per_epoch * (self.trainer.max_epochs or 1))
 
     def _passes(self, batch: RolloutBatch, advantage: Tensor, returns: Tensor) -> None:
         """The passes over a batch; of an LSTM's minibatches each holds whole segments."""
@@ -211,35 +188,9 @@ class PPO(pl.LightningModule):
         found: dict[str, Any] = {
             "train/explained_variance": 1.0 - (returns - batch.value).var(unbiased=False) / spread.clamp_min(1e-8),
             "train/beta": self.beta,
-            "data/policy_lag": float(version - batch.version),
-            **{f"time/actors_{name}": seconds for name, seconds in batch.timing.items()},
         }
-        if batch.episodes:
-            found["data/episode_return"] = sum(episode.total_reward for episode in batch.episodes) / len(batch.episodes)
-            found["data/episode_steps"] = sum(episode.steps for episode in batch.episodes) / len(batch.episodes)
-        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-        self.log_dict({**found, **data.statistics()})
-        if batch.episodes:
-            self.log("data/return", found["data/episode_return"], prog_bar=True, logger=False)
-        self.log("step", self.env_steps.float())
-
-    def validation_step(self, batch: Any, batch_index: int) -> None:
-        self._evaluate(batch, "val")
-
-    def test_step(self, batch: Any, batch_index: int) -> None:
-        self._evaluate(batch, "test")
-
-    def _evaluate(self, batch: Any, split: str) -> None:
-        policy = copy.deepcopy(self.network).cpu().eval()
-        episodes = run_episodes(policy, batch.worlds, batch.seeds, batch.deterministic)
-        totals = torch.tensor([episode.total_reward for episode in episodes])
-        steps = torch.tensor([float(episode.steps) for episode in episodes])
-        self.log(f"{split}/return", totals.mean(), prog_bar=True, batch_size=1)
-        self.log_dict({f"{split}/return_std": totals.std(unbiased=False), f"{split}/episode_steps": steps.mean()}, batch_size=1)
-        self.log("step", self.env_steps.float(), batch_size=1)
+        self.log_dict(found)
+        self.report(batch.episodes, batch.timing, float(version - batch.version))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        try:
-            return self._make_optimizer([{"params": list(self.network.parameters())}])
-        except (TypeError, ValueError) as error:
-            raise ConfigError(f"optimizer: expected settings that it takes, got an error ({error}); --cfg job shows them") from error
+        return self.make_optimizer(self.network.parameters())

@@ -6,30 +6,44 @@ from pathlib import Path
 
 import pytest
 import torch
+from hydra.utils import get_class
 
 from comparing import assert_same, checkpoint, folder_of
-from lightning_modules.ppo import PPO
 from visagent.config.presets import presets
 from visagent.runtime.record import RunFolder
 from visagent.runtime.train import train
 
-PRESETS = [name for name in presets() if name.startswith("ppo/")]
+FAMILIES = ("ppo", "evolution")
+PRESETS = [name for name in presets() if name.split("/")[0] in FAMILIES]
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_runs_with_debug_smoke(preset, compose, tmp_path):
     record = train(compose(preset, "actors=serial"))
-    assert record.status == "FINISHED" and record.env_steps == 2 * 2 * 2 * 4 * 16 and len(record.history) == 2
+    assert record.status == "FINISHED" and len(record.history) == 2
+    if preset.startswith("ppo/"):
+        assert record.env_steps == 2 * 2 * 2 * 4 * 16
+    else:
+        assert record.env_steps > 0
     assert "test/return" in record.metrics
     assert (folder_of(record, tmp_path).figures / "learning_curves.png").stat().st_size > 5_000
 
 
-@pytest.mark.parametrize("changes", [(), ("network.lstm=6", "algorithm.variant=adaptive_kl", "algorithm.publish_every=2")])
-def test_resume_is_bitwise(changes, compose, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("preset", "changes"),
+    [
+        ("ppo/pendulum", ()),
+        ("ppo/pendulum", ("network.lstm=6", "algorithm.variant=adaptive_kl", "algorithm.publish_every=2")),
+        ("evolution/cartpole", ()),
+    ],
+)
+def test_resume_is_bitwise(preset, changes, compose, tmp_path, monkeypatch):
     """Stopped inside the last epoch and started again: weights, optimizer and numbers are those of an unbroken run."""
-    settings = ("ppo/pendulum", "trainer.max_epochs=3", *changes)
-    unbroken = train(compose(*settings, f"paths.outputs={tmp_path}/a"))
-    original = PPO.training_step
+    settings = (preset, "trainer.max_epochs=3", *changes)
+    config = compose(*settings, f"paths.outputs={tmp_path}/a")
+    unbroken = train(config)
+    method = get_class(config.algorithm._target_)
+    original = method.training_step
 
     def failing(self, batch, batch_index):
         if self.current_epoch == 2 and batch_index == 1:
@@ -37,7 +51,7 @@ def test_resume_is_bitwise(changes, compose, tmp_path, monkeypatch):
         return original(self, batch, batch_index)
 
     with monkeypatch.context() as patch:
-        patch.setattr(PPO, "training_step", failing)
+        patch.setattr(method, "training_step", failing)
         with pytest.raises(RuntimeError, match="power cut"):
             train(compose(*settings, f"paths.outputs={tmp_path}/b"))
     (stopped,) = Path(f"{tmp_path}/b/runs").glob("*")
@@ -52,11 +66,12 @@ def test_resume_is_bitwise(changes, compose, tmp_path, monkeypatch):
 
 
 @pytest.mark.process
-def test_processes_learn_what_one_process_learns_and_evaluating_changes_nothing(compose, tmp_path):
+@pytest.mark.parametrize("preset", ["ppo/pendulum", "evolution/hopper"])
+def test_processes_learn_what_one_process_learns_and_evaluating_changes_nothing(preset, compose, tmp_path):
     runs = {
-        "serial": compose("ppo/pendulum", "actors=serial", f"paths.outputs={tmp_path}/serial"),
-        "process": compose("ppo/pendulum", "actors=process", f"paths.outputs={tmp_path}/process"),
-        "blind": compose("ppo/pendulum", "actors=serial", "+trainer.limit_val_batches=0", f"paths.outputs={tmp_path}/blind"),
+        "serial": compose(preset, "actors=serial", f"paths.outputs={tmp_path}/serial"),
+        "process": compose(preset, "actors=process", f"paths.outputs={tmp_path}/process"),
+        "blind": compose(preset, "actors=serial", "+trainer.limit_val_batches=0", f"paths.outputs={tmp_path}/blind"),
     }
     weights = {name: checkpoint(train(config), tmp_path / name)["state_dict"] for name, config in runs.items()}
     assert_same(weights["serial"], weights["process"])
@@ -67,3 +82,27 @@ def test_cartpole_is_learned(compose):
     settings = ("datamodule.steps=128", "datamodule.iterations_per_epoch=10", "datamodule.test_episodes=10", "trainer.max_epochs=2")
     record = train(compose("ppo/cartpole", *settings, "optimizer.lr=0.002", "algorithm.minibatch_size=128"))
     assert record.metrics["test/return"] > 150  # a random policy: about 22
+
+
+def test_evolution_learns_and_anyone_can_rebuild_its_update(compose, monkeypatch):
+    """From (where a perturbation begins, returns) and the noise table alone another copy of the policy ends with the same weights."""
+    from lightning_modules.evolution import EvolutionStrategies
+    from visagent.objectives.evolution import antithetic_gradient, centered_ranks
+
+    other: dict = {}
+    original = EvolutionStrategies.training_step
+
+    def watched(self, batch, batch_index):
+        if not other:
+            other["vector"] = self.network.vector.detach().clone().requires_grad_()
+            other["optimizer"] = self._make_optimizer([{"params": [other["vector"]]}])
+        original(self, batch, batch_index)
+        noise = torch.from_numpy(self.data.table.rows(batch.offset.numpy(), len(other["vector"])))
+        other["vector"].grad = -antithetic_gradient(centered_ranks(batch.returns), noise, self.data.sigma)
+        other["optimizer"].step()
+        assert torch.equal(other["vector"], self.network.vector)
+
+    monkeypatch.setattr(EvolutionStrategies, "training_step", watched)
+    settings = ("datamodule.pairs=16", "datamodule.env.max_steps=100", "datamodule.worlds_per_actor=8", "datamodule.iterations_per_epoch=15")
+    record = train(compose("evolution/cartpole", *settings, "datamodule.test_episodes=10", "trainer.max_epochs=1"))
+    assert record.metrics["test/return"] > 70  # of 100; a random policy: about 22

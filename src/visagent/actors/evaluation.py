@@ -9,14 +9,14 @@ import torch
 
 from visagent.envs.episodes import Episodes, WorldFactory
 from visagent.experience.rollouts import Episode
-from visagent.networks.actor_critic import ActorCritic
+from visagent.networks.policy import Policy, begin_again
 from visagent.seeding import generator
 
 AT_ONCE = 16
 """Worlds that are stepped together."""
 
 
-def run_episodes(policy: ActorCritic, worlds: WorldFactory, seeds: Sequence[int], deterministic: bool) -> list[Episode]:
+def run_episodes(policy: Policy, worlds: WorldFactory, seeds: Sequence[int], deterministic: bool) -> list[Episode]:
     """One episode for each seed.
 
     Args:
@@ -31,7 +31,7 @@ def run_episodes(policy: ActorCritic, worlds: WorldFactory, seeds: Sequence[int]
     return found
 
 
-def _together(policy: ActorCritic, worlds: WorldFactory, seeds: Sequence[int], deterministic: bool) -> list[Episode]:
+def _together(policy: Policy, worlds: WorldFactory, seeds: Sequence[int], deterministic: bool) -> list[Episode]:
     count = len(seeds)
     episodes = Episodes(worlds, count)
     try:
@@ -45,7 +45,7 @@ def _together(policy: ActorCritic, worlds: WorldFactory, seeds: Sequence[int], d
             ended = episodes.step(step.action.numpy(), reward, terminated, truncated)
             for end in ended:
                 first.setdefault(end.index, Episode(end.total_reward, end.steps))
-            state = policy.begin_again(step.state, [end.index for end in ended])
+            state = begin_again(step.state, [end.index for end in ended])
         return [first[index] for index in range(count)]
     finally:
         episodes.close()

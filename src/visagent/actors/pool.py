@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from visagent.actors.roles import Report, RoleFactory, Task
-from visagent.experience.rollouts import allocate, part
+from visagent.experience.rollouts import Episode, allocate, part
 
 Weights = Mapping[str, Tensor]
 """A policy's `state_dict`."""
@@ -31,6 +31,25 @@ class Collected:
     reports: tuple[Report, ...]
     dropped: int = 0
     restarts: int = 0
+
+    @property
+    def version(self) -> int:
+        """Of the weights that acted, the oldest of them."""
+        return min(report.version for report in self.reports)
+
+    @property
+    def episodes(self) -> list[Episode]:
+        """That ended."""
+        return [episode for report in self.reports for episode in report.episodes]
+
+    @property
+    def timing(self) -> dict[str, float]:
+        """Seconds of all workers together, by what they were spent on."""
+        found: dict[str, float] = {}
+        for report in self.reports:
+            for name, seconds in report.timing.items():
+                found[name] = found.get(name, 0.0) + seconds
+        return found
 
 
 class Actors(Protocol):

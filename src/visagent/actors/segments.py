@@ -16,6 +16,7 @@ from visagent.actors.roles import Report, Task
 from visagent.envs.episodes import Episodes, WorldFactory
 from visagent.experience.rollouts import Episode, Field, rollout_fields
 from visagent.networks.actor_critic import ActorCritic
+from visagent.networks.policy import begin_again
 from visagent.seeding import derive_seed, generator
 
 
@@ -87,7 +88,7 @@ class SegmentActor:
                 if end.truncated:
                     out["final_value"][t, end.index] = self._value(end.final_observation, step.state, end.index)
             self.first = out["terminated"][t] | out["truncated"][t]
-            self.state = policy.begin_again(step.state, [end.index for end in over])
+            self.state = begin_again(step.state, [end.index for end in over])
             acting, stepping = acting + decided - began + clock() - moved, stepping + moved - decided
         out["last_value"][:] = policy.act(shown, self.state, deterministic=True).value.numpy()  # type: ignore[union-attr]
         return Report(version, tuple(ended), {"policy": acting, "worlds": stepping})

@@ -78,6 +78,35 @@ class ActorCriticConfig:
 
 
 @dataclass
+class EvolutionStrategiesConfig:
+    """Evolution strategies; see `lightning_modules.evolution.EvolutionStrategies`."""
+
+    _target_: str = "lightning_modules.evolution.EvolutionStrategies"
+    shaping: str = MISSING
+    seed: int = MISSING
+
+    def check(self) -> None:
+        require(self.shaping in ("ranks", "none"), "algorithm.shaping", self.shaping, "ranks or none")
+
+
+@dataclass
+class EvolvedPolicyConfig:
+    """A policy whose weights are one vector; see `visagent.networks.evolved.EvolvedPolicy`."""
+
+    _target_: str = "visagent.networks.evolved.EvolvedPolicy"
+    _partial_: bool = True
+    hidden: list[int] = MISSING
+    bins: int = MISSING
+    action_noise: float = MISSING
+    normalize: bool = MISSING
+
+    def check(self) -> None:
+        require(all(width >= 1 for width in self.hidden), "network.hidden", list(self.hidden), "widths of layers, such as [64,64]")
+        require(self.bins == 0 or self.bins >= 2, "network.bins", self.bins, "0 for any value, or at least 2")
+        require(self.action_noise >= 0, "network.action_noise", self.action_noise, "0.01 or another number from 0")
+
+
+@dataclass
 class GymnasiumConfig:
     """Worlds from a gymnasium id; see `visagent.envs.gymnasium_world.GymnasiumWorlds`."""
 
@@ -94,16 +123,13 @@ class GymnasiumConfig:
 
 
 @dataclass
-class RolloutDataConfig:
-    """On-policy experience; see `datamodules.rollouts.RolloutDataModule`."""
+class ActorDataConfig:
+    """What is asked of all experience from actors; see `datamodules.actors.ActorDataModule`."""
 
-    _target_: str = "datamodules.rollouts.RolloutDataModule"
     env: Any = MISSING
     pool: str = MISSING
     mode: str = MISSING
     actors: int = MISSING
-    worlds_per_actor: int = MISSING
-    steps: int = MISSING
     ahead: int = MISSING
     max_lag: int | None = MISSING
     iterations_per_epoch: int = MISSING
@@ -117,5 +143,36 @@ class RolloutDataConfig:
         require(self.mode in ("synchronous", "asynchronous"), "datamodule.mode", self.mode, "synchronous or asynchronous")
         possible = self.mode == "synchronous" or self.pool != "serial"
         require(possible, "datamodule.mode", self.mode, "synchronous where datamodule.pool=serial: one process does one thing at a time")
-        positive("datamodule", self, "actors", "worlds_per_actor", "steps", "ahead", "iterations_per_epoch", "eval_episodes", "test_episodes")
+        positive("datamodule", self, "actors", "ahead", "iterations_per_epoch", "eval_episodes", "test_episodes")
         require(self.max_lag is None or self.max_lag >= 0, "datamodule.max_lag", self.max_lag, "null or at least 0")
+
+
+@dataclass
+class RolloutDataConfig(ActorDataConfig):
+    """On-policy experience; see `datamodules.rollouts.RolloutDataModule`."""
+
+    _target_: str = "datamodules.rollouts.RolloutDataModule"
+    worlds_per_actor: int = MISSING
+    steps: int = MISSING
+
+    def check(self) -> None:
+        super().check()
+        positive("datamodule", self, "worlds_per_actor", "steps")
+
+
+@dataclass
+class PerturbationDataConfig(ActorDataConfig):
+    """Returns of perturbed policies; see `datamodules.perturbations.PerturbationDataModule`."""
+
+    _target_: str = "datamodules.perturbations.PerturbationDataModule"
+    pairs: int = MISSING
+    episodes_per_policy: int = MISSING
+    worlds_per_actor: int = MISSING
+    sigma: float = MISSING
+    noise_size: int = MISSING
+    cache: str = MISSING
+
+    def check(self) -> None:
+        super().check()
+        positive("datamodule", self, "pairs", "episodes_per_policy", "worlds_per_actor", "noise_size")
+        require(self.sigma > 0, "datamodule.sigma", self.sigma, "0.02 or another number above 0")

@@ -21,7 +21,15 @@ from visagent.config.navigation_schemas import (
     SafeDAggerConfig,
     SafeDAggerDataConfig,
 )
-from visagent.config.reinforcement_schemas import ActorCriticConfig, GymnasiumConfig, PPOConfig, RolloutDataConfig
+from visagent.config.reinforcement_schemas import (
+    ActorCriticConfig,
+    EvolutionStrategiesConfig,
+    EvolvedPolicyConfig,
+    GymnasiumConfig,
+    PerturbationDataConfig,
+    PPOConfig,
+    RolloutDataConfig,
+)
 from visagent.config.rules import positive, require
 from visagent.config.video_schemas import (
     ActionRecognitionConfig,
@@ -131,6 +139,7 @@ GROUP_SCHEMAS: dict[str, dict[str, type]] = {
         "action_recognition": ActionRecognitionConfig,
         "network_cost": NetworkCostConfig,
         "ppo": PPOConfig,
+        "evolution": EvolutionStrategiesConfig,
     },
     "network": {
         "navigation": NavigationNetworkConfig,
@@ -138,6 +147,7 @@ GROUP_SCHEMAS: dict[str, dict[str, type]] = {
         "video_resnet": VideoResNetConfig,
         "block": BlockConfig,
         "actor_critic": ActorCriticConfig,
+        "evolved": EvolvedPolicyConfig,
     },
     "env": {"gymnasium": GymnasiumConfig},
     "datamodule": {
@@ -147,6 +157,7 @@ GROUP_SCHEMAS: dict[str, dict[str, type]] = {
         "action_recognition": ActionRecognitionDataConfig,
         "random_clips": RandomClipsConfig,
         "rollouts": RolloutDataConfig,
+        "perturbations": PerturbationDataConfig,
     },
 }
 

@@ -41,10 +41,15 @@ class RunningNormalizer(nn.Module):
     def update(self, x: Tensor) -> None:
         """Take in samples `[..., D]` (Chan et al. 1979, the pairwise update)."""
         samples = x.reshape(-1, x.shape[-1]).double()
-        count, mean = len(samples), samples.mean(dim=0)
+        mean = samples.mean(dim=0)
+        self.merge(torch.tensor(float(len(samples)), device=x.device), mean, (samples - mean).square().sum(dim=0))
+
+    @torch.no_grad()
+    def merge(self, count: Tensor, mean: Tensor, spread: Tensor) -> None:
+        """Take in other samples by their number, mean `[D]` and sum of squared distances from it `[D]`."""
         total = self.count + count
         apart = mean - self.mean
-        self.spread += (samples - mean).square().sum(dim=0) + apart.square() * (self.count * count / total)
+        self.spread += spread + apart.square() * (self.count * count / total)
         self.mean += apart * (count / total)
         self.count.copy_(total)
 
@@ -156,15 +161,6 @@ class ActorCritic(nn.Module):
         if self.lstm is None:
             return None
         return torch.zeros(count, self.lstm.hidden_size), torch.zeros(count, self.lstm.hidden_size)
-
-    @staticmethod
-    def begin_again(state: tuple[Tensor, Tensor] | None, places: Sequence[int]) -> tuple[Tensor, Tensor] | None:
-        """The recurrent state with zeros where new episodes begin."""
-        if state is None or not places:
-            return state
-        hidden, cell = state[0].clone(), state[1].clone()
-        hidden[places], cell[places] = 0.0, 0.0
-        return hidden, cell
 
     def features(self, observation: Observation) -> Tensor:
         """`[N, F]` of observations `[N, ...]`, before the LSTM."""

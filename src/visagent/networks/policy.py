@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -40,6 +41,16 @@ class Policy(Protocol):
     def initial_state(self, count: int) -> Any:
         """The recurrent state of `count` fresh episodes."""
         ...
+
+
+def begin_again(state: Any, places: Sequence[int]) -> Any:
+    """A recurrent state (None, or tensors `[B, ...]`) with zeros where new episodes begin."""
+    if state is None or not places:
+        return state
+    fresh = tuple(part.clone() for part in state)
+    for part in fresh:
+        part[places] = 0.0
+    return fresh
 
 
 def sample_categorical(logits: Tensor, deterministic: bool, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:

@@ -1,0 +1,108 @@
+"""What methods share that learn from acting: a network for the worlds' spaces, time in steps of the worlds, evaluation on episodes."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+
+from lightning_modules.making import made
+from visagent.actors.evaluation import run_episodes
+from visagent.envs.spaces import WorldSpaces
+from visagent.errors import ConfigError
+from visagent.experience.rollouts import Episode
+from visagent.seeding import derive_seed
+
+NetworkFactory = Callable[[WorldSpaces], nn.Module]
+OptimizerFactory = Callable[[Sequence[Mapping[str, Any]]], torch.optim.Optimizer]
+
+
+class ReinforcementModule(pl.LightningModule):
+    """The part of a method that does not say how it learns; a subclass writes `training_step` and `configure_optimizers`.
+
+    Args:
+        network: makes a policy, with whatever else the method learns, from the worlds' spaces.
+        optimizer: makes an optimizer from parameter groups.
+        seed: of the weights and of what the method draws.
+    """
+
+    env_steps: Tensor
+    iterations: Tensor
+    network: Any
+
+    def __init__(self, network: NetworkFactory, optimizer: OptimizerFactory, seed: int) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self._make_network, self._make_optimizer, self.seed = network, optimizer, seed
+        self.register_buffer("env_steps", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("iterations", torch.zeros((), dtype=torch.int64))
+
+    def setup(self, stage: str) -> None:
+        """Build the network for the DataModule's worlds, once."""
+        if not hasattr(self, "network"):
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(derive_seed(self.seed, "weights"))
+                self.network = made(self._make_network, self.data.spaces)
+            self.prepare()
+
+    def prepare(self) -> None:
+        """What a method builds from its network."""
+
+    @property
+    def data(self) -> Any:
+        """The DataModule."""
+        return self.trainer.datamodule  # type: ignore[attr-defined]
+
+    def acting_policy(self) -> Any:
+        """A copy on the CPU of what actors run."""
+        return copy.deepcopy(self.network).cpu().eval()
+
+    def published(self) -> tuple[dict[str, Tensor], int]:
+        """The weights for the actors, and their version."""
+        return self.network.state_dict(), int(self.iterations)
+
+    def make_optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """The optimizer that the config names.
+
+        Raises:
+            ConfigError: when it refuses its settings.
+        """
+        try:
+            return self._make_optimizer([{"params": list(parameters)}])
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"optimizer: expected settings that it takes, got an error ({error}); --cfg job shows them") from error
+
+    def report(self, episodes: Sequence[Episode], timing: Mapping[str, float], lag: float) -> None:
+        """Log what the actors say of a batch.
+
+        Args:
+            episodes: that ended in it.
+            timing: seconds of all actors, by what they did.
+            lag: versions of the policy since the one that acted.
+        """
+        found = {"data/policy_lag": lag, **{f"time/actors_{name}": seconds for name, seconds in timing.items()}, **self.data.statistics()}
+        if episodes:
+            found["data/episode_return"] = sum(episode.total_reward for episode in episodes) / len(episodes)
+            found["data/episode_steps"] = sum(episode.steps for episode in episodes) / len(episodes)
+            self.log("data/return", found["data/episode_return"], prog_bar=True, logger=False)
+        self.log_dict(found)
+        self.log("step", self.env_steps.float())
+
+    def validation_step(self, batch: Any, batch_index: int) -> None:
+        self._evaluate(batch, "val")
+
+    def test_step(self, batch: Any, batch_index: int) -> None:
+        self._evaluate(batch, "test")
+
+    def _evaluate(self, batch: Any, split: str) -> None:
+        policy = copy.deepcopy(self.network).cpu().eval()
+        episodes = run_episodes(policy, batch.worlds, batch.seeds, batch.deterministic)
+        totals = torch.tensor([episode.total_reward for episode in episodes])
+        steps = torch.tensor([float(episode.steps) for episode in episodes])
+        self.log(f"{split}/return", totals.mean(), prog_bar=True, batch_size=1)
+        self.log_dict({f"{split}/return_std": totals.std(unbiased=False), f"{split}/episode_steps": steps.mean()}, batch_size=1)
+        self.log("step", self.env_steps.float(), batch_size=1)

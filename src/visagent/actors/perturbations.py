@@ -1,0 +1,129 @@
+"""Actors that try perturbed policies out, each on whole episodes (evolution strategies)."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from visagent.actors.roles import Report, Task
+from visagent.envs.episodes import WorldFactory
+from visagent.experience.noise import NoiseTable
+from visagent.experience.perturbations import perturbation_fields
+from visagent.experience.rollouts import Episode, Field
+from visagent.networks.actor_critic import RunningNormalizer
+from visagent.networks.evolved import EvolvedPolicy
+from visagent.seeding import derive_seed, generator
+
+SIGNS = (1.0, -1.0)
+
+
+@dataclass(frozen=True)
+class PerturbationActors:
+    """Makes actors that try perturbed policies out.
+
+    Args:
+        worlds: what they act in.
+        policy: a copy of the learner's, on the CPU.
+        table: of the perturbations.
+        pairs: P of each actor, antithetic.
+        episodes: of each perturbed policy; its return is their mean.
+        count: worlds of each actor, stepped together.
+        sigma: standard deviation of the perturbations.
+        seed: of worlds, actions and perturbations.
+    """
+
+    worlds: WorldFactory
+    policy: EvolvedPolicy
+    table: NoiseTable
+    pairs: int
+    episodes: int
+    count: int
+    sigma: float
+    seed: int
+
+    def fields(self) -> dict[str, Field]:
+        return perturbation_fields(self.pairs, self.policy.spaces.observation["state"][0])
+
+    def __call__(self, worker: int) -> PerturbationActor:
+        return PerturbationActor(self, worker)
+
+
+class PerturbationActor:
+    """Runs the episodes of its perturbed policies, several at once; both of a pair get the same worlds."""
+
+    def __init__(self, made: PerturbationActors, worker: int) -> None:
+        self.made, self.worker, self.policy = made, worker, copy.deepcopy(made.policy)
+        self.worlds = [made.worlds.make() for _ in range(made.count)]
+
+    def run(self, task: Task, out: Mapping[str, NDArray[Any]], version: int) -> Report:
+        made, clock = self.made, time.perf_counter
+        vector = self.policy.vector.detach()
+        rng = np.random.default_rng(derive_seed(made.seed, "noise", task.epoch, task.iteration, self.worker))
+        out["offset"][:] = made.table.offsets(made.pairs, len(vector), rng)
+        out["returns"][:], out["steps"][:] = 0.0, 0
+        where = (task.epoch, task.iteration, self.worker, task.attempt)
+        noise = generator(made.seed, "act", *where)
+        waiting = [(pair, sign, episode) for pair in range(made.pairs) for episode in range(made.episodes) for sign in (0, 1)][::-1]
+        width = self.policy.spaces.observation["state"][0]
+        shown = np.zeros((made.count, width), np.float32)
+        vectors = torch.zeros(made.count, len(vector))
+        jobs: list[tuple[int, int, int]] = [(-1, 0, 0)] * made.count
+        totals, steps = np.zeros(made.count), np.zeros(made.count, np.int64)
+        seen = RunningNormalizer(width)
+        buffer: list[NDArray[np.float32]] = []
+        ended: list[Episode] = []
+        acting = stepping = 0.0
+
+        def begin(place: int) -> bool:
+            """Give a world the next episode; False where none is left."""
+            if not waiting:
+                return False
+            jobs[place] = pair, sign, episode = waiting.pop()
+            perturbation = torch.from_numpy(made.table.rows(out["offset"][pair : pair + 1], len(vector))[0])
+            vectors[place] = vector + SIGNS[sign] * made.sigma * perturbation
+            shown[place] = self.worlds[place].reset(derive_seed(made.seed, "world", *where, pair, episode))["state"]
+            totals[place], steps[place] = 0.0, 0
+            return True
+
+        active = [place for place in range(made.count) if begin(place)]
+        while active:
+            began = clock()
+            with torch.inference_mode():
+                whole = len(active) == made.count
+                outputs = self.policy.judge(vectors if whole else vectors[active], torch.from_numpy(shown if whole else shown[active]))
+                actions = self.policy.choose(outputs, False, noise).numpy()
+            buffer.append(shown[active])
+            decided = clock()
+            done = []
+            for place, action in zip(active, actions, strict=True):
+                observation, reward, over, cut = self.worlds[place].step(action)
+                shown[place] = observation["state"]
+                totals[place] += reward
+                steps[place] += 1
+                if over or cut:
+                    done.append(place)
+            moved = clock()
+            for place in done:
+                pair, sign, _ = jobs[place]
+                out["returns"][pair, sign] += totals[place] / made.episodes
+                out["steps"][pair, sign] += steps[place]
+                ended.append(Episode(float(totals[place]), int(steps[place])))
+                if not begin(place):
+                    active.remove(place)
+            if len(buffer) == 256 or not active:
+                seen.update(torch.from_numpy(np.concatenate(buffer)))
+                buffer.clear()
+            acting, stepping = acting + decided - began + clock() - moved, stepping + moved - decided
+        out["seen_count"][0], out["seen_mean"][0], out["seen_spread"][0] = seen.count.numpy(), seen.mean.numpy(), seen.spread.numpy()
+        return Report(version, tuple(ended), {"policy": acting, "worlds": stepping})
+
+    def close(self) -> None:
+        for world in self.worlds:
+            world.close()
