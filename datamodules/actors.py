@@ -58,7 +58,7 @@ class ExperienceLoader:
 
     def __iter__(self) -> Iterator[Any]:
         for iteration in range(len(self)):
-            yield self.data.batch(self.data.collect(self.epoch, iteration), self.epoch, iteration)
+            yield self.data.next_batch(self.epoch, iteration)
 
 
 class ActorDataModule(pl.LightningDataModule):
@@ -106,8 +106,8 @@ class ActorDataModule(pl.LightningDataModule):
         """What the actors do, with copies of `policy`."""
         raise NotImplementedError
 
-    def batch(self, found: Collected, epoch: int, iteration: int) -> Any:
-        """What the learner gets of a collection."""
+    def next_batch(self, epoch: int, iteration: int) -> Any:
+        """What the learner gets in an iteration of an epoch."""
         raise NotImplementedError
 
     def _start(self) -> Actors:

@@ -8,7 +8,6 @@ from torch import nn
 
 from datamodules.actors import ActorDataModule
 from visagent.actors.perturbations import PerturbationActors
-from visagent.actors.pool import Collected
 from visagent.errors import ConfigError
 from visagent.experience.noise import NoiseTable
 from visagent.experience.perturbations import PerturbationBatch
@@ -43,5 +42,6 @@ class PerturbationDataModule(ActorDataModule):
         made: Any = policy
         return PerturbationActors(self.env, made, self.table, share, self.episodes_per_policy, self.worlds_per_actor, self.sigma, self.seed)
 
-    def batch(self, found: Collected, epoch: int, iteration: int) -> PerturbationBatch:
+    def next_batch(self, epoch: int, iteration: int) -> PerturbationBatch:
+        found = self.collect(epoch, iteration)
         return PerturbationBatch.join(found.arrays, found.version, found.episodes, found.timing)

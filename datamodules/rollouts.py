@@ -7,7 +7,6 @@ from typing import Any
 from torch import nn
 
 from datamodules.actors import ActorDataModule
-from visagent.actors.pool import Collected
 from visagent.actors.segments import SegmentActors
 from visagent.experience.rollouts import RolloutBatch
 
@@ -33,5 +32,6 @@ class RolloutDataModule(ActorDataModule):
     def make_role(self, policy: nn.Module) -> SegmentActors:
         return SegmentActors(self.env, policy, self.worlds_per_actor, self.steps, self.seed)  # type: ignore[arg-type]
 
-    def batch(self, found: Collected, epoch: int, iteration: int) -> RolloutBatch:
+    def next_batch(self, epoch: int, iteration: int) -> RolloutBatch:
+        found = self.collect(epoch, iteration)
         return RolloutBatch.join(found.arrays, found.version, found.episodes, found.timing)

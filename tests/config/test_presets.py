@@ -57,17 +57,26 @@ def test_no_config_file_is_dead():
 
 def test_schemas_hold_no_values_that_the_yaml_holds():
     from dataclasses import MISSING as NO_DEFAULT
-    from dataclasses import fields
+    from dataclasses import fields, is_dataclass
 
     from omegaconf import MISSING
 
     from visagent.config.schemas import GROUP_SCHEMAS
 
+    def empty(schema):
+        for item in fields(schema):
+            if item.name.startswith("_") or item.default == MISSING:
+                continue
+            assert item.default is NO_DEFAULT, (schema, item.name)
+            made = item.default_factory()
+            if is_dataclass(made):
+                empty(made)
+            else:
+                assert made == {}, (schema, item.name)
+
     for schemas in GROUP_SCHEMAS.values():
         for schema in schemas.values():
-            for item in fields(schema):
-                if not item.name.startswith("_"):
-                    assert item.default == MISSING or (item.default is NO_DEFAULT and item.default_factory() == {}), (schema, item.name)
+            empty(schema)
 
 
 def test_every_yaml_value_has_a_schema_field(compose):

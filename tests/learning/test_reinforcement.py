@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
+import gymnasium
+import numpy as np
 import pytest
 import torch
+from gymnasium.envs.registration import EnvSpec
 from hydra.utils import get_class
 
 from comparing import assert_same, checkpoint, folder_of
+from lightning_modules.ddpg import DDPG
 from visagent.config.presets import presets
+from visagent.experience.replay import ReplayMissing
 from visagent.runtime.record import RunFolder
 from visagent.runtime.train import train
 
-FAMILIES = ("ppo", "evolution")
+FAMILIES = ("ppo", "ddpg", "evolution")
 PRESETS = [name for name in presets() if name.split("/")[0] in FAMILIES]
 
 
@@ -35,6 +41,8 @@ def test_every_preset_runs_with_debug_smoke(preset, compose, tmp_path):
         ("ppo/pendulum", ()),
         ("ppo/pendulum", ("network.lstm=6", "algorithm.variant=adaptive_kl", "algorithm.publish_every=2")),
         ("evolution/cartpole", ()),
+        ("ddpg/pendulum", ("datamodule.shards=2", "algorithm.smoothing=0.2", "network.critics=2")),
+        ("ddpg/pendulum", ("datamodule.prefetch=false", "datamodule.env.frame_stack=2")),
     ],
 )
 def test_resume_is_bitwise(preset, changes, compose, tmp_path, monkeypatch):
@@ -62,11 +70,12 @@ def test_resume_is_bitwise(preset, changes, compose, tmp_path, monkeypatch):
     for part in ("state_dict", "optimizer_states", "random_state"):
         assert_same(one[part], again[part], part)
     assert_same(unbroken.metrics, resumed.metrics)
+    assert not list(Path(f"{tmp_path}/b/runs").glob("*/replay"))  # given back with the end of the training
     assert resumed.attempts == 2 and resumed.env_steps == unbroken.env_steps
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("preset", ["ppo/pendulum", "evolution/hopper"])
+@pytest.mark.parametrize("preset", ["ppo/pendulum", "evolution/hopper", "ddpg/half_cheetah"])
 def test_processes_learn_what_one_process_learns_and_evaluating_changes_nothing(preset, compose, tmp_path):
     runs = {
         "serial": compose(preset, "actors=serial", f"paths.outputs={tmp_path}/serial"),
@@ -106,3 +115,48 @@ def test_evolution_learns_and_anyone_can_rebuild_its_update(compose, monkeypatch
     settings = ("datamodule.pairs=16", "datamodule.env.max_steps=100", "datamodule.worlds_per_actor=8", "datamodule.iterations_per_epoch=15")
     record = train(compose("evolution/cartpole", *settings, "datamodule.test_episodes=10", "trainer.max_epochs=1"))
     assert record.metrics["test/return"] > 70  # of 100; a random policy: about 22
+
+
+@pytest.mark.process
+def test_a_resumed_run_whose_replay_is_gone_says_so(compose, tmp_path, monkeypatch):
+    config = compose("ddpg/pendulum")
+    original = DDPG.training_step
+
+    def failing(self, batch, batch_index):
+        if self.current_epoch == 1:
+            raise RuntimeError("power cut")
+        return original(self, batch, batch_index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DDPG, "training_step", failing)
+        with pytest.raises(RuntimeError, match="power cut"):
+            train(config)
+    (replay,) = tmp_path.glob("outputs/runs/*/replay")
+    shutil.rmtree(replay)
+    with pytest.raises(ReplayMissing, match="delete the run's folder to begin anew"):
+        train(config)
+
+
+class Aiming(gymnasium.Env):
+    """The reward of a step is minus the squared distance of the action from what is seen."""
+
+    observation_space = gymnasium.spaces.Box(-1.0, 1.0, (1,))
+    action_space = gymnasium.spaces.Box(-1.0, 1.0, (1,))
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.shown = self.np_random.uniform(-0.9, 0.9, 1).astype(np.float32)
+        return self.shown, {}
+
+    def step(self, action):
+        reward = -float((action[0] - self.shown[0]) ** 2)
+        self.shown = self.np_random.uniform(-0.9, 0.9, 1).astype(np.float32)
+        return self.shown, reward, False, False, {}
+
+
+def test_ddpg_learns_to_aim(compose, monkeypatch):
+    monkeypatch.setitem(gymnasium.registry, "Aiming-v0", EnvSpec("Aiming-v0", entry_point=Aiming))
+    settings = ("algorithm.gamma=0.0", "algorithm.actor_lr_factor=1.0", "datamodule.batch_size=64", "datamodule.updates=16", "datamodule.capacity=5000")
+    widths = ("network.actor_hidden=[32]", "network.critic_hidden=[32,32]", "datamodule.steps=16", "datamodule.iterations_per_epoch=40")
+    record = train(compose("ddpg/pendulum", "env=gymnasium", "datamodule.env.id=Aiming-v0", *settings, *widths))
+    assert record.metrics["test/return"] > -15 * 0.02  # a constant action: -15 / 3

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -23,12 +23,14 @@ class Collected:
     Attributes:
         arrays: joined; theirs until the next call.
         reports: by worker.
+        slot: whose place the arrays have in the pool's `slots`.
         dropped: how many parts were too old and made again.
         restarts: how many workers died and were started again, so far.
     """
 
     arrays: Mapping[str, NDArray[Any]]
     reports: tuple[Report, ...]
+    slot: int = 0
     dropped: int = 0
     restarts: int = 0
 
@@ -52,8 +54,21 @@ class Collected:
         return found
 
 
+class Slot(Protocol):
+    """A set of arrays that workers fill."""
+
+    def views(self) -> dict[str, NDArray[Any]]:
+        """The arrays."""
+        ...
+
+
 class Actors(Protocol):
     """Some workers, each with a role of its own."""
+
+    @property
+    def slots(self) -> Sequence[Slot]:
+        """Where batches lie; another pool of the same kind can read them."""
+        ...
 
     def publish(self, weights: Weights, version: int) -> None:
         """Give the workers new weights; tasks that begin afterwards use them."""
@@ -63,9 +78,28 @@ class Actors(Protocol):
         """Have every worker do the task."""
         ...
 
+    def request(self, task: Task) -> None:
+        """Ask for a task whose result `receive` gives; one may be under way while the result before is in use."""
+        ...
+
+    def receive(self) -> Collected:
+        """The result of the oldest request."""
+        ...
+
     def close(self) -> None:
         """End the workers."""
         ...
+
+
+class LocalArrays:
+    """Arrays of this process."""
+
+    def __init__(self, arrays: dict[str, NDArray[Any]]) -> None:
+        self.arrays = arrays
+
+    def views(self) -> dict[str, NDArray[Any]]:
+        """The arrays."""
+        return self.arrays
 
 
 class SerialActors:
@@ -80,7 +114,9 @@ class SerialActors:
         self.roles = [make_role(worker) for worker in range(workers)]
         self.fields = make_role.fields()
         self.arrays = allocate(self.fields, workers)
+        self.slots = [LocalArrays(self.arrays)]
         self.version = -1
+        self.requested: list[Task] = []
 
     def publish(self, weights: Weights, version: int) -> None:
         for role in self.roles:
@@ -93,6 +129,12 @@ class SerialActors:
             out = {name: part(array, self.fields[name], worker) for name, array in self.arrays.items()}
             reports.append(role.run(task, out, self.version))
         return Collected(self.arrays, tuple(reports))
+
+    def request(self, task: Task) -> None:
+        self.requested.append(task)
+
+    def receive(self) -> Collected:
+        return self.collect(self.requested.pop(0))
 
     def close(self) -> None:
         for role in self.roles:

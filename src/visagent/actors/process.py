@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
-import pickle
 import time
 import traceback
 from collections import deque
@@ -94,14 +93,13 @@ class SharedWeights:
             time.sleep(1e-4)
 
 
-def _work(pipe: connection.Connection, pickled: bytes, worker: int, slots: Sequence[SharedArrays], weights: SharedWeights) -> None:
+def _work(pipe: connection.Connection, make_role: RoleFactory, worker: int, slots: Sequence[SharedArrays], weights: SharedWeights) -> None:
     """The life of a worker: what the pipe says, until it closes."""
     role = None
     try:
         import torch
 
         torch.set_num_threads(1)
-        make_role: RoleFactory = pickle.loads(pickled)
         fields, role, version = make_role.fields(), make_role(worker), -1
         places = [{name: part(array, fields[name], worker) for name, array in slot.views().items()} for slot in slots]
         while True:
@@ -157,15 +155,15 @@ class ProcessActors:
     def __init__(self, make_role: RoleFactory, workers: int, weights: Weights, ahead: int = 0, max_lag: int | None = None) -> None:
         self.ahead, self.max_lag, self.workers = ahead, max_lag, workers
         self._context = get_context("spawn")
-        self._pickled = pickle.dumps(make_role)
+        self._make_role = make_role
         shapes = {name: (joined(field, workers), field.dtype) for name, field in make_role.fields().items()}
-        self._slots = [SharedArrays(shapes) for _ in range(ahead + 1)]
-        self._arrays = [slot.views() for slot in self._slots]
+        self.slots = [SharedArrays(shapes) for _ in range(ahead + 1)]
+        self._arrays = [slot.views() for slot in self.slots]
         self._weights = SharedWeights(weights)
         self._pipes: list[connection.Connection] = []
         self._processes: list[Any] = []
         self._asked: list[deque[tuple[int, Task]]] = [deque() for _ in range(workers)]
-        self._done: list[list[Report | None]] = [[None] * workers for _ in self._slots]
+        self._done: list[list[Report | None]] = [[None] * workers for _ in self.slots]
         self._crashes = [0] * workers
         self._attempts = [0] * workers
         self.restarts = 0
@@ -179,7 +177,7 @@ class ProcessActors:
     def _start(self, worker: int) -> tuple[connection.Connection, Any]:
         ours, theirs = self._context.Pipe()
         process = self._context.Process(
-            target=_work, args=(theirs, self._pickled, worker, self._slots, self._weights), name=f"visagent-actor-{worker}", daemon=True
+            target=_work, args=(theirs, self._make_role, worker, self.slots, self._weights), name=f"visagent-actor-{worker}", daemon=True
         )
         with _one_thread():
             process.start()
@@ -232,13 +230,18 @@ class ProcessActors:
     def collect(self, task: Task) -> Collected:
         if task.begin:
             self._asked_until = self._turn  # nothing is under way yet, or all of it was collected
-        slot = self._turn % len(self._slots)
         while self._asked_until <= self._turn + self.ahead:
-            begin = task.begin and self._asked_until == self._turn
-            for worker in range(self.workers):
-                self._ask(worker, self._asked_until % len(self._slots), replace(task, begin=begin))
-            self._asked_until += 1
-        dropped = 0
+            self.request(replace(task, begin=task.begin and self._asked_until == self._turn))
+        return self.receive()
+
+    def request(self, task: Task) -> None:
+        for worker in range(self.workers):
+            self._ask(worker, self._asked_until % len(self.slots), task)
+        self._asked_until += 1
+        self._newest = task
+
+    def receive(self) -> Collected:
+        slot, dropped = self._turn % len(self.slots), 0
         while True:
             while any(report is None for report in self._done[slot]):
                 self._listen()
@@ -248,11 +251,11 @@ class ProcessActors:
                 break
             for worker in old:
                 self._done[slot][worker] = None
-                self._ask(worker, slot, replace(task, begin=False))
+                self._ask(worker, slot, replace(self._newest, begin=False))
             dropped += len(old)
         self._done[slot] = [None] * self.workers
         self._turn += 1
-        return Collected(self._arrays[slot], tuple(reports), dropped, self.restarts)
+        return Collected(self._arrays[slot], tuple(reports), slot, dropped, self.restarts)
 
     def close(self) -> None:
         for pipe in self._pipes:

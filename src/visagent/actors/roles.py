@@ -21,12 +21,14 @@ class Task:
         iteration: within the epoch.
         begin: start afresh: reset the worlds, seed the generators.
         attempt: counts the deaths of this worker.
+        order: what else the role must know; small, it goes through a pipe.
     """
 
     epoch: int
     iteration: int
     begin: bool
     attempt: int = 0
+    order: Any = None
 
 
 @dataclass(frozen=True)

@@ -107,6 +107,54 @@ class EvolvedPolicyConfig:
 
 
 @dataclass
+class DDPGConfig:
+    """Deep deterministic policy gradient; see `lightning_modules.ddpg.DDPG`."""
+
+    _target_: str = "lightning_modules.ddpg.DDPG"
+    actor_lr_factor: float = MISSING
+    gamma: float = MISSING
+    target_every: int = MISSING
+    tau: float = MISSING
+    actor_every: int = MISSING
+    smoothing: float = MISSING
+    smoothing_clip: float = MISSING
+    actor_clip: float | None = MISSING
+    reward_scale: float = MISSING
+    seed: int = MISSING
+
+    def check(self) -> None:
+        require(0 <= self.gamma <= 1, "algorithm.gamma", self.gamma, "0.99 or another number in [0, 1]")
+        require(0 < self.tau <= 1, "algorithm.tau", self.tau, "1 or another number in (0, 1]")
+        require(self.smoothing >= 0, "algorithm.smoothing", self.smoothing, "0.2 or another number from 0")
+        require(self.actor_lr_factor > 0, "algorithm.actor_lr_factor", self.actor_lr_factor, "0.1 or another number above 0")
+        positive("algorithm", self, "target_every", "actor_every")
+
+
+@dataclass
+class DeterministicActorCriticConfig:
+    """A deterministic policy and its critics; see `visagent.networks.deterministic.DeterministicActorCritic`."""
+
+    _target_: str = "visagent.networks.deterministic.DeterministicActorCritic"
+    _partial_: bool = True
+    actor_hidden: list[int] = MISSING
+    critic_hidden: list[int] = MISSING
+    critics: int = MISSING
+    pixel_channels: list[int] = MISSING
+    pixel_kernels: list[int] = MISSING
+    pixel_strides: list[int] = MISSING
+    pixel_features: int = MISSING
+    layer_norm: bool = MISSING
+
+    def check(self) -> None:
+        for name in ("actor_hidden", "critic_hidden"):
+            widths = getattr(self, name)
+            require(len(widths) > 0 and all(width >= 1 for width in widths), f"network.{name}", list(widths), "widths of layers, such as [400,300]")
+        require(self.critics in (1, 2), "network.critics", self.critics, "1, or 2 for TD3")
+        lengths = {len(self.pixel_channels), len(self.pixel_kernels), len(self.pixel_strides)}
+        require(len(lengths) == 1, "network.pixel_channels", list(self.pixel_channels), "as many as network.pixel_kernels and network.pixel_strides")
+
+
+@dataclass
 class GymnasiumConfig:
     """Worlds from a gymnasium id; see `visagent.envs.gymnasium_world.GymnasiumWorlds`."""
 
@@ -176,3 +224,41 @@ class PerturbationDataConfig(ActorDataConfig):
         super().check()
         positive("datamodule", self, "pairs", "episodes_per_policy", "worlds_per_actor", "noise_size")
         require(self.sigma > 0, "datamodule.sigma", self.sigma, "0.02 or another number above 0")
+
+
+@dataclass
+class ExplorationConfig:
+    """Noise on actions; see `visagent.actors.exploration.Exploration`."""
+
+    _target_: str = "visagent.actors.exploration.Exploration"
+    kind: str = MISSING
+    max_sigma: float = MISSING
+    theta: float = MISSING
+    dt: float = MISSING
+
+    def check(self) -> None:
+        expected = "normal or ornstein_uhlenbeck"
+        require(self.kind in ("normal", "ornstein_uhlenbeck"), "datamodule.exploration.kind", self.kind, expected)
+        require(self.max_sigma >= 0, "datamodule.exploration.max_sigma", self.max_sigma, "1.0 or another number from 0")
+
+
+@dataclass
+class ReplayDataConfig(ActorDataConfig):
+    """Off-policy experience; see `datamodules.replay.ReplayDataModule`."""
+
+    _target_: str = "datamodules.replay.ReplayDataModule"
+    worlds_per_actor: int = MISSING
+    steps: int = MISSING
+    updates: int = MISSING
+    batch_size: int = MISSING
+    warmup: int = MISSING
+    capacity: int = MISSING
+    n_step: int = MISSING
+    shards: int = MISSING
+    prefetch: bool = MISSING
+    exploration: ExplorationConfig = field(default_factory=ExplorationConfig)
+
+    def check(self) -> None:
+        super().check()
+        positive("datamodule", self, "worlds_per_actor", "steps", "updates", "batch_size", "warmup", "capacity", "n_step", "shards")
+        require(self.steps >= 2, "datamodule.steps", self.steps, "at least 2")

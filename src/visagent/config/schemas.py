@@ -23,11 +23,14 @@ from visagent.config.navigation_schemas import (
 )
 from visagent.config.reinforcement_schemas import (
     ActorCriticConfig,
+    DDPGConfig,
+    DeterministicActorCriticConfig,
     EvolutionStrategiesConfig,
     EvolvedPolicyConfig,
     GymnasiumConfig,
     PerturbationDataConfig,
     PPOConfig,
+    ReplayDataConfig,
     RolloutDataConfig,
 )
 from visagent.config.rules import positive, require
@@ -139,6 +142,7 @@ GROUP_SCHEMAS: dict[str, dict[str, type]] = {
         "action_recognition": ActionRecognitionConfig,
         "network_cost": NetworkCostConfig,
         "ppo": PPOConfig,
+        "ddpg": DDPGConfig,
         "evolution": EvolutionStrategiesConfig,
     },
     "network": {
@@ -148,6 +152,7 @@ GROUP_SCHEMAS: dict[str, dict[str, type]] = {
         "block": BlockConfig,
         "actor_critic": ActorCriticConfig,
         "evolved": EvolvedPolicyConfig,
+        "deterministic": DeterministicActorCriticConfig,
     },
     "env": {"gymnasium": GymnasiumConfig},
     "datamodule": {
@@ -158,6 +163,7 @@ GROUP_SCHEMAS: dict[str, dict[str, type]] = {
         "random_clips": RandomClipsConfig,
         "rollouts": RolloutDataConfig,
         "perturbations": PerturbationDataConfig,
+        "replay": ReplayDataConfig,
     },
 }
 

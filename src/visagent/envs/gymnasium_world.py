@@ -62,7 +62,7 @@ class GymnasiumWorld:
     def __init__(self, env: gymnasium.Env[Any, Any], name: str, action_repeat: int, frame_stack: int) -> None:
         self.env, self.repeat, self.stack = env, action_repeat, frame_stack
         shapes = {part: self._stacked(part, box.shape) for part, box in self._parts(env.observation_space, name).items()}
-        self.spaces = WorldSpaces(shapes, self._actions(env.action_space, name))
+        self.spaces = WorldSpaces(shapes, self._actions(env.action_space, name), frame_stack)
         self.frames: deque[NDArray[Any]] = deque(maxlen=frame_stack)
 
     @staticmethod

@@ -30,15 +30,24 @@ class WorldSpaces:
     Attributes:
         observation: by part: `state` is a float32 vector `(D,)`, `pixels` is a uint8 picture `(C, H, W)`; one of them or both.
         action: what is chosen.
+        frames: that an observation joins along its first axis, the newest last; the first of an episode stands for those before it.
     """
 
     observation: Mapping[str, tuple[int, ...]]
     action: ActionSpace
+    frames: int = 1
+
+    @property
+    def frame(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of the newest frame alone."""
+        return {name: (shape[0] // self.frames, *shape[1:]) for name, shape in self.observation.items()}
 
     def __post_init__(self) -> None:
         ranks = {"state": 1, "pixels": 3}
         for name, shape in self.observation.items():
             if name not in ranks or len(shape) != ranks[name]:
                 raise ValueError(f"WorldSpaces: expected state (D,) or pixels (C, H, W), got {name} {shape}")
+            if shape[0] % self.frames:
+                raise ValueError(f"WorldSpaces: expected {name} of {self.frames} joined frames, got {shape}")
         if not self.observation:
             raise ValueError("WorldSpaces: expected state or pixels, got neither")

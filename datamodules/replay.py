@@ -1,0 +1,163 @@
+"""Off-policy experience: actors write streams, shards of a replay keep them and draw batches."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from datamodules.actors import ActorDataModule
+from visagent.actors.exploration import Exploration
+from visagent.actors.pool import Actors, Collected, SerialActors
+from visagent.actors.process import ProcessActors
+from visagent.actors.roles import Task
+from visagent.actors.shards import ReplayShards, ShardOrder
+from visagent.actors.transitions import TransitionActors
+from visagent.errors import ConfigError
+from visagent.experience.transitions import TransitionBatch
+
+
+class ReplayDataModule(ActorDataModule):
+    """Draws from a replay that actors fill.
+
+    In an iteration every world takes T steps and the learner gets draws for U updates. The replay lies in memory-mapped files in the run's folder
+    until the run is finished; a checkpoint holds the numbers of rows alone. Rows that were written after it do not touch those before, so that a
+    resumed run draws what an unbroken one does.
+
+    Args:
+        worlds_per_actor: stepped by one actor.
+        steps: T.
+        updates: U.
+        batch_size: N, draws of an update, of all shards together.
+        warmup: steps of all worlds with uniform actions and without updates.
+        capacity: rows of all streams that are drawn from.
+        n_step: n.
+        shards: of the replay, each in a process of its own where actors are.
+        prefetch: draw the next batch while the learner learns, so before the actors write the newest rows.
+        exploration: noise on actions.
+        shared: see `ActorDataModule`.
+
+    Raises:
+        ConfigError: when numbers do not divide.
+    """
+
+    def __init__(
+        self,
+        worlds_per_actor: int,
+        steps: int,
+        updates: int,
+        batch_size: int,
+        warmup: int,
+        capacity: int,
+        n_step: int,
+        shards: int,
+        prefetch: bool,
+        exploration: Exploration,
+        **shared: Any,
+    ) -> None:
+        super().__init__(**shared)
+        self.worlds_per_actor, self.steps, self.updates, self.batch_size = worlds_per_actor, steps, updates, batch_size
+        self.capacity, self.n_step, self.shards, self.prefetch, self.exploration = capacity, n_step, shards, prefetch, exploration
+        self.streams = self.workers * worlds_per_actor
+        if batch_size % shards:
+            lower = batch_size - batch_size % shards
+            raise ConfigError(f"datamodule.batch_size={batch_size} is not divisible by {shards} shards: use {lower or shards} or {lower + shards}")
+        if self.streams < shards:
+            raise ConfigError(f"datamodule.shards: expected at most {self.streams}, the number of worlds, got {shards}")
+        self.random_tasks = -(-warmup // self.steps_per_batch)
+        self.written = np.zeros(self.streams, np.int64)
+        self.replay: Actors | None = None
+        self.drawn: Collected | None = None
+        self.pending = self.resumed = False
+
+    @property
+    def steps_per_batch(self) -> int:
+        """Steps of all worlds in an iteration."""
+        return self.streams * self.steps
+
+    def make_role(self, policy: nn.Module) -> TransitionActors:
+        acting = (self.exploration, self.worlds_per_actor, self.streams, self.steps, self.random_tasks, self.iterations_per_epoch, self.seed)
+        return TransitionActors(self.env, self.spaces, policy, *acting)
+
+    @property
+    def folder(self) -> Path:
+        """Of the replay's files."""
+        return Path(self.trainer.default_root_dir) / "replay"  # type: ignore[union-attr]
+
+    def _start_replay(self) -> Actors:
+        assert self.actors is not None
+        # Behind the rows that are drawn from lie those that an unfinished epoch may overwrite, and frames of a stack.
+        slack = 2 * self.steps * self.iterations_per_epoch + self.spaces.frames
+        shards = ReplayShards(
+            list(self.actors.slots),
+            self.spaces,
+            str(self.folder),
+            self.shards,
+            self.streams,
+            max(self.capacity // self.streams, 2 * self.steps),
+            slack,
+            self.updates,
+            self.batch_size // self.shards,
+            self.n_step,
+            self.seed,
+        )
+        for shard in range(self.shards):
+            shards.store(shard, fresh=not self.resumed)
+        if self.pool == "serial":
+            return SerialActors(shards, self.shards)
+        return ProcessActors(shards, self.shards, {}, ahead=1)
+
+    def next_batch(self, epoch: int, iteration: int) -> TransitionBatch:
+        batch = epoch * self.iterations_per_epoch + iteration
+        self._settle()  # the actors are about to write where the replay reads
+        collected = self.collect(epoch, iteration)
+        if self.replay is None:
+            self.replay = self._start_replay()
+        if self.prefetch and self.drawn is None:  # nothing was asked for yet in this process
+            self._order(None, batch)
+            self._settle()
+        ready = self.drawn
+        self._order(collected.slot, batch + 1 if self.prefetch else batch)
+        self.written += collected.arrays["length"]
+        if not self.prefetch:
+            self._settle()
+            ready = self.drawn
+        assert ready is not None
+        timing = {**collected.timing, **{f"replay_{name}": seconds for name, seconds in ready.timing.items()}}
+        return TransitionBatch.join(ready.arrays, self._updates(batch), self.steps_per_batch, collected.version, collected.episodes, timing)
+
+    def _updates(self, batch: int) -> int:
+        return self.updates if batch >= self.random_tasks else 0
+
+    def _order(self, slot: int | None, batch: int) -> None:
+        """Have all shards take in the rows of a slot, then draw a batch."""
+        assert self.replay is not None
+        self.replay.request(Task(0, batch, False, order=ShardOrder(slot, tuple(self.written.tolist()), self._updates(batch), batch)))
+        self.pending = True
+
+    def _settle(self) -> None:
+        """Wait until the shards have done what they were told."""
+        if self.pending:
+            assert self.replay is not None
+            self.drawn, self.pending = self.replay.receive(), False
+
+    def state_dict(self) -> dict[str, Any]:
+        self._settle()
+        return {"written": torch.from_numpy(self.written.copy())}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.written = state_dict["written"].numpy().copy()
+        self.resumed = True
+
+    def teardown(self, stage: str) -> None:
+        if self.replay is not None:
+            self._settle()
+            self.replay.close()
+            self.replay = None
+        super().teardown(stage)
+        if stage == "fit" and self.trainer is not None and self.trainer.current_epoch >= (self.trainer.max_epochs or 0):
+            shutil.rmtree(self.folder, ignore_errors=True)

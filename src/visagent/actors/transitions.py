@@ -1,0 +1,118 @@
+"""Actors that write streams of rows for a replay (off-policy learning)."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from visagent.actors.exploration import Exploration
+from visagent.actors.roles import Report, Task
+from visagent.envs.episodes import Episodes, Observation, WorldFactory
+from visagent.envs.spaces import WorldSpaces
+from visagent.experience.rollouts import Episode, Field
+from visagent.experience.transitions import PREFIX, stream_fields
+from visagent.seeding import derive_seed, generator
+
+
+@dataclass(frozen=True)
+class TransitionActors:
+    """Makes actors that write streams of rows.
+
+    Args:
+        worlds: what they act in.
+        spaces: of the worlds.
+        policy: a copy of the learner's, on the CPU.
+        exploration: noise on its actions.
+        count: worlds of each actor.
+        total: worlds of all actors.
+        steps: T of a task, in each world.
+        random_tasks: at the beginning of the run, in which actions are uniform.
+        tasks_per_epoch: for counting them.
+        seed: of worlds and actions.
+    """
+
+    worlds: WorldFactory
+    spaces: WorldSpaces
+    policy: Any
+    exploration: Exploration
+    count: int
+    total: int
+    steps: int
+    random_tasks: int
+    tasks_per_epoch: int
+    seed: int
+
+    def fields(self) -> dict[str, Field]:
+        return stream_fields(self.spaces, self.steps, self.count)
+
+    def __call__(self, worker: int) -> TransitionActor:
+        return TransitionActor(self, worker)
+
+
+class TransitionActor:
+    """Steps its worlds with a noisy policy; episodes go on from one task to the next."""
+
+    def __init__(self, made: TransitionActors, worker: int) -> None:
+        self.made, self.worker, self.policy = made, worker, copy.deepcopy(made.policy)
+        self.episodes = Episodes(made.worlds, made.count)
+        self.sigma = made.exploration.sigma(worker * made.count, made.count, made.total)
+
+    def _begin(self, task: Task) -> None:
+        where = (task.epoch, self.worker, task.attempt)
+        self.episodes.reset([derive_seed(self.made.seed, "world", *where, index) for index in range(self.made.count)])
+        self.generator = generator(self.made.seed, "act", *where)
+        self.noise = torch.zeros(self.made.count, self.made.spaces.action.size)
+
+    def run(self, task: Task, out: Mapping[str, NDArray[Any]], version: int) -> Report:
+        if task.begin:
+            self._begin(task)
+        made, worlds, clock = self.made, self.episodes, time.perf_counter
+        at_random = task.epoch * made.tasks_per_epoch + task.iteration < made.random_tasks
+        shown = {name: torch.from_numpy(array) for name, array in worlds.observation.items()}
+        row, everywhere = np.zeros(made.count, np.int64), np.arange(made.count)
+        reward, terminated, truncated = np.zeros(made.count, np.float32), np.zeros(made.count, bool), np.zeros(made.count, bool)
+        ended: list[Episode] = []
+        acting = stepping = 0.0
+        for _ in range(made.steps):
+            began = clock()
+            if at_random:
+                action = torch.rand(self.noise.shape, generator=self.generator) * 2 - 1
+            else:
+                self.noise = made.exploration.next(self.noise, self.sigma, self.generator)
+                action = (self.policy.act(shown, deterministic=True).action + self.noise).clamp(-1.0, 1.0)
+            for name, array in worlds.observation.items():
+                out[f"{PREFIX}{name}"][everywhere, row] = array[:, -made.spaces.frame[name][0] :]
+            out["step"][everywhere, row] = worlds.steps
+            out["action"][everywhere, row] = action.numpy()
+            decided = clock()
+            over = worlds.step(action.numpy(), reward, terminated, truncated)
+            moved = clock()
+            out["reward"][everywhere, row], out["terminated"][everywhere, row], out["truncated"][everywhere, row] = reward, terminated, truncated
+            out["final"][everywhere, row] = False
+            row += 1
+            for end in over:
+                ended.append(Episode(end.total_reward, end.steps))
+                self._finish(out, end.index, int(row[end.index]), end.final_observation, end.steps)
+                row[end.index] += 1
+                self.noise[end.index] = 0.0
+            acting, stepping = acting + decided - began + clock() - moved, stepping + moved - decided
+        out["length"][:] = row
+        return Report(version, tuple(ended), {"policy": acting, "worlds": stepping})
+
+    def _finish(self, out: Mapping[str, NDArray[Any]], world: int, row: int, observation: Observation, steps: int) -> None:
+        """The row of the observation that no action followed."""
+        for name, part in observation.items():
+            out[f"{PREFIX}{name}"][world, row] = part[-self.made.spaces.frame[name][0] :]
+        out["action"][world, row], out["reward"][world, row] = 0.0, 0.0
+        out["terminated"][world, row] = out["truncated"][world, row] = False
+        out["final"][world, row], out["step"][world, row] = True, steps
+
+    def close(self) -> None:
+        self.episodes.close()
