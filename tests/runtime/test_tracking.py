@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 
 import pytest
 from mlflow import MlflowClient
@@ -148,3 +150,12 @@ def test_local_ddp_sweeps_are_refused(compose, monkeypatch):
     HydraConfig.instance().set_config(full)
     with pytest.raises(ConfigError, match=r"type trainer\.devices=1"):
         refuse_local_ddp(config)
+
+
+@pytest.mark.process
+def test_runs_that_begin_at_once_make_one_database(tmp_path):
+    code = f"from pathlib import Path; from visagent.runtime.tracking import connect; connect('sqlite:///{tmp_path}/m.db', 'together', Path({str(tmp_path)!r}))"
+    processes = [subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    for process in processes:
+        assert process.wait() == 0, process.stderr.read()
+    assert MlflowClient(f"sqlite:///{tmp_path}/m.db").get_experiment_by_name("together") is not None

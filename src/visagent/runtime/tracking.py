@@ -5,6 +5,7 @@ One SQLite file under outputs/ by default (MLflow refuses its old file store), `
 
 from __future__ import annotations
 
+import fcntl
 import logging
 import os
 from collections.abc import Mapping
@@ -33,8 +34,10 @@ def connect(uri: str, experiment: str, outputs: Path) -> tuple[MlflowClient, str
         logging.getLogger(name).setLevel(logging.WARNING)
 
     outputs.mkdir(parents=True, exist_ok=True)
-    client = MlflowClient(uri)
-    found = client.get_experiment_by_name(experiment)
+    with (outputs / "mlflow.lock").open("w") as lock:  # MLflow's making of the tables fails where two runs begin at once
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        client = MlflowClient(uri)
+        found = client.get_experiment_by_name(experiment)
     if found is not None:
         if found.lifecycle_stage == "deleted":
             client.restore_experiment(found.experiment_id)
