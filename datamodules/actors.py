@@ -28,11 +28,13 @@ class EvaluationEpisodes:
         worlds: makes the worlds.
         seeds: one for each episode.
         deterministic: act by the distribution's mode.
+        films: of how many of them a video is made.
     """
 
     worlds: WorldFactory
     seeds: tuple[int, ...]
     deterministic: bool
+    films: int
 
     def __len__(self) -> int:
         return len(self.seeds)
@@ -77,6 +79,7 @@ class ActorDataModule(pl.LightningDataModule):
         iterations_per_epoch: batches between two evaluations.
         eval_episodes, test_episodes: how many.
         eval_deterministic: act by the mode of the distribution when evaluating.
+        film_episodes: test episodes of which a video is made.
         seed: of worlds and actions.
     """
 
@@ -92,12 +95,14 @@ class ActorDataModule(pl.LightningDataModule):
         eval_episodes: int,
         test_episodes: int,
         eval_deterministic: bool,
+        film_episodes: int,
         seed: int,
     ) -> None:
         super().__init__()
         self.env, self.pool, self.mode, self.workers, self.ahead, self.max_lag = env, pool, mode, actors, ahead, max_lag
         self.iterations_per_epoch, self.seed = iterations_per_epoch, seed
         self.eval_episodes, self.test_episodes, self.eval_deterministic = eval_episodes, test_episodes, eval_deterministic
+        self.film_episodes = film_episodes
         self.actors: Actors | None = None
         self.spaces: WorldSpaces = env.spaces()
         self.dropped = self.restarts = 0
@@ -137,16 +142,16 @@ class ActorDataModule(pl.LightningDataModule):
         """The batches of the epoch that comes next; nothing is collected before they are asked for."""
         return ExperienceLoader(self, next_epoch(self.trainer))
 
-    def _evaluation(self, name: str, episodes: int) -> DataLoader[Any]:
+    def _evaluation(self, name: str, episodes: int, films: int) -> DataLoader[Any]:
         seeds = tuple(derive_seed(self.seed, name, number) for number in range(episodes))
-        return DataLoader([EvaluationEpisodes(self.env, seeds, self.eval_deterministic)], batch_size=None)  # type: ignore[arg-type]
+        return DataLoader([EvaluationEpisodes(self.env, seeds, self.eval_deterministic, films)], batch_size=None)  # type: ignore[arg-type]
 
     def val_dataloader(self) -> DataLoader[Any]:
-        return self._evaluation("validate", self.eval_episodes)
+        return self._evaluation("validate", self.eval_episodes, 0)
 
     def test_dataloader(self) -> DataLoader[Any]:
         """Episodes on other seeds than those that are watched while training."""
-        return self._evaluation("test", self.test_episodes)
+        return self._evaluation("test", self.test_episodes, min(self.film_episodes, self.test_episodes))
 
     def teardown(self, stage: str) -> None:
         if self.actors is not None:

@@ -40,7 +40,14 @@ def nothing_leaks() -> Iterator[None]:
     ours = {key for key in {*before, *after} if before.get(key) != after.get(key) and not key.startswith("PYTEST")}
     # Lightning, MuJoCo, gymnasium and decord (PATH) set these themselves, the same in every test.
     ours -= {"PL_GLOBAL_SEED", "PL_SEED_WORKERS", "MUJOCO_GL", "LP_NUM_THREADS", "PYOPENGL_PLATFORM", "KMP_INIT_AT_FORK", "KMP_DUPLICATE_LIB_OK", "PATH"}
-    ours -= {"CUBLAS_WORKSPACE_CONFIG", "TORCHINDUCTOR_CACHE_DIR", "PYTORCH_NVML_BASED_CUDA_CHECK", "PYGAME_HIDE_SUPPORT_PROMPT"}
+    ours -= {
+        "CUBLAS_WORKSPACE_CONFIG",
+        "TORCHINDUCTOR_CACHE_DIR",
+        "PYTORCH_NVML_BASED_CUDA_CHECK",
+        "PYGAME_HIDE_SUPPORT_PROMPT",
+        "SDL_VIDEODRIVER",
+        "SDL_AUDIODRIVER",
+    }
     os.environ.clear()
     os.environ.update(before)
     for name, level in levels.items():

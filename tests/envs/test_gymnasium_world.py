@@ -71,3 +71,14 @@ def test_episodes_begin_again_at_once_and_keep_the_final_observation():
     assert ends[:2] == [[], []] and truncated.all() and not terminated.any()
     assert [(end.index, end.total_reward, end.steps, end.truncated) for end in ends[2]] == [(0, 3.0, 3, True), (1, 0.0, 3, True)]
     assert ends[2][0].final_observation["state"] == 3 and episodes.observation["state"].tolist() == [[0.0], [0.0]]
+
+
+@pytest.mark.rendering
+def test_rendered_pictures_as_observations():
+    world = GymnasiumWorlds("Pendulum-v1", observe="both", pixels=40, frame_stack=2).make()
+    assert world.spaces.observation == {"state": (6,), "pixels": (6, 40, 40)}
+    first = world.reset(1)
+    then = world.step(np.ones(1))[0]
+    assert np.array_equal(then["pixels"][:3], first["pixels"][3:]) and np.array_equal(then["state"][:3], first["state"][3:])
+    assert first["pixels"].dtype == np.uint8 and not np.array_equal(then["pixels"][3:], first["pixels"][3:])
+    assert world.fps == 30 and world.picture().shape == (500, 500, 3)

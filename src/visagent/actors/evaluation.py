@@ -6,14 +6,16 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
-from visagent.envs.episodes import Episodes, WorldFactory
+from visagent.envs.episodes import Episodes, Observation, WorldFactory
 from visagent.experience.rollouts import Episode
 from visagent.networks.policy import Policy, begin_again
 from visagent.seeding import generator
 
 AT_ONCE = 16
 """Worlds that are stepped together."""
+FILM_STEPS = 300
 
 
 def run_episodes(policy: Policy, worlds: WorldFactory, seeds: Sequence[int], deterministic: bool) -> list[Episode]:
@@ -49,3 +51,26 @@ def _together(policy: Policy, worlds: WorldFactory, seeds: Sequence[int], determ
         return [first[index] for index in range(count)]
     finally:
         episodes.close()
+
+
+def as_batch(observation: Observation) -> dict[str, torch.Tensor]:
+    """One observation as a batch of one."""
+    kinds = {name: torch.uint8 if name == "pixels" else torch.float32 for name in observation}
+    return {name: torch.as_tensor(np.ascontiguousarray(part), dtype=kinds[name])[None] for name, part in observation.items()}
+
+
+def film(policy: Policy, worlds: WorldFactory, seed: int, deterministic: bool) -> tuple[NDArray[np.uint8], float]:
+    """Pictures `[T, H, W, 3]` of the first `FILM_STEPS` of an episode, with even sides, and how many of them make a second."""
+    world = worlds.make(drawn=True)
+    try:
+        observation, rng, state = world.reset(seed), generator(seed, "act"), policy.initial_state(1)
+        pictures, over = [world.picture()], False
+        while not over and len(pictures) < FILM_STEPS:
+            step = policy.act(as_batch(observation), state, deterministic, rng)
+            observation, _, terminated, truncated = world.step(step.action[0].numpy())
+            state, over = step.state, terminated or truncated
+            pictures.append(world.picture())
+        frames = np.stack(pictures)
+        return frames[:, : frames.shape[1] // 2 * 2, : frames.shape[2] // 2 * 2], world.fps
+    finally:
+        world.close()

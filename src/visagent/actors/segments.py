@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from visagent.actors.evaluation import as_batch
 from visagent.actors.roles import Report, Task
 from visagent.envs.episodes import Episodes, WorldFactory
 from visagent.experience.rollouts import Episode, Field, rollout_fields
@@ -94,10 +95,7 @@ class SegmentActor:
         return Report(version, tuple(ended), {"policy": acting, "worlds": stepping})
 
     def _value(self, observation: Mapping[str, NDArray[Any]], state: Any, index: int) -> float:
-        one = {
-            name: torch.as_tensor(np.ascontiguousarray(part), dtype=torch.uint8 if name == "pixels" else torch.float32)[None]
-            for name, part in observation.items()
-        }
+        one = as_batch(observation)
         before = None if state is None else tuple(part[index : index + 1] for part in state)
         value = self.policy.act(one, before, deterministic=True).value
         assert value is not None

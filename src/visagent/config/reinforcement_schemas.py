@@ -162,12 +162,41 @@ class GymnasiumConfig:
     id: str = MISSING
     kwargs: dict[str, Any] = field(default_factory=dict)
     max_steps: int | None = MISSING
+    observe: str = MISSING
+    pixels: int = MISSING
     action_repeat: int = MISSING
     frame_stack: int = MISSING
 
     def check(self) -> None:
-        positive("datamodule.env", self, "action_repeat", "frame_stack")
+        require(self.observe in ("own", "pixels", "both"), "datamodule.env.observe", self.observe, "own, pixels or both")
+        positive("datamodule.env", self, "pixels", "action_repeat", "frame_stack")
         require(self.max_steps is None or self.max_steps >= 1, "datamodule.env.max_steps", self.max_steps, "null or at least 1")
+
+
+@dataclass
+class RobosuiteConfig:
+    """Worlds of a robosuite task; see `visagent.envs.robosuite_world.RobosuiteWorlds`."""
+
+    _target_: str = "visagent.envs.robosuite_world.RobosuiteWorlds"
+    task: str = MISSING
+    robot: str | None = MISSING
+    observe: list[str] = MISSING
+    pixels: int = MISSING
+    camera: str = MISSING
+    render_quality: str = MISSING
+    max_steps: int = MISSING
+    control_hz: float = MISSING
+    max_velocity: float = MISSING
+    reward_shaping: bool = MISSING
+    action_repeat: int = MISSING
+    frame_stack: int = MISSING
+
+    def check(self) -> None:
+        require(self.render_quality in ("fast", "reference"), "datamodule.env.render_quality", self.render_quality, "fast or reference")
+        require(self.pixels >= 0, "datamodule.env.pixels", self.pixels, "0 for none, or 84")
+        require(self.control_hz > 0, "datamodule.env.control_hz", self.control_hz, "10 or another number above 0")
+        require(self.max_velocity > 0, "datamodule.env.max_velocity", self.max_velocity, "1.0 or another number above 0")
+        positive("datamodule.env", self, "max_steps", "action_repeat", "frame_stack")
 
 
 @dataclass
@@ -184,6 +213,7 @@ class ActorDataConfig:
     eval_episodes: int = MISSING
     test_episodes: int = MISSING
     eval_deterministic: bool = MISSING
+    film_episodes: int = MISSING
     seed: int = MISSING
 
     def check(self) -> None:
@@ -192,6 +222,7 @@ class ActorDataConfig:
         possible = self.mode == "synchronous" or self.pool != "serial"
         require(possible, "datamodule.mode", self.mode, "synchronous where datamodule.pool=serial: one process does one thing at a time")
         positive("datamodule", self, "actors", "ahead", "iterations_per_epoch", "eval_episodes", "test_episodes")
+        require(self.film_episodes >= 0, "datamodule.film_episodes", self.film_episodes, "at least 0")
         require(self.max_lag is None or self.max_lag >= 0, "datamodule.max_lag", self.max_lag, "null or at least 0")
 
 

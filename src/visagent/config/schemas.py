@@ -31,6 +31,7 @@ from visagent.config.reinforcement_schemas import (
     PerturbationDataConfig,
     PPOConfig,
     ReplayDataConfig,
+    RobosuiteConfig,
     RolloutDataConfig,
 )
 from visagent.config.rules import positive, require
@@ -154,7 +155,7 @@ GROUP_SCHEMAS: dict[str, dict[str, type]] = {
         "evolved": EvolvedPolicyConfig,
         "deterministic": DeterministicActorCriticConfig,
     },
-    "env": {"gymnasium": GymnasiumConfig},
+    "env": {"gymnasium": GymnasiumConfig, "robosuite": RobosuiteConfig},
     "datamodule": {
         "navigation": NavigationDataConfig,
         "dagger": DAggerDataConfig,

@@ -26,8 +26,11 @@ class World(Protocol):
         """Observation, reward, terminated, truncated. A continuous action is `[A]` in [-1, 1], a discrete one a number."""
         ...
 
+    fps: float
+    """Steps in a second of the world's own time."""
+
     def picture(self) -> NDArray[np.uint8]:
-        """`[H, W, 3]`, as a person would see it."""
+        """`[H, W, 3]`, as a person would see it; of a world that was made to be drawn."""
         ...
 
     def close(self) -> None:
@@ -42,8 +45,8 @@ class WorldFactory(Protocol):
         """What the worlds show and take."""
         ...
 
-    def make(self) -> World:
-        """A world of its own."""
+    def make(self, drawn: bool = False) -> World:
+        """A world of its own; `drawn` where pictures will be asked for."""
         ...
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
+import os
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,8 +12,10 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 from numpy.typing import NDArray
+from PIL import Image
 
 from visagent.envs.episodes import Observation
+from visagent.envs.frames import FrameStack
 from visagent.envs.spaces import ActionSpace, WorldSpaces
 from visagent.errors import ConfigError
 from visagent.headless import prefer_headless
@@ -26,6 +29,8 @@ class GymnasiumWorlds:
         id: as in `gymnasium.make`.
         kwargs: further arguments of `gymnasium.make`.
         max_steps: time limit in steps of the environment; None for its own.
+        observe: `own`, what the environment observes; `pixels`, its rendered picture; `both`.
+        pixels: side of that picture.
         action_repeat: steps of the environment for each action; rewards add up.
         frame_stack: observations joined, the newest last; the first of an episode stands for those before it.
     """
@@ -33,6 +38,8 @@ class GymnasiumWorlds:
     id: str
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     max_steps: int | None = None
+    observe: str = "own"
+    pixels: int = 84
     action_repeat: int = 1
     frame_stack: int = 1
 
@@ -42,43 +49,53 @@ class GymnasiumWorlds:
         world.close()
         return world.spaces
 
-    def make(self) -> GymnasiumWorld:
+    def make(self, drawn: bool = False) -> GymnasiumWorld:
         """A world of its own.
 
         Raises:
             ConfigError: when gymnasium does not know or cannot make it, or its spaces are of other kinds.
         """
+        kwargs = dict(self.kwargs)
+        if drawn or self.observe != "own":
+            kwargs.setdefault("render_mode", "rgb_array")
+            for device in ("SDL_VIDEODRIVER", "SDL_AUDIODRIVER"):  # pygame, which draws the simple environments, asks for both
+                os.environ.setdefault(device, "dummy")
         prefer_headless()
         try:
-            env = gymnasium.make(self.id, max_episode_steps=self.max_steps, disable_env_checker=True, **self.kwargs)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message=".*is not in the possible render_modes.*")  # said below
+                env = gymnasium.make(self.id, max_episode_steps=self.max_steps, disable_env_checker=True, **kwargs)
         except (gymnasium.error.Error, TypeError, ImportError) as error:
             raise ConfigError(f"datamodule.env.id={self.id}: gymnasium cannot make it ({error})") from error
-        return GymnasiumWorld(env, self.id, self.action_repeat, self.frame_stack)
+        if kwargs.get("render_mode") == "rgb_array" and "rgb_array" not in env.metadata.get("render_modes", ()):
+            raise ConfigError(f"datamodule.env.id={self.id}: it cannot be drawn as an array; type datamodule.film_episodes=0 datamodule.env.observe=own")
+        return GymnasiumWorld(env, self)
 
 
 class GymnasiumWorld:
     """One gymnasium environment; see `GymnasiumWorlds`."""
 
-    def __init__(self, env: gymnasium.Env[Any, Any], name: str, action_repeat: int, frame_stack: int) -> None:
-        self.env, self.repeat, self.stack = env, action_repeat, frame_stack
-        shapes = {part: self._stacked(part, box.shape) for part, box in self._parts(env.observation_space, name).items()}
-        self.spaces = WorldSpaces(shapes, self._actions(env.action_space, name), frame_stack)
-        self.frames: deque[NDArray[Any]] = deque(maxlen=frame_stack)
+    def __init__(self, env: gymnasium.Env[Any, Any], made: GymnasiumWorlds) -> None:
+        self.env, self.made, self.name = env, made, made.id
+        self.fps = float(env.metadata.get("render_fps", 30)) / made.action_repeat
+        self.stack = FrameStack(made.frame_stack)
+        shapes: dict[str, tuple[int, ...]] = {}
+        if made.observe != "pixels":
+            shapes |= self._own(env.observation_space)
+        if made.observe != "own":
+            if "pixels" in shapes:
+                raise ConfigError(f"datamodule.env.observe={made.observe}: {made.id} observes pictures itself; type datamodule.env.observe=own")
+            shapes["pixels"] = (3, made.pixels, made.pixels)
+        self.spaces = WorldSpaces(self.stack.shapes(shapes), self._actions(env.action_space), made.frame_stack)
 
-    @staticmethod
-    def _parts(space: spaces.Space[Any], name: str) -> dict[str, spaces.Box]:
+    def _own(self, space: spaces.Space[Any]) -> dict[str, tuple[int, ...]]:
         if isinstance(space, spaces.Box) and len(space.shape) == 1:
-            return {"state": space}
+            return {"state": space.shape}
         if isinstance(space, spaces.Box) and len(space.shape) == 3 and space.dtype == np.uint8:
-            return {"pixels": space}
-        raise ConfigError(f"datamodule.env.id={name}: expected observations of one vector or one uint8 picture [H, W, C], got {space}")
+            return {"pixels": (space.shape[2], *space.shape[:2])}
+        raise ConfigError(f"datamodule.env.id={self.name}: expected observations of one vector or one uint8 picture [H, W, C], got {space}")
 
-    def _stacked(self, part: str, shape: tuple[int, ...]) -> tuple[int, ...]:
-        if part == "pixels":
-            return (shape[2] * self.stack, shape[0], shape[1])
-        return (shape[0] * self.stack,)
-
-    def _actions(self, space: spaces.Space[Any], name: str) -> ActionSpace:
+    def _actions(self, space: spaces.Space[Any]) -> ActionSpace:
         if isinstance(space, spaces.Discrete):
             self.first = int(space.start)
             return ActionSpace("discrete", int(space.n))
@@ -86,37 +103,40 @@ class GymnasiumWorld:
             self.low, self.span = space.low.astype(np.float64), (space.high.astype(np.float64) - space.low) / 2
             self.dtype = space.dtype
             return ActionSpace("continuous", space.shape[0])
-        raise ConfigError(f"datamodule.env.id={name}: expected Discrete or bounded one-dimensional Box actions, got {space}")
+        raise ConfigError(f"datamodule.env.id={self.name}: expected Discrete or bounded one-dimensional Box actions, got {space}")
 
     def reset(self, seed: int | None) -> Observation:
         observation, _ = self.env.reset(seed=None if seed is None else seed % 2**32)
-        self.frames.extend([observation] * self.stack)
-        return self._observation()
+        return self.stack.begin(self._frame(observation))
 
     def step(self, action: NDArray[Any]) -> tuple[Observation, float, bool, bool]:
         given = self._action(action)
         total = 0.0
-        for _ in range(self.repeat):
+        for _ in range(self.made.action_repeat):
             observation, reward, terminated, truncated, _ = self.env.step(given)
             total += float(reward)
             if terminated or truncated:
                 break
-        self.frames.append(observation)
-        return self._observation(), total, bool(terminated), bool(truncated)
+        return self.stack.add(self._frame(observation)), total, bool(terminated), bool(truncated)
 
     def _action(self, action: NDArray[Any]) -> Any:
         if self.spaces.action.kind == "discrete":
             return int(action) + self.first
         return (self.low + (np.clip(action, -1.0, 1.0) + 1.0) * self.span).astype(self.dtype)
 
-    def _observation(self) -> Observation:
-        if "pixels" in self.spaces.observation:
-            return {"pixels": np.concatenate([frame.transpose(2, 0, 1) for frame in self.frames])}
-        newest = self.frames[-1] if self.stack == 1 else np.concatenate(list(self.frames))
-        return {"state": newest}
+    def _frame(self, observation: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        if self.made.observe == "own":
+            return {"pixels": observation.transpose(2, 0, 1)} if observation.ndim == 3 else {"state": observation}
+        side = self.made.pixels
+        picture = np.asarray(Image.fromarray(self.picture()).resize((side, side), Image.Resampling.BOX))
+        frame = {"pixels": picture.transpose(2, 0, 1)}
+        return frame if self.made.observe == "pixels" else {"state": observation, **frame}
 
     def picture(self) -> NDArray[np.uint8]:
-        return np.asarray(self.env.render(), np.uint8)
+        try:
+            return np.asarray(self.env.render(), np.uint8)
+        except (gymnasium.error.Error, ImportError) as error:
+            raise ConfigError(f"datamodule.env.id={self.name}: it cannot be drawn ({error}); type datamodule.film_episodes=0 and observe=own") from error
 
     def close(self) -> None:
         self.env.close()

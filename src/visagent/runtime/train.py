@@ -267,7 +267,7 @@ def _device_name(trainer: pl.Trainer) -> str:
 
 
 def draw(module: pl.LightningModule, folder: RunFolder, record: Record, tracker: MLflowTracker | None) -> None:
-    """Save the learning curves and the module's own `figures()` in the run folder and as artifacts."""
+    """Save the learning curves and the module's own `figures()` and `videos()` in the run folder and as artifacts."""
     from visagent.runtime.report import learning_curves
 
     figures = dict(getattr(module, "figures", dict)())
@@ -280,3 +280,10 @@ def draw(module: pl.LightningModule, folder: RunFolder, record: Record, tracker:
         figure.savefig(path, dpi=110, bbox_inches="tight")
         if tracker is not None:
             tracker.save_artifact(path, "figures")
+    for name, (frames, rate) in dict(getattr(module, "videos", dict)()).items():
+        from visagent.video.decode import write_video
+
+        path = folder.path / "videos" / f"{name}.mp4"
+        write_video(path, frames, "libx264", max(1, round(rate)))
+        if tracker is not None:
+            tracker.save_artifact(path, "videos")

@@ -33,13 +33,15 @@ class CountingWorlds:
         """One number, two actions."""
         return WorldSpaces({"state": (1,)}, ActionSpace("discrete", 2))
 
-    def make(self) -> CountingWorld:
+    def make(self, drawn: bool = False) -> CountingWorld:
         """A world of its own."""
         return CountingWorld(self)
 
 
 class CountingWorld:
     """See `CountingWorlds`. The reward of a step is the action."""
+
+    fps = 10.0
 
     def __init__(self, made: CountingWorlds) -> None:
         self.made, self.steps = made, 0

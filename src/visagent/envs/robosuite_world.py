@@ -1,0 +1,321 @@
+"""The six manipulation tasks of the dissertation's Robotics Suite (Section 2.4) in robosuite 1.5: joint velocities at 10 Hz, states or pixels.
+
+robosuite's own JOINT_VELOCITY controller cannot be made in 1.5.2, and its controllers run in Python at every 2 ms of simulated time. Here the
+velocity servo is MuJoCo's own actuator and gravity is compensated by MuJoCo, so that a control step is one call of C.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+from numpy.typing import NDArray
+
+from visagent.envs.episodes import Observation
+from visagent.envs.frames import FrameStack
+from visagent.envs.spaces import ActionSpace, WorldSpaces
+from visagent.errors import ConfigError
+from visagent.headless import prefer_headless, require_headless
+
+TASKS = {
+    "Lift": "Sawyer",
+    "Stack": "Sawyer",
+    "TwoArmPegInHole": "Baxter",
+    "TwoArmLift": "Baxter",
+    "PickPlace": "Sawyer",
+    "NutAssembly": "Sawyer",
+}
+"""The dissertation's tasks (Block Lifting, Block Stacking, Bimanual Peg-in-hole, Bimanual Lifting, Bin Picking, Nut-and-peg Assembly), with robots."""
+GROUPS = {
+    "proprioception": ("joint_pos_cos", "joint_pos_sin", "joint_vel", "gripper_qpos", "gripper_qvel"),
+    "objects": ("object-state",),
+}
+"""Endings of robosuite's observables: cos and sin of joint positions, joint velocities, the gripper's configuration; what the task adds."""
+QUALITIES = ("fast", "reference")
+SERVO_GAIN = 5.0
+"""Gain of the velocity servo in N m s / rad for each N m of the actuator's range."""
+OBJECT_GROUP, UNDRAWN_GROUP = 1, 4
+GREY = (0.45, 0.45, 0.48, 1.0)
+
+
+@dataclass(frozen=True)
+class RobosuiteWorlds:
+    """Makes worlds of a robosuite task.
+
+    Args:
+        task: one of `TASKS`, or another of robosuite's.
+        robot: robosuite's name of it; None for the dissertation's.
+        observe: parts of the state: `proprioception`, `objects`, or names of robosuite's observables. Empty for none.
+        pixels: side of the camera picture, 0 for none.
+        camera: robosuite's name of it.
+        render_quality: `reference` draws as robosuite does; `fast` draws no shadows and smooths no edges, and shows the robot by its collision
+            shapes, in grey: more than ten times faster, but another picture, so that scores of the two do not compare.
+        max_steps: time limit in control steps of 1 / `control_hz`.
+        control_hz: control steps a second of simulated time.
+        max_velocity: of a joint at action 1 or -1, rad/s.
+        reward_shaping: rewards also for parts of the task.
+        action_repeat: control steps for each action; rewards add up.
+        frame_stack: observations joined, the newest last.
+    """
+
+    task: str
+    robot: str | None
+    observe: Sequence[str]
+    pixels: int
+    camera: str
+    render_quality: str
+    max_steps: int
+    control_hz: float
+    max_velocity: float
+    reward_shaping: bool
+    action_repeat: int
+    frame_stack: int
+
+    def spaces(self) -> WorldSpaces:
+        """Shapes, from a world that is made and closed."""
+        world = self.make()
+        world.close()
+        return world.spaces
+
+    def make(self, drawn: bool = False) -> RobosuiteWorld:
+        """A world of its own.
+
+        Raises:
+            ConfigError: when robosuite is missing, or does not know the task, the robot or an observable.
+            RenderingUnavailable: when pixels are asked for where nothing can be drawn.
+        """
+        return RobosuiteWorld(self)
+
+
+def _suite() -> Any:
+    """The robosuite package, without its greetings."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        suite = importlib.import_module("robosuite")
+    except ImportError as error:
+        raise ConfigError(f"env=robosuite: robosuite cannot be imported ({error}); type pip install 'visagent[robosuite]'") from error
+    finally:
+        logging.disable(before)
+    logging.getLogger("robosuite_logs").setLevel(logging.ERROR)
+    return suite
+
+
+def _prepared(xml: str) -> str:
+    """The model with robots on which gravity does not act and whose first moving links do not touch their bases.
+
+    MuJoCo leaves out contacts of a body with its parent, but not where the parent is fixed to the world: Sawyer's first joint would be held by its base.
+    """
+    root = ElementTree.fromstring(xml)
+    contact = root.find("contact")
+    if contact is None:
+        contact = ElementTree.SubElement(root, "contact")
+
+    def walk(body: ElementTree.Element, fixed: tuple[str, ...]) -> None:
+        name = body.get("name", "")
+        if name.startswith(("robot", "gripper")):
+            body.set("gravcomp", "1")
+            if body.find("joint") is not None:
+                for base in fixed:
+                    ElementTree.SubElement(contact, "exclude", body1=base, body2=name)
+                fixed = ()
+            elif fixed or "_base" in name:
+                fixed = (*fixed, name)
+        for child in body.findall("body"):
+            walk(child, fixed)
+
+    for body in root.findall("worldbody/body"):
+        walk(body, ())
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+class RobosuiteWorld:
+    """One robosuite environment; see `RobosuiteWorlds`. Actions are, for each arm in turn, joint velocities and then the gripper."""
+
+    def __init__(self, made: RobosuiteWorlds) -> None:
+        self.made = made
+        (require_headless if made.pixels else prefer_headless)()
+        self.env = self._build()
+        self.steps = 0
+        self.fps = made.control_hz / made.action_repeat
+        self._find_actuators()
+        self.renderer: Any = None
+        self.stack = FrameStack(made.frame_stack)
+        self.names = self._observables()
+        frame: dict[str, tuple[int, ...]] = {}
+        if self.names:
+            frame["state"] = self._state(self.env._get_observations(force_update=True)).shape
+        if made.pixels:
+            frame["pixels"] = (3, made.pixels, made.pixels)
+        if not frame:
+            raise ConfigError("datamodule.env.observe: expected parts of the state such as [proprioception,objects], or datamodule.env.pixels=84, got neither")
+        self.spaces = WorldSpaces(self.stack.shapes(frame), ActionSpace("continuous", self.actions), made.frame_stack)
+
+    def _build(self) -> Any:
+        made, suite = self.made, _suite()
+        known = importlib.import_module("robosuite.environments.base").REGISTERED_ENVS
+        if made.task not in known:
+            raise ConfigError(f"datamodule.env.task: expected one of {', '.join(TASKS)} or another of robosuite's, got {made.task!r}")
+        robot = made.robot or TASKS.get(made.task)
+        if robot not in suite.ALL_ROBOTS:
+            raise ConfigError(f"datamodule.env.robot: expected one of {', '.join(sorted(suite.ALL_ROBOTS))}, got {robot!r}")
+
+        base: Any = known[made.task]
+
+        class Prepared(base):
+            def _initialize_sim(self, xml_string: str | None = None) -> None:
+                super()._initialize_sim(_prepared(xml_string or self.model.get_xml()))
+
+        del known["Prepared"]  # the class registers itself under its name
+        arms = {"env_configuration": "single-robot"} if made.task.startswith("TwoArm") else {}
+        configs = suite.controllers.load_composite_controller_config(robot=robot)
+        return Prepared(
+            robots=robot,
+            controller_configs=configs,
+            has_renderer=False,
+            has_offscreen_renderer=False,
+            use_camera_obs=False,
+            use_object_obs=True,
+            control_freq=made.control_hz,
+            horizon=made.max_steps * made.action_repeat + 1,
+            ignore_done=True,
+            hard_reset=False,
+            reward_shaping=made.reward_shaping,
+            seed=0,
+            **arms,
+        )
+
+    def _find_actuators(self) -> None:
+        """Turn the arms' motors into velocity servos, and find where an action goes."""
+        env, model = self.env, self.env.sim.model._model
+        self.substeps = round(env.control_timestep / env.model_timestep)
+        model.opt.integrator = 3  # implicitfast: the servo's damping is integrated implicitly
+        self.arms: list[tuple[slice, NDArray[np.int64], Any, NDArray[np.int64]]] = []
+        place = 0
+        for robot in env.robots:
+            for arm in robot.arms:
+                motors = np.array(robot._ref_actuators_indexes_dict[arm])
+                torque = model.actuator_ctrlrange[motors].copy()
+                gain = SERVO_GAIN * torque[:, 1]
+                model.actuator_gainprm[motors, 0] = gain
+                model.actuator_biastype[motors] = 1  # affine: gain (goal - velocity)
+                model.actuator_biasprm[motors, 2] = -gain
+                model.actuator_ctrlrange[motors] = [-self.made.max_velocity, self.made.max_velocity]
+                model.actuator_forcelimited[motors] = 1
+                model.actuator_forcerange[motors] = torque
+                fingers = np.array(robot._ref_actuators_indexes_dict.get(f"{arm}_gripper", []), np.int64)
+                gripper = robot.gripper[arm] if len(fingers) else None
+                self.arms.append((slice(place, place + len(motors)), motors, gripper, fingers))
+                place += len(motors) + (gripper.dof if gripper is not None else 0)
+        self.actions = place
+
+    def _observables(self) -> list[str]:
+        names = [name for name, observable in self.env._observables.items() if observable.is_enabled()]
+        known = [*names, *self.env._get_observations(force_update=True)]
+        found: list[str] = []
+        for wanted in self.made.observe:
+            endings = GROUPS.get(wanted)
+            matching = [name for name in dict.fromkeys(known) if (name.endswith(endings) if endings else name == wanted)]
+            if not matching:
+                raise ConfigError(f"datamodule.env.observe: expected {', '.join(GROUPS)} or one of {', '.join(sorted(set(known)))}, got {wanted!r}")
+            found += [name for name in matching if name not in found]
+        return found
+
+    def _state(self, observation: Any) -> NDArray[np.float32]:
+        found: NDArray[np.float32] = np.concatenate([np.ravel(observation[name]) for name in self.names]).astype(np.float32)
+        return found
+
+    def _frame(self) -> dict[str, NDArray[Any]]:
+        frame: dict[str, NDArray[Any]] = {}
+        if self.names:
+            frame["state"] = self._state(self.env._get_observations(force_update=True))
+        if self.made.pixels:
+            frame["pixels"] = self._draw(self.made.pixels, self.made.pixels).transpose(2, 0, 1)
+        return frame
+
+    def reset(self, seed: int | None) -> Observation:
+        if seed is not None:  # the samplers of the task share this generator
+            self.env.rng.bit_generator.state = np.random.default_rng(seed).bit_generator.state
+        self.env.reset()
+        self.steps = 0
+        return self.stack.begin(self._frame())
+
+    def step(self, action: NDArray[Any]) -> tuple[Observation, float, bool, bool]:
+        total, chosen = 0.0, np.clip(np.asarray(action, np.float64), -1.0, 1.0)
+        for _ in range(self.made.action_repeat):
+            total += self._advance(chosen)
+        self.steps += 1
+        return self.stack.add(self._frame()), total, False, self.steps >= self.made.max_steps
+
+    def _advance(self, action: NDArray[np.float64]) -> float:
+        """One control step; the reward."""
+        import mujoco
+
+        env, model, data = self.env, self.env.sim.model._model, self.env.sim.data._data
+        for where, motors, gripper, fingers in self.arms:
+            data.ctrl[motors] = action[where] * self.made.max_velocity
+            if gripper is not None:
+                closing = gripper.format_action(action[where.stop : where.stop + gripper.dof])
+                low, high = model.actuator_ctrlrange[fingers].T
+                data.ctrl[fingers] = (low + high) / 2 + (high - low) / 2 * closing
+        mujoco.mj_step(model, data, self.substeps)
+        mujoco.mj_forward(model, data)
+        env.timestep += 1
+        env.cur_time += env.control_timestep
+        reward, _, _ = env._post_action(action)
+        return float(reward)
+
+    def _draw(self, height: int, width: int) -> NDArray[np.uint8]:
+        import mujoco
+
+        model, data = self.env.sim.model._model, self.env.sim.data._data
+        fast = self.made.render_quality == "fast"
+        if self.renderer is None:
+            model.vis.global_.offwidth, model.vis.global_.offheight = max(width, 640), max(height, 480)
+            if fast:
+                model.vis.quality.offsamples = model.vis.quality.shadowsize = 0
+                self._simplify(model)
+            self.renderer = mujoco.Renderer(model, height, width)
+            self.options = mujoco.MjvOption()
+            self.options.geomgroup[:] = 0
+            self.options.geomgroup[OBJECT_GROUP] = 1
+            self.options.sitegroup[:] = 0
+        self.renderer.update_scene(data, self.made.camera, self.options)
+        if fast:
+            self.renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
+            self.renderer.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
+        picture: NDArray[np.uint8] = self.renderer.render()
+        return picture
+
+    @staticmethod
+    def _simplify(model: Any) -> None:
+        """Show robots by their collision shapes: a tenth of the faces."""
+        for geom in range(model.ngeom):
+            body = model.body(model.geom_bodyid[geom]).name
+            if not body.startswith(("robot", "gripper", "mount", "fixed_mount", "left_", "right_")):
+                continue
+            if model.geom_group[geom] == 0:
+                model.geom_group[geom], model.geom_matid[geom], model.geom_rgba[geom] = OBJECT_GROUP, -1, GREY
+            else:
+                model.geom_group[geom] = UNDRAWN_GROUP
+
+    @property
+    def success(self) -> bool:
+        """Whether the task is done."""
+        return bool(self.env._check_success())
+
+    def picture(self) -> NDArray[np.uint8]:
+        """`[H, W, 3]` from the observation's camera: its size with pixels, else 256 x 256."""
+        side = self.made.pixels or 256
+        return self._draw(side, side)
+
+    def close(self) -> None:
+        if self.renderer is not None:
+            self.renderer.close()
+            self.renderer = None
+        self.env.close()
