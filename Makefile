@@ -20,6 +20,7 @@ lint: setup
 	$(BIN)/mypy
 
 bench: setup
+	@$(BIN)/python -c 'import stable_baselines3' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	$(BIN)/python -m benchmarks $(AREA)
 
 browse: setup

@@ -38,7 +38,7 @@ def nothing_leaks() -> Iterator[None]:
     yield
     after = dict(os.environ)
     ours = {key for key in {*before, *after} if before.get(key) != after.get(key) and not key.startswith("PYTEST")}
-    # Lightning, MuJoCo, gymnasium and decord (PATH) set these themselves, the same in every test.
+    # Lightning, MuJoCo, gymnasium, pygame, OpenCV, robosuite and decord (PATH) set these themselves, the same in every test.
     ours -= {"PL_GLOBAL_SEED", "PL_SEED_WORKERS", "MUJOCO_GL", "LP_NUM_THREADS", "PYOPENGL_PLATFORM", "KMP_INIT_AT_FORK", "KMP_DUPLICATE_LIB_OK", "PATH"}
     ours -= {
         "CUBLAS_WORKSPACE_CONFIG",
@@ -47,6 +47,9 @@ def nothing_leaks() -> Iterator[None]:
         "PYGAME_HIDE_SUPPORT_PROMPT",
         "SDL_VIDEODRIVER",
         "SDL_AUDIODRIVER",
+        "QT_QPA_FONTDIR",
+        "QT_QPA_PLATFORM_PLUGIN_PATH",
+        "LD_LIBRARY_PATH",
     }
     os.environ.clear()
     os.environ.update(before)

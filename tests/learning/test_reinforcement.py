@@ -16,6 +16,7 @@ from comparing import assert_same, checkpoint, folder_of
 from lightning_modules.ddpg import DDPG
 from visagent.config.presets import presets
 from visagent.experience.replay import ReplayMissing
+from visagent.networks.by_hand import ActorCriticByHand
 from visagent.runtime.record import RunFolder
 from visagent.runtime.train import train
 
@@ -160,3 +161,20 @@ def test_ddpg_learns_to_aim(compose, monkeypatch):
     widths = ("network.actor_hidden=[32]", "network.critic_hidden=[32,32]", "datamodule.steps=16", "datamodule.iterations_per_epoch=40")
     record = train(compose("ddpg/pendulum", "env=gymnasium", "datamodule.env.id=Aiming-v0", *settings, *widths))
     assert record.metrics["test/return"] > -15 * 0.02  # a constant action: -15 / 3
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        ("ppo/pendulum", "algorithm.entropy_weight=0.01"),
+        ("ppo/pendulum", "algorithm.variant=adaptive_kl", "algorithm.standardize=batch", "network.squash_mean=true", "algorithm.kl_target=1e-5"),
+        ("ppo/cartpole", "algorithm.entropy_weight=0.01", "algorithm.variant=adaptive_kl", "network.activation=relu"),
+    ],
+)
+def test_ppo_by_hand_learns_what_autograd_does(changes, compose, tmp_path, monkeypatch):
+    settings = (*changes, "datamodule.iterations_per_epoch=1", "trainer.max_epochs=1", "algorithm.epochs=2")
+    quick = checkpoint(train(compose(*settings, f"paths.outputs={tmp_path}/quick")), tmp_path / "quick")["state_dict"]
+    monkeypatch.setattr(ActorCriticByHand, "serves", staticmethod(lambda _: False))
+    slow = checkpoint(train(compose(*settings, f"paths.outputs={tmp_path}/slow")), tmp_path / "slow")["state_dict"]
+    for name, value in slow.items():
+        torch.testing.assert_close(quick[name], value, atol=2e-5, rtol=1e-3, msg=lambda text, name=name: f"{name}: {text}")

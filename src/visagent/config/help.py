@@ -17,6 +17,7 @@ TRAIN = """visagent-train: train an agent, evaluate it, keep a resumable run.
   visagent-train experiment=navigation/dagger debug=smoke                the whole path in seconds
   visagent-train experiment=navigation/dagger datamodule.scenes=DIR datamodule.scene_names=[]   all dumps of a folder
   visagent-train experiment=rubiksnet/something_v2                       action recognition on synthetic videos
+  visagent-train experiment=ppo/cartpole                                 reinforcement learning with actors
   visagent-train experiment=navigation/dagger --cfg job                  show the composed config, every key with its value
 
 presets (experiment=...)

@@ -29,6 +29,8 @@ class RunningNormalizer(nn.Module):
     count: Tensor
     mean: Tensor
     spread: Tensor
+    offset: Tensor
+    scale: Tensor
 
     def __init__(self, size: int, clamp: float = 5.0) -> None:
         super().__init__()
@@ -36,6 +38,8 @@ class RunningNormalizer(nn.Module):
         self.register_buffer("count", torch.zeros((), dtype=torch.float64))
         self.register_buffer("mean", torch.zeros(size, dtype=torch.float64))
         self.register_buffer("spread", torch.zeros(size, dtype=torch.float64))
+        self.register_buffer("offset", torch.zeros(size))  # what `forward` needs of them, so that acting need not compute it
+        self.register_buffer("scale", torch.ones(size))
 
     @torch.no_grad()
     def update(self, x: Tensor) -> None:
@@ -52,6 +56,8 @@ class RunningNormalizer(nn.Module):
         self.spread += spread + apart.square() * (self.count * count / total)
         self.mean += apart * (count / total)
         self.count.copy_(total)
+        self.offset.copy_(self.mean)
+        self.scale.copy_(1.0 / self.std)
 
     @property
     def std(self) -> Tensor:
@@ -60,8 +66,7 @@ class RunningNormalizer(nn.Module):
         return variance.sqrt().clamp_min(1e-2)
 
     def forward(self, x: Tensor) -> Tensor:
-        scaled = (x - self.mean.to(x.dtype)) / self.std.to(x.dtype)
-        return scaled.clamp(-self.clamp, self.clamp)
+        return ((x - self.offset) * self.scale).clamp_(-self.clamp, self.clamp)
 
 
 @dataclass(frozen=True)
@@ -162,13 +167,19 @@ class ActorCritic(nn.Module):
             return None
         return torch.zeros(count, self.lstm.hidden_size), torch.zeros(count, self.lstm.hidden_size)
 
-    def features(self, observation: Observation) -> Tensor:
-        """`[N, F]` of observations `[N, ...]`, before the LSTM."""
+    def normalized(self, observation: Observation) -> dict[str, Tensor]:
+        """Observations with their states through the z-filter, for `judge`."""
+        if self.normalizer is None:
+            return dict(observation)
+        return {**observation, "state": self.normalizer(observation["state"])}
+
+    def features(self, normalized: Observation) -> Tensor:
+        """`[N, F]` of normalised observations `[N, ...]`, before the LSTM."""
         parts = []
         if self.stem is not None:
-            parts.append(self.stem(observation["pixels"]))
-        if "state" in observation:
-            parts.append(self.normalizer(observation["state"]) if self.normalizer is not None else observation["state"])
+            parts.append(self.stem(normalized["pixels"]))
+        if "state" in normalized:
+            parts.append(normalized["state"])
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
 
     def heads(self, features: Tensor) -> tuple[Tensor, Tensor]:
@@ -187,6 +198,10 @@ class ActorCritic(nn.Module):
             state: with an LSTM, hidden and cell `[B, units]` before the first step.
             first: with an LSTM, `[T, B]` bool where an episode begins: the state is zero there.
         """
+        return self.judge(self.normalized(observation), state, first)
+
+    def judge(self, observation: Observation, state: tuple[Tensor, Tensor] | None = None, first: Tensor | None = None) -> Evaluation:
+        """As `forward`, of observations that are normalised already."""
         if self.lstm is None:
             return Evaluation(*self.heads(self.features(observation)), None)
         assert state is not None and first is not None

@@ -59,6 +59,23 @@ def penalized_surrogate(log_prob: Tensor, behaviour_log_prob: Tensor, advantage:
     return surrogate + beta * mean + eta * (mean - 2 * target).clamp_min(0.0).square()
 
 
+def clipped_slope(log_prob: Tensor, behaviour_log_prob: Tensor, advantage: Tensor, clip: float) -> Tensor:
+    """Gradient of `clipped_surrogate` in `log_prob` `[N]`: that of the ratio times the advantage where this is the smaller term."""
+    ratio = (log_prob - behaviour_log_prob).exp_()
+    free = ratio * advantage
+    bound = ratio.clamp_(1 - clip, 1 + clip).mul_(advantage)
+    return torch.where(free <= bound, free, 0.0).div_(-len(free))
+
+
+def penalized_slope(
+    log_prob: Tensor, behaviour_log_prob: Tensor, advantage: Tensor, divergence: Tensor, beta: Tensor, eta: float, target: float
+) -> tuple[Tensor, Tensor]:
+    """Gradients of `penalized_surrogate` in `log_prob` `[N]` and in each divergence (the same for all)."""
+    excess = (divergence.mean() - 2 * target).clamp_min(0.0)
+    free = (log_prob - behaviour_log_prob).exp_().mul_(advantage)
+    return free.div_(-len(free)), (beta + 2 * eta * excess) / len(free)
+
+
 def adapted_beta(beta: float, divergence: float, target: float, factor: float, low: float, high: float) -> float:
     """The penalty's next weight: larger when the policy moved more than twice the target, smaller when less than half of it.
 

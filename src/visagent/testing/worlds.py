@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,6 +60,53 @@ class CountingWorld:
 
     def picture(self) -> NDArray[np.uint8]:
         return np.full((8, 8, 3), self.steps, np.uint8)
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
+@dataclass(frozen=True)
+class SleepingWorlds:
+    """Makes worlds whose steps take time but no work: a simulator elsewhere.
+
+    Args:
+        seconds: of a step.
+        pixels: side of a picture to show, three frames of three channels; 0 for a vector.
+    """
+
+    seconds: float
+    pixels: int = 0
+
+    def spaces(self) -> WorldSpaces:
+        """A vector or a picture, two actions."""
+        shapes: dict[str, tuple[int, ...]] = {"pixels": (9, self.pixels, self.pixels)} if self.pixels else {"state": (8,)}
+        return WorldSpaces(shapes, ActionSpace("discrete", 2), 3 if self.pixels else 1)
+
+    def make(self, drawn: bool = False) -> SleepingWorld:
+        """A world of its own."""
+        return SleepingWorld(self)
+
+
+class SleepingWorld:
+    """See `SleepingWorlds`; it never ends."""
+
+    fps = 10.0
+
+    def __init__(self, made: SleepingWorlds) -> None:
+        self.made = made
+        name, shape = next(iter(made.spaces().observation.items()))
+        self.shown = {name: np.zeros(shape, np.uint8 if name == "pixels" else np.float32)}
+
+    def reset(self, seed: int | None) -> Observation:
+        return self.shown
+
+    def step(self, action: NDArray[Any]) -> tuple[Observation, float, bool, bool]:
+        if self.made.seconds:
+            time.sleep(self.made.seconds)
+        return self.shown, 0.0, False, False
+
+    def picture(self) -> NDArray[np.uint8]:
+        return np.zeros((8, 8, 3), np.uint8)
 
     def close(self) -> None:
         """Nothing to give back."""

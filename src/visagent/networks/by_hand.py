@@ -1,0 +1,102 @@
+"""Gradients of small feed-forward networks without autograd: a third of the calls, and they, not the arithmetic, are what small networks cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from visagent.networks.actor_critic import ActorCritic
+
+
+class FlatGradients:
+    """Gradients of some parameters, as views into one vector.
+
+    Args:
+        parameters: whose `grad` they become.
+    """
+
+    def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
+        first = parameters[0]
+        self.vector = torch.zeros(sum(parameter.numel() for parameter in parameters), device=first.device, dtype=first.dtype)
+        parts = self.vector.split([parameter.numel() for parameter in parameters])
+        for parameter, part in zip(parameters, parts, strict=True):
+            parameter.grad = part.view_as(parameter)
+
+    def clip(self, max_norm: float) -> None:
+        """Scale all of them down to a norm (as `torch.nn.utils.clip_grad_norm_`)."""
+        self.vector.mul_((max_norm / (self.vector.norm() + 1e-6)).clamp_(max=1.0))
+
+
+class Layers:
+    """A chain of linear layers with tanh or ReLU between them, run forwards and backwards.
+
+    Args:
+        network: as `visagent.networks.actor_critic.mlp` makes it; its parameters must have a `grad`.
+    """
+
+    def __init__(self, network: nn.Sequential) -> None:
+        self.linear = [layer for layer in network if isinstance(layer, nn.Linear)]
+        self.relu = any(isinstance(layer, nn.ReLU) for layer in network)
+        self.inputs: list[Tensor] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[N, D]` to `[N, O]`; what each layer is given is kept."""
+        self.inputs = []
+        for number, layer in enumerate(self.linear):
+            self.inputs.append(x)
+            x = torch.addmm(layer.bias, x, layer.weight.t())
+            if number < len(self.linear) - 1:
+                x = x.relu_() if self.relu else x.tanh_()
+        return x
+
+    def backward(self, slope: Tensor) -> None:
+        """Write the parameters' gradients, given the loss's slope in the output, `[N, O]`."""
+        for number in range(len(self.linear) - 1, -1, -1):
+            layer, given = self.linear[number], self.inputs[number]
+            assert layer.weight.grad is not None and layer.bias.grad is not None
+            torch.mm(slope.t(), given, out=layer.weight.grad)
+            torch.sum(slope, 0, out=layer.bias.grad)
+            if number:
+                slope = slope.mm(layer.weight)
+                slope = torch.ops.aten.threshold_backward(slope, given, 0) if self.relu else torch.ops.aten.tanh_backward(slope, given)
+
+
+class ActorCriticByHand:
+    """The heads of an actor-critic without stem and LSTM, run forwards and backwards.
+
+    Args:
+        network: whose parameters' gradients are written; see `serves`.
+    """
+
+    def __init__(self, network: ActorCritic) -> None:
+        self.network = network
+        self.gradients = FlatGradients(list(network.parameters()))
+        self.actor, self.critic = Layers(network.actor), Layers(network.critic)
+        self.mean = torch.empty(0)
+
+    @staticmethod
+    def serves(network: nn.Module) -> bool:
+        """Whether a network is of the kind."""
+        return isinstance(network, ActorCritic) and network.stem is None and network.lstm is None
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """As `ActorCritic.heads`: parameters `[N, P]` and values `[N]`."""
+        parameters = self.actor.forward(features)
+        if self.network.log_std is not None:
+            self.mean = parameters.tanh_() if self.network.squash_mean else parameters
+            parameters = torch.cat([self.mean, self.network.log_std.expand_as(self.mean)], dim=-1)
+        return parameters, self.critic.forward(features)[:, 0]
+
+    def backward(self, parameters_slope: Tensor, value_slope: Tensor) -> None:
+        """Write all gradients, given the loss's slopes in the parameters `[N, P]` and the values `[N]`."""
+        log_std = self.network.log_std
+        if log_std is not None:
+            parameters_slope, log_std_slope = parameters_slope.chunk(2, dim=-1)
+            assert log_std.grad is not None
+            torch.sum(log_std_slope, 0, out=log_std.grad)
+            if self.network.squash_mean:
+                parameters_slope = torch.ops.aten.tanh_backward(parameters_slope, self.mean)
+        self.actor.backward(parameters_slope)
+        self.critic.backward(value_slope[:, None])
