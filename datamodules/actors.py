@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from datamodules.ranks import next_epoch
 from visagent.actors.pool import Actors, Collected, SerialActors
 from visagent.actors.process import ProcessActors
+from visagent.actors.ray_actors import RayActors
 from visagent.actors.roles import RoleFactory, Task
 from visagent.envs.episodes import WorldFactory
 from visagent.envs.spaces import WorldSpaces
@@ -71,7 +72,8 @@ class ActorDataModule(pl.LightningDataModule):
 
     Args:
         env: makes worlds.
-        pool: `serial` or `process`.
+        pool: `serial`, `process` or `ray`.
+        address: of the Ray cluster, `HOST:PORT` or `auto`; None to start one on this machine.
         mode: `synchronous`: a batch is made by the weights that are newest when it is asked for; `asynchronous`: actors run ahead.
         actors: how many.
         ahead: tasks that asynchronous actors may be ahead of the learner.
@@ -87,6 +89,7 @@ class ActorDataModule(pl.LightningDataModule):
         self,
         env: WorldFactory,
         pool: str,
+        address: str | None,
         mode: str,
         actors: int,
         ahead: int,
@@ -100,7 +103,7 @@ class ActorDataModule(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         self.env, self.pool, self.mode, self.workers, self.ahead, self.max_lag = env, pool, mode, actors, ahead, max_lag
-        self.iterations_per_epoch, self.seed = iterations_per_epoch, seed
+        self.address, self.iterations_per_epoch, self.seed = address, iterations_per_epoch, seed
         self.eval_episodes, self.test_episodes, self.eval_deterministic = eval_episodes, test_episodes, eval_deterministic
         self.film_episodes = film_episodes
         self.actors: Actors | None = None
@@ -122,7 +125,10 @@ class ActorDataModule(pl.LightningDataModule):
         if self.pool == "serial":
             return SerialActors(make_role, self.workers)
         ahead = self.ahead if self.mode == "asynchronous" else 0
-        return ProcessActors(make_role, self.workers, policy.state_dict(), ahead, self.max_lag if ahead else None)
+        max_lag = self.max_lag if ahead else None
+        if self.pool == "ray":
+            return RayActors(make_role, self.workers, ahead, max_lag, self.address)
+        return ProcessActors(make_role, self.workers, policy.state_dict(), ahead, max_lag)
 
     def collect(self, epoch: int, iteration: int) -> Collected:
         """What all actors make with the weights that the module publishes."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -12,13 +11,12 @@ import torch
 from torch import Tensor, nn
 
 from lightning_modules.making import made
-from visagent.actors.evaluation import film, run_episodes
+from visagent.actors.evaluation import Film, run_episodes
 from visagent.envs.spaces import WorldSpaces
-from visagent.errors import ConfigError, UserError
+from visagent.errors import ConfigError
 from visagent.experience.rollouts import Episode
 from visagent.seeding import derive_seed
 
-log = logging.getLogger(__name__)
 NetworkFactory = Callable[[WorldSpaces], nn.Module]
 OptimizerFactory = Callable[[Sequence[Mapping[str, Any]]], torch.optim.Optimizer]
 
@@ -40,7 +38,7 @@ class ReinforcementModule(pl.LightningModule):
         super().__init__()
         self.automatic_optimization = False
         self._make_network, self._make_optimizer, self.seed = network, optimizer, seed
-        self.films: dict[str, tuple[Any, float]] = {}
+        self.films: dict[str, Film] = {}
         self.register_buffer("env_steps", torch.zeros((), dtype=torch.int64))
         self.register_buffer("iterations", torch.zeros((), dtype=torch.int64))
 
@@ -127,15 +125,10 @@ class ReinforcementModule(pl.LightningModule):
     def test_step(self, batch: Any, batch_index: int) -> None:
         self._evaluate(batch, "test")
         policy = copy.deepcopy(self.network).cpu().eval()
-        for number, seed in enumerate(batch.seeds[: batch.films]):
-            try:
-                self.films[f"test_episode_{number}"] = film(policy, batch.worlds, seed, batch.deterministic)
-            except UserError as error:  # the numbers are there; a training does not end for want of a picture
-                log.warning("no video of a test episode: %s", error)
-                break
+        self.films = {f"test_episode_{number}": Film(policy, batch.worlds, seed, batch.deterministic) for number, seed in enumerate(batch.seeds[: batch.films])}
 
-    def videos(self) -> dict[str, tuple[Any, float]]:
-        """Pictures `[T, H, W, 3]` of test episodes and their rate, by name."""
+    def videos(self) -> dict[str, Film]:
+        """Test episodes to be filmed, by name."""
         return self.films
 
     def _evaluate(self, batch: Any, split: str) -> None:

@@ -37,8 +37,8 @@ def nothing_leaks() -> Iterator[None]:
     levels = {name: logging.getLogger(name).level for name in ("pytorch_lightning", "lightning_fabric", "mlflow")}
     yield
     after = dict(os.environ)
-    ours = {key for key in {*before, *after} if before.get(key) != after.get(key) and not key.startswith("PYTEST")}
-    # Lightning, MuJoCo, gymnasium, pygame, OpenCV, robosuite and decord (PATH) set these themselves, the same in every test.
+    ours = {key for key in {*before, *after} if before.get(key) != after.get(key) and not key.startswith(("PYTEST", "RAY_"))}
+    # Lightning, MuJoCo, gymnasium, pygame, OpenCV, robosuite, Ray and decord (PATH) set these themselves, the same in every test.
     ours -= {"PL_GLOBAL_SEED", "PL_SEED_WORKERS", "MUJOCO_GL", "LP_NUM_THREADS", "PYOPENGL_PLATFORM", "KMP_INIT_AT_FORK", "KMP_DUPLICATE_LIB_OK", "PATH"}
     ours -= {
         "CUBLAS_WORKSPACE_CONFIG",
@@ -50,6 +50,7 @@ def nothing_leaks() -> Iterator[None]:
         "QT_QPA_FONTDIR",
         "QT_QPA_PLATFORM_PLUGIN_PATH",
         "LD_LIBRARY_PATH",
+        "PYTHONBREAKPOINT",
     }
     os.environ.clear()
     os.environ.update(before)

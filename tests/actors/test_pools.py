@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from visagent.actors.pool import SerialActors
-from visagent.actors.process import ActorError, ProcessActors
+from visagent.actors.process import ProcessActors
+from visagent.actors.queued import ActorError
 from visagent.actors.roles import Task
 from visagent.actors.segments import SegmentActors
 from visagent.envs.gymnasium_world import GymnasiumWorlds

@@ -75,10 +75,12 @@ def test_episodes_begin_again_at_once_and_keep_the_final_observation():
 
 @pytest.mark.rendering
 def test_rendered_pictures_as_observations():
-    world = GymnasiumWorlds("Pendulum-v1", observe="both", pixels=40, frame_stack=2).make()
-    assert world.spaces.observation == {"state": (6,), "pixels": (6, 40, 40)}
+    world = GymnasiumWorlds("CartPole-v1", observe="both", pixels=40, frame_stack=2).make()
+    assert world.spaces.observation == {"state": (8,), "pixels": (6, 40, 40)}
     first = world.reset(1)
-    then = world.step(np.ones(1))[0]
-    assert np.array_equal(then["pixels"][:3], first["pixels"][3:]) and np.array_equal(then["state"][:3], first["state"][3:])
-    assert first["pixels"].dtype == np.uint8 and not np.array_equal(then["pixels"][3:], first["pixels"][3:])
-    assert world.fps == 30 and world.picture().shape == (500, 500, 3)
+    then = world.step(np.array(1))[0]
+    assert np.array_equal(then["pixels"][:3], first["pixels"][3:]) and np.array_equal(then["state"][:4], first["state"][4:])
+    for _ in range(5):
+        later = world.step(np.array(1))[0]
+    assert first["pixels"].dtype == np.uint8 and not np.array_equal(later["pixels"][3:], first["pixels"][3:])
+    assert world.fps == 50 and world.picture().shape == (400, 600, 3)

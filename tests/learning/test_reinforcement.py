@@ -26,10 +26,11 @@ PRESETS = [name for name in presets() if name.split("/")[0] in FAMILIES]
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_runs_with_debug_smoke(preset, compose, tmp_path):
-    record = train(compose(preset, "actors=serial"))
+    config = compose(preset, "actors=serial")
+    record = train(config)
     assert record.status == "FINISHED" and len(record.history) == 2
     if preset.startswith("ppo/"):
-        assert record.env_steps == 2 * 2 * 2 * 4 * 16
+        assert record.env_steps == 2 * 2 * config.datamodule.actors * config.datamodule.worlds_per_actor * 16
     else:
         assert record.env_steps > 0
     assert "test/return" in record.metrics and (folder_of(record, tmp_path).path / "videos" / "test_episode_0.mp4").stat().st_size > 2_000

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from visagent.actors.threads import one_thread
 from visagent.envs.episodes import Episodes, Observation, WorldFactory
+from visagent.errors import UserError
 from visagent.experience.rollouts import Episode
 from visagent.networks.policy import Policy, begin_again
 from visagent.seeding import generator
@@ -59,18 +65,52 @@ def as_batch(observation: Observation) -> dict[str, torch.Tensor]:
     return {name: torch.as_tensor(np.ascontiguousarray(part), dtype=kinds[name])[None] for name, part in observation.items()}
 
 
-def film(policy: Policy, worlds: WorldFactory, seed: int, deterministic: bool) -> tuple[NDArray[np.uint8], float]:
-    """Pictures `[T, H, W, 3]` of the first `FILM_STEPS` of an episode, with even sides, and how many of them make a second."""
-    world = worlds.make(drawn=True)
+@dataclass(frozen=True)
+class Film:
+    """An episode to be filmed: the first `FILM_STEPS` of it.
+
+    Drawing and encoding load libraries that do not bear with others (OpenGL, SDL, FFmpeg), so it is made in a process of its own.
+
+    Args:
+        policy: acts.
+        worlds: makes the world.
+        seed: of the world and its actions.
+        deterministic: act by the distribution's mode.
+    """
+
+    policy: Policy
+    worlds: WorldFactory
+    seed: int
+    deterministic: bool
+
+    def make(self, path: Path) -> None:
+        """Write the film.
+
+        Raises:
+            UserError: when the world cannot be drawn, or the process that draws it ends.
+        """
+        with one_thread(), ProcessPoolExecutor(1, get_context("spawn")) as pool:
+            try:
+                pool.submit(_shoot, self, path).result()
+            except BrokenProcessPool as error:
+                raise UserError(f"the process that was to draw {path} ended ({error})") from error
+
+
+def _shoot(film: Film, path: Path) -> None:
+    from visagent.video.decode import write_video
+
+    torch.set_num_threads(1)
+    world, policy = film.worlds.make(drawn=True), film.policy
     try:
-        observation, rng, state = world.reset(seed), generator(seed, "act"), policy.initial_state(1)
+        observation, rng, state = world.reset(film.seed), generator(film.seed, "act"), policy.initial_state(1)
         pictures, over = [world.picture()], False
         while not over and len(pictures) < FILM_STEPS:
-            step = policy.act(as_batch(observation), state, deterministic, rng)
+            step = policy.act(as_batch(observation), state, film.deterministic, rng)
             observation, _, terminated, truncated = world.step(step.action[0].numpy())
             state, over = step.state, terminated or truncated
             pictures.append(world.picture())
-        frames = np.stack(pictures)
-        return frames[:, : frames.shape[1] // 2 * 2, : frames.shape[2] // 2 * 2], world.fps
     finally:
         world.close()
+    frames = np.stack(pictures)
+    even = frames[:, : frames.shape[1] // 2 * 2, : frames.shape[2] // 2 * 2]  # as the codec needs it
+    write_video(path, even, "libx264", max(1, round(world.fps)))

@@ -205,6 +205,7 @@ class ActorDataConfig:
 
     env: Any = MISSING
     pool: str = MISSING
+    address: str | None = MISSING
     mode: str = MISSING
     actors: int = MISSING
     ahead: int = MISSING
@@ -217,7 +218,7 @@ class ActorDataConfig:
     seed: int = MISSING
 
     def check(self) -> None:
-        require(self.pool in ("serial", "process"), "datamodule.pool", self.pool, "serial or process")
+        require(self.pool in ("serial", "process", "ray"), "datamodule.pool", self.pool, "serial, process or ray")
         require(self.mode in ("synchronous", "asynchronous"), "datamodule.mode", self.mode, "synchronous or asynchronous")
         possible = self.mode == "synchronous" or self.pool != "serial"
         require(possible, "datamodule.mode", self.mode, "synchronous where datamodule.pool=serial: one process does one thing at a time")

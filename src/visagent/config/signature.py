@@ -17,6 +17,7 @@ EXCLUDED = (
     "datamodule.make_workers",
     "datamodule.workers",
     "datamodule.pool",
+    "datamodule.address",
     "datamodule.eval_batch_size",
     "progress",
     "logger",

@@ -280,10 +280,12 @@ def draw(module: pl.LightningModule, folder: RunFolder, record: Record, tracker:
         figure.savefig(path, dpi=110, bbox_inches="tight")
         if tracker is not None:
             tracker.save_artifact(path, "figures")
-    for name, (frames, rate) in dict(getattr(module, "videos", dict)()).items():
-        from visagent.video.decode import write_video
-
+    for name, film in dict(getattr(module, "videos", dict)()).items():
         path = folder.path / "videos" / f"{name}.mp4"
-        write_video(path, frames, "libx264", max(1, round(rate)))
+        try:
+            film.make(path)
+        except UserError as error:  # the numbers are there; a training does not fail for want of a picture
+            log.warning("no film of %s: %s", name, error)
+            continue
         if tracker is not None:
             tracker.save_artifact(path, "videos")

@@ -1,0 +1,124 @@
+"""What backends share whose workers are elsewhere: tasks under way, versions, workers that die."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import replace
+
+from visagent.actors.pool import Collected
+from visagent.actors.roles import Report, RoleFactory, Task
+from visagent.actors.shared import SharedArrays
+from visagent.errors import UserError
+from visagent.experience.rollouts import joined
+
+log = logging.getLogger(__name__)
+CRASHES = 3
+"""Deaths of one worker without a finished task in between, after which the run stops."""
+
+
+class ActorError(UserError):
+    """A worker failed again and again; the message has its traceback."""
+
+
+class QueuedActors:
+    """Tasks for workers that are elsewhere.
+
+    Synchronous: `collect` has all of them do one task with the weights published last. Asynchronous: they go on by themselves, each at most
+    `ahead` tasks before the learner, with the weights that are newest when a task begins; what is older than `max_lag` versions when the learner
+    takes it is dropped and made again.
+
+    A worker that dies is started again and does its unfinished tasks anew, with other random numbers.
+
+    Args:
+        make_role: by worker.
+        workers: how many.
+        ahead: tasks that a worker may be ahead of the learner; 0 for synchronous.
+        max_lag: versions; None for any.
+
+    Raises:
+        ActorError: when a worker dies `CRASHES` times in a row, with its traceback.
+    """
+
+    def __init__(self, make_role: RoleFactory, workers: int, ahead: int, max_lag: int | None) -> None:
+        self.ahead, self.max_lag, self.workers = ahead, max_lag, workers
+        shapes = {name: (joined(field, workers), field.dtype) for name, field in make_role.fields().items()}
+        self.slots: Sequence[SharedArrays] = [SharedArrays(shapes) for _ in range(ahead + 1)]
+        self._arrays = [slot.views() for slot in self.slots]
+        self._asked: list[deque[tuple[int, Task]]] = [deque() for _ in range(workers)]
+        self._done: list[list[Report | None]] = [[None] * workers for _ in self.slots]
+        self._crashes = [0] * workers
+        self._attempts = [0] * workers
+        self.restarts = 0
+        self._turn = self._asked_until = 0
+        self._version = -1
+
+    def _send(self, worker: int, slot: int, task: Task) -> None:
+        """Tell a worker; that it is dead is seen when it is listened to."""
+        raise NotImplementedError
+
+    def _listen(self) -> None:
+        """Wait for at least one worker, and call `_finished` or `_died`."""
+        raise NotImplementedError
+
+    def _restart(self, worker: int) -> None:
+        """Start a dead worker again."""
+        raise NotImplementedError
+
+    def close(self) -> None:
+        """End the workers."""
+        raise NotImplementedError
+
+    def _ask(self, worker: int, slot: int, task: Task) -> None:
+        task = replace(task, attempt=self._attempts[worker])
+        self._asked[worker].append((slot, task))
+        self._send(worker, slot, task)
+
+    def _finished(self, worker: int, report: Report) -> None:
+        slot, _ = self._asked[worker].popleft()
+        self._done[slot][worker] = report
+        self._crashes[worker] = 0
+
+    def _died(self, worker: int, why: str) -> None:
+        self._crashes[worker] += 1
+        if self._crashes[worker] >= CRASHES:
+            self.close()
+            raise ActorError(f"actor {worker} failed {CRASHES} times in a row; the last time:\n{why}")
+        log.warning("actor %d is started again: %s", worker, why.strip().splitlines()[-1])
+        self.restarts += 1
+        self._attempts[worker] += 1
+        self._restart(worker)
+        unfinished, self._asked[worker] = self._asked[worker], deque()
+        for position, (slot, task) in enumerate(unfinished):
+            self._ask(worker, slot, replace(task, begin=task.begin or position == 0))
+
+    def collect(self, task: Task) -> Collected:
+        if task.begin:
+            self._asked_until = self._turn  # nothing is under way yet, or all of it was collected
+        while self._asked_until <= self._turn + self.ahead:
+            self.request(replace(task, begin=task.begin and self._asked_until == self._turn))
+        return self.receive()
+
+    def request(self, task: Task) -> None:
+        for worker in range(self.workers):
+            self._ask(worker, self._asked_until % len(self.slots), task)
+        self._asked_until += 1
+        self._newest = task
+
+    def receive(self) -> Collected:
+        slot, dropped = self._turn % len(self.slots), 0
+        while True:
+            while any(report is None for report in self._done[slot]):
+                self._listen()
+            reports = [report for report in self._done[slot] if report is not None]
+            old = [worker for worker, report in enumerate(reports) if self.max_lag is not None and self._version - report.version > self.max_lag]
+            if not old:
+                break
+            for worker in old:
+                self._done[slot][worker] = None
+                self._ask(worker, slot, replace(self._newest, begin=False))
+            dropped += len(old)
+        self._done[slot] = [None] * self.workers
+        self._turn += 1
+        return Collected(self._arrays[slot], tuple(reports), slot, dropped, self.restarts)
