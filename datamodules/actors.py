@@ -11,13 +11,14 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader
 
-from datamodules.ranks import next_epoch
+from datamodules.ranks import next_epoch, shard
 from visagent.actors.pool import Actors, Collected, SerialActors
 from visagent.actors.process import ProcessActors
 from visagent.actors.ray_actors import RayActors
-from visagent.actors.roles import RoleFactory, Task
+from visagent.actors.roles import Role, RoleFactory, Task
 from visagent.envs.episodes import WorldFactory
 from visagent.envs.spaces import WorldSpaces
+from visagent.experience.rollouts import Field
 from visagent.seeding import derive_seed
 
 
@@ -43,6 +44,25 @@ class EvaluationEpisodes:
     def to(self, device: torch.device | str, non_blocking: bool = False) -> EvaluationEpisodes:
         """The same: worlds live on the CPU."""
         return self
+
+
+@dataclass(frozen=True)
+class RanksRoles:
+    """Makes the roles of one rank's workers, of those of all ranks.
+
+    Args:
+        make_role: by number among all.
+        first: number of this rank's first worker.
+    """
+
+    make_role: RoleFactory
+    first: int
+
+    def fields(self) -> dict[str, Field]:
+        return self.make_role.fields()
+
+    def __call__(self, worker: int) -> Role:
+        return self.make_role(self.first + worker)
 
 
 class ExperienceLoader:
@@ -75,7 +95,7 @@ class ActorDataModule(pl.LightningDataModule):
         pool: `serial`, `process` or `ray`.
         address: of the Ray cluster, `HOST:PORT` or `auto`; None to start one on this machine.
         mode: `synchronous`: a batch is made by the weights that are newest when it is asked for; `asynchronous`: actors run ahead.
-        actors: how many.
+        actors: how many, of all ranks together.
         ahead: tasks that asynchronous actors may be ahead of the learner.
         max_lag: versions of the policy after which a part of a batch is dropped and made again; None for any.
         iterations_per_epoch: batches between two evaluations.
@@ -121,14 +141,16 @@ class ActorDataModule(pl.LightningDataModule):
     def _start(self) -> Actors:
         module: Any = self.trainer.lightning_module  # type: ignore[union-attr]
         policy = module.acting_policy()
-        make_role = self.make_role(policy)
+        rank, world = shard(self.trainer, self.workers, "datamodule.actors")
+        share = self.workers // world
+        make_role = RanksRoles(self.make_role(policy), rank * share)
         if self.pool == "serial":
-            return SerialActors(make_role, self.workers)
+            return SerialActors(make_role, share)
         ahead = self.ahead if self.mode == "asynchronous" else 0
         max_lag = self.max_lag if ahead else None
         if self.pool == "ray":
-            return RayActors(make_role, self.workers, ahead, max_lag, self.address)
-        return ProcessActors(make_role, self.workers, policy.state_dict(), ahead, max_lag)
+            return RayActors(make_role, share, ahead, max_lag, self.address)
+        return ProcessActors(make_role, share, policy.state_dict(), ahead, max_lag)
 
     def collect(self, epoch: int, iteration: int) -> Collected:
         """What all actors make with the weights that the module publishes."""

@@ -7,16 +7,21 @@ from typing import Any
 from visagent.errors import ConfigError
 
 
-def shard(trainer: Any, batch_size: int) -> tuple[int, int]:
+def shard(trainer: Any, count: int, key: str = "datamodule.batch_size") -> tuple[int, int]:
     """(rank, world size) of this process; (0, 1) without a trainer.
 
+    Args:
+        trainer: Lightning's.
+        count: of what all ranks share, such as the samples of a batch.
+        key: of the config where it stands.
+
     Raises:
-        ConfigError: when the global batch does not divide by the number of ranks, with the nearest sizes that do.
+        ConfigError: when it cannot be divided by the number of ranks, with the nearest numbers that can.
     """
     world = trainer.world_size if trainer else 1
-    if batch_size % world:
-        lower = batch_size - batch_size % world
-        raise ConfigError(f"datamodule.batch_size={batch_size} is not divisible by {world} ranks: use {lower or world} or {lower + world}")
+    if count % world:
+        lower = count - count % world
+        raise ConfigError(f"{key}={count} is not divisible by {world} ranks: use {lower or world} or {lower + world}")
     return (trainer.global_rank if trainer else 0, world)
 
 

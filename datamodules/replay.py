@@ -6,11 +6,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from datamodules.actors import ActorDataModule
+from datamodules.ranks import shard
 from visagent.actors.exploration import Exploration
 from visagent.actors.pool import Actors, Collected, SerialActors
 from visagent.actors.process import ProcessActors
@@ -36,7 +36,7 @@ class ReplayDataModule(ActorDataModule):
         warmup: steps of all worlds with uniform actions and without updates.
         capacity: rows of all streams that are drawn from.
         n_step: n.
-        shards: of the replay, each in a process of its own where actors are.
+        shards: of the replay, of all ranks together, each in a process of its own where actors are.
         prefetch: draw the next batch while the learner learns, so before the actors write the newest rows.
         exploration: noise on actions.
         shared: see `ActorDataModule`.
@@ -69,7 +69,7 @@ class ReplayDataModule(ActorDataModule):
         if self.streams < shards:
             raise ConfigError(f"datamodule.shards: expected at most {self.streams}, the number of worlds, got {shards}")
         self.random_tasks = -(-warmup // self.steps_per_batch)
-        self.written = np.zeros(self.streams, np.int64)
+        self.stored = torch.zeros(self.streams, dtype=torch.int64)  # rows of the streams of all ranks, of a checkpoint
         self.replay: Actors | None = None
         self.drawn: Collected | None = None
         self.pending = self.resumed = False
@@ -90,14 +90,18 @@ class ReplayDataModule(ActorDataModule):
 
     def _start_replay(self) -> Actors:
         assert self.actors is not None
+        rank, world = shard(self.trainer, self.shards, "datamodule.shards")
+        count, streams = self.shards // world, self.streams // world
+        self.written = self.stored[rank * streams : (rank + 1) * streams].numpy().copy()
         # Behind the rows that are drawn from lie those that an unfinished epoch may overwrite, and frames of a stack.
         slack = 2 * self.steps * self.iterations_per_epoch + self.spaces.frames
         shards = ReplayShards(
             list(self.actors.slots),
             self.spaces,
             str(self.folder),
-            self.shards,
-            self.streams,
+            rank * count,
+            count,
+            streams,
             max(self.capacity // self.streams, 2 * self.steps),
             slack,
             self.updates,
@@ -105,11 +109,11 @@ class ReplayDataModule(ActorDataModule):
             self.n_step,
             self.seed,
         )
-        for shard in range(self.shards):
-            shards.store(shard, fresh=not self.resumed)
+        for worker in range(count):
+            shards.store(worker, fresh=not self.resumed)
         if self.pool == "serial":
-            return SerialActors(shards, self.shards)
-        return ProcessActors(shards, self.shards, {}, ahead=1)
+            return SerialActors(shards, count)
+        return ProcessActors(shards, count, {}, ahead=1)
 
     def next_batch(self, epoch: int, iteration: int) -> TransitionBatch:
         batch = epoch * self.iterations_per_epoch + iteration
@@ -126,9 +130,11 @@ class ReplayDataModule(ActorDataModule):
         if not self.prefetch:
             self._settle()
             ready = self.drawn
-        assert ready is not None
+        assert ready is not None and self.trainer is not None
         timing = {**collected.timing, **{f"replay_{name}": seconds for name, seconds in ready.timing.items()}}
-        return TransitionBatch.join(ready.arrays, self._updates(batch), self.steps_per_batch, collected.version, collected.episodes, timing)
+        return TransitionBatch.join(
+            ready.arrays, self._updates(batch), self.steps_per_batch // self.trainer.world_size, collected.version, collected.episodes, timing
+        )
 
     def _updates(self, batch: int) -> int:
         return self.updates if batch >= self.random_tasks else 0
@@ -147,10 +153,14 @@ class ReplayDataModule(ActorDataModule):
 
     def state_dict(self) -> dict[str, Any]:
         self._settle()
-        return {"written": torch.from_numpy(self.written.copy())}
+        if self.replay is not None:
+            module: Any = self.trainer.lightning_module  # type: ignore[union-attr]
+            everyone = module.of_all_ranks(torch.from_numpy(self.written).to(module.device))
+            self.stored = torch.cat([part.cpu() for part in everyone])
+        return {"written": self.stored}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.written = state_dict["written"].numpy().copy()
+        self.stored = state_dict["written"]
         self.resumed = True
 
     def teardown(self, stage: str) -> None:
@@ -160,4 +170,4 @@ class ReplayDataModule(ActorDataModule):
             self.replay = None
         super().teardown(stage)
         if stage == "fit" and self.trainer is not None and self.trainer.current_epoch >= (self.trainer.max_epochs or 0):
-            shutil.rmtree(self.folder, ignore_errors=True)
+            shutil.rmtree(self.folder, ignore_errors=True)  # of all ranks, which are done with it

@@ -6,7 +6,7 @@ import copy
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from lightning_modules.reinforcement import NetworkFactory, OptimizerFactory, ReinforcementModule
 from visagent.errors import ConfigError
@@ -58,9 +58,6 @@ class DDPG(ReinforcementModule):
         if not hasattr(self.network, "critics"):
             name = type(self.network).__name__
             raise ConfigError(f"network: DDPG needs a deterministic policy with critics, got {name}; type network=deterministic")
-        if self.trainer.world_size > 1:
-            ranks = self.trainer.world_size
-            raise ConfigError(f"DDPG learns in one process so far: expected trainer.devices=1 trainer.num_nodes=1, got {ranks} ranks")
         self.target = copy.deepcopy(self.network).requires_grad_(False)
 
     def training_step(self, batch: TransitionBatch, batch_index: int) -> None:
@@ -73,9 +70,10 @@ class DDPG(ReinforcementModule):
             if int(self.updates) % self.target_every == 0:
                 self._follow()
         lag = float(int(self.iterations) - batch.version)
-        self.env_steps += batch.env_steps
+        self.env_steps += batch.env_steps * self.trainer.world_size
         self.iterations += 1
-        self.log_dict({f"train/{name}": value / len(batch.steps) for name, value in sums.items()})
+        parts = self.sum_over_ranks(torch.stack(list(sums.values()))) * self.share / len(batch.steps) if sums else torch.zeros(0)
+        self.log_dict({f"train/{name}": value for name, value in zip(sums, parts, strict=True)})
         self.log("train/updates", self.updates.float())
         self.report(batch.episodes, batch.timing, lag)
 
@@ -87,32 +85,32 @@ class DDPG(ReinforcementModule):
         features = self.network.features(observation)
         values = self.network.values(features, batch.action[update])
         critic_loss = (values - goal).square().mean(dim=1).sum()
-        critic.zero_grad()
-        self.manual_backward(critic_loss)
-        critic.step()
+        self.descend(critic, critic_loss, list(self.network.critic_parameters()), self.share)
         found = {"critic_loss": critic_loss.detach(), "q": values.detach().mean()}
         if int(self.updates) % self.actor_every == 0:
             with torch.no_grad():
                 features = self.network.features(observation)
             actor_loss = -self.network.critics[0](features, self.network.actor(features)).mean()
-            actor.zero_grad()
-            self.manual_backward(actor_loss, inputs=list(self.network.actor.parameters()))
-            if self.actor_clip is not None:
-                nn.utils.clip_grad_value_(self.network.actor.parameters(), self.actor_clip)
-            actor.step()
+            self.descend(actor, actor_loss, list(self.network.actor.parameters()), self.share, max_value=self.actor_clip)
             found["actor_loss"] = actor_loss.detach() * self.actor_every
         return found
 
     @property
     def pair(self) -> Any:
         """The optimizers of the critics and of the policy."""
-        return self.optimizers()
+        return self.optimizers(use_pl_optimizer=False)
+
+    @property
+    def share(self) -> float:
+        """Of this rank in the draws of an update."""
+        return 1.0 / self.trainer.world_size
 
     def _goal(self, batch: TransitionBatch, update: int, noise: torch.Generator) -> Tensor:
         features = self.target.features({name: part[update] for name, part in batch.next_observation.items()})
         action = self.target.actor(features)
         if self.smoothing:
-            action = smoothed(action, self.smoothing, self.smoothing_clip, noise)
+            drawn = torch.randn(self.trainer.world_size, *action.shape, generator=noise)[self.global_rank]
+            action = smoothed(action, self.smoothing * drawn.to(action.device), self.smoothing_clip)
         following = self.target.values(features, action).amin(dim=0)
         return n_step_target(batch.rewards[update] * self.reward_scale, batch.steps[update], batch.terminated[update], following, self.gamma)
 

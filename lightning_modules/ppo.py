@@ -11,8 +11,7 @@ from torch import Tensor
 
 from lightning_modules.reinforcement import NetworkFactory, OptimizerFactory, ReinforcementModule
 from lightning_modules.schedules import scale_learning_rates
-from visagent.errors import ConfigError
-from visagent.experience.rollouts import RolloutBatch
+from visagent.experience.rollouts import PREFIX, RolloutBatch
 from visagent.networks.actor_critic import ActorCritic
 from visagent.networks.by_hand import ActorCriticByHand
 from visagent.objectives.policy_gradient import (
@@ -26,7 +25,6 @@ from visagent.objectives.policy_gradient import (
 )
 from visagent.seeding import generator
 
-PREFIX = "observation."
 PARTS = ("policy_loss", "value_loss", "entropy", "kl")
 MEASURED = 256
 """Samples whose losses are measured at once, at least."""
@@ -95,8 +93,6 @@ class PPO(ReinforcementModule):
         self.register_buffer("divergences", torch.zeros(2))  # sum and number since the last publication
 
     def prepare(self) -> None:
-        if self.trainer.world_size > 1:
-            raise ConfigError(f"PPO learns in one process so far: expected trainer.devices=1 trainer.num_nodes=1, got {self.trainer.world_size} ranks")
         self.reference = copy.deepcopy(self.network).requires_grad_(False)
 
     def acting_policy(self) -> ActorCritic:
@@ -113,9 +109,9 @@ class PPO(ReinforcementModule):
             advantage = generalized_advantages(
                 reward, batch.value, batch.last_value, batch.final_value, batch.terminated, batch.truncated, self.gamma, self.lam
             )
-            returns = advantage + batch.value
-            if self.standardize == "batch":
-                advantage = standardized(advantage)
+            # Of these three numbers of a step, every rank knows those of all worlds.
+            own = torch.stack([advantage, advantage + batch.value, batch.value])
+            advantage, returns, value = torch.cat(self.of_all_ranks(own), dim=2)
         progress = float(self.env_steps) / self.total_steps
         if self.schedule == "linear":
             scale_learning_rates(self.optimizers().optimizer, 1.0 + (self.final_rate - 1.0) * progress)  # type: ignore[union-attr]
@@ -123,10 +119,12 @@ class PPO(ReinforcementModule):
         self.env_steps += batch.env_steps * self.trainer.world_size
         self.iterations += 1
         if self.network.normalizer is not None:
-            self.network.normalizer.update(batch.observation["state"])
+            own = torch.cat([part.reshape(-1) for part in self.network.normalizer.statistics(batch.observation["state"])])
+            for count, mean, spread in (seen.split([1, (len(seen) - 1) // 2, (len(seen) - 1) // 2]) for seen in self.of_all_ranks(own)):
+                self.network.normalizer.merge(count[0], mean, spread)
         if int(self.iterations) % self.publish_every == 0:
             self._publish()
-        self._report(batch, returns, version)
+        self._report(batch, returns, value, version)
 
     @property
     def total_steps(self) -> int:
@@ -134,82 +132,126 @@ class PPO(ReinforcementModule):
         return int(self.data.steps_per_batch * self.data.iterations_per_epoch * (self.trainer.max_epochs or 1))
 
     def _passes(self, batch: RolloutBatch, advantage: Tensor, returns: Tensor) -> None:
-        """The passes over a batch; of an LSTM's minibatches each holds whole segments."""
-        recurrent = self.network.recurrent
-        columns = {"action": batch.action, "log_prob": batch.log_prob, "parameters": batch.parameters, "advantage": advantage, "returns": returns}
+        """The passes over a batch.
+
+        The order of samples is drawn for all ranks together, and of each minibatch a rank takes the samples of its own worlds: the number of ranks
+        changes no more than the order of sums. With an LSTM a sample is a world's whole segment.
+
+        Args:
+            batch: of this rank's worlds.
+            advantage, returns: `[T, B]` of all ranks' worlds.
+        """
+        steps, worlds = batch.reward.shape
+        mine = slice(self.global_rank * worlds, (self.global_rank + 1) * worlds)
+        columns = {"action": batch.action, "log_prob": batch.log_prob, "parameters": batch.parameters, "returns": returns[:, mine]}
+        columns["advantage"] = (advantage if self.standardize == "none" else standardized(advantage))[:, mine]
         columns |= {f"{PREFIX}{name}": part for name, part in self.network.normalized(batch.observation).items()}  # the filter rests meanwhile
-        if recurrent:
+        place = torch.full(advantage.shape, -1)  # of a sample in this rank's own columns
+        place[:, mine] = torch.arange(steps * worlds).view(steps, worlds)
+        if self.network.recurrent:
             columns["first"] = batch.first
-            count, size, axis = batch.reward.shape[1], max(1, self.minibatch_size // len(batch.reward)), 1
+            place, size, axis = torch.where(place[0] >= 0, place[0] - place[0, mine.start], -1), max(1, self.minibatch_size // steps), 1
         else:
             columns = {name: tensor.flatten(0, 1) for name, tensor in columns.items()}
-            count, size, axis = batch.env_steps, self.minibatch_size, 0
-        rng = generator(self.seed, "order", int(self.iterations), self.global_rank)
+            place, advantage, size, axis = place.flatten(), advantage.flatten(), self.minibatch_size, 0
+        rng = generator(self.seed, "order", int(self.iterations))
         optimizer: Any = self.optimizers(use_pl_optimizer=False)
         parameters = list(self.network.parameters())
         by_hand = ActorCriticByHand(self.network) if ActorCriticByHand.serves(self.network) else None
-        steps = 0
+        taken = 0
         for number in range(self.epochs):
-            order = torch.randperm(count, generator=rng).to(self.device)
-            shuffled = {name: tensor.index_select(axis, order) for name, tensor in columns.items()}
-            states = None if batch.state is None else tuple(tensor[order] for tensor in batch.state)
-            for part, state in minibatches(shuffled, states, axis, size):
-                if by_hand is not None:
-                    self._step_by_hand(by_hand, optimizer, part)
+            order = torch.randperm(len(place), generator=rng)
+            owned = place[order] >= 0
+            chosen, counts = place[order][owned].to(self.device), [int(part.sum()) for part in owned.split(size)]
+            shuffled = {name: tensor.index_select(axis, chosen) for name, tensor in columns.items()}
+            if self.standardize == "minibatch":
+                parts = advantage.index_select(axis, order.to(self.device)).split(size, axis)
+                drawn = torch.cat([standardized(part) for part in parts], axis)
+                shuffled["advantage"] = drawn.index_select(axis, owned.nonzero()[:, 0].to(self.device))
+            states = None if batch.state is None else tuple(tensor[chosen] for tensor in batch.state)
+            for number_of_all, (part, state) in zip(map(len, owned.split(size)), minibatches(shuffled, states, axis, counts), strict=True):
+                share = part["action"].shape[axis] / number_of_all
+                if not share:
+                    self._no_share(by_hand, optimizer, parameters)
+                elif by_hand is not None:
+                    self._step_by_hand(by_hand, optimizer, part, share)
                 else:
-                    self.descend(optimizer, self._loss(part, state)[0], parameters, self.max_grad_norm)
-                steps += 1
+                    self.descend(optimizer, self._loss(part, state, share)[0], parameters, share, self.max_grad_norm)
+                taken += 1
             if number == self.epochs - 1 or self.kl_stop is not None:
                 found = self._measure(columns, batch.state, axis, max(size, MEASURED))
                 if self.kl_stop is not None and found["kl"] > self.kl_stop * self.kl_target:
                     break
         self.divergences += torch.tensor([found["kl"], 1.0], device=self.device)
         self.log_dict({f"train/{name}": value for name, value in found.items()})
-        self.log("train/optimizer_steps", float(steps))
+        self.log("train/optimizer_steps", float(taken))
 
     @torch.no_grad()
     def _measure(self, columns: Mapping[str, Tensor], state: Any, axis: int, size: int) -> dict[str, float]:
         """The `PARTS` of the loss over a whole batch, with the policy as it is now."""
-        total, count = torch.zeros(len(PARTS), device=self.device), columns["action"].shape[axis]
-        for part, own in minibatches(columns, state, axis, size):
+        count = columns["action"].shape[axis]
+        total = torch.zeros(len(PARTS), device=self.device)
+        counts = [min(size, count - start) for start in range(0, count, size)]
+        for part, own in minibatches(columns, state, axis, counts):
             total += self._loss(part, own)[1] * (part["action"].shape[axis] / count)
-        self.average(total)
+        total = self.sum_over_ranks(total / self.trainer.world_size)
         return dict(zip(PARTS, total.tolist(), strict=True))
 
-    def _loss(self, part: Mapping[str, Tensor], state: Any) -> tuple[Tensor, Tensor]:
-        """A minibatch's loss, and its `PARTS`."""
+    def _loss(self, part: Mapping[str, Tensor], state: Any, share: float | None = None) -> tuple[Tensor, Tensor]:
+        """The loss of this rank's share in a minibatch, or without one of its samples alone, and its `PARTS`."""
         observation = {name.removeprefix(PREFIX): tensor for name, tensor in part.items() if name.startswith(PREFIX)}
         found = self.network.judge(observation, state, part.get("first"))
         distribution = self.network.distribution
-        advantage = standardized(part["advantage"]) if self.standardize == "minibatch" else part["advantage"]
         log_prob = distribution.log_prob(found.parameters, part["action"])
-        divergence = distribution.divergence(part["parameters"], found.parameters)
+        divergence = distribution.divergence(part["parameters"], found.parameters).mean()
         if self.variant == "clip":
-            policy = clipped_surrogate(log_prob, part["log_prob"], advantage, self.clip)
+            policy = clipped_surrogate(log_prob, part["log_prob"], part["advantage"], self.clip)
         else:
-            policy = penalized_surrogate(log_prob, part["log_prob"], advantage, divergence, self.beta, self.kl_cutoff, self.kl_target)
+            # All ranks' mean, with the gradient of this rank's.
+            mean = divergence if share is None else divergence + (self._all_divergence(divergence, share) - divergence.detach())
+            policy = penalized_surrogate(log_prob, part["log_prob"], part["advantage"], mean, self.beta, self.kl_cutoff, self.kl_target)
         value = 0.5 * (found.value - part["returns"]).square().mean()
         entropy = distribution.entropy(found.parameters).mean()
         loss = policy + self.value_weight * value - self.entropy_weight * entropy
-        return loss, torch.stack([policy.detach(), value.detach(), entropy.detach(), divergence.detach().mean()])
+        return loss, torch.stack([policy.detach(), value.detach(), entropy.detach(), divergence.detach()])
+
+    def _all_divergence(self, own: Tensor, share: float) -> Tensor:
+        """The mean divergence of a minibatch, given that of this rank's share in it."""
+        return self.sum_over_ranks(own.detach() * share) if self.trainer.world_size > 1 else own.detach()
+
+    def _no_share(self, by_hand: ActorCriticByHand | None, optimizer: torch.optim.Optimizer, parameters: Sequence[torch.nn.Parameter]) -> None:
+        """The step with a minibatch that has no sample of this rank."""
+        if self.variant == "adaptive_kl":
+            self._all_divergence(torch.zeros((), device=self.device), 0.0)
+        if by_hand is None:
+            self.descend(optimizer, None, parameters, 0.0, self.max_grad_norm)
+        else:
+            by_hand.gradients.vector.zero_()
+            self._descend_by_hand(by_hand, optimizer)
 
     @torch.no_grad()
-    def _step_by_hand(self, by_hand: ActorCriticByHand, optimizer: torch.optim.Optimizer, part: Mapping[str, Tensor]) -> None:
+    def _step_by_hand(self, by_hand: ActorCriticByHand, optimizer: torch.optim.Optimizer, part: Mapping[str, Tensor], share: float) -> None:
         """The step that `_loss` and autograd make, several times faster for small networks."""
         distribution, acted = self.network.distribution, part["parameters"]
         parameters, values = by_hand.forward(part[f"{PREFIX}state"])
-        advantage = standardized(part["advantage"]) if self.standardize == "minibatch" else part["advantage"]
+        advantage = part["advantage"]
         log_prob, slope = distribution.log_prob_and_slope(parameters, part["action"])
         if self.variant == "clip":
             slope.mul_(clipped_slope(log_prob, part["log_prob"], advantage, self.clip)[:, None])
         else:
             divergence = distribution.divergence(acted, parameters)
-            weight, penalty = penalized_slope(log_prob, part["log_prob"], advantage, divergence, self.beta, self.kl_cutoff, self.kl_target)
-            slope.mul_(weight[:, None]).add_(distribution.divergence_slope(acted, parameters) * penalty)
+            mean = self._all_divergence(divergence.mean(), share)
+            weight, penalty = penalized_slope(log_prob, part["log_prob"], advantage, mean, self.beta, self.kl_cutoff, self.kl_target)
+            slope.mul_(weight[:, None]).add_(distribution.divergence_slope(acted, parameters) * (penalty / len(divergence)))
         if self.entropy_weight:
             slope.sub_(distribution.entropy_slope(parameters), alpha=self.entropy_weight / len(log_prob))
         by_hand.backward(slope, (values - part["returns"]).mul_(self.value_weight / len(values)))
-        self.average(by_hand.gradients.vector)
+        if share < 1.0:
+            by_hand.gradients.vector.mul_(share)
+        self._descend_by_hand(by_hand, optimizer)
+
+    def _descend_by_hand(self, by_hand: ActorCriticByHand, optimizer: torch.optim.Optimizer) -> None:
+        self.sum_over_ranks(by_hand.gradients.vector)
         if self.max_grad_norm is not None:
             by_hand.gradients.clip(self.max_grad_norm)
         optimizer.step()
@@ -222,10 +264,10 @@ class PPO(ReinforcementModule):
         self.divergences.zero_()
         self.reference.load_state_dict(self.network.state_dict())
 
-    def _report(self, batch: RolloutBatch, returns: Tensor, version: int) -> None:
+    def _report(self, batch: RolloutBatch, returns: Tensor, value: Tensor, version: int) -> None:
         spread = returns.var(unbiased=False)
         found: dict[str, Any] = {
-            "train/explained_variance": 1.0 - (returns - batch.value).var(unbiased=False) / spread.clamp_min(1e-8),
+            "train/explained_variance": 1.0 - (returns - value).var(unbiased=False) / spread.clamp_min(1e-8),
             "train/beta": self.beta,
         }
         self.log_dict(found)
@@ -235,10 +277,10 @@ class PPO(ReinforcementModule):
         return self.make_optimizer(self.network.parameters())
 
 
-def minibatches(columns: Mapping[str, Tensor], state: Any, axis: int, size: int) -> Iterator[tuple[dict[str, Tensor], Any]]:
-    """Parts of columns along an axis, in order, with those of a recurrent state `[B, ...]`."""
-    count = columns["action"].shape[axis]
-    for start in range(0, count, size):
-        wide = min(size, count - start)
-        part = {name: tensor.narrow(axis, start, wide) for name, tensor in columns.items()}
-        yield part, None if state is None else tuple(tensor.narrow(0, start, wide) for tensor in state)
+def minibatches(columns: Mapping[str, Tensor], state: Any, axis: int, counts: Sequence[int]) -> Iterator[tuple[dict[str, Tensor], Any]]:
+    """Parts of columns along an axis, so many samples each, in order, with those of a recurrent state `[B, ...]`."""
+    start = 0
+    for count in counts:
+        part = {name: tensor.narrow(axis, start, count) for name, tensor in columns.items()}
+        yield part, None if state is None else tuple(tensor.narrow(0, start, count) for tensor in state)
+        start += count

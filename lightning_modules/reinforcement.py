@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_modules.making import made
-from visagent.actors.evaluation import Film, run_episodes
+from visagent.actors.evaluation import AT_ONCE, Film, run_episodes
 from visagent.envs.spaces import WorldSpaces
 from visagent.errors import ConfigError
 from visagent.experience.rollouts import Episode
@@ -79,42 +79,71 @@ class ReinforcementModule(pl.LightningModule):
         except (TypeError, ValueError) as error:
             raise ConfigError(f"optimizer: expected settings that it takes, got an error ({error}); --cfg job shows them") from error
 
-    def descend(self, optimizer: torch.optim.Optimizer, loss: Tensor, parameters: Sequence[nn.Parameter], max_norm: float | None) -> None:
-        """One step of an optimizer, with the mean gradient of all ranks.
+    def descend(
+        self,
+        optimizer: torch.optim.Optimizer,
+        loss: Tensor | None,
+        parameters: Sequence[nn.Parameter],
+        share: float,
+        max_norm: float | None = None,
+        max_value: float | None = None,
+    ) -> None:
+        """One step of an optimizer, with the gradient of all ranks.
 
         A method takes thousands of small steps in a training step. Lightning's own way costs more than such a step; it is not needed where numbers
         are not scaled (`setup` refuses precision 16-mixed).
+
+        Args:
+            optimizer: of `parameters`.
+            loss: mean over this rank's samples; None where it has none.
+            parameters: whose gradients are computed.
+            share: of this rank in all samples.
+            max_norm: gradients are scaled down to it.
+            max_value: each gradient is cut at it.
         """
         optimizer.zero_grad()
-        loss.backward()
+        if loss is not None:
+            loss.backward(inputs=parameters)
         if self.trainer.world_size > 1:
-            gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
-            joined = torch.cat([gradient.flatten() for gradient in gradients])
-            self.average(joined)
-            for gradient, part in zip(gradients, joined.split([gradient.numel() for gradient in gradients]), strict=True):
-                gradient.copy_(part.view_as(gradient))
+            joined = torch.cat([torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten() for p in parameters])
+            self.sum_over_ranks(joined.mul_(share))
+            for parameter, part in zip(parameters, joined.split([parameter.numel() for parameter in parameters]), strict=True):
+                parameter.grad = part.view_as(parameter)
         if max_norm is not None:
             nn.utils.clip_grad_norm_(parameters, max_norm, foreach=True)
+        if max_value is not None:
+            nn.utils.clip_grad_value_(parameters, max_value)
         optimizer.step()
 
-    def average(self, gradients: Tensor) -> None:
-        """Replace a vector by its mean over all ranks."""
+    def sum_over_ranks(self, tensor: Tensor) -> Tensor:
+        """Replace a tensor by the sum of all ranks' own; the same tensor."""
         if self.trainer.world_size > 1:
-            torch.distributed.all_reduce(gradients)
-            gradients /= self.trainer.world_size
+            torch.distributed.all_reduce(tensor)
+        return tensor
+
+    def of_all_ranks(self, tensor: Tensor) -> list[Tensor]:
+        """The tensors of all ranks, of one shape, in their order."""
+        if self.trainer.world_size == 1:
+            return [tensor]
+        found = [torch.empty_like(tensor) for _ in range(self.trainer.world_size)]
+        torch.distributed.all_gather(found, tensor.contiguous())
+        return found
 
     def report(self, episodes: Sequence[Episode], timing: Mapping[str, float], lag: float) -> None:
         """Log what the actors say of a batch.
 
         Args:
             episodes: that ended in it.
-            timing: seconds of all actors, by what they did.
+            timing: seconds of this rank's actors, by what they did.
             lag: versions of the policy since the one that acted.
         """
-        found = {"data/policy_lag": lag, **{f"time/actors_{name}": seconds for name, seconds in timing.items()}, **self.data.statistics()}
-        if episodes:
-            found["data/episode_return"] = sum(episode.total_reward for episode in episodes) / len(episodes)
-            found["data/episode_steps"] = sum(episode.steps for episode in episodes) / len(episodes)
+        found = {**{f"time/actors_{name}": seconds for name, seconds in timing.items()}, **self.data.statistics()}
+        ended = (float(len(episodes)), sum(episode.total_reward for episode in episodes), float(sum(episode.steps for episode in episodes)))
+        summed = self.sum_over_ranks(torch.tensor([*found.values(), lag, *ended], dtype=torch.float64).to(self.device, torch.get_default_dtype())).tolist()
+        *values, lag, count, total_reward, steps = summed
+        found = {**dict(zip(found, values, strict=True)), "data/policy_lag": lag / self.trainer.world_size}
+        if count:
+            found["data/episode_return"], found["data/episode_steps"] = total_reward / count, steps / count
             self.log("data/return", found["data/episode_return"], prog_bar=True, logger=False)
         self.log_dict(found)
         self.log("step", self.env_steps.float())
@@ -133,9 +162,12 @@ class ReinforcementModule(pl.LightningModule):
 
     def _evaluate(self, batch: Any, split: str) -> None:
         policy = copy.deepcopy(self.network).cpu().eval()
-        episodes = run_episodes(policy, batch.worlds, batch.seeds, batch.deterministic)
-        totals = torch.tensor([episode.total_reward for episode in episodes])
-        steps = torch.tensor([float(episode.steps) for episode in episodes])
+        seeds = [batch.seeds[start : start + AT_ONCE] for start in range(0, len(batch.seeds), AT_ONCE)]  # what runs together stays together
+        found = torch.zeros(len(seeds), AT_ONCE, 2, device=self.device)
+        for group in range(self.global_rank, len(seeds), self.trainer.world_size):
+            episodes = run_episodes(policy, batch.worlds, seeds[group], batch.deterministic)
+            found[group, : len(episodes)] = torch.tensor([[episode.total_reward, episode.steps] for episode in episodes])
+        totals, steps = self.sum_over_ranks(found).flatten(0, 1)[: len(batch.seeds)].cpu().unbind(-1)
         self.log(f"{split}/return", totals.mean(), prog_bar=True, batch_size=1)
         self.log_dict({f"{split}/return_std": totals.std(unbiased=False), f"{split}/episode_steps": steps.mean()}, batch_size=1)
         self.log("step", self.env_steps.float(), batch_size=1)

@@ -82,7 +82,7 @@ def test_shards_in_processes_draw_what_shards_here_draw_even_when_they_are_kille
     batches = []
     for kind in ("serial", "process", "killed"):
         actors = SerialActors(make, 2) if kind == "serial" else ProcessActors(make, 2, policy.state_dict())
-        shards = ReplayShards(actors.slots, worlds.spaces(), str(tmp_path / kind), 3, 4, 30, 40, 2, 5, 3, 0)
+        shards = ReplayShards(actors.slots, worlds.spaces(), str(tmp_path / kind), 0, 3, 4, 30, 40, 2, 5, 3, 0)
         for shard in range(3):
             shards.store(shard, fresh=True)
         replay = SerialActors(shards, 3) if kind == "serial" else ProcessActors(shards, 3, {}, ahead=1)

@@ -59,10 +59,10 @@ def test_surrogates():
     advantage = torch.tensor([1.0, -1.0])
     assert clipped_surrogate(log_prob, behaviour, advantage, 0.2) == pytest.approx(-(1.2 - 0.8) / 2)
     assert clipped_surrogate(log_prob, log_prob, advantage, 0.2) == pytest.approx(0.0)
-    divergence = torch.tensor([0.02, 0.06])  # mean 0.04, 0.02 more than twice the target
-    loss = penalized_surrogate(log_prob, behaviour, advantage, divergence, torch.tensor(3.0), 250.0, 0.01)
+    mean = torch.tensor(0.04)  # 0.02 more than twice the target
+    loss = penalized_surrogate(log_prob, behaviour, advantage, mean, torch.tensor(3.0), 250.0, 0.01)
     assert loss == pytest.approx(-(2.0 - 0.5) / 2 + 3.0 * 0.04 + 250.0 * 0.02**2)
-    assert penalized_surrogate(log_prob, behaviour, advantage, divergence, torch.tensor(3.0), 250.0, 0.03) == pytest.approx(-0.75 + 0.12)
+    assert penalized_surrogate(log_prob, behaviour, advantage, mean, torch.tensor(3.0), 250.0, 0.03) == pytest.approx(-0.75 + 0.12)
 
 
 def test_the_penalty_adapts_within_its_range():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -20,26 +19,20 @@ from visagent.networks.policy import Policy, begin_again
 from visagent.seeding import generator
 
 AT_ONCE = 16
-"""Worlds that are stepped together."""
+"""Worlds that are best stepped together."""
 FILM_STEPS = 300
+"""Pictures of a film, at most."""
 
 
 def run_episodes(policy: Policy, worlds: WorldFactory, seeds: Sequence[int], deterministic: bool) -> list[Episode]:
-    """One episode for each seed.
+    """One episode for each seed, all together.
 
     Args:
         policy: acts.
         worlds: makes the worlds.
-        seeds: of the worlds; the first of each group of `AT_ONCE` also seeds its actions.
+        seeds: of the worlds; the first also seeds all actions.
         deterministic: act by the distribution's mode.
     """
-    found: list[Episode] = []
-    for start in range(0, len(seeds), AT_ONCE):
-        found += _together(policy, worlds, seeds[start : start + AT_ONCE], deterministic)
-    return found
-
-
-def _together(policy: Policy, worlds: WorldFactory, seeds: Sequence[int], deterministic: bool) -> list[Episode]:
     count = len(seeds)
     episodes = Episodes(worlds, count)
     try:
@@ -87,13 +80,13 @@ class Film:
         """Write the film.
 
         Raises:
-            UserError: when the world cannot be drawn, or the process that draws it ends.
+            UserError: when it cannot be drawn or written, whatever the process that does so dies of.
         """
         with one_thread(), ProcessPoolExecutor(1, get_context("spawn")) as pool:
             try:
                 pool.submit(_shoot, self, path).result()
-            except BrokenProcessPool as error:
-                raise UserError(f"the process that was to draw {path} ended ({error})") from error
+            except Exception as error:  # drawing and encoding are others' code, each with errors of its own
+                raise UserError(f"{path} could not be drawn and written ({type(error).__name__}: {error})") from error
 
 
 def _shoot(film: Film, path: Path) -> None:

@@ -97,7 +97,8 @@ class QueuedActors:
         if task.begin:
             self._asked_until = self._turn  # nothing is under way yet, or all of it was collected
         while self._asked_until <= self._turn + self.ahead:
-            self.request(replace(task, begin=task.begin and self._asked_until == self._turn))
+            ahead = self._asked_until - self._turn
+            self.request(replace(task, begin=task.begin and not ahead, iteration=task.iteration + ahead))
         return self.receive()
 
     def request(self, task: Task) -> None:

@@ -1,4 +1,4 @@
-"""What actors do, and what they say of it; how they are reached is `actors.serial`, `actors.process` and `actors.ray`."""
+"""What actors do, and what they say of it; how they are reached is `actors.pool`, `actors.process` and `actors.ray_actors`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Task:
 
     Attributes:
         epoch: of the learner; all random numbers follow from (seed, epoch, worker, attempt).
-        iteration: within the epoch.
+        iteration: within the epoch; of tasks that are asked for ahead it may go on behind its end.
         begin: start afresh: reset the worlds, seed the generators.
         attempt: counts the deaths of this worker.
         order: what else the role must know; small, it goes through a pipe.

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from visagent.actors.evaluation import as_batch
 from visagent.actors.roles import Report, Task
 from visagent.envs.episodes import Episodes, WorldFactory
-from visagent.experience.rollouts import Episode, Field, rollout_fields
+from visagent.experience.rollouts import PREFIX, Episode, Field, rollout_fields
 from visagent.networks.actor_critic import ActorCritic
 from visagent.networks.policy import begin_again
 from visagent.seeding import derive_seed, generator
@@ -74,7 +74,7 @@ class SegmentActor:
         for t in range(self.made.steps):
             began = clock()
             for name, array in worlds.observation.items():
-                out[f"observation.{name}"][t] = array
+                out[f"{PREFIX}{name}"][t] = array
             out["first"][t] = self.first
             step = policy.act(shown, self.state, generator=self.generator)
             assert step.value is not None and step.parameters is not None

@@ -39,14 +39,15 @@ class ShardOrder:
 
 @dataclass(frozen=True)
 class ReplayShards:
-    """Makes shards; stream i of all actors' worlds belongs to shard i modulo their number.
+    """Makes the shards of one rank; each has streams that follow each other.
 
     Args:
         sources: where the actors' rows lie.
         spaces: of the worlds.
         folder: of the replay's files.
+        first: number of this rank's first shard, of those of all ranks.
         shards: how many.
-        streams: of all shards together.
+        streams: of these shards together.
         capacity, slack: of each stream; see `ReplayStore`.
         updates, count: U, and N of one shard.
         n_step: n.
@@ -56,6 +57,7 @@ class ReplayShards:
     sources: Sequence[Slot]
     spaces: WorldSpaces
     folder: str
+    first: int
     shards: int
     streams: int
     capacity: int
@@ -70,8 +72,12 @@ class ReplayShards:
 
     def store(self, worker: int, fresh: bool) -> ReplayStore:
         """The rows of shard `worker`."""
-        streams = len(range(worker, self.streams, self.shards))
-        return ReplayStore(Path(self.folder) / f"shard_{worker}", row_columns(self.spaces), streams, self.capacity, self.slack, fresh)
+        folder = Path(self.folder) / f"shard_{self.first + worker}"
+        return ReplayStore(folder, row_columns(self.spaces), len(self.mine(worker)), self.capacity, self.slack, fresh)
+
+    def mine(self, worker: int) -> range:
+        """The streams of shard `worker`."""
+        return range(worker * self.streams // self.shards, (worker + 1) * self.streams // self.shards)
 
     def __call__(self, worker: int) -> ReplayShard:
         return ReplayShard(self, worker)
@@ -82,7 +88,7 @@ class ReplayShard:
 
     def __init__(self, made: ReplayShards, worker: int) -> None:
         self.made, self.worker = made, worker
-        self.mine = np.arange(worker, made.streams, made.shards)
+        self.mine = made.mine(worker)
         self.store = made.store(worker, fresh=False)
         self.sources = [source.views() for source in made.sources]
 
@@ -103,7 +109,7 @@ class ReplayShard:
                 self.store.write(place, int(written[place]), rows, count)
                 written[place] += count
         stored = time.perf_counter()
-        rng = np.random.default_rng(derive_seed(self.made.seed, "draw", order.batch, self.worker))
+        rng = np.random.default_rng(derive_seed(self.made.seed, "draw", order.batch, self.made.first + self.worker))
         for update in range(order.updates):
             for name, array in self.store.draw(written, self.made.count, self.made.n_step, self.made.spaces.frames, rng).items():
                 out[name][update] = array

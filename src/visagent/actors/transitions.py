@@ -16,8 +16,8 @@ from visagent.actors.exploration import Exploration
 from visagent.actors.roles import Report, Task
 from visagent.envs.episodes import Episodes, Observation, WorldFactory
 from visagent.envs.spaces import WorldSpaces
-from visagent.experience.rollouts import Episode, Field
-from visagent.experience.transitions import PREFIX, stream_fields
+from visagent.experience.rollouts import PREFIX, Episode, Field
+from visagent.experience.transitions import stream_fields
 from visagent.seeding import derive_seed, generator
 
 

@@ -87,9 +87,9 @@ class RobosuiteWorlds:
 
         Raises:
             ConfigError: when robosuite is missing, or does not know the task, the robot or an observable.
-            RenderingUnavailable: when pixels are asked for where nothing can be drawn.
+            RenderingUnavailable: when pictures are asked for where nothing can be drawn.
         """
-        return RobosuiteWorld(self)
+        return RobosuiteWorld(self, drawn)
 
 
 def _suite() -> Any:
@@ -137,9 +137,9 @@ def _prepared(xml: str) -> str:
 class RobosuiteWorld:
     """One robosuite environment; see `RobosuiteWorlds`. Actions are, for each arm in turn, joint velocities and then the gripper."""
 
-    def __init__(self, made: RobosuiteWorlds) -> None:
+    def __init__(self, made: RobosuiteWorlds, drawn: bool) -> None:
         self.made = made
-        (require_headless if made.pixels else prefer_headless)()
+        (require_headless if made.pixels or drawn else prefer_headless)()
         self.env = self._build()
         self.steps = 0
         self.fps = made.control_hz / made.action_repeat

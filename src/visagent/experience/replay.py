@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visagent.errors import UserError
-from visagent.experience.transitions import PREFIX, Columns
+from visagent.experience.rollouts import PREFIX
+from visagent.experience.transitions import Columns
 
 
 class ReplayMissing(UserError):

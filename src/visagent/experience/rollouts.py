@@ -13,6 +13,9 @@ from torch import Tensor
 
 from visagent.envs.spaces import WorldSpaces
 
+PREFIX = "observation."
+"""Of the names of arrays that hold a part of the observations."""
+
 
 @dataclass(frozen=True)
 class Field:
@@ -57,7 +60,7 @@ def rollout_fields(spaces: WorldSpaces, parameters: int, steps: int, worlds: int
         **{name: Field(plane, "bool", 1) for name in ("terminated", "truncated", "first")},
     }
     for name, shape in spaces.observation.items():
-        found[f"observation.{name}"] = Field((*plane, *shape), "uint8" if name == "pixels" else "float32", 1)
+        found[f"{PREFIX}{name}"] = Field((*plane, *shape), "uint8" if name == "pixels" else "float32", 1)
     if lstm:
         found["hidden"] = found["cell"] = Field((worlds, lstm), "float32", 0)
     return found
@@ -111,8 +114,7 @@ class RolloutBatch:
     def join(cls, arrays: Mapping[str, NDArray[Any]], version: int, episodes: Sequence[Episode], timing: Mapping[str, float]) -> RolloutBatch:
         """A batch that shares memory with the arrays."""
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-        prefix = "observation."
-        observation = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+        observation = {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items() if name.startswith(PREFIX)}
         state = (tensors["hidden"], tensors["cell"]) if "hidden" in tensors else None
         return cls(
             observation=observation,

@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from visagent.envs.spaces import WorldSpaces
-from visagent.experience.rollouts import Episode, Field
+from visagent.experience.rollouts import PREFIX, Episode, Field
 
 Columns = Mapping[str, tuple[tuple[int, ...], str]]
 """Shape and dtype of one row's entries, by name."""
-PREFIX = "observation."
 
 
 def row_columns(spaces: WorldSpaces) -> dict[str, tuple[tuple[int, ...], str]]:

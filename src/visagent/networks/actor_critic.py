@@ -44,9 +44,15 @@ class RunningNormalizer(nn.Module):
     @torch.no_grad()
     def update(self, x: Tensor) -> None:
         """Take in samples `[..., D]` (Chan et al. 1979, the pairwise update)."""
+        self.merge(*self.statistics(x))
+
+    @staticmethod
+    @torch.no_grad()
+    def statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Number of samples `[..., D]`, their mean `[D]` and their sum of squared distances from it `[D]`, for `merge`."""
         samples = x.reshape(-1, x.shape[-1]).double()
         mean = samples.mean(dim=0)
-        self.merge(torch.tensor(float(len(samples)), device=x.device), mean, (samples - mean).square().sum(dim=0))
+        return torch.tensor(float(len(samples)), device=x.device, dtype=torch.float64), mean, (samples - mean).square().sum(dim=0)
 
     @torch.no_grad()
     def merge(self, count: Tensor, mean: Tensor, spread: Tensor) -> None:

@@ -21,7 +21,6 @@ def n_step_target(rewards: Tensor, steps: Tensor, terminated: Tensor, following:
     return rewards @ powers + rest
 
 
-def smoothed(action: Tensor, sigma: float, clip: float, generator: torch.Generator) -> Tensor:
-    """The target policy's action with clipped noise, in [-1, 1] (Fujimoto et al. 2018, Eq. 14); drawn on the CPU."""
-    noise = (sigma * torch.randn(action.shape, generator=generator)).clamp(-clip, clip).to(action.device)
-    return (action + noise).clamp(-1.0, 1.0)
+def smoothed(action: Tensor, noise: Tensor, clip: float) -> Tensor:
+    """The target policy's action `[N, A]` with noise `[N, A]` cut at `clip`, in [-1, 1] (Fujimoto et al. 2018, Eq. 14)."""
+    return (action + noise.clamp(-clip, clip)).clamp(-1.0, 1.0)

@@ -43,18 +43,17 @@ def clipped_surrogate(log_prob: Tensor, behaviour_log_prob: Tensor, advantage: T
     return -torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage).mean()
 
 
-def penalized_surrogate(log_prob: Tensor, behaviour_log_prob: Tensor, advantage: Tensor, divergence: Tensor, beta: Tensor, eta: float, target: float) -> Tensor:
+def penalized_surrogate(log_prob: Tensor, behaviour_log_prob: Tensor, advantage: Tensor, mean: Tensor, beta: Tensor, eta: float, target: float) -> Tensor:
     """The KL-penalised objective's loss (Schulman et al. 2017, Eq. 8), with SURREAL's cutoff for what goes too far.
 
     Args:
         log_prob, behaviour_log_prob: `[N]`, of the policy that learns and of the one that acted.
         advantage: `[N]`.
-        divergence: `[N]`, KL of the reference policy from the one that learns.
+        mean: over the samples, of the KL divergence of the policy that acted from the one that learns; a scalar.
         beta: weight of the penalty, a scalar.
-        eta: weight of the squared excess of the mean divergence over twice the target.
-        target: of the mean divergence, nats.
+        eta: weight of the squared excess of `mean` over twice the target.
+        target: of `mean`, nats.
     """
-    mean = divergence.mean()
     surrogate = -((log_prob - behaviour_log_prob).exp() * advantage).mean()
     return surrogate + beta * mean + eta * (mean - 2 * target).clamp_min(0.0).square()
 
@@ -68,12 +67,12 @@ def clipped_slope(log_prob: Tensor, behaviour_log_prob: Tensor, advantage: Tenso
 
 
 def penalized_slope(
-    log_prob: Tensor, behaviour_log_prob: Tensor, advantage: Tensor, divergence: Tensor, beta: Tensor, eta: float, target: float
+    log_prob: Tensor, behaviour_log_prob: Tensor, advantage: Tensor, mean: Tensor, beta: Tensor, eta: float, target: float
 ) -> tuple[Tensor, Tensor]:
-    """Gradients of `penalized_surrogate` in `log_prob` `[N]` and in each divergence (the same for all)."""
-    excess = (divergence.mean() - 2 * target).clamp_min(0.0)
+    """Gradients of `penalized_surrogate` in `log_prob` `[N]` and in `mean`."""
+    excess = (mean - 2 * target).clamp_min(0.0)
     free = (log_prob - behaviour_log_prob).exp_().mul_(advantage)
-    return free.div_(-len(free)), (beta + 2 * eta * excess) / len(free)
+    return free.div_(-len(free)), beta + 2 * eta * excess
 
 
 def adapted_beta(beta: float, divergence: float, target: float, factor: float, low: float, high: float) -> float:

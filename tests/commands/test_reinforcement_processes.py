@@ -1,0 +1,61 @@
+"""Reinforcement learning as a user runs it: in processes of its own."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+pytestmark = pytest.mark.process
+BIN = Path(sys.executable).parent
+
+
+def arguments(preset, outputs, *more):
+    return [f"experiment={preset}", "debug=smoke", "progress=none", "logger=none", f"paths.outputs={outputs}", "trainer.accelerator=cpu", *more]
+
+
+def run(*args):
+    done = subprocess.run([str(BIN / "visagent-train"), *args], capture_output=True, text=True, timeout=240)
+    if done.returncode != 0:
+        raise AssertionError(f"{args} exited with {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
+    return done
+
+
+def record(outputs):
+    (path,) = Path(outputs).glob("runs/*/record.json")
+    return json.loads(path.read_text())
+
+
+def weights(outputs):
+    (path,) = Path(outputs).glob("runs/*/checkpoints/last.ckpt")
+    return torch.load(path, weights_only=True)["state_dict"]
+
+
+@pytest.mark.parametrize(
+    ("preset", "changes"),
+    [
+        ("ppo/pendulum", ("algorithm.minibatch_size=8", "algorithm.entropy_weight=0.01")),
+        ("ppo/pendulum", ("algorithm.variant=adaptive_kl", "algorithm.kl_target=1e-7", "algorithm.minibatch_size=16", "network.lstm=6", "algorithm.epochs=2")),
+        ("ddpg/pendulum", ("datamodule.actors=2", "datamodule.shards=2", "algorithm.smoothing=0.2", "datamodule.env.frame_stack=2")),
+    ],
+)
+def test_two_ranks_learn_what_one_learns(preset, changes, tmp_path):
+    """Actors, minibatches and shards divided, gradients and statistics added up: equal up to rounding."""
+    # Without momentum or Adam's division, which turn rounding of a tiny gradient into a step of full size.
+    common = (*changes, "optimizer=sgd", "optimizer.lr=0.001", "optimizer.momentum=0")
+    run(*arguments(preset, tmp_path / "one", *common))
+    run(*arguments(preset, tmp_path / "two", *common, "trainer.devices=2", "trainer.strategy=ddp"))
+    one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
+    assert one.keys() == two.keys()
+    apart = {key: float((one[key].double() - two[key].double()).abs().max()) for key in one}
+    assert max(apart.values()) < 1e-4, sorted(apart.items(), key=lambda item: -item[1])[:4]
+    first, second = record(tmp_path / "one"), record(tmp_path / "two")
+    assert first["signature"] == second["signature"] and first["env_steps"] == second["env_steps"]
+    assert first["metrics"] == pytest.approx(second["metrics"], rel=1e-3)
+    for key, value in first["history"]["1"].items():
+        if not key.startswith("time/"):
+            assert second["history"]["1"][key] == pytest.approx(value, rel=2e-2, abs=1e-5), key
