@@ -1,7 +1,7 @@
 """PPO on HalfCheetah-v5 beside Stable-Baselines3's, a million steps each: both are judged on the same episodes, the peer's by our own loop.
 
 `python -m benchmarks.half_cheetah` trains the peer's seeds that are missing, then draws them beside the finished runs of `visagent-table
-surreal/half_cheetah`.
+surreal/learning`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from visagent.tables.figures import COLOURS
 from visagent.tables.grid import load_grid
 from visagent.tables.runs import TableRun, plan
 
-TABLE = "surreal/half_cheetah"
+TABLE, ROW = "surreal/learning", "PPO, HalfCheetah-v5"
 WORLDS = GymnasiumWorlds("HalfCheetah-v5")
 AT_A_TIME, SEGMENT = 16, 128
 EVERY, STEPS = 51_200, 1_024_000
@@ -111,14 +111,14 @@ def train_missing(seeds: tuple[int, ...], folder: Path, jobs: int) -> list[dict[
 
 
 def our_runs(seeds: tuple[int, ...], outputs: Path) -> list[TableRun]:
-    """The finished runs of the table's row PPO.
+    """The finished runs of the table's row.
 
     Raises:
         SystemExit: when one is missing.
     """
     grid = load_grid(TABLE, "laptop", seeds, ())
     runs = plan(grid, (f"paths.outputs={outputs}",))
-    wanted = next(cell.overrides for cell in grid.cells.values() if cell.row == "PPO")
+    wanted = next(cell.overrides for cell in grid.cells.values() if (cell.row, cell.column) == (ROW, "learned"))
     found = [runs[wanted, seed] for seed in seeds]
     if any(run.state != "finished" for run in found):
         raise SystemExit(f"expected finished runs of seeds {list(seeds)}; type visagent-table {TABLE} --run --seeds {','.join(map(str, seeds))}")
@@ -168,15 +168,15 @@ def show(runs: list[TableRun], peers: list[dict[str, Any]], folder: Path) -> Non
         by_seed = ", ".join(f"{value:.0f}" for value in returns)
         spent = statistics.fmean(minutes)
         lines.append(f"| {name} | {statistics.fmean(returns):.0f} ± {statistics.stdev(returns):.0f} | {by_seed} | {steps:,} | {spent:.1f} |")
-    relation = (
-        "above the peer's mean" if apart >= 0 else "within one standard deviation of the peer" if -apart <= spread else "more than one standard deviation below"
-    )
+    below = "within one standard deviation of the peer" if -apart <= spread else "more than one standard deviation below"
+    relation = "above the peer's mean" if apart >= 0 else below
     lines += [
         "",
         f"Ours minus theirs: {apart:+.0f}, {relation} (its standard deviation: {spread:.0f}).",
         "",
-        "Same networks (64-64 tanh), 2,048 steps a batch from 16 worlds, minibatches of 64, 10 passes, rate 3e-4; the peer with its normalisation of observations",
-        "and rewards (`VecNormalize`), ours with the z-filter. Both are judged by the mean action on the same seeds of worlds, none of which is trained on.",
+        "Same networks (64-64 tanh), 2,048 steps a batch from 16 worlds, minibatches of 64, 10 passes, rate 3e-4; the peer with its",
+        "normalisation of observations and rewards (`VecNormalize`), ours with the z-filter and a fixed scale of rewards. Both are judged by the mean action",
+        "on the same seeds of worlds, none of which is trained on.",
         "Minutes include evaluation and depend on what else the machine did.",
         "",
         f"{PEER} {peers[0]['versions']['stable_baselines3']}, {peers[0]['hardware']['cpu']}, {peers[0]['hardware']['cores']} cores; commits "

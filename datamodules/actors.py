@@ -98,6 +98,7 @@ class ActorDataModule(pl.LightningDataModule):
         actors: how many, of all ranks together.
         ahead: tasks that asynchronous actors may be ahead of the learner.
         max_lag: versions of the policy after which a part of a batch is dropped and made again; None for any.
+        shared_memory: of processes; see `visagent.actors.process.ProcessActors`.
         iterations_per_epoch: batches between two evaluations.
         eval_episodes, test_episodes: how many.
         eval_deterministic: act by the mode of the distribution when evaluating.
@@ -114,6 +115,7 @@ class ActorDataModule(pl.LightningDataModule):
         actors: int,
         ahead: int,
         max_lag: int | None,
+        shared_memory: bool,
         iterations_per_epoch: int,
         eval_episodes: int,
         test_episodes: int,
@@ -123,7 +125,7 @@ class ActorDataModule(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         self.env, self.pool, self.mode, self.workers, self.ahead, self.max_lag = env, pool, mode, actors, ahead, max_lag
-        self.address, self.iterations_per_epoch, self.seed = address, iterations_per_epoch, seed
+        self.address, self.shared_memory, self.iterations_per_epoch, self.seed = address, shared_memory, iterations_per_epoch, seed
         self.eval_episodes, self.test_episodes, self.eval_deterministic = eval_episodes, test_episodes, eval_deterministic
         self.film_episodes = film_episodes
         self.actors: Actors | None = None
@@ -150,7 +152,7 @@ class ActorDataModule(pl.LightningDataModule):
         max_lag = self.max_lag if ahead else None
         if self.pool == "ray":
             return RayActors(make_role, share, ahead, max_lag, self.address)
-        return ProcessActors(make_role, share, policy.state_dict(), ahead, max_lag)
+        return ProcessActors(make_role, share, policy.state_dict(), ahead, max_lag, self.shared_memory)
 
     def collect(self, epoch: int, iteration: int) -> Collected:
         """What all actors make with the weights that the module publishes."""

@@ -113,7 +113,7 @@ class ReplayDataModule(ActorDataModule):
             shards.store(worker, fresh=not self.resumed)
         if self.pool == "serial":
             return SerialActors(shards, count)
-        return ProcessActors(shards, count, {}, ahead=1)
+        return ProcessActors(shards, count, {}, ahead=1, shared_memory=self.shared_memory)
 
     def next_batch(self, epoch: int, iteration: int) -> TransitionBatch:
         batch = epoch * self.iterations_per_epoch + iteration

@@ -77,6 +77,10 @@ class DDPG(ReinforcementModule):
         self.log("train/updates", self.updates.float())
         self.report(batch.episodes, batch.timing, lag)
 
+    @property
+    def done(self) -> int:
+        return int(self.updates)
+
     def _update(self, batch: TransitionBatch, update: int, noise: torch.Generator) -> dict[str, Tensor]:
         observation = {name: part[update] for name, part in batch.observation.items()}
         with torch.no_grad():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -39,6 +40,7 @@ class ReinforcementModule(pl.LightningModule):
         self.automatic_optimization = False
         self._make_network, self._make_optimizer, self.seed = network, optimizer, seed
         self.films: dict[str, Film] = {}
+        self._since: tuple[float, int, int] | None = None
         self.register_buffer("env_steps", torch.zeros((), dtype=torch.int64))
         self.register_buffer("iterations", torch.zeros((), dtype=torch.int64))
 
@@ -140,6 +142,7 @@ class ReinforcementModule(pl.LightningModule):
         found = {**{f"time/actors_{name}": seconds for name, seconds in timing.items()}, **self.data.statistics()}
         ended = (float(len(episodes)), sum(episode.total_reward for episode in episodes), float(sum(episode.steps for episode in episodes)))
         summed = self.sum_over_ranks(torch.tensor([*found.values(), lag, *ended], dtype=torch.float64).to(self.device, torch.get_default_dtype())).tolist()
+        self._log_rates()
         *values, lag, count, total_reward, steps = summed
         found = {**dict(zip(found, values, strict=True)), "data/policy_lag": lag / self.trainer.world_size}
         if count:
@@ -147,6 +150,23 @@ class ReinforcementModule(pl.LightningModule):
             self.log("data/return", found["data/episode_return"], prog_bar=True, logger=False)
         self.log_dict(found)
         self.log("step", self.env_steps.float())
+
+    @property
+    def done(self) -> int:
+        """Iterations of the learner, as the method counts them."""
+        return int(self.iterations)
+
+    def _log_rates(self) -> None:
+        """Steps of the worlds and iterations of the learner in a second, since the first batch of the epoch."""
+        now = (time.perf_counter(), int(self.env_steps), self.done)
+        if self._since is None:
+            self._since = now
+            return
+        seconds, steps, iterations = (new - old for new, old in zip(now, self._since, strict=True))
+        self.log_dict({"time/env_steps_per_second": steps / seconds, "time/iterations_per_second": iterations / seconds})
+
+    def on_train_epoch_start(self) -> None:
+        self._since = None
 
     def validation_step(self, batch: Any, batch_index: int) -> None:
         self._evaluate(batch, "val")

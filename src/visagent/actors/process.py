@@ -14,26 +14,28 @@ from visagent.actors.queued import QueuedActors
 from visagent.actors.roles import RoleFactory, Task
 from visagent.actors.shared import SharedArrays, SharedWeights
 from visagent.actors.threads import one_thread
-from visagent.experience.rollouts import part
+from visagent.experience.rollouts import allocate, part
 
 CLOSING_S = 5.0
 
 
-def _work(pipe: connection.Connection, make_role: RoleFactory, worker: int, slots: Sequence[SharedArrays], weights: SharedWeights) -> None:
-    """The life of a worker: what the pipe says, until it closes."""
+def _work(pipe: connection.Connection, make_role: RoleFactory, worker: int, slots: Sequence[SharedArrays] | None, weights: SharedWeights) -> None:
+    """The life of a worker: what the pipe says, until it closes; without slots its arrays go through the pipe as well."""
     role = None
     try:
         import torch
 
         torch.set_num_threads(1)
         fields, role, version = make_role.fields(), make_role(worker), -1
-        places = [{name: part(array, fields[name], worker) for name, array in slot.views().items()} for slot in slots]
+        places = [{name: part(array, fields[name], worker) for name, array in slot.views().items()} for slot in slots or ()]
+        own = allocate(fields, 1) if slots is None else None
         while True:
             slot, task = pipe.recv()
             if weights.version() != version:
                 loaded, version = weights.read()
                 role.policy.load_state_dict(loaded)
-            pipe.send((slot, role.run(task, places[slot], version)))
+            report = role.run(task, places[slot] if own is None else own, version)
+            pipe.send((report, own))
     except (EOFError, KeyboardInterrupt, BrokenPipeError):
         pass
     except Exception:  # noqa: BLE001 (whatever it is goes to the learner, which stops the run with it)
@@ -53,12 +55,13 @@ class ProcessActors(QueuedActors):
         weights: of the policy, for their shapes.
         ahead: tasks that a worker may be ahead of the learner; 0 for synchronous.
         max_lag: versions; None for any.
+        shared_memory: workers write where the learner reads; otherwise what they make is pickled and goes through a pipe, which is slower.
     """
 
-    def __init__(self, make_role: RoleFactory, workers: int, weights: Weights, ahead: int = 0, max_lag: int | None = None) -> None:
+    def __init__(self, make_role: RoleFactory, workers: int, weights: Weights, ahead: int = 0, max_lag: int | None = None, shared_memory: bool = True) -> None:
         super().__init__(make_role, workers, ahead, max_lag)
         self._context = get_context("spawn")
-        self._make_role, self._weights = make_role, SharedWeights(weights)
+        self._make_role, self._weights, self._shared_memory = make_role, SharedWeights(weights), shared_memory
         self._pipes: list[connection.Connection] = []
         self._processes: list[Any] = []
         for worker in range(workers):
@@ -68,9 +71,8 @@ class ProcessActors(QueuedActors):
 
     def _start(self, worker: int) -> tuple[connection.Connection, Any]:
         ours, theirs = self._context.Pipe()
-        process = self._context.Process(
-            target=_work, args=(theirs, self._make_role, worker, self.slots, self._weights), name=f"visagent-actor-{worker}", daemon=True
-        )
+        arguments = (theirs, self._make_role, worker, self.slots if self._shared_memory else None, self._weights)
+        process = self._context.Process(target=_work, args=arguments, name=f"visagent-actor-{worker}", daemon=True)
         with one_thread():
             process.start()
         theirs.close()
@@ -92,7 +94,7 @@ class ProcessActors(QueuedActors):
             except (EOFError, ConnectionResetError):
                 said = None
             if isinstance(said, tuple):
-                self._finished(worker, said[1])
+                self._finished(worker, *said)
             else:
                 self._processes[worker].join()
                 self._died(worker, said or f"its process ended with exit code {self._processes[worker].exitcode}")

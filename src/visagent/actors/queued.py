@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
+
+from numpy.typing import NDArray
 
 from visagent.actors.pool import Collected
 from visagent.actors.roles import Report, RoleFactory, Task
 from visagent.actors.shared import SharedArrays
 from visagent.errors import UserError
-from visagent.experience.rollouts import joined
+from visagent.experience.rollouts import joined, part
 
 log = logging.getLogger(__name__)
 CRASHES = 3
@@ -43,7 +46,8 @@ class QueuedActors:
 
     def __init__(self, make_role: RoleFactory, workers: int, ahead: int, max_lag: int | None) -> None:
         self.ahead, self.max_lag, self.workers = ahead, max_lag, workers
-        shapes = {name: (joined(field, workers), field.dtype) for name, field in make_role.fields().items()}
+        self._fields = make_role.fields()
+        shapes = {name: (joined(field, workers), field.dtype) for name, field in self._fields.items()}
         self.slots: Sequence[SharedArrays] = [SharedArrays(shapes) for _ in range(ahead + 1)]
         self._arrays = [slot.views() for slot in self.slots]
         self._asked: list[deque[tuple[int, Task]]] = [deque() for _ in range(workers)]
@@ -75,8 +79,11 @@ class QueuedActors:
         self._asked[worker].append((slot, task))
         self._send(worker, slot, task)
 
-    def _finished(self, worker: int, report: Report) -> None:
+    def _finished(self, worker: int, report: Report, arrays: Mapping[str, NDArray[Any]] | None = None) -> None:
+        """Take a worker's report, and its arrays where it did not write them in their place itself."""
         slot, _ = self._asked[worker].popleft()
+        for name, array in (arrays or {}).items():
+            part(self._arrays[slot][name], self._fields[name], worker)[...] = array
         self._done[slot][worker] = report
         self._crashes[worker] = 0
 

@@ -11,7 +11,7 @@ from visagent.actors.pool import Weights
 from visagent.actors.queued import QueuedActors
 from visagent.actors.roles import RoleFactory, Task
 from visagent.errors import ConfigError
-from visagent.experience.rollouts import allocate, part
+from visagent.experience.rollouts import allocate
 
 log = logging.getLogger(__name__)
 NODE_S = 10.0
@@ -117,10 +117,7 @@ class RayActors(QueuedActors):
                 self._under_way = {other: owner for other, owner in self._under_way.items() if owner != worker}
                 self._died(worker, str(error))
             else:
-                slot, _ = self._asked[worker][0]
-                for name, field in self._fields.items():
-                    part(self._arrays[slot][name], field, worker)[...] = arrays[name]
-                self._finished(worker, report)
+                self._finished(worker, report, arrays)
 
     def _restart(self, worker: int) -> None:
         self._ray.kill(self._workers[worker])

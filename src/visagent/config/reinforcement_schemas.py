@@ -155,6 +155,22 @@ class DeterministicActorCriticConfig:
 
 
 @dataclass
+class RandomPolicyConfig:
+    """Random actions; see `lightning_modules.random_policy.RandomPolicy`."""
+
+    _target_: str = "lightning_modules.random_policy.RandomPolicy"
+    seed: int = MISSING
+
+
+@dataclass
+class UniformPolicyConfig:
+    """Every action alike; see `visagent.networks.uniform.UniformPolicy`."""
+
+    _target_: str = "visagent.networks.uniform.UniformPolicy"
+    _partial_: bool = True
+
+
+@dataclass
 class GymnasiumConfig:
     """Worlds from a gymnasium id; see `visagent.envs.gymnasium_world.GymnasiumWorlds`."""
 
@@ -210,6 +226,7 @@ class ActorDataConfig:
     actors: int = MISSING
     ahead: int = MISSING
     max_lag: int | None = MISSING
+    shared_memory: bool = MISSING
     iterations_per_epoch: int = MISSING
     eval_episodes: int = MISSING
     test_episodes: int = MISSING

@@ -30,9 +30,11 @@ from visagent.config.reinforcement_schemas import (
     GymnasiumConfig,
     PerturbationDataConfig,
     PPOConfig,
+    RandomPolicyConfig,
     ReplayDataConfig,
     RobosuiteConfig,
     RolloutDataConfig,
+    UniformPolicyConfig,
 )
 from visagent.config.rules import positive, require
 from visagent.config.video_schemas import (
@@ -145,6 +147,7 @@ GROUP_SCHEMAS: dict[str, dict[str, type]] = {
         "ppo": PPOConfig,
         "ddpg": DDPGConfig,
         "evolution": EvolutionStrategiesConfig,
+        "random_policy": RandomPolicyConfig,
     },
     "network": {
         "navigation": NavigationNetworkConfig,
@@ -154,6 +157,7 @@ GROUP_SCHEMAS: dict[str, dict[str, type]] = {
         "actor_critic": ActorCriticConfig,
         "evolved": EvolvedPolicyConfig,
         "deterministic": DeterministicActorCriticConfig,
+        "uniform": UniformPolicyConfig,
     },
     "env": {"gymnasium": GymnasiumConfig, "robosuite": RobosuiteConfig},
     "datamodule": {

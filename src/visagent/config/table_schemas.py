@@ -95,15 +95,16 @@ class ScaleConfig:
 
 @dataclass
 class FigureConfig:
-    """The table's picture: `bars` of a measure (rows beside each other, over the columns), `curves` of a metric over epochs, or the `frontier`
-    of one column against another, a point for each row.
+    """The table's picture: `bars` of a measure (rows beside each other, over the columns), `curves` of a metric over epochs, `learning`: a metric
+    over another in axes of their own for each row, where columns that were not trained are levels, or the `frontier` of one column against
+    another, a point for each row.
 
     Attributes:
         name: file name without ending.
         measure: of bars.
-        metric: of curves, a key of the history.
-        x, y, size: of a frontier: columns, the last one for the points' areas.
-        xlabel: of curves.
+        metric: of curves and learning, a key of the history.
+        x, y, size: of a frontier: columns, the last one for the points' areas; x of learning: a key of the history.
+        xlabel: of curves and learning.
         logarithmic: the y-axis.
     """
 

@@ -25,7 +25,7 @@ def draw(results: Results, narrow: bool = False) -> list[tuple[FigureConfig, Fig
     """All figures of a table that have something to show; `narrow` ones stay readable on a phone, panels below each other."""
     drawn = []
     for spec in results.grid.spec.figures:
-        figure = {"bars": bars, "curves": curves, "frontier": frontier}[spec.kind](results, spec, narrow)
+        figure = {"bars": bars, "curves": curves, "learning": learning, "frontier": frontier}[spec.kind](results, spec, narrow)
         if figure is not None:
             drawn.append((spec, figure))
     return drawn
@@ -104,6 +104,48 @@ def curves(results: Results, spec: FigureConfig, narrow: bool = False) -> Figure
     _dress(axes, spec, "", spec.ylabel or str(spec.metric), True)
     _legend(figure)
     return figure
+
+
+def learning(results: Results, spec: FigureConfig, narrow: bool = False) -> Figure | None:
+    """A metric over another one, an axes for each row: the mean over seeds with all of them as a band, and a level for a column without history."""
+    grid = results.grid
+    rows, wide = [row.name for row in grid.spec.rows], 1 if narrow else 3
+    high = -(-len(rows) // wide)
+    figure = Figure(figsize=(4.6 if narrow else 11.0, 2.6 * high + 0.8), layout="constrained")
+    figure.suptitle(f"{spec.title} ({grid.scale} scale; bands: all seeds)", fontsize=10 if narrow else 12)
+    drawn = False
+    for index, row in enumerate(rows):
+        axes = figure.add_subplot(high, wide, index + 1)
+        for number, column in enumerate(grid.columns):
+            cell = next(cell for cell in grid.cells.values() if (cell.row, cell.column) == (row, column))
+            runs = [run for run in (results.runs[(cell.overrides, seed)] for seed in grid.seeds) if run.state == "finished"]
+            series = [_over(run, str(spec.x), str(spec.metric)) for run in runs]
+            colour, shown = COLOURS[number % len(COLOURS)], results.cells[cell.key]
+            points = sorted(set.intersection(*(set(found) for found in series))) if series else []
+            if points:
+                values = np.array([[found[point] for found in series] for point in points])
+                axes.plot(points, values.mean(axis=1), color=colour, label=column)
+                axes.fill_between(points, values.min(axis=1), values.max(axis=1), color=colour, alpha=0.2, linewidth=0)
+            elif shown.value is not None:
+                axes.axhline(shown.value, color=colour, linestyle="--", label=column)
+            drawn = drawn or bool(points)
+        axes.set_title(row, fontsize=10)
+        axes.set_xlabel(spec.xlabel, fontsize=9)
+        axes.tick_params(labelsize=8)
+        axes.grid(alpha=0.3)
+        axes.set_axisbelow(True)
+        if index % wide == 0:
+            axes.set_ylabel(spec.ylabel or str(spec.metric), fontsize=9)
+    if not drawn:
+        return None
+    _legend(figure)
+    return figure
+
+
+def _over(run: TableRun, x: str, metric: str) -> dict[float, float]:
+    """The metric by another one, over the epochs that have both."""
+    assert run.record is not None
+    return {values[x]: values[metric] for values in run.record.history.values() if x in values and metric in values}
 
 
 def frontier(results: Results, spec: FigureConfig, narrow: bool = False) -> Figure | None:

@@ -252,11 +252,12 @@ def _check_claim(grid: Grid, claim: ClaimConfig) -> None:
 
 
 def _check_figure(table: str, figure: FigureConfig, columns: Sequence[str]) -> None:
-    needs = {"bars": figure.measure, "curves": figure.metric, "frontier": figure.x and figure.y}
+    needs = {"bars": figure.measure, "curves": figure.metric, "learning": figure.metric and figure.x, "frontier": figure.x and figure.y}
     if needs.get(figure.kind) is None:
         raise ConfigError(
-            f"table {table}, figure {figure.name}: expected kind bars with a measure, curves with a metric, or frontier with x and y, got {figure}"
+            f"table {table}, figure {figure.name}: expected kind bars with a measure, curves with a metric, learning with a metric and x, "
+            f"or frontier with x and y, got {figure}"
         )
     for column in (figure.x, figure.y, figure.size):
-        if column is not None and column not in columns:
+        if figure.kind == "frontier" and column is not None and column not in columns:
             raise ConfigError(f"table {table}, figure {figure.name}: unknown column {column!r}; expected one of {', '.join(columns)}")

@@ -1,0 +1,36 @@
+"""A policy that knows nothing: the baseline that every learned one must beat."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from visagent.envs.spaces import WorldSpaces
+from visagent.networks.policy import PolicyStep
+
+
+class UniformPolicy(nn.Module):
+    """Draws every action uniformly, also where the mode of a distribution is asked for.
+
+    Args:
+        spaces: of the world.
+    """
+
+    def __init__(self, spaces: WorldSpaces) -> None:
+        super().__init__()
+        self.spaces = spaces
+
+    def initial_state(self, count: int) -> None:
+        """None: it remembers nothing."""
+
+    def act(self, observation: Mapping[str, Tensor], state: Any = None, deterministic: bool = False, generator: torch.Generator | None = None) -> PolicyStep:
+        """Act on observations `[B, ...]`."""
+        count, action = len(next(iter(observation.values()))), self.spaces.action
+        if action.kind == "continuous":
+            chosen = torch.rand(count, action.size, generator=generator) * 2 - 1
+        else:
+            chosen = torch.randint(action.size, (count,), generator=generator)
+        return PolicyStep(chosen, None, torch.zeros(count))
