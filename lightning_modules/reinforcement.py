@@ -18,6 +18,8 @@ from visagent.errors import ConfigError
 from visagent.experience.rollouts import Episode
 from visagent.seeding import derive_seed
 
+UNKNOWN = -1.0
+"""For the success of an episode whose world does not say."""
 NetworkFactory = Callable[[WorldSpaces], nn.Module]
 OptimizerFactory = Callable[[Sequence[Mapping[str, Any]]], torch.optim.Optimizer]
 
@@ -183,11 +185,13 @@ class ReinforcementModule(pl.LightningModule):
     def _evaluate(self, batch: Any, split: str) -> None:
         policy = copy.deepcopy(self.network).cpu().eval()
         seeds = [batch.seeds[start : start + AT_ONCE] for start in range(0, len(batch.seeds), AT_ONCE)]  # what runs together stays together
-        found = torch.zeros(len(seeds), AT_ONCE, 2, device=self.device)
+        found = torch.zeros(len(seeds), AT_ONCE, 3, device=self.device)
         for group in range(self.global_rank, len(seeds), self.trainer.world_size):
             episodes = run_episodes(policy, batch.worlds, seeds[group], batch.deterministic)
-            found[group, : len(episodes)] = torch.tensor([[episode.total_reward, episode.steps] for episode in episodes])
-        totals, steps = self.sum_over_ranks(found).flatten(0, 1)[: len(batch.seeds)].cpu().unbind(-1)
+            found[group, : len(episodes)] = torch.tensor([[e.total_reward, e.steps, UNKNOWN if e.success is None else e.success] for e in episodes])
+        totals, steps, success = self.sum_over_ranks(found).flatten(0, 1)[: len(batch.seeds)].cpu().unbind(-1)
         self.log(f"{split}/return", totals.mean(), prog_bar=True, batch_size=1)
         self.log_dict({f"{split}/return_std": totals.std(unbiased=False), f"{split}/episode_steps": steps.mean()}, batch_size=1)
+        if success.min() > UNKNOWN:
+            self.log(f"{split}/success_rate", success.mean(), batch_size=1)
         self.log("step", self.env_steps.float(), batch_size=1)

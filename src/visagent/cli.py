@@ -55,6 +55,13 @@ def videos() -> None:
     sys.exit(_guarded(main))
 
 
+def demos() -> None:
+    """Entry point of `visagent-demos`."""
+    from visagent.runtime.demonstrations import main
+
+    sys.exit(_guarded(main))
+
+
 def _train_task(config: DictConfig) -> None:
     from visagent.runtime.multirun import refuse_local_ddp, settle_in_worker
     from visagent.runtime.train import train as run

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
+
+from comparing import assert_same
 
 pytestmark = pytest.mark.process
 BIN = Path(sys.executable).parent
@@ -30,9 +35,9 @@ def record(outputs):
     return json.loads(path.read_text())
 
 
-def weights(outputs):
+def checkpoint(outputs):
     (path,) = Path(outputs).glob("runs/*/checkpoints/last.ckpt")
-    return torch.load(path, weights_only=True)["state_dict"]
+    return torch.load(path, weights_only=True)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +54,7 @@ def test_two_ranks_learn_what_one_learns(preset, changes, tmp_path):
     common = (*changes, "optimizer=sgd", "optimizer.lr=0.001", "optimizer.momentum=0")
     run(*arguments(preset, tmp_path / "one", *common))
     run(*arguments(preset, tmp_path / "two", *common, "trainer.devices=2", "trainer.strategy=ddp"))
-    one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
+    one, two = (checkpoint(tmp_path / name)["state_dict"] for name in ("one", "two"))
     assert one.keys() == two.keys()
     apart = {key: float((one[key].double() - two[key].double()).abs().max()) for key in one}
     assert max(apart.values()) < 1e-4, sorted(apart.items(), key=lambda item: -item[1])[:4]
@@ -59,3 +64,23 @@ def test_two_ranks_learn_what_one_learns(preset, changes, tmp_path):
     for key, value in first["history"]["1"].items():
         if not key.startswith("time/"):
             assert second["history"]["1"][key] == pytest.approx(value, rel=2e-2, abs=1e-5), key
+
+
+@pytest.mark.parametrize("preset", ["ppo/pendulum", "ddpg/pendulum"])
+def test_a_killed_learner_goes_on_bitwise(preset, tmp_path):
+    """kill -9 of the learner, the same command again: weights, optimizers and numbers of an unbroken run."""
+    settings, broken = ("trainer.max_epochs=30", "datamodule.iterations_per_epoch=3"), tmp_path / "broken"
+    run(*arguments(preset, tmp_path / "unbroken", *settings))
+    process = subprocess.Popen([str(BIN / "visagent-train"), *arguments(preset, broken, *settings)], stdout=subprocess.DEVNULL, start_new_session=True)
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline and not (list(broken.glob("runs/*/record.json")) and len(record(broken)["history"]) >= 3):
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    killed = record(broken)
+    assert killed["status"] == "RUNNING" and 3 <= len(killed["history"]) < 30
+    assert "resuming the run" in run(*arguments(preset, broken, *settings)).stdout
+    one, other = checkpoint(tmp_path / "unbroken"), checkpoint(broken)
+    assert_same(one["state_dict"], other["state_dict"])
+    assert_same(one["optimizer_states"], other["optimizer_states"])
+    assert record(broken)["attempts"] == 2 and record(broken)["metrics"] == record(tmp_path / "unbroken")["metrics"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import shutil
+import threading
 from pathlib import Path
 
 import gymnasium
@@ -21,19 +23,21 @@ from visagent.runtime.record import RunFolder
 from visagent.runtime.train import train
 
 FAMILIES = ("ppo", "ddpg", "evolution")
+FILMED = ("ppo/cartpole", "ppo/lift", "evolution/hopper")
 PRESETS = [name for name in presets() if name.split("/")[0] in FAMILIES]
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_runs_with_debug_smoke(preset, compose, tmp_path):
-    config = compose(preset, "actors=serial")
+    films = int(preset in FILMED)
+    config = compose(preset, "actors=serial", f"datamodule.film_episodes={films}")
     record = train(config)
     assert record.status == "FINISHED" and len(record.history) == 2
+    assert "test/return" in record.metrics and len(list(folder_of(record, tmp_path).path.glob("videos/test_episode_0.mp4"))) == films
     if preset.startswith("ppo/"):
         assert record.env_steps == 2 * 2 * config.datamodule.actors * config.datamodule.worlds_per_actor * 16
     else:
         assert record.env_steps > 0
-    assert "test/return" in record.metrics and (folder_of(record, tmp_path).path / "videos" / "test_episode_0.mp4").stat().st_size > 2_000
     assert (folder_of(record, tmp_path).figures / "learning_curves.png").stat().st_size > 5_000
 
 
@@ -87,6 +91,37 @@ def test_processes_learn_what_one_process_learns_and_evaluating_changes_nothing(
     weights = {name: checkpoint(train(config), tmp_path / name)["state_dict"] for name, config in runs.items()}
     assert_same(weights["serial"], weights["process"])
     assert_same(weights["serial"], weights["blind"])
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("preset", "steps", "settings"),
+    [("ppo/pendulum", 6 * 30 * 2 * 4 * 16, ()), ("ddpg/pendulum", 6 * 30 * 2 * 8, ("datamodule.actors=2", "datamodule.shards=2"))],
+)
+def test_actors_that_are_killed_again_and_again_change_no_count(preset, steps, settings, compose):
+    config = compose(preset, "actors=process", "trainer.max_epochs=6", "datamodule.iterations_per_epoch=30", *settings)
+    killed, over = [], threading.Event()
+
+    def kill() -> None:
+        # A worker that dies three times before it has done anything is given up, so each has time to start again.
+        while not over.wait(0.05):
+            workers = [child for child in multiprocessing.active_children() if child.name.startswith("visagent-actor")]
+            if len(workers) >= 2 and len(killed) < 4:
+                chosen = workers[len(killed) % len(workers)]
+                if not over.wait(2.5):
+                    chosen.kill()
+                    killed.append(chosen.name)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    try:
+        record = train(config)
+    finally:
+        over.set()
+        thread.join()
+    assert record.status == "FINISHED" and len(record.history) == 6 and len(killed) >= 1
+    assert [record.history[str(epoch)]["step"] for epoch in range(6)] == [steps * (epoch + 1) / 6 for epoch in range(6)]
+    assert record.env_steps == steps
 
 
 def test_cartpole_is_learned(compose):

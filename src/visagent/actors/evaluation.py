@@ -45,7 +45,7 @@ def run_episodes(policy: Policy, worlds: WorldFactory, seeds: Sequence[int], det
             step = policy.act(shown, state, deterministic, rng)
             ended = episodes.step(step.action.numpy(), reward, terminated, truncated)
             for end in ended:
-                first.setdefault(end.index, Episode(end.total_reward, end.steps))
+                first.setdefault(end.index, Episode(end.total_reward, end.steps, end.success))
             state = begin_again(step.state, [end.index for end in ended])
         return [first[index] for index in range(count)]
     finally:

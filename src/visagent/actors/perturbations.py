@@ -65,6 +65,8 @@ class PerturbationActor:
     def run(self, task: Task, out: Mapping[str, NDArray[Any]], version: int) -> Report:
         made, clock = self.made, time.perf_counter
         vector = self.policy.vector.detach()
+        for world in self.worlds:
+            world.epoch = task.epoch
         rng = np.random.default_rng(derive_seed(made.seed, "noise", task.epoch, task.iteration, self.worker))
         out["offset"][:] = made.table.offsets(made.pairs, len(vector), rng)
         out["returns"][:], out["steps"][:] = 0.0, 0
@@ -114,7 +116,7 @@ class PerturbationActor:
                 pair, sign, _ = jobs[place]
                 out["returns"][pair, sign] += totals[place] / made.episodes
                 out["steps"][pair, sign] += steps[place]
-                ended.append(Episode(float(totals[place]), int(steps[place])))
+                ended.append(Episode(float(totals[place]), int(steps[place]), self.worlds[place].success))
                 if not begin(place):
                     active.remove(place)
             if len(buffer) == 256 or not active:

@@ -62,6 +62,7 @@ class SegmentActor:
         self.first = np.ones(self.made.count, bool)
 
     def run(self, task: Task, out: Mapping[str, NDArray[Any]], version: int) -> Report:
+        self.episodes.of_epoch(task.epoch)
         if task.begin:
             self._begin(task)
         worlds, policy, clock = self.episodes, self.policy, time.perf_counter
@@ -85,7 +86,7 @@ class SegmentActor:
             over = worlds.step(action, out["reward"][t], out["terminated"][t], out["truncated"][t])
             moved = clock()
             for end in over:
-                ended.append(Episode(end.total_reward, end.steps))
+                ended.append(Episode(end.total_reward, end.steps, end.success))
                 if end.truncated:
                     out["final_value"][t, end.index] = self._value(end.final_observation, step.state, end.index)
             self.first = out["terminated"][t] | out["truncated"][t]

@@ -71,6 +71,7 @@ class TransitionActor:
         self.noise = torch.zeros(self.made.count, self.made.spaces.action.size)
 
     def run(self, task: Task, out: Mapping[str, NDArray[Any]], version: int) -> Report:
+        self.episodes.of_epoch(task.epoch)
         if task.begin:
             self._begin(task)
         made, worlds, clock = self.made, self.episodes, time.perf_counter
@@ -98,7 +99,7 @@ class TransitionActor:
             out["final"][everywhere, row] = False
             row += 1
             for end in over:
-                ended.append(Episode(end.total_reward, end.steps))
+                ended.append(Episode(end.total_reward, end.steps, end.success))
                 self._finish(out, end.index, int(row[end.index]), end.final_observation, end.steps)
                 row[end.index] += 1
                 self.noise[end.index] = 0.0

@@ -190,6 +190,31 @@ class GymnasiumConfig:
 
 
 @dataclass
+class CurriculumConfig:
+    """Episodes that begin from demonstrations; see `visagent.envs.demonstrations.Curriculum`."""
+
+    _target_: str = "visagent.envs.demonstrations.Curriculum"
+    demonstrations: str | None = MISSING
+    probability: float = MISSING
+    uniform: float = MISSING
+    forward: float = MISSING
+    reverse: float = MISSING
+    window: int = MISSING
+    growth: int = MISSING
+    cache: str = MISSING
+
+    def check(self) -> None:
+        where = "datamodule.env.curriculum"
+        require(0 <= self.probability <= 1, f"{where}.probability", self.probability, "0.9 or another number in [0, 1]")
+        possible = self.probability == 0 or self.demonstrations is not None
+        require(possible, f"{where}.demonstrations", self.demonstrations, "scripted or a file, as datamodule.env.curriculum.probability is above 0")
+        ratios = (self.uniform, self.forward, self.reverse)
+        require(min(ratios) >= 0 and abs(sum(ratios) - 1) < 1e-6, f"{where}.uniform", self.uniform, f"a share that adds up to 1 with the others of {ratios}")
+        positive(where, self, "window")
+        require(self.growth >= 0, f"{where}.growth", self.growth, "at least 0")
+
+
+@dataclass
 class RobosuiteConfig:
     """Worlds of a robosuite task; see `visagent.envs.robosuite_world.RobosuiteWorlds`."""
 
@@ -206,6 +231,7 @@ class RobosuiteConfig:
     reward_shaping: bool = MISSING
     action_repeat: int = MISSING
     frame_stack: int = MISSING
+    curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
 
     def check(self) -> None:
         require(self.render_quality in ("fast", "reference"), "datamodule.env.render_quality", self.render_quality, "fast or reference")

@@ -29,6 +29,14 @@ class World(Protocol):
     fps: float
     """Steps in a second of the world's own time."""
 
+    epoch: int | None
+    """Of the training that acts in it, for worlds that change with it; None where a policy is evaluated."""
+
+    @property
+    def success(self) -> bool | None:
+        """Whether the task is done now; None where the world does not say."""
+        ...
+
     def picture(self) -> NDArray[np.uint8]:
         """`[H, W, 3]`, as a person would see it; of a world that was made to be drawn."""
         ...
@@ -52,12 +60,13 @@ class WorldFactory(Protocol):
 
 @dataclass(frozen=True)
 class EpisodeEnd:
-    """An episode that is over: its summed reward, its steps, and the observation that no policy acted on."""
+    """An episode that is over: its summed reward, its steps, its success, and the observation that no policy acted on."""
 
     index: int
     total_reward: float
     steps: int
     truncated: bool
+    success: bool | None
     final_observation: Observation
 
 
@@ -74,6 +83,11 @@ class Episodes:
         shapes = factory.spaces().observation
         self.observation = {name: np.zeros((count, *shape), np.uint8 if name == "pixels" else np.float32) for name, shape in shapes.items()}
         self.total_reward, self.steps = np.zeros(count), np.zeros(count, np.int64)
+
+    def of_epoch(self, epoch: int) -> None:
+        """Say which epoch of the training episodes that begin from now on belong to."""
+        for world in self.worlds:
+            world.epoch = epoch
 
     def reset(self, seeds: Sequence[int]) -> None:
         """Begin everywhere; `observation` then holds the first observations."""
@@ -102,7 +116,7 @@ class Episodes:
             self.total_reward[index] += gained
             self.steps[index] += 1
             if over or cut:
-                ended.append(EpisodeEnd(index, float(self.total_reward[index]), int(self.steps[index]), cut and not over, observation))
+                ended.append(EpisodeEnd(index, float(self.total_reward[index]), int(self.steps[index]), cut and not over, world.success, observation))
                 self.total_reward[index], self.steps[index] = 0, 0
                 observation = world.reset(None)
             self._show(index, observation)

@@ -75,10 +75,13 @@ class GymnasiumWorlds:
 class GymnasiumWorld:
     """One gymnasium environment; see `GymnasiumWorlds`."""
 
+    epoch: int | None = None
+
     def __init__(self, env: gymnasium.Env[Any, Any], made: GymnasiumWorlds) -> None:
         self.env, self.made, self.name = env, made, made.id
         self.fps = float(env.metadata.get("render_fps", 30)) / made.action_repeat
         self.stack = FrameStack(made.frame_stack)
+        self.info: Mapping[str, Any] = {}
         shapes: dict[str, tuple[int, ...]] = {}
         if made.observe != "pixels":
             shapes |= self._own(env.observation_space)
@@ -113,11 +116,17 @@ class GymnasiumWorld:
         given = self._action(action)
         total = 0.0
         for _ in range(self.made.action_repeat):
-            observation, reward, terminated, truncated, _ = self.env.step(given)
+            observation, reward, terminated, truncated, self.info = self.env.step(given)
             total += float(reward)
             if terminated or truncated:
                 break
         return self.stack.add(self._frame(observation)), total, bool(terminated), bool(truncated)
+
+    @property
+    def success(self) -> bool | None:
+        """What the environment says of it as `is_success` or `success`."""
+        found = self.info.get("is_success", self.info.get("success"))
+        return None if found is None else bool(found)
 
     def _action(self, action: NDArray[Any]) -> Any:
         if self.spaces.action.kind == "discrete":

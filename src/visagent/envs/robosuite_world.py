@@ -9,13 +9,15 @@ from __future__ import annotations
 import importlib
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 from numpy.typing import NDArray
 
+from visagent.envs.demonstrations import Curriculum, Demonstration, load, save
 from visagent.envs.episodes import Observation
 from visagent.envs.frames import FrameStack
 from visagent.envs.spaces import ActionSpace, WorldSpaces
@@ -39,6 +41,8 @@ GROUPS = {
 QUALITIES = ("fast", "reference")
 SERVO_GAIN = 5.0
 """Gain of the velocity servo in N m s / rad for each N m of the actuator's range."""
+SCRIPTED, SCRIPTED_STEPS = 20, 300
+"""Demonstrations of a script that are made where none are there, and their control steps at most."""
 OBJECT_GROUP, UNDRAWN_GROUP = 1, 4
 GREY = (0.45, 0.45, 0.48, 1.0)
 
@@ -61,6 +65,7 @@ class RobosuiteWorlds:
         reward_shaping: rewards also for parts of the task.
         action_repeat: control steps for each action; rewards add up.
         frame_stack: observations joined, the newest last.
+        curriculum: from which states episodes begin while training; None for the task's own.
     """
 
     task: str
@@ -75,6 +80,7 @@ class RobosuiteWorlds:
     reward_shaping: bool
     action_repeat: int
     frame_stack: int
+    curriculum: Curriculum | None = None
 
     def spaces(self) -> WorldSpaces:
         """Shapes, from a world that is made and closed."""
@@ -137,6 +143,8 @@ def _prepared(xml: str) -> str:
 class RobosuiteWorld:
     """One robosuite environment; see `RobosuiteWorlds`. Actions are, for each arm in turn, joint velocities and then the gripper."""
 
+    epoch: int | None = None
+
     def __init__(self, made: RobosuiteWorlds, drawn: bool) -> None:
         self.made = made
         (require_headless if made.pixels or drawn else prefer_headless)()
@@ -155,6 +163,8 @@ class RobosuiteWorld:
         if not frame:
             raise ConfigError("datamodule.env.observe: expected parts of the state such as [proprioception,objects], or datamodule.env.pixels=84, got neither")
         self.spaces = WorldSpaces(self.stack.shapes(frame), ActionSpace("continuous", self.actions), made.frame_stack)
+        self.demonstrations = self._demonstrations()
+        self.choices = np.random.default_rng(0)
 
     def _build(self) -> Any:
         made, suite = self.made, _suite()
@@ -241,9 +251,47 @@ class RobosuiteWorld:
     def reset(self, seed: int | None) -> Observation:
         if seed is not None:  # the samplers of the task share this generator
             self.env.rng.bit_generator.state = np.random.default_rng(seed).bit_generator.state
+            self.choices = np.random.default_rng([seed, 1])
         self.env.reset()
         self.steps = 0
+        if self.demonstrations and self.epoch is not None and self.made.curriculum is not None:
+            chosen = self.made.curriculum.choose(self.demonstrations, self.epoch, self.choices)
+            if chosen is not None:
+                self.restore(*chosen)
         return self.stack.begin(self._frame())
+
+    def _demonstrations(self) -> list[Demonstration]:
+        curriculum = self.made.curriculum
+        if curriculum is None or curriculum.demonstrations is None or curriculum.probability == 0:
+            return []
+        if curriculum.demonstrations != "scripted":
+            return load(Path(curriculum.demonstrations), len(self.state()))
+        robot = self.made.robot or TASKS[self.made.task]
+        path = Path(curriculum.cache) / f"{self.made.task}_{robot}_{self.made.control_hz:g}hz.hdf5"
+        if not path.is_file():
+            from visagent.envs.scripted import script
+
+            plain = replace(self.made, curriculum=None, pixels=0, action_repeat=1, max_steps=SCRIPTED_STEPS, observe=("proprioception",)).make()
+            save(path, list(script(plain, SCRIPTED, 0)), self.made.task, robot)
+            plain.close()
+        return load(path, len(self.state()))
+
+    def state(self) -> NDArray[np.float64]:
+        """`[S]`: the simulator's time, positions and velocities."""
+        found: NDArray[np.float64] = np.asarray(self.env.sim.get_state().flatten(), np.float64)
+        return found
+
+    def restore(self, demonstration: Demonstration, number: int) -> None:
+        """Go to a state of a demonstration, with the grippers as its actions have left them."""
+        self.env.sim.set_state_from_flattened(demonstration.states[number])
+        given = demonstration.actions[:number]
+        for where, _, gripper, fingers in self.arms:
+            if gripper is not None and given.shape[1] >= gripper.dof:
+                ours = given.shape[1] == self.actions  # robosuite's own controllers have the gripper last
+                column = where.stop if ours else given.shape[1] - gripper.dof
+                for action in given[:, column : column + gripper.dof]:
+                    self._grip(gripper, fingers, action)
+        self.env.sim.forward()
 
     def step(self, action: NDArray[Any]) -> tuple[Observation, float, bool, bool]:
         total, chosen = 0.0, np.clip(np.asarray(action, np.float64), -1.0, 1.0)
@@ -260,15 +308,19 @@ class RobosuiteWorld:
         for where, motors, gripper, fingers in self.arms:
             data.ctrl[motors] = action[where] * self.made.max_velocity
             if gripper is not None:
-                closing = gripper.format_action(action[where.stop : where.stop + gripper.dof])
-                low, high = model.actuator_ctrlrange[fingers].T
-                data.ctrl[fingers] = (low + high) / 2 + (high - low) / 2 * closing
+                self._grip(gripper, fingers, action[where.stop : where.stop + gripper.dof])
         mujoco.mj_step(model, data, self.substeps)
         mujoco.mj_forward(model, data)
         env.timestep += 1
         env.cur_time += env.control_timestep
         reward, _, _ = env._post_action(action)
         return float(reward)
+
+    def _grip(self, gripper: Any, fingers: NDArray[np.int64], action: NDArray[np.float64]) -> None:
+        """Tell a gripper's motors; it closes and opens step by step."""
+        closing = gripper.format_action(action)
+        low, high = self.env.sim.model._model.actuator_ctrlrange[fingers].T
+        self.env.sim.data._data.ctrl[fingers] = (low + high) / 2 + (high - low) / 2 * closing
 
     def _draw(self, height: int, width: int) -> NDArray[np.uint8]:
         import mujoco

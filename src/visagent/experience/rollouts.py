@@ -34,10 +34,17 @@ class Field:
 
 @dataclass(frozen=True)
 class Episode:
-    """A finished episode: its total reward and its steps."""
+    """A finished episode.
+
+    Attributes:
+        total_reward: sum of its rewards.
+        steps: of the world.
+        success: whether it ended with its task done; None where the world does not say.
+    """
 
     total_reward: float
     steps: int
+    success: bool | None = None
 
 
 def rollout_fields(spaces: WorldSpaces, parameters: int, steps: int, worlds: int, lstm: int) -> dict[str, Field]:

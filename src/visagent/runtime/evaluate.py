@@ -15,7 +15,7 @@ from visagent.config.schemas import EvaluateConfig, TrainConfig
 from visagent.config.signature import difference
 from visagent.config.validation import check_targets, validate
 from visagent.errors import ConfigError
-from visagent.runtime.record import command, commit, find_run, now, write_atomically
+from visagent.runtime.record import Record, RunFolder, command, commit, find_run, now, write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -33,35 +33,66 @@ def evaluate(config: DictConfig) -> dict[str, float]:
         ConfigError: when there is no such run, it has no checkpoint yet, or a changed key does not exist.
     """
     asked = validate(config, EvaluateConfig)
-    folder = find_run(Path(asked["paths"]["outputs"]) / "runs", asked["run"])
-    record = folder.load()
-    if record is not None and record.status == "FINISHED" and not folder.checkpoint.is_file():
-        raise ConfigError(f"the run in {folder.path} ({record.name}) trains nothing that could be evaluated: '{record.command}' shows its numbers")
-    if record is None or not folder.checkpoint.is_file():
-        raise ConfigError(f"the run in {folder.path} has no checkpoint yet: finish its first epoch with '{record.command if record else 'visagent-train'}'")
+    folder, record = _finished_epoch(Path(asked["paths"]["outputs"]), asked["run"])
     stored = folder.config()
     merged = OmegaConf.merge(stored, {"datamodule": asked["datamodule"], "trainer": asked["trainer"], "threads": asked["threads"]})
     assert isinstance(merged, DictConfig)
     resolved = validate(merged, TrainConfig)
     check_targets(resolved)
 
-    from visagent.runtime.callbacks import Progress
     from visagent.runtime.report import print_table
-    from visagent.runtime.train import build, build_trainer, check_checkpoint, prepare
 
-    check_checkpoint(folder.checkpoint)
-    prepare(resolved["threads"])
-    module, datamodule = build(resolved)
     bar = resolved["progress"]["bar"]
-    trainer = build_trainer(resolved, logger=False, enable_checkpointing=False, callbacks=[Progress()] if bar else [], enable_progress_bar=bar)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint.*")  # they have nothing to do here
-        trainer.test(module, datamodule, ckpt_path=str(folder.checkpoint), weights_only=True, verbose=False)
+    trainer, _, _ = _tested(resolved, folder, bar)
     metrics = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("test/")}
     changed = difference(stored, resolved)
     _save(folder.path, changed, metrics)
     print_table(record, folder, metrics, f"{record.name}  seed {record.seed}, evaluated again" + (f" with {'; '.join(changed)}" if changed else ""))
     return metrics
+
+
+def _finished_epoch(outputs: Path, run: str) -> tuple[RunFolder, Record]:
+    folder = find_run(outputs / "runs", run)
+    record = folder.load()
+    if record is not None and record.status == "FINISHED" and not folder.checkpoint.is_file():
+        raise ConfigError(f"the run in {folder.path} ({record.name}) trains nothing that could be evaluated: '{record.command}' shows its numbers")
+    if record is None or not folder.checkpoint.is_file():
+        raise ConfigError(f"the run in {folder.path} has no checkpoint yet: finish its first epoch with '{record.command if record else 'visagent-train'}'")
+    return folder, record
+
+
+def trained(outputs: Path, run: str) -> tuple[Any, Any]:
+    """A run's module with the weights of its last checkpoint, and its DataModule.
+
+    Args:
+        outputs: where runs are.
+        run: a signature, the beginning of one, or a folder.
+
+    Raises:
+        ConfigError: when there is no such run, or it has no checkpoint yet.
+    """
+    folder, _ = _finished_epoch(outputs, run)
+    merged = OmegaConf.merge(folder.config(), {"trainer": {"limit_test_batches": 0}})
+    assert isinstance(merged, DictConfig)
+    resolved = validate(merged, TrainConfig)
+    check_targets(resolved)
+    _, module, datamodule = _tested(resolved, folder, False)
+    return module.cpu().eval(), datamodule
+
+
+def _tested(resolved: dict[str, Any], folder: RunFolder, bar: bool) -> tuple[Any, Any, Any]:
+    """Trainer, module and DataModule after a test with the last checkpoint."""
+    from visagent.runtime.callbacks import Progress
+    from visagent.runtime.train import build, build_trainer, check_checkpoint, prepare
+
+    check_checkpoint(folder.checkpoint)
+    prepare(resolved["threads"])
+    module, datamodule = build(resolved)
+    trainer = build_trainer(resolved, logger=False, enable_checkpointing=False, callbacks=[Progress()] if bar else [], enable_progress_bar=bar)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint.*")  # they have nothing to do here
+        trainer.test(module, datamodule, ckpt_path=str(folder.checkpoint), weights_only=True, verbose=False)
+    return trainer, module, datamodule
 
 
 def _save(folder: Path, changed: list[str], metrics: dict[str, float]) -> None:

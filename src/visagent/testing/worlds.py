@@ -43,6 +43,8 @@ class CountingWorld:
     """See `CountingWorlds`. The reward of a step is the action."""
 
     fps = 10.0
+    epoch: int | None = None
+    success: bool | None = None
 
     def __init__(self, made: CountingWorlds) -> None:
         self.made, self.steps = made, 0
@@ -91,6 +93,8 @@ class SleepingWorld:
     """See `SleepingWorlds`; it never ends."""
 
     fps = 10.0
+    epoch: int | None = None
+    success: bool | None = None
 
     def __init__(self, made: SleepingWorlds) -> None:
         self.made = made

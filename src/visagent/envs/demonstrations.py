@@ -1,0 +1,120 @@
+"""Demonstrations of simulated tasks, and episodes that begin from their states (dissertation, Section 2.5.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from visagent.errors import ConfigError, UserError
+
+SCHEMES = ("uniform", "forward", "reverse")
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """One episode.
+
+    Attributes:
+        states: `[T + 1, S]`, the simulator's time, positions and velocities, before each action and at the end.
+        actions: `[T, A]`.
+    """
+
+    states: NDArray[np.float64]
+    actions: NDArray[np.float64]
+
+
+def save(path: Path, demonstrations: Sequence[Demonstration], task: str, robot: str) -> None:
+    """Write demonstrations as robosuite lays its own out: HDF5, `data/demo_1/states` and `actions`, from 1; whole or not at all."""
+    import h5py
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    with h5py.File(partial, "w") as file:
+        data = file.create_group("data")
+        data.attrs["env"], data.attrs["robot"] = task, robot
+        for number, demonstration in enumerate(demonstrations, start=1):
+            group = data.create_group(f"demo_{number}")
+            group.create_dataset("states", data=demonstration.states)
+            group.create_dataset("actions", data=demonstration.actions)
+    partial.replace(path)
+
+
+def load(path: Path, size: int) -> list[Demonstration]:
+    """Read demonstrations, of ours or of robosuite's scripts.
+
+    Args:
+        path: HDF5.
+        size: S of the world in which they are to be used.
+
+    Raises:
+        UserError: when it does not read, holds none, or holds states of another world.
+    """
+    import h5py
+
+    key = f"datamodule.env.curriculum.demonstrations={path}"
+    try:
+        with h5py.File(path, "r") as file:
+            names = sorted(file["data"], key=lambda name: (len(name), name))
+            found = [Demonstration(np.asarray(file["data"][name]["states"]), np.asarray(file["data"][name]["actions"])) for name in names]
+    except (OSError, KeyError) as error:
+        raise UserError(f"{key}: expected HDF5 with data/demo_1/states and actions, got something that does not read ({error})") from error
+    found = [demonstration for demonstration in found if len(demonstration.states)]
+    if not found:
+        raise UserError(f"{key}: expected demonstrations, got none; type visagent-demos script TASK, or visagent-demos record RUN")
+    for number, demonstration in enumerate(found, start=1):
+        if demonstration.states.ndim != 2 or demonstration.states.shape[1] != size:
+            got = list(demonstration.states.shape)
+            raise UserError(f"{key}: expected states [T, {size}] of this task and robot, got {got} in demonstration {number}; other objects or another robot?")
+    return found
+
+
+@dataclass(frozen=True)
+class Curriculum:
+    """From which states of demonstrations training episodes begin.
+
+    An episode begins with `probability` from a state of a demonstration, otherwise as the task has it. `uniform` takes any state; `forward` one from a
+    window that grows from the demonstration's beginning, `reverse` from one that grows from its end.
+
+    Args:
+        demonstrations: a file; `scripted` for demonstrations of a script, where the task has one; None for no curriculum.
+        probability: alpha.
+        uniform, forward, reverse: how often each scheme is used; they add up to 1.
+        window: states of the window in the first epoch.
+        growth: states by which it grows in each epoch (the dissertation: with each hundred resets).
+        cache: folder of scripted demonstrations.
+    """
+
+    demonstrations: str | None
+    probability: float
+    uniform: float
+    forward: float
+    reverse: float
+    window: int
+    growth: int
+    cache: str
+
+    def __post_init__(self) -> None:
+        ratios = (self.uniform, self.forward, self.reverse)
+        if min(ratios) < 0 or abs(sum(ratios) - 1.0) > 1e-6:
+            raise ConfigError(f"datamodule.env.curriculum: expected uniform, forward and reverse to be shares that add up to 1, got {ratios}")
+
+    def choose(self, demonstrations: Sequence[Demonstration], epoch: int, rng: np.random.Generator) -> tuple[Demonstration, int] | None:
+        """A demonstration and the number of a state in it; None for an episode that begins as the task has it.
+
+        Args:
+            demonstrations: to choose from.
+            epoch: of the training.
+            rng: draws.
+        """
+        if rng.random() >= self.probability:
+            return None
+        scheme = rng.choice(SCHEMES, p=(self.uniform, self.forward, self.reverse))
+        chosen = demonstrations[rng.integers(len(demonstrations))]
+        count = len(chosen.states)
+        window = count if scheme == "uniform" else min(count, self.window + self.growth * epoch)
+        number = int(rng.integers(window))
+        return chosen, count - 1 - number if scheme == "reverse" else number
