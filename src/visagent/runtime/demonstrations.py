@@ -115,9 +115,9 @@ def _successes(policy: Any, world: RobosuiteWorld, options: argparse.Namespace) 
             yield Demonstration(np.array(states), np.array(actions))
         if found == options.episodes:
             return
-    raise UserError(
-        f"only {found} of {options.episodes * options.attempts} episodes ended with the task done, expected {options.episodes}; type --episodes {found or 1}"
-    )
+    tried = options.episodes * options.attempts
+    instead = f"type --episodes {found}" if found else "train the run further"
+    raise UserError(f"only {found} of {tried} episodes ended with the task done, expected {options.episodes}; {instead}")
 
 
 def _show(options: argparse.Namespace) -> None:
