@@ -115,3 +115,18 @@ def test_what_robosuite_does_not_have_is_refused():
     ):
         with pytest.raises(ConfigError, match=message):
             worlds(**changed).make()
+
+
+@pytest.mark.rendering
+def test_looks_that_nobody_sees_are_left_out_and_change_nothing():
+    found = []
+    for drawn in (False, True):
+        world = worlds().make(drawn)
+        states = [world.reset(3)["state"]]
+        rng = np.random.default_rng(0)
+        states += [world.step(rng.uniform(-1, 1, 8))[0]["state"] for _ in range(10)]
+        found.append((np.array(states), world.env.sim.model._model.nmeshvert))
+        if drawn:
+            assert world.picture().std() > 20
+        world.close()
+    assert np.array_equal(found[0][0], found[1][0]) and found[0][1] == 0 < found[1][1]

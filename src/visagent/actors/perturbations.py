@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from visagent.actors.roles import Report, Task
+from visagent.actors.roles import Report, Task, timing
 from visagent.envs.episodes import WorldFactory
 from visagent.experience.noise import NoiseTable
 from visagent.experience.perturbations import perturbation_fields
@@ -82,6 +82,7 @@ class PerturbationActor:
         buffer: list[NDArray[np.float32]] = []
         ended: list[Episode] = []
         acting = stepping = 0.0
+        drawing = sum(world.drawing for world in self.worlds)
 
         def begin(place: int) -> bool:
             """Give a world the next episode; False where none is left."""
@@ -124,7 +125,7 @@ class PerturbationActor:
                 buffer.clear()
             acting, stepping = acting + decided - began + clock() - moved, stepping + moved - decided
         out["seen_count"][0], out["seen_mean"][0], out["seen_spread"][0] = seen.count.numpy(), seen.mean.numpy(), seen.spread.numpy()
-        return Report(version, tuple(ended), {"policy": acting, "worlds": stepping})
+        return Report(version, tuple(ended), timing(acting, stepping, sum(world.drawing for world in self.worlds) - drawing))
 
     def close(self) -> None:
         for world in self.worlds:

@@ -46,6 +46,17 @@ class Report:
     timing: Mapping[str, float] = field(default_factory=dict)
 
 
+def timing(policy: float, worlds: float, renders: float) -> dict[str, float]:
+    """What a report says of an actor's seconds.
+
+    Args:
+        policy: choosing actions.
+        worlds: stepping worlds and drawing what they show.
+        renders: drawing alone.
+    """
+    return {"policy": policy, "worlds": worlds - renders, "renders": renders}
+
+
 class Role(Protocol):
     """The work of one actor."""
 

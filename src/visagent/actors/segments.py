@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from visagent.actors.evaluation import as_batch
-from visagent.actors.roles import Report, Task
+from visagent.actors.roles import Report, Task, timing
 from visagent.envs.episodes import Episodes, WorldFactory
 from visagent.experience.rollouts import PREFIX, Episode, Field, rollout_fields
 from visagent.networks.actor_critic import ActorCritic
@@ -68,7 +68,9 @@ class SegmentActor:
         worlds, policy, clock = self.episodes, self.policy, time.perf_counter
         shown = {name: torch.from_numpy(array) for name, array in worlds.observation.items()}
         ended: list[Episode] = []
+        features = []
         acting = stepping = 0.0
+        drawing = worlds.drawing
         if self.state is not None:
             out["hidden"][:], out["cell"][:] = (part.numpy() for part in self.state)
         out["final_value"][:] = 0.0
@@ -77,23 +79,27 @@ class SegmentActor:
             for name, array in worlds.observation.items():
                 out[f"{PREFIX}{name}"][t] = array
             out["first"][t] = self.first
-            step = policy.act(shown, self.state, generator=self.generator)
-            assert step.value is not None and step.parameters is not None
-            action = step.action.numpy()
-            out["action"][t], out["log_prob"][t], out["value"][t] = action, step.log_prob.numpy(), step.value.numpy()
-            out["parameters"][t] = step.parameters.numpy()
+            chosen = policy.choose(shown, self.state, generator=self.generator)
+            features.append(chosen.features.clone())
+            action = chosen.action.numpy()
+            out["action"][t], out["parameters"][t] = action, chosen.parameters.numpy()
             decided = clock()
             over = worlds.step(action, out["reward"][t], out["terminated"][t], out["truncated"][t])
             moved = clock()
             for end in over:
                 ended.append(Episode(end.total_reward, end.steps, end.success))
                 if end.truncated:
-                    out["final_value"][t, end.index] = self._value(end.final_observation, step.state, end.index)
+                    out["final_value"][t, end.index] = self._value(end.final_observation, chosen.state, end.index)
             self.first = out["terminated"][t] | out["truncated"][t]
-            self.state = begin_again(step.state, [end.index for end in over])
+            self.state = begin_again(chosen.state, [end.index for end in over])
             acting, stepping = acting + decided - began + clock() - moved, stepping + moved - decided
+        began = clock()
+        with torch.inference_mode():  # what no action waits for, of the whole segment at once
+            out["value"][:] = policy.values_of(torch.stack(features)).numpy()
+            out["log_prob"][:] = policy.distribution.log_prob(torch.from_numpy(out["parameters"]), torch.from_numpy(out["action"])).numpy()
         out["last_value"][:] = policy.act(shown, self.state, deterministic=True).value.numpy()  # type: ignore[union-attr]
-        return Report(version, tuple(ended), {"policy": acting, "worlds": stepping})
+        acting += clock() - began
+        return Report(version, tuple(ended), timing(acting, stepping, worlds.drawing - drawing))
 
     def _value(self, observation: Mapping[str, NDArray[Any]], state: Any, index: int) -> float:
         one = as_batch(observation)

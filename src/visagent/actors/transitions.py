@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from visagent.actors.exploration import Exploration
-from visagent.actors.roles import Report, Task
+from visagent.actors.roles import Report, Task, timing
 from visagent.envs.episodes import Episodes, Observation, WorldFactory
 from visagent.envs.spaces import WorldSpaces
 from visagent.experience.rollouts import PREFIX, Episode, Field
@@ -81,6 +81,7 @@ class TransitionActor:
         reward, terminated, truncated = np.zeros(made.count, np.float32), np.zeros(made.count, bool), np.zeros(made.count, bool)
         ended: list[Episode] = []
         acting = stepping = 0.0
+        drawing = worlds.drawing
         for _ in range(made.steps):
             began = clock()
             if at_random:
@@ -105,7 +106,7 @@ class TransitionActor:
                 self.noise[end.index] = 0.0
             acting, stepping = acting + decided - began + clock() - moved, stepping + moved - decided
         out["length"][:] = row
-        return Report(version, tuple(ended), {"policy": acting, "worlds": stepping})
+        return Report(version, tuple(ended), timing(acting, stepping, worlds.drawing - drawing))
 
     def _finish(self, out: Mapping[str, NDArray[Any]], world: int, row: int, observation: Observation, steps: int) -> None:
         """The row of the observation that no action followed."""

@@ -32,6 +32,9 @@ class World(Protocol):
     epoch: int | None
     """Of the training that acts in it, for worlds that change with it; None where a policy is evaluated."""
 
+    drawing: float
+    """Seconds spent on drawing what is observed, so far."""
+
     @property
     def success(self) -> bool | None:
         """Whether the task is done now; None where the world does not say."""
@@ -88,6 +91,11 @@ class Episodes:
         """Say which epoch of the training episodes that begin from now on belong to."""
         for world in self.worlds:
             world.epoch = epoch
+
+    @property
+    def drawing(self) -> float:
+        """Seconds that all worlds have spent on drawing."""
+        return sum(world.drawing for world in self.worlds)
 
     def reset(self, seeds: Sequence[int]) -> None:
         """Begin everywhere; `observation` then holds the first observations."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -76,6 +77,7 @@ class GymnasiumWorld:
     """One gymnasium environment; see `GymnasiumWorlds`."""
 
     epoch: int | None = None
+    drawing = 0.0
 
     def __init__(self, env: gymnasium.Env[Any, Any], made: GymnasiumWorlds) -> None:
         self.env, self.made, self.name = env, made, made.id
@@ -136,8 +138,9 @@ class GymnasiumWorld:
     def _frame(self, observation: NDArray[Any]) -> dict[str, NDArray[Any]]:
         if self.made.observe == "own":
             return {"pixels": observation.transpose(2, 0, 1)} if observation.ndim == 3 else {"state": observation}
-        side = self.made.pixels
+        side, began = self.made.pixels, time.perf_counter()
         picture = np.asarray(Image.fromarray(self.picture()).resize((side, side), Image.Resampling.BOX))
+        self.drawing += time.perf_counter() - began
         frame = {"pixels": picture.transpose(2, 0, 1)}
         return frame if self.made.observe == "pixels" else {"state": observation, **frame}
 

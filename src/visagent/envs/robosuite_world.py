@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -112,12 +113,18 @@ def _suite() -> Any:
     return suite
 
 
-def _prepared(xml: str) -> str:
+def _prepared(xml: str, drawn: bool) -> str:
     """The model with robots on which gravity does not act and whose first moving links do not touch their bases.
 
     MuJoCo leaves out contacts of a body with its parent, but not where the parent is fixed to the world: Sawyer's first joint would be held by its base.
+
+    Args:
+        xml: robosuite's model.
+        drawn: keep the meshes that are there to be seen alone: most of a model's memory.
     """
     root = ElementTree.fromstring(xml)
+    if not drawn:
+        _without_looks(root)
     contact = root.find("contact")
     if contact is None:
         contact = ElementTree.SubElement(root, "contact")
@@ -140,15 +147,31 @@ def _prepared(xml: str) -> str:
     return ElementTree.tostring(root, encoding="unicode")
 
 
+def _without_looks(root: ElementTree.Element) -> None:
+    """Make meshes that touch nothing grains of sand; they keep their names, which robosuite asks for."""
+    for geom in root.iter("geom"):
+        if geom.get("type") == "mesh" and geom.get("contype") == "0" and geom.get("conaffinity") == "0":
+            del geom.attrib["mesh"]
+            geom.set("type", "sphere")
+            geom.set("size", "0.001")
+    used = {geom.get("mesh") for geom in root.iter("geom")}
+    assets = root.find("asset")
+    for mesh in [] if assets is None else assets.findall("mesh"):
+        if mesh.get("name") not in used:
+            assets.remove(mesh)  # type: ignore[union-attr]
+
+
 class RobosuiteWorld:
     """One robosuite environment; see `RobosuiteWorlds`. Actions are, for each arm in turn, joint velocities and then the gripper."""
 
     epoch: int | None = None
+    drawing = 0.0
 
     def __init__(self, made: RobosuiteWorlds, drawn: bool) -> None:
         self.made = made
-        (require_headless if made.pixels or drawn else prefer_headless)()
-        self.env = self._build()
+        drawn = drawn or made.pixels > 0
+        (require_headless if drawn else prefer_headless)()
+        self.env = self._build(drawn)
         self.steps = 0
         self.fps = made.control_hz / made.action_repeat
         self._find_actuators()
@@ -166,7 +189,7 @@ class RobosuiteWorld:
         self.demonstrations = self._demonstrations()
         self.choices = np.random.default_rng(0)
 
-    def _build(self) -> Any:
+    def _build(self, drawn: bool) -> Any:
         made, suite = self.made, _suite()
         known = importlib.import_module("robosuite.environments.base").REGISTERED_ENVS
         if made.task not in known:
@@ -179,7 +202,7 @@ class RobosuiteWorld:
 
         class Prepared(base):
             def _initialize_sim(self, xml_string: str | None = None) -> None:
-                super()._initialize_sim(_prepared(xml_string or self.model.get_xml()))
+                super()._initialize_sim(_prepared(xml_string or self.model.get_xml(), drawn))
 
         del known["Prepared"]  # the class registers itself under its name
         arms = {"env_configuration": "single-robot"} if made.task.startswith("TwoArm") else {}
@@ -245,7 +268,9 @@ class RobosuiteWorld:
         if self.names:
             frame["state"] = self._state(self.env._get_observations(force_update=True))
         if self.made.pixels:
+            began = time.perf_counter()
             frame["pixels"] = self._draw(self.made.pixels, self.made.pixels).transpose(2, 0, 1)
+            self.drawing += time.perf_counter() - began
         return frame
 
     def reset(self, seed: int | None) -> Observation:

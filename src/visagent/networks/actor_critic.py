@@ -84,6 +84,23 @@ class Evaluation:
     state: tuple[Tensor, Tensor] | None
 
 
+@dataclass(frozen=True)
+class Choice:
+    """What a policy chooses for B observations, before the critic is asked.
+
+    Attributes:
+        action: `[B]` or `[B, A]`.
+        parameters: `[B, P]` of its distribution.
+        features: `[B, F]` that the critic reads; they may share memory with the observations.
+        state: the recurrent state afterwards.
+    """
+
+    action: Tensor
+    parameters: Tensor
+    features: Tensor
+    state: tuple[Tensor, Tensor] | None
+
+
 def mlp(inputs: int, hidden: Sequence[int], outputs: int, activation: str) -> nn.Sequential:
     """Fully connected layers, an activation after each but the last."""
     layers: list[nn.Module] = []
@@ -188,13 +205,18 @@ class ActorCritic(nn.Module):
             parts.append(normalized["state"])
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
 
-    def heads(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Parameters `[..., P]` and values `[...]` of features `[..., F]`."""
-        parameters = self.actor(features)
+    def parameters_of(self, features: Tensor) -> Tensor:
+        """Parameters of the action's distribution `[..., P]` of features `[..., F]`."""
+        parameters: Tensor = self.actor(features)
         if self.log_std is not None:
             mean = parameters.tanh() if self.squash_mean else parameters
             parameters = torch.cat([mean, self.log_std.expand_as(mean)], dim=-1)
-        return parameters, self.critic(features)[..., 0]
+        return parameters
+
+    def values_of(self, features: Tensor) -> Tensor:
+        """Values `[...]` of features `[..., F]`."""
+        values: Tensor = self.critic(features)[..., 0]
+        return values
 
     def forward(self, observation: Observation, state: tuple[Tensor, Tensor] | None = None, first: Tensor | None = None) -> Evaluation:
         """Judge observations.
@@ -208,8 +230,13 @@ class ActorCritic(nn.Module):
 
     def judge(self, observation: Observation, state: tuple[Tensor, Tensor] | None = None, first: Tensor | None = None) -> Evaluation:
         """As `forward`, of observations that are normalised already."""
+        features, after = self._remembered(observation, state, first)
+        return Evaluation(self.parameters_of(features), self.values_of(features), after)
+
+    def _remembered(self, observation: Observation, state: tuple[Tensor, Tensor] | None, first: Tensor | None) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
+        """Features of observations that are normalised already, after the LSTM where there is one, and its state afterwards."""
         if self.lstm is None:
-            return Evaluation(*self.heads(self.features(observation)), None)
+            return self.features(observation), None
         assert state is not None and first is not None
         steps, batch = first.shape
         features = self.features({name: part.flatten(0, 1) for name, part in observation.items()}).unflatten(0, (steps, batch))
@@ -220,7 +247,27 @@ class ActorCritic(nn.Module):
             output, (h, c) = self.lstm(features[t : t + 1], ((hidden * keep)[None], (cell * keep)[None]))
             hidden, cell = h[0], c[0]
             outputs.append(output)
-        return Evaluation(*self.heads(torch.cat(outputs)), (hidden, cell))
+        return torch.cat(outputs), (hidden, cell)
+
+    def choose(
+        self,
+        observation: Observation,
+        state: tuple[Tensor, Tensor] | None = None,
+        deterministic: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> Choice:
+        """Choose actions for observations `[B, ...]`; a state is zeroed by the caller where an episode begins."""
+        with torch.inference_mode():
+            seen = self.normalized(observation)
+            if self.lstm is None:
+                features, after = self.features(seen), None
+            else:
+                batch = len(next(iter(seen.values())))
+                features, after = self._remembered({name: part[None] for name, part in seen.items()}, state, torch.zeros(1, batch, dtype=torch.bool))
+                features = features[0]
+            parameters = self.parameters_of(features)
+            action = self.distribution.mode(parameters) if deterministic else self.distribution.sample(parameters, generator)
+            return Choice(action, parameters, features, after)
 
     def act(
         self,
@@ -229,14 +276,8 @@ class ActorCritic(nn.Module):
         deterministic: bool = False,
         generator: torch.Generator | None = None,
     ) -> PolicyStep:
-        """Act on observations `[B, ...]`; a state is zeroed by the caller where an episode begins."""
+        """As `choose`, with log-probabilities and values."""
+        chosen = self.choose(observation, state, deterministic, generator)
         with torch.inference_mode():
-            if self.lstm is None:
-                found = self.forward(observation)
-                parameters, value, after = found.parameters, found.value, None
-            else:
-                batch = len(next(iter(observation.values())))
-                found = self.forward({name: part[None] for name, part in observation.items()}, state, torch.zeros(1, batch, dtype=torch.bool))
-                parameters, value, after = found.parameters[0], found.value[0], found.state
-            action = self.distribution.mode(parameters) if deterministic else self.distribution.sample(parameters, generator)
-            return PolicyStep(action, after, self.distribution.log_prob(parameters, action), value, parameters=parameters)
+            log_prob, value = self.distribution.log_prob(chosen.parameters, chosen.action), self.values_of(chosen.features)
+            return PolicyStep(chosen.action, chosen.state, log_prob, value, parameters=chosen.parameters)

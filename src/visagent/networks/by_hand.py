@@ -82,7 +82,7 @@ class ActorCriticByHand:
         return isinstance(network, ActorCritic) and network.stem is None and network.lstm is None
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """As `ActorCritic.heads`: parameters `[N, P]` and values `[N]`."""
+        """As `ActorCritic.parameters_of` and `values_of`: parameters `[N, P]` and values `[N]`."""
         parameters = self.actor.forward(features)
         if self.network.log_std is not None:
             self.mean = parameters.tanh_() if self.network.squash_mean else parameters

@@ -45,6 +45,7 @@ class CountingWorld:
     fps = 10.0
     epoch: int | None = None
     success: bool | None = None
+    drawing = 0.0
 
     def __init__(self, made: CountingWorlds) -> None:
         self.made, self.steps = made, 0
@@ -95,6 +96,7 @@ class SleepingWorld:
     fps = 10.0
     epoch: int | None = None
     success: bool | None = None
+    drawing = 0.0
 
     def __init__(self, made: SleepingWorlds) -> None:
         self.made = made
