@@ -11,8 +11,8 @@ import torch
 
 from visagent.actors.pool import SerialActors
 from visagent.actors.process import ProcessActors
-from visagent.actors.queued import ActorError
-from visagent.actors.roles import Task
+from visagent.actors.queued import ActorError, QueuedActors
+from visagent.actors.roles import Report, Task
 from visagent.actors.segments import SegmentActors
 from visagent.envs.gymnasium_world import GymnasiumWorlds
 from visagent.experience.rollouts import RolloutBatch
@@ -40,7 +40,7 @@ def other(weights):
 def test_processes_collect_what_one_process_collects(worlds, lstm):
     make, weights = segments(worlds, lstm)
     batches = []
-    for actors in (SerialActors(make, 3), ProcessActors(make, 3, weights)):
+    for actors in (SerialActors(make, 3), ProcessActors(make, 3, weights), ProcessActors(make, 3, weights, shared_memory=False)):
         found = []
         for version, task in enumerate((Task(0, 0, True), Task(0, 1, False), Task(1, 0, True))):
             actors.publish(weights if version < 1 else other(weights), version)
@@ -49,10 +49,11 @@ def test_processes_collect_what_one_process_collects(worlds, lstm):
             found.append({name: array.copy() for name, array in collected.arrays.items()} | {"episodes": [r.episodes for r in collected.reports]})
         batches.append(found)
         actors.close()
-    for ours, theirs in zip(*batches, strict=True):
-        assert ours.keys() == theirs.keys() and ours["episodes"] == theirs["episodes"]
-        for name in ours.keys() - {"episodes"}:
-            assert np.array_equal(ours[name], theirs[name]), name
+    for others in batches[1:]:
+        for ours, theirs in zip(batches[0], others, strict=True):
+            assert ours.keys() == theirs.keys() and ours["episodes"] == theirs["episodes"]
+            for name in ours.keys() - {"episodes"}:
+                assert np.array_equal(ours[name], theirs[name]), name
 
 
 def test_a_segment_says_what_happened():
@@ -99,6 +100,27 @@ def test_a_world_that_always_fails_stops_the_run_with_its_traceback():
     actors.publish(weights, 0)
     with pytest.raises(ActorError, match=r"(?s)actor 0 failed 3 times in a row.*Traceback.*RuntimeError: the world is broken"):
         actors.collect(Task(0, 0, True))
+
+
+class Obedient(QueuedActors):
+    """Workers that do nothing and are done at once."""
+
+    def _send(self, worker, slot, task):
+        self.tasks = [*getattr(self, "tasks", []), task]
+
+    def _listen(self):
+        for worker in range(self.workers):
+            while self._asked[worker]:
+                self._finished(worker, Report(self._version))
+
+
+def test_tasks_that_are_asked_for_ahead_have_numbers_of_their_own():
+    actors = Obedient(segments(CountingWorlds(5))[0], 1, ahead=2, max_lag=None)
+    for epoch, iteration in ((0, 0), (0, 1), (0, 2), (1, 0), (1, 1)):
+        actors.collect(Task(epoch, iteration, epoch == iteration == 0))
+    numbers = [(task.epoch, task.iteration) for task in actors.tasks]
+    assert numbers == [(0, 0), (0, 1), (0, 2), (0, 3), (0, 4), (1, 2), (1, 3)]
+    assert [task.begin for task in actors.tasks] == [True] + [False] * 6
 
 
 @pytest.mark.process

@@ -124,6 +124,11 @@ def test_actors_that_are_killed_again_and_again_change_no_count(preset, steps, s
     assert record.env_steps == steps
 
 
+def test_random_actions_are_a_baseline(compose, tmp_path):
+    record = train(compose("baseline/random", "datamodule.test_episodes=30", "datamodule.env.max_steps=500", "datamodule.film_episodes=0"))
+    assert 14 < record.metrics["test/return"] < 35 and record.history == {} and record.env_steps == 0
+
+
 def test_cartpole_is_learned(compose):
     settings = ("datamodule.steps=128", "datamodule.iterations_per_epoch=10", "datamodule.test_episodes=10", "trainer.max_epochs=2")
     record = train(compose("ppo/cartpole", *settings, "datamodule.env.max_steps=500", "optimizer.lr=0.002", "algorithm.minibatch_size=128"))

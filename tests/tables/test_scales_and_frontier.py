@@ -1,4 +1,4 @@
-"""Columns that only some scales have, factors, and the plot of one column against another."""
+"""Columns that only some scales have, factors, the plot of one column against another, and learning beside what does not learn."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from visagent.config.table_schemas import ClaimConfig, ColumnConfig, FigureConfig, MeasureConfig, RowConfig, ScaleConfig, TableConfig, TableRootConfig
 from visagent.errors import ConfigError
 from visagent.runtime.record import Record
-from visagent.tables.figures import frontier
+from visagent.tables.figures import frontier, learning
 from visagent.tables.grid import expand
 from visagent.tables.results import collect
 from visagent.tables.runs import TableRun
@@ -74,3 +74,22 @@ def test_the_frontier_shows_ours_and_the_papers():
         expand("t", spec(figures=[FigureConfig("frontier", "f", "t", x="x", y="accuracy")]), "paper")
     with pytest.raises(ConfigError, match="frontier with x and y"):
         expand("t", spec(figures=[FigureConfig("frontier", "f", "t", x="accuracy")]), "paper")
+
+
+def test_learning_is_shown_beside_the_level_of_what_does_not_learn():
+    measures = {"return": MeasureConfig("return", "test/return", "max", 0.0)}
+    columns = [ColumnConfig("learned", overrides=["a=1"]), ColumnConfig("random", overrides=["a=2"])]
+    figures = [FigureConfig("learning", "f", "title", metric="val/return", x="step")]
+    rows = [RowConfig("one", overrides=["x=1"]), RowConfig("two", overrides=["x=2"])]
+    grid = expand("t", spec(measures=measures, columns=columns, rows=rows, figures=figures, claims=[], scales={"paper": ScaleConfig(seeds=[0])}), "paper")
+    found = results(grid, {("x=1", "a=1"): {"test/return": 9.0}, ("x=1", "a=2"): {"test/return": -3.0}})
+    run = found.runs[("x=1", "a=1"), 0]
+    run.record.history.update({"0": {"step": 10.0, "val/return": -1.0}, "1": {"step": 20.0, "val/return": 8.0}})
+    figure = learning(found, grid.spec.figures[0])
+    first, second = figure.axes
+    assert first.get_title() == "one" and not second.lines
+    curve, level = first.lines
+    assert curve.get_xydata().tolist() == [[10.0, -1.0], [20.0, 8.0]] and set(level.get_ydata()) == {-3.0}
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["learned", "random"]
+    with pytest.raises(ConfigError, match="learning with a metric and x"):
+        expand("t", spec(figures=[FigureConfig("learning", "f", "t", metric="val/return")]), "paper")
