@@ -105,7 +105,8 @@ def train_missing(seeds: tuple[int, ...], folder: Path, jobs: int) -> list[dict[
     missing = [seed for seed in seeds if not (folder / f"seed_{seed}.json").is_file()]
     with one_thread(), Progress() as progress, ProcessPoolExecutor(jobs, get_context("spawn")) as pool:
         bar = progress.add_task(f"{PEER}, seeds", total=len(seeds), completed=len(seeds) - len(missing))
-        for _ in as_completed([pool.submit(train_peer, seed, folder / f"seed_{seed}.json") for seed in missing]):
+        for done in as_completed([pool.submit(train_peer, seed, folder / f"seed_{seed}.json") for seed in missing]):
+            done.result()
             progress.advance(bar)
     return [json.loads((folder / f"seed_{seed}.json").read_text()) for seed in seeds]
 
@@ -198,8 +199,10 @@ def main() -> None:
     parser.add_argument("--to", type=Path, default=Path("docs/results/surreal/laptop"))
     asked = parser.parse_args()
     seeds = tuple(int(seed) for seed in asked.seeds.split(","))
-    peers = train_missing(seeds, asked.outputs / "peers" / "half_cheetah", asked.jobs)
-    show(our_runs(seeds, asked.outputs), peers, asked.to)
+    if len(seeds) < 2:
+        parser.error(f"--seeds: expected at least two, whose spread is compared, got {asked.seeds}")
+    ours = our_runs(seeds, asked.outputs)
+    show(ours, train_missing(seeds, asked.outputs / "peers" / "half_cheetah", asked.jobs), asked.to)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import statistics
 import time
 from collections.abc import Mapping
 from dataclasses import astuple, dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -140,9 +141,9 @@ def show(found: list[Point], folder: Path) -> None:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["transport", "megabytes", "computing_ms", "communication_ms", "speed_up"])
         writer.writerows([f"{value:.4g}" if isinstance(value, float) else value for value in astuple(point)] for point in found)
-    slower = [point for point in found if point.speed_up < 1]
-    least = min((point.ratio for point in slower), default=None)
-    most = max(point.ratio for point in found if point.speed_up > ACTORS / 2)
+    by_ratio = sorted(found, key=lambda point: point.ratio)
+    worth = [point.ratio for point in takewhile(lambda point: point.speed_up >= ACTORS / 2, by_ratio)]
+    slower = [point.ratio for point in takewhile(lambda point: point.speed_up < 1, reversed(by_ratio))]
     machine = hardware()
     lines = [
         "# Can any task be sped up by actors of their own? (laptop scale)",
@@ -150,8 +151,13 @@ def show(found: list[Point], folder: Path) -> None:
         f"{ACTORS} actors that sleep instead of computing, then hand over an array; medians of {ROUNDS} rounds. Speed-up is that over the same work in the",
         "learner's process; communication is what one actor of its own adds to a task.",
         "",
-        f"At least half of the {ACTORS} times is reached up to a ratio of communication to computation of {most:.2g}; "
-        + ("separation never slowed anything down here." if least is None else f"separation is slower than one process from a ratio of {least:.2g} on."),
+        "By the ratio of communication to computation: "
+        + (
+            f"all points up to {worth[-1]:.2g} reach at least half of the {ACTORS} times; "
+            if worth
+            else f"the smallest does not reach half of the {ACTORS} times; "
+        )
+        + (f"all points from {slower[-1]:.2g} on are slower than one process." if slower else "the largest is not slower than one process."),
         "",
         "| transport | MB | computing (ms) | communication (ms) | ratio | speed-up |",
         "|---|---|---|---|---|---|",

@@ -150,7 +150,7 @@ class PPO(ReinforcementModule):
         place[:, mine] = torch.arange(steps * worlds).view(steps, worlds)
         if self.network.recurrent:
             columns["first"] = batch.first
-            place, size, axis = torch.where(place[0] >= 0, place[0] - place[0, mine.start], -1), max(1, self.minibatch_size // steps), 1
+            place, size, axis = place[0], max(1, self.minibatch_size // steps), 1
         else:
             columns = {name: tensor.flatten(0, 1) for name, tensor in columns.items()}
             place, advantage, size, axis = place.flatten(), advantage.flatten(), self.minibatch_size, 0

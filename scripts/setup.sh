@@ -33,7 +33,7 @@ if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
 fi
 "$python" -c 'import ensurepip, venv' 2>/dev/null || apt_install "Python's venv module is missing" python3-venv
 
-echo "set-up: installing into .venv (about 3 minutes and 7 GB the first time)"
+echo "set-up: installing into .venv (about 5 minutes and 8 GB the first time)"
 [ -x .venv/bin/python ] || "$python" -m venv .venv
 .venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,export,ray,robosuite]'
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 import numpy as np
 import pytest
@@ -94,6 +95,20 @@ def test_a_killed_actor_comes_back_and_nothing_is_counted_twice(caplog):
 
 
 @pytest.mark.process
+def test_an_actor_that_is_killed_within_a_message_comes_back():
+    make, weights = segments(CountingWorlds(4), steps=4000)  # more than a pipe takes before it is read
+    actors = ProcessActors(make, 1, weights, shared_memory=False)
+    actors.publish(weights, 0)
+    actors.collect(Task(0, 0, True))
+    actors.request(Task(0, 1, False))
+    time.sleep(4)
+    os.kill(actors._processes[0].pid, signal.SIGKILL)
+    found = actors.receive()
+    actors.close()
+    assert found.restarts == 1 and set(np.diff(found.arrays["observation.state"][:, :, 0], axis=0).ravel()) == {1.0, -3.0}
+
+
+@pytest.mark.process
 def test_a_world_that_always_fails_stops_the_run_with_its_traceback():
     make, weights = segments(CountingWorlds(9, fails_at=3, learner=os.getpid()))
     actors = ProcessActors(make, 1, weights)
@@ -121,6 +136,10 @@ def test_tasks_that_are_asked_for_ahead_have_numbers_of_their_own():
     numbers = [(task.epoch, task.iteration) for task in actors.tasks]
     assert numbers == [(0, 0), (0, 1), (0, 2), (0, 3), (0, 4), (1, 2), (1, 3)]
     assert [task.begin for task in actors.tasks] == [True] + [False] * 6
+    actors.max_lag, actors._version = 0, 5  # all of the three that are under way are too old now
+    actors._done = [[Report(4)] for _ in actors.slots]
+    actors.receive()
+    assert (actors.tasks[-1].epoch, actors.tasks[-1].iteration) == (1, 2)  # made again as what it was
 
 
 @pytest.mark.process

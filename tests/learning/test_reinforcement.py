@@ -103,14 +103,13 @@ def test_actors_that_are_killed_again_and_again_change_no_count(preset, steps, s
     killed, over = [], threading.Event()
 
     def kill() -> None:
-        # A worker that dies three times before it has done anything is given up, so each has time to start again.
-        while not over.wait(0.05):
-            workers = [child for child in multiprocessing.active_children() if child.name.startswith("visagent-actor")]
-            if len(workers) >= 2 and len(killed) < 4:
-                chosen = workers[len(killed) % len(workers)]
-                if not over.wait(2.5):
-                    chosen.kill()
-                    killed.append(chosen.name)
+        # A worker that dies three times before it has done anything is given up: they take turns, and a third death is never the same one's.
+        while len(killed) < 4 and not over.wait(4.0):
+            workers = {child.name: child for child in multiprocessing.active_children() if child.name.startswith("visagent-actor")}
+            chosen = f"visagent-actor-{len(killed) % 2}"
+            if chosen in workers:
+                workers[chosen].kill()
+                killed.append(chosen)
 
     thread = threading.Thread(target=kill)
     thread.start()

@@ -77,19 +77,25 @@ def test_the_frontier_shows_ours_and_the_papers():
 
 
 def test_learning_is_shown_beside_the_level_of_what_does_not_learn():
+    """Seeds are put together by epoch: where episodes are counted whole, their steps differ."""
     measures = {"return": MeasureConfig("return", "test/return", "max", 0.0)}
     columns = [ColumnConfig("learned", overrides=["a=1"]), ColumnConfig("random", overrides=["a=2"])]
     figures = [FigureConfig("learning", "f", "title", metric="val/return", x="step")]
-    rows = [RowConfig("one", overrides=["x=1"]), RowConfig("two", overrides=["x=2"])]
-    grid = expand("t", spec(measures=measures, columns=columns, rows=rows, figures=figures, claims=[], scales={"paper": ScaleConfig(seeds=[0])}), "paper")
-    found = results(grid, {("x=1", "a=1"): {"test/return": 9.0}, ("x=1", "a=2"): {"test/return": -3.0}})
-    run = found.runs[("x=1", "a=1"), 0]
-    run.record.history.update({"0": {"step": 10.0, "val/return": -1.0}, "1": {"step": 20.0, "val/return": 8.0}})
-    figure = learning(found, grid.spec.figures[0])
+    rows = [RowConfig("not there", overrides=["x=1"]), RowConfig("there", overrides=["x=2"])]
+    grid = expand("t", spec(measures=measures, columns=columns, rows=rows, figures=figures, claims=[], scales={"paper": ScaleConfig(seeds=[0, 1])}), "paper")
+    runs = {}
+    for cell in grid.cells.values():
+        for seed in (0, 1):
+            row, column = cell.overrides
+            learned = {"0": {"step": 10.0 + seed, "val/return": -1.0}, "1": {"step": 20.0 + seed, "val/return": 8.0 - seed}}
+            record = Record("s", "n", "c", seed, "paper", metrics={"test/return": -3.0}, history=learned if column == "a=1" else {})
+            state = "finished" if row == "x=2" else "not started"
+            runs[(cell.overrides, seed)] = TableRun("r", cell.overrides, seed, "s", {}, None, state, None, record if row == "x=2" else None)
+    figure = learning(collect(grid, runs), grid.spec.figures[0])
     first, second = figure.axes
-    assert first.get_title() == "one" and not second.lines
-    curve, level = first.lines
-    assert curve.get_xydata().tolist() == [[10.0, -1.0], [20.0, 8.0]] and set(level.get_ydata()) == {-3.0}
+    assert second.get_title() == "there" and not first.lines
+    curve, level = second.lines
+    assert curve.get_xydata().tolist() == [[10.5, -1.0], [20.5, 7.5]] and set(level.get_ydata()) == {-3.0}
     assert [text.get_text() for text in figure.legends[0].get_texts()] == ["learned", "random"]
     with pytest.raises(ConfigError, match="learning with a metric and x"):
         expand("t", spec(figures=[FigureConfig("learning", "f", "t", metric="val/return")]), "paper")

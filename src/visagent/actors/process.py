@@ -91,7 +91,7 @@ class ProcessActors(QueuedActors):
             worker = self._pipes.index(ready)  # type: ignore[arg-type]
             try:
                 said = self._pipes[worker].recv()
-            except (EOFError, ConnectionResetError):
+            except (EOFError, OSError):  # also in the middle of a message
                 said = None
             if isinstance(said, tuple):
                 self._finished(worker, *said)

@@ -52,6 +52,7 @@ class QueuedActors:
         self._arrays = [slot.views() for slot in self.slots]
         self._asked: list[deque[tuple[int, Task]]] = [deque() for _ in range(workers)]
         self._done: list[list[Report | None]] = [[None] * workers for _ in self.slots]
+        self._tasks: list[Task | None] = [None] * len(self.slots)
         self._crashes = [0] * workers
         self._attempts = [0] * workers
         self.restarts = 0
@@ -109,10 +110,11 @@ class QueuedActors:
         return self.receive()
 
     def request(self, task: Task) -> None:
+        slot = self._asked_until % len(self.slots)
+        self._tasks[slot] = task
         for worker in range(self.workers):
-            self._ask(worker, self._asked_until % len(self.slots), task)
+            self._ask(worker, slot, task)
         self._asked_until += 1
-        self._newest = task
 
     def receive(self) -> Collected:
         slot, dropped = self._turn % len(self.slots), 0
@@ -123,9 +125,11 @@ class QueuedActors:
             old = [worker for worker, report in enumerate(reports) if self.max_lag is not None and self._version - report.version > self.max_lag]
             if not old:
                 break
+            task = self._tasks[slot]
+            assert task is not None
             for worker in old:
                 self._done[slot][worker] = None
-                self._ask(worker, slot, replace(self._newest, begin=False))
+                self._ask(worker, slot, replace(task, begin=False))
             dropped += len(old)
         self._done[slot] = [None] * self.workers
         self._turn += 1

@@ -70,7 +70,7 @@ class RayActors(QueuedActors):
 
     def __init__(self, make_role: RoleFactory, workers: int, ahead: int = 0, max_lag: int | None = None, address: str | None = None) -> None:
         super().__init__(make_role, workers, ahead, max_lag)
-        self._fields, self._make_role = make_role.fields(), make_role
+        self._make_role = make_role
         self._ray = ray = _ray()
         self._ours = not ray.is_initialized()
         if self._ours:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from visagent.errors import ConfigError, UserError
+from visagent.errors import UserError
 
 SCHEMES = ("uniform", "forward", "reverse")
 
@@ -32,7 +33,7 @@ def save(path: Path, demonstrations: Sequence[Demonstration], task: str, robot: 
     import h5py
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
+    partial = path.with_name(f".{path.name}.{os.getpid()}")  # several processes may find that it is missing
     with h5py.File(partial, "w") as file:
         data = file.create_group("data")
         data.attrs["env"], data.attrs["robot"] = task, robot
@@ -43,32 +44,32 @@ def save(path: Path, demonstrations: Sequence[Demonstration], task: str, robot: 
     partial.replace(path)
 
 
-def load(path: Path, size: int) -> list[Demonstration]:
+def load(path: Path, size: int, label: str) -> list[Demonstration]:
     """Read demonstrations, of ours or of robosuite's scripts.
 
     Args:
         path: HDF5.
         size: S of the world in which they are to be used.
+        label: of the file in messages.
 
     Raises:
         UserError: when it does not read, holds none, or holds states of another world.
     """
     import h5py
 
-    key = f"datamodule.env.curriculum.demonstrations={path}"
     try:
         with h5py.File(path, "r") as file:
             names = sorted(file["data"], key=lambda name: (len(name), name))
             found = [Demonstration(np.asarray(file["data"][name]["states"]), np.asarray(file["data"][name]["actions"])) for name in names]
     except (OSError, KeyError) as error:
-        raise UserError(f"{key}: expected HDF5 with data/demo_1/states and actions, got something that does not read ({error})") from error
+        raise UserError(f"{label}: expected HDF5 with data/demo_1/states and actions, got something that does not read ({error})") from error
     found = [demonstration for demonstration in found if len(demonstration.states)]
     if not found:
-        raise UserError(f"{key}: expected demonstrations, got none; type visagent-demos script TASK, or visagent-demos record RUN")
+        raise UserError(f"{label}: expected demonstrations, got none; type visagent-demos script TASK, or visagent-demos record RUN")
     for number, demonstration in enumerate(found, start=1):
         if demonstration.states.ndim != 2 or demonstration.states.shape[1] != size:
             got = list(demonstration.states.shape)
-            raise UserError(f"{key}: expected states [T, {size}] of this task and robot, got {got} in demonstration {number}; other objects or another robot?")
+            raise UserError(f"{label}: expected states [T, {size}] of this task and robot, got {got} in demonstration {number}")
     return found
 
 
@@ -96,11 +97,6 @@ class Curriculum:
     window: int
     growth: int
     cache: str
-
-    def __post_init__(self) -> None:
-        ratios = (self.uniform, self.forward, self.reverse)
-        if min(ratios) < 0 or abs(sum(ratios) - 1.0) > 1e-6:
-            raise ConfigError(f"datamodule.env.curriculum: expected uniform, forward and reverse to be shares that add up to 1, got {ratios}")
 
     def choose(self, demonstrations: Sequence[Demonstration], epoch: int, rng: np.random.Generator) -> tuple[Demonstration, int] | None:
         """A demonstration and the number of a state in it; None for an episode that begins as the task has it.

@@ -290,7 +290,8 @@ class RobosuiteWorld:
         if curriculum is None or curriculum.demonstrations is None or curriculum.probability == 0:
             return []
         if curriculum.demonstrations != "scripted":
-            return load(Path(curriculum.demonstrations), len(self.state()))
+            path = Path(curriculum.demonstrations)
+            return load(path, len(self.state()), f"datamodule.env.curriculum.demonstrations={path}")
         robot = self.made.robot or TASKS[self.made.task]
         path = Path(curriculum.cache) / f"{self.made.task}_{robot}_{self.made.control_hz:g}hz.hdf5"
         if not path.is_file():
@@ -299,7 +300,7 @@ class RobosuiteWorld:
             plain = replace(self.made, curriculum=None, pixels=0, action_repeat=1, max_steps=SCRIPTED_STEPS, observe=("proprioception",)).make()
             save(path, list(script(plain, SCRIPTED, 0)), self.made.task, robot)
             plain.close()
-        return load(path, len(self.state()))
+        return load(path, len(self.state()), f"datamodule.env.curriculum.cache: {path}")
 
     def state(self) -> NDArray[np.float64]:
         """`[S]`: the simulator's time, positions and velocities."""

@@ -85,9 +85,10 @@ def _record(options: argparse.Namespace) -> None:
     from visagent.runtime.evaluate import trained
 
     module, data = trained(options.outputs, options.run)
-    if not isinstance(data.env, RobosuiteWorlds):
-        raise ConfigError(f"run {options.run}: expected a run in a robosuite task, got one in {type(data.env).__name__}")
-    world = data.env.make()
+    env = getattr(data, "env", None)
+    if not isinstance(env, RobosuiteWorlds):
+        raise ConfigError(f"run {options.run}: expected a run in a robosuite task, got one with {type(data).__name__} in {type(env).__name__}")
+    world = env.make()
     _write(_successes(module.network, world, options), options, world)
 
 
@@ -137,7 +138,7 @@ def _show(options: argparse.Namespace) -> None:
         raise UserError(f"{options.file}: expected demonstrations with the names of task and robot, got something that does not read ({error})") from error
     world = _worlds(task, robot if isinstance(robot, str) else robot[0]).make(drawn=True)
     pictures = []
-    for demonstration in load(options.file, len(world.state()))[: options.episodes]:
+    for demonstration in load(options.file, len(world.state()), str(options.file))[: options.episodes]:
         world.reset(0)
         for number in range(len(demonstration.states)):
             world.restore(demonstration, number)

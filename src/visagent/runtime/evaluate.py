@@ -72,7 +72,8 @@ def trained(outputs: Path, run: str) -> tuple[Any, Any]:
         ConfigError: when there is no such run, or it has no checkpoint yet.
     """
     folder, _ = _finished_epoch(outputs, run)
-    merged = OmegaConf.merge(folder.config(), {"trainer": {"limit_test_batches": 0}})
+    here = {"accelerator": "cpu", "devices": 1, "num_nodes": 1, "strategy": "auto", "limit_test_batches": 0}
+    merged = OmegaConf.merge(folder.config(), {"trainer": here})
     assert isinstance(merged, DictConfig)
     resolved = validate(merged, TrainConfig)
     check_targets(resolved)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from textwrap import fill
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -120,15 +121,15 @@ def learning(results: Results, spec: FigureConfig, narrow: bool = False) -> Figu
             cell = next(cell for cell in grid.cells.values() if (cell.row, cell.column) == (row, column))
             runs = [run for run in (results.runs[(cell.overrides, seed)] for seed in grid.seeds) if run.state == "finished"]
             series = [_over(run, str(spec.x), str(spec.metric)) for run in runs]
+            epochs = sorted(set.intersection(*(set(found) for found in series))) if series else []
             colour, shown = COLOURS[number % len(COLOURS)], results.cells[cell.key]
-            points = sorted(set.intersection(*(set(found) for found in series))) if series else []
-            if points:
-                values = np.array([[found[point] for found in series] for point in points])
-                axes.plot(points, values.mean(axis=1), color=colour, label=column)
-                axes.fill_between(points, values.min(axis=1), values.max(axis=1), color=colour, alpha=0.2, linewidth=0)
+            if epochs:
+                x, y = np.array([[found[epoch] for found in series] for epoch in epochs]).transpose(2, 0, 1)
+                axes.plot(x.mean(axis=1), y.mean(axis=1), color=colour, label=column)
+                axes.fill_between(x.mean(axis=1), y.min(axis=1), y.max(axis=1), color=colour, alpha=0.2, linewidth=0)
             elif shown.value is not None:
                 axes.axhline(shown.value, color=colour, linestyle="--", label=column)
-            drawn = drawn or bool(points)
+            drawn = drawn or bool(epochs)
         axes.set_title(row, fontsize=10)
         axes.set_xlabel(spec.xlabel, fontsize=9)
         axes.tick_params(labelsize=8)
@@ -142,10 +143,10 @@ def learning(results: Results, spec: FigureConfig, narrow: bool = False) -> Figu
     return figure
 
 
-def _over(run: TableRun, x: str, metric: str) -> dict[float, float]:
-    """The metric by another one, over the epochs that have both."""
+def _over(run: TableRun, x: str, metric: str) -> dict[int, tuple[float, float]]:
+    """Two metrics by epoch, where it has both; steps of the worlds differ from seed to seed where episodes are counted whole."""
     assert run.record is not None
-    return {values[x]: values[metric] for values in run.record.history.values() if x in values and metric in values}
+    return {int(epoch): (values[x], values[metric]) for epoch, values in run.record.history.items() if x in values and metric in values}
 
 
 def frontier(results: Results, spec: FigureConfig, narrow: bool = False) -> Figure | None:
@@ -219,7 +220,11 @@ def _dress(axes: Axes, spec: FigureConfig, panel: str, ylabel: str, first: bool)
 
 
 def _legend(figure: Figure) -> None:
-    handles, labels = figure.axes[0].get_legend_handles_labels()
+    known: dict[str, Any] = {}
+    for axes in figure.axes:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            known.setdefault(label, handle)
+    labels, handles = list(known), list(known.values())
     order = [i for i, label in enumerate(labels) if label != "the paper"] + [i for i, label in enumerate(labels) if label == "the paper"]
     letters = 13 * figure.get_figwidth() / (max(map(len, labels)) + 6)  # about 13 letters of this size fit into an inch
     columns = max(1, min(len(order), int(letters)))
