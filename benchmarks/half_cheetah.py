@@ -1,7 +1,7 @@
 """PPO on HalfCheetah-v5 beside Stable-Baselines3's, a million steps each: both are judged on the same episodes, the peer's by our own loop.
 
-`python -m benchmarks.half_cheetah` trains the peer's seeds that are missing, then draws them beside the finished runs of `visagent-table
-surreal/learning`.
+`python -m benchmarks.half_cheetah` trains the peer's seeds that are not kept in docs/results/surreal, then draws them beside the finished runs of
+`visagent-table surreal/learning`.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ def show(runs: list[TableRun], peers: list[dict[str, Any]], folder: Path) -> Non
         "Same networks (64-64 tanh), 2,048 steps a batch from 16 worlds, minibatches of 64, 10 passes, rate 3e-4; the peer with its",
         "normalisation of observations and rewards (`VecNormalize`), ours with the z-filter and a fixed scale of rewards. Both are judged by the mean action",
         "on the same seeds of worlds, none of which is trained on.",
-        "Minutes include evaluation and depend on what else the machine did.",
+        "Minutes include evaluation and depend on what else the machine did: several runs shared it.",
         "",
         f"{PEER} {peers[0]['versions']['stable_baselines3']}, {peers[0]['hardware']['cpu']}, {peers[0]['hardware']['cores']} cores; commits "
         + ", ".join(sorted({str(peer["commit"]) for peer in peers} | {run.record.commit for run in runs if run.record is not None}))
@@ -202,7 +202,7 @@ def main() -> None:
     if len(seeds) < 2:
         parser.error(f"--seeds: expected at least two, whose spread is compared, got {asked.seeds}")
     ours = our_runs(seeds, asked.outputs)
-    show(ours, train_missing(seeds, asked.outputs / "peers" / "half_cheetah", asked.jobs), asked.to)
+    show(ours, train_missing(seeds, asked.to / "half_cheetah_peer", asked.jobs), asked.to)
 
 
 if __name__ == "__main__":
