@@ -133,6 +133,7 @@ def learning(results: Results, spec: FigureConfig, narrow: bool = False) -> Figu
         axes.set_title(row, fontsize=10)
         axes.set_xlabel(spec.xlabel, fontsize=9)
         axes.tick_params(labelsize=8)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
         axes.grid(alpha=0.3)
         axes.set_axisbelow(True)
         if index % wide == 0:
