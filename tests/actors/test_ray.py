@@ -7,6 +7,7 @@ import secrets
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -78,13 +79,14 @@ class Nodes:
 
 
 @pytest.fixture(scope="module")
-def nodes(tmp_path_factory):
-    started = Nodes(tmp_path_factory.mktemp("ray"))
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in started.environment.items():
-            patch.setenv(name, value)
-        yield started
-    started.close()
+def nodes():
+    with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder:  # a short path: Ray's sockets lie in it
+        started = Nodes(Path(folder))
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in started.environment.items():
+                patch.setenv(name, value)
+            yield started
+        started.close()
 
 
 def test_two_nodes_collect_what_one_process_collects_and_one_may_die(nodes, compose, tmp_path):
