@@ -2,40 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
-import sys
 import time
-from pathlib import Path
 
 import pytest
 import torch
 
+from processes import BIN, checkpoint, record, run
+
 pytestmark = pytest.mark.process
-BIN = Path(sys.executable).parent
 
 
 def arguments(videos, outputs, *more):
     return ["experiment=rubiksnet/something_v2", "debug=smoke", f"datamodule.cache={videos}", "progress=none", "logger=none", f"paths.outputs={outputs}", *more]
-
-
-def run(*args):
-    done = subprocess.run([str(BIN / "visagent-train"), *args], capture_output=True, text=True, timeout=240)
-    if done.returncode != 0:
-        raise AssertionError(f"{args} exited with {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
-    return done
-
-
-def record(outputs):
-    (path,) = Path(outputs).glob("runs/*/record.json")
-    return json.loads(path.read_text())
-
-
-def checkpoint(outputs):
-    (path,) = Path(outputs).glob("runs/*/checkpoints/last.ckpt")
-    return torch.load(path, weights_only=True)
 
 
 def test_kill_and_resume_is_bitwise(videos, synthetic, tmp_path):

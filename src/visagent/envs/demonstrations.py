@@ -34,14 +34,17 @@ def save(path: Path, demonstrations: Sequence[Demonstration], task: str, robot: 
 
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}")  # several processes may find that it is missing
-    with h5py.File(partial, "w") as file:
-        data = file.create_group("data")
-        data.attrs["env"], data.attrs["robot"] = task, robot
-        for number, demonstration in enumerate(demonstrations, start=1):
-            group = data.create_group(f"demo_{number}")
-            group.create_dataset("states", data=demonstration.states)
-            group.create_dataset("actions", data=demonstration.actions)
-    partial.replace(path)
+    try:
+        with h5py.File(partial, "w") as file:
+            data = file.create_group("data")
+            data.attrs["env"], data.attrs["robot"] = task, robot
+            for number, demonstration in enumerate(demonstrations, start=1):
+                group = data.create_group(f"demo_{number}")
+                group.create_dataset("states", data=demonstration.states)
+                group.create_dataset("actions", data=demonstration.actions)
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def load(path: Path, size: int, label: str) -> list[Demonstration]:
