@@ -12,12 +12,13 @@ from torch import Tensor
 from lightning_modules.reinforcement import NetworkFactory, OptimizerFactory, ReinforcementModule
 from lightning_modules.schedules import scale_learning_rates
 from visagent.experience.rollouts import PREFIX, RolloutBatch
-from visagent.networks.actor_critic import ActorCritic
+from visagent.networks.actor_critic import ActorCritic, RunningNormalizer
 from visagent.networks.by_hand import ActorCriticByHand
 from visagent.objectives.policy_gradient import (
     adapted_beta,
     clipped_slope,
     clipped_surrogate,
+    discounted_so_far,
     generalized_advantages,
     penalized_slope,
     penalized_surrogate,
@@ -26,6 +27,8 @@ from visagent.objectives.policy_gradient import (
 from visagent.seeding import generator
 
 PARTS = ("policy_loss", "value_loss", "entropy", "kl")
+REWARD_CLAMP = 10.0
+"""Of normalised rewards, in standard deviations of the return."""
 MEASURED = 256
 """Samples whose losses are measured at once, at least."""
 
@@ -51,6 +54,8 @@ class PPO(ReinforcementModule):
         schedule: of the learning rate over the run: `constant` or `linear` to `final_rate` of it.
         final_rate: see `schedule`.
         reward_scale: factor of the rewards that the learner sees.
+        normalize_rewards: divide rewards by the running standard deviation of discounted returns, and clamp them at `REWARD_CLAMP` (as
+            Stable-Baselines3's `VecNormalize` does), so that the critic learns numbers of order one whatever the task pays.
         seed: of the weights and the order of samples.
     """
 
@@ -81,6 +86,7 @@ class PPO(ReinforcementModule):
         schedule: str,
         final_rate: float,
         reward_scale: float,
+        normalize_rewards: bool,
         seed: int,
     ) -> None:
         super().__init__(network, optimizer, seed)
@@ -89,6 +95,8 @@ class PPO(ReinforcementModule):
         self.beta_range, self.beta_factor, self.publish_every = tuple(beta_range), beta_factor, publish_every
         self.value_weight, self.entropy_weight, self.max_grad_norm, self.standardize = value_weight, entropy_weight, max_grad_norm, standardize
         self.schedule, self.final_rate, self.reward_scale = schedule, final_rate, reward_scale
+        self.returns = RunningNormalizer(1) if normalize_rewards else None
+        self.so_far: Tensor | None = None  # discounted returns of the episodes under way `[B]`; a resumed run begins new episodes
         self.register_buffer("beta", torch.tensor(float(beta)))
         self.register_buffer("divergences", torch.zeros(2))  # sum and number since the last publication
 
@@ -103,7 +111,7 @@ class PPO(ReinforcementModule):
         return self.reference.state_dict(), int(self.iterations) // self.publish_every
 
     def training_step(self, batch: RolloutBatch, batch_index: int) -> None:
-        reward = batch.reward * self.reward_scale
+        reward = self._scaled(batch)
         version = int(self.iterations) // self.publish_every
         with torch.no_grad():
             advantage = generalized_advantages(
@@ -119,12 +127,28 @@ class PPO(ReinforcementModule):
         self.env_steps += batch.env_steps * self.trainer.world_size
         self.iterations += 1
         if self.network.normalizer is not None:
-            own = torch.cat([part.reshape(-1) for part in self.network.normalizer.statistics(batch.observation["state"])])
-            for count, mean, spread in (seen.split([1, (len(seen) - 1) // 2, (len(seen) - 1) // 2]) for seen in self.of_all_ranks(own)):
-                self.network.normalizer.merge(count[0], mean, spread)
+            self._take_in(self.network.normalizer, batch.observation["state"])
         if int(self.iterations) % self.publish_every == 0:
             self._publish()
         self._report(batch, returns, value, version)
+
+    @torch.no_grad()
+    def _scaled(self, batch: RolloutBatch) -> Tensor:
+        """The rewards `[T, B]` that the critic learns."""
+        reward = batch.reward * self.reward_scale
+        if self.returns is None:
+            return reward
+        before = torch.zeros_like(batch.last_value) if self.so_far is None else self.so_far
+        returns = discounted_so_far(reward, batch.first, before, self.gamma)
+        self.so_far = returns[-1]
+        self._take_in(self.returns, returns[..., None])
+        return (reward * self.returns.scale).clamp_(-REWARD_CLAMP, REWARD_CLAMP)
+
+    def _take_in(self, normalizer: RunningNormalizer, seen: Tensor) -> None:
+        """Have a filter know what all ranks saw, `[..., D]` of each."""
+        own = torch.cat([part.reshape(-1) for part in normalizer.statistics(seen)])
+        for count, mean, spread in (part.split([1, (len(part) - 1) // 2, (len(part) - 1) // 2]) for part in self.of_all_ranks(own)):
+            normalizer.merge(count[0], mean, spread)
 
     @property
     def total_steps(self) -> int:

@@ -44,7 +44,7 @@ def test_every_preset_runs_with_debug_smoke(preset, compose, tmp_path):
 @pytest.mark.parametrize(
     ("preset", "changes"),
     [
-        ("ppo/pendulum", ()),
+        ("ppo/pendulum", ("algorithm.normalize_rewards=true",)),
         ("ppo/pendulum", ("network.lstm=6", "algorithm.variant=adaptive_kl", "algorithm.publish_every=2")),
         ("evolution/cartpole", ()),
         ("ddpg/pendulum", ("datamodule.shards=2", "algorithm.smoothing=0.2", "network.critics=2")),

@@ -7,7 +7,14 @@ import math
 import pytest
 import torch
 
-from visagent.objectives.policy_gradient import adapted_beta, clipped_surrogate, generalized_advantages, penalized_surrogate, standardized
+from visagent.objectives.policy_gradient import (
+    adapted_beta,
+    clipped_surrogate,
+    discounted_so_far,
+    generalized_advantages,
+    penalized_surrogate,
+    standardized,
+)
 
 
 def slow_advantages(reward, value, last_value, final_value, terminated, truncated, gamma, lam):
@@ -52,6 +59,13 @@ def test_a_time_limit_is_worth_its_last_observation():
     terminated, truncated = torch.tensor([[True, False, False]]), torch.tensor([[False, True, False]])
     found = generalized_advantages(reward, value, torch.full((3,), 4.0), torch.full((1, 3), 10.0), terminated, truncated, 0.5, 0.9)
     assert found.tolist() == [[1.0, 6.0, 3.0]]
+
+
+def test_what_an_episode_has_brought_so_far():
+    reward = torch.tensor([[1.0, 1.0], [2.0, 2.0], [4.0, 4.0]])
+    first = torch.tensor([[False, True], [False, False], [True, False]])
+    found = discounted_so_far(reward, first, torch.tensor([8.0, 8.0]), 0.5)
+    assert found.tolist() == [[5.0, 1.0], [4.5, 2.5], [4.0, 5.25]]
 
 
 def test_surrogates():

@@ -35,6 +35,7 @@ class PPOConfig:
     schedule: str = MISSING
     final_rate: float = MISSING
     reward_scale: float = MISSING
+    normalize_rewards: bool = MISSING
     seed: int = MISSING
 
     def check(self) -> None:

@@ -37,6 +37,25 @@ def generalized_advantages(
     return advantages
 
 
+def discounted_so_far(reward: Tensor, first: Tensor, before: Tensor, gamma: float) -> Tensor:
+    """What an episode has brought until each step, G_t = gamma G_(t-1) + r_t, whose spread is that of returns.
+
+    Args:
+        reward: `[T, B]`.
+        first: `[T, B]` bool, the episode began with this step: G begins at 0.
+        before: `[B]`, G after the step before the first one.
+        gamma: discount of a step.
+
+    Returns:
+        `[T, B]`.
+    """
+    found = []
+    for t in range(len(reward)):
+        before = gamma * before.masked_fill(first[t], 0.0) + reward[t]
+        found.append(before)
+    return torch.stack(found)
+
+
 def clipped_surrogate(log_prob: Tensor, behaviour_log_prob: Tensor, advantage: Tensor, clip: float) -> Tensor:
     """The clipped objective's loss (Schulman et al. 2017, Eq. 7), mean over samples `[N]`."""
     ratio = (log_prob - behaviour_log_prob).exp()
