@@ -108,6 +108,7 @@ class ActionRecognition(pl.LightningModule):
             self.network = synchronize_batch_norm(self.network, self.trainer.strategy.root_device)
         self.metrics = nn.ModuleDict()
         self.confusion = MulticlassConfusionMatrix(len(self.classes))
+        self.confused: Tensor | None = None
 
     @property
     def rubiks(self) -> RubiksNet | None:
@@ -219,7 +220,7 @@ class ActionRecognition(pl.LightningModule):
 
     def on_test_epoch_end(self) -> None:
         self._log_metrics("test")
-        self.confused: Tensor = self.confusion.compute().cpu()  # of all ranks, so by all of them
+        self.confused = self.confusion.compute().cpu()  # of all ranks, so by all of them
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         self.log("test/broken", float(len(data.broken["val"])), sync_dist=self.trainer.world_size > 1, reduce_fx="sum")
         self.log("test/network/parameters", float(self.cost.parameters))
@@ -232,9 +233,11 @@ class ActionRecognition(pl.LightningModule):
                 self.log("test/shifts/budget_gap", (moved.mean() - self.budget).abs())
 
     def figures(self) -> Iterator[tuple[str, Figure]]:
-        """Confusion matrix, and the shifts of every layer (Figures 6.5 and 6.6); after `test`."""
+        """Confusion matrix, and the shifts of every layer (Figures 6.5 and 6.6); none before `test`."""
         from visagent.video.figures import draw_confusion, draw_spatial, draw_temporal
 
+        if self.confused is None:
+            return
         yield "confusion", draw_confusion(self.confused.numpy(), self.classes)
         if isinstance(self.deployed, RubiksNet):
             temporal = {name: value.cpu().numpy() for name, value in self.deployed.temporal_offsets().items()}

@@ -38,6 +38,12 @@ def test_every_preset_runs_with_debug_smoke(preset, compose, tmp_path):
     assert ("spatial_shifts" in drawn) == (preset not in ("rubiksnet/tsn", "rubiksnet/tsm"))
 
 
+def test_training_without_a_test_afterwards(compose, tmp_path):
+    record = train(compose(PRESET, "trainer.max_epochs=1", "evaluate_after_training=false"))
+    assert record.status == "FINISHED" and not any(key.startswith("test/") for key in record.metrics)
+    assert [path.stem for path in folder_of(record, tmp_path).figures.glob("*.png")] == ["learning_curves"]
+
+
 def test_counting_and_timing(compose):
     counted = train(compose("rubiksnet/cost", "network.tier=tiny"))
     assert counted.metrics["test/network/parameters"] == 1_898_760 and counted.metrics["test/network/gmacs"] == pytest.approx(3.695, abs=1e-3)
