@@ -75,8 +75,7 @@ def _visagent(outputs: str) -> float:
 
     register()
     settings = [
-        "experiment=ppo/half_cheetah", "name=benchmark", "actors=asynchronous", "datamodule.actors=1", "datamodule.worlds_per_actor=16",
-        f"datamodule.steps={BATCH // 16}", f"datamodule.iterations_per_epoch={BATCHES + 1}", "trainer.max_epochs=1", "datamodule.eval_episodes=1",
+        "experiment=ppo/half_cheetah", "name=benchmark", f"datamodule.iterations_per_epoch={BATCHES + 1}", "trainer.max_epochs=1", "datamodule.eval_episodes=1",
         "+trainer.limit_val_batches=0", "evaluate_after_training=false", "logger=none", "progress=none", f"paths.outputs={outputs}",
     ]  # fmt: skip
     with initialize_config_module("visagent.conf", version_base="1.3"):

@@ -175,9 +175,8 @@ def show(runs: list[TableRun], peers: list[dict[str, Any]], folder: Path) -> Non
         "",
         f"Ours minus theirs: {apart:+.0f}, {relation} (its standard deviation: {spread:.0f}).",
         "",
-        "Same networks (64-64 tanh), 2,048 steps a batch from 16 worlds, minibatches of 64, 10 passes, rate 3e-4; the peer with its",
-        "normalisation of observations and rewards (`VecNormalize`), ours with the z-filter and a fixed scale of rewards. Both are judged by the mean action",
-        "on the same seeds of worlds, none of which is trained on.",
+        "Same networks (64-64 tanh), 2,048 steps a batch from 16 worlds, minibatches of 64, 10 passes, rate 3e-4; both normalise observations and",
+        "rewards (the peer by `VecNormalize`). Both are judged by the mean action on the same seeds of worlds, none of which is trained on.",
         "Minutes include evaluation and depend on what else the machine did: several runs shared it.",
         "",
         f"{PEER} {peers[0]['versions']['stable_baselines3']}, {peers[0]['hardware']['cpu']}, {peers[0]['hardware']['cores']} cores; commits "

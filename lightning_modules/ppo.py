@@ -12,7 +12,7 @@ from torch import Tensor
 from lightning_modules.reinforcement import NetworkFactory, OptimizerFactory, ReinforcementModule
 from lightning_modules.schedules import scale_learning_rates
 from visagent.experience.rollouts import PREFIX, RolloutBatch
-from visagent.networks.actor_critic import ActorCritic, RunningNormalizer
+from visagent.networks.actor_critic import ActorCritic, Evaluation, RunningNormalizer
 from visagent.networks.by_hand import ActorCriticByHand
 from visagent.objectives.policy_gradient import (
     adapted_beta,
@@ -29,6 +29,8 @@ from visagent.seeding import generator
 PARTS = ("policy_loss", "value_loss", "entropy", "kl")
 REWARD_CLAMP = 10.0
 """Of normalised rewards, in standard deviations of the return."""
+WEIGHT_CLAMP = 2.0
+"""Of the weights of samples that an older policy made."""
 MEASURED = 256
 """Samples whose losses are measured at once, at least."""
 
@@ -123,7 +125,7 @@ class PPO(ReinforcementModule):
         progress = float(self.env_steps) / self.total_steps
         if self.schedule == "linear":
             scale_learning_rates(self.optimizers().optimizer, 1.0 + (self.final_rate - 1.0) * progress)  # type: ignore[union-attr]
-        self._passes(batch, advantage, returns)
+        self._passes(batch, advantage, returns, version > batch.version or int(self.iterations) % self.publish_every > 0)
         self.env_steps += batch.env_steps * self.trainer.world_size
         self.iterations += 1
         if self.network.normalizer is not None:
@@ -155,7 +157,7 @@ class PPO(ReinforcementModule):
         """Environment steps of the whole run."""
         return int(self.data.steps_per_batch * self.data.iterations_per_epoch * (self.trainer.max_epochs or 1))
 
-    def _passes(self, batch: RolloutBatch, advantage: Tensor, returns: Tensor) -> None:
+    def _passes(self, batch: RolloutBatch, advantage: Tensor, returns: Tensor, stale: bool) -> None:
         """The passes over a batch.
 
         The order of samples is drawn for all ranks together, and of each minibatch a rank takes the samples of its own worlds: the number of ranks
@@ -164,6 +166,7 @@ class PPO(ReinforcementModule):
         Args:
             batch: of this rank's worlds.
             advantage, returns: `[T, B]` of all ranks' worlds.
+            stale: the policy that acted is older than the one that learning begins with.
         """
         steps, worlds = batch.reward.shape
         mine = slice(self.global_rank * worlds, (self.global_rank + 1) * worlds)
@@ -178,6 +181,8 @@ class PPO(ReinforcementModule):
         else:
             columns = {name: tensor.flatten(0, 1) for name, tensor in columns.items()}
             place, advantage, size, axis = place.flatten(), advantage.flatten(), self.minibatch_size, 0
+        if stale and self.variant == "clip":
+            self._decouple(columns, batch.state)
         rng = generator(self.seed, "order", int(self.iterations))
         optimizer: Any = self.optimizers(use_pl_optimizer=False)
         parameters = list(self.network.parameters())
@@ -192,6 +197,8 @@ class PPO(ReinforcementModule):
                 parts = advantage.index_select(axis, order.to(self.device)).split(size, axis)
                 drawn = torch.cat([standardized(part) for part in parts], axis)
                 shuffled["advantage"] = drawn.index_select(axis, owned.nonzero()[:, 0].to(self.device))
+            if "weight" in shuffled:
+                shuffled["advantage"] = shuffled["advantage"] * shuffled.pop("weight")
             states = None if batch.state is None else tuple(tensor[chosen] for tensor in batch.state)
             for number_of_all, (part, state) in zip(map(len, owned.split(size)), minibatches(shuffled, states, axis, counts), strict=True):
                 share = part["action"].shape[axis] / number_of_all
@@ -211,6 +218,18 @@ class PPO(ReinforcementModule):
         self.log("train/optimizer_steps", float(taken))
 
     @torch.no_grad()
+    def _decouple(self, columns: dict[str, Tensor], state: Any) -> None:
+        """Clip around the policy that learning begins with instead of an older one that acted; what this one did is weighed.
+
+        The decoupled objective of Hilton et al. 2022 (Eq. 4). Clipped around the policy that acted, a batch that is one update old would stop
+        learning where that update ended.
+        """
+        found = self._judged(columns, state)
+        now = self.network.distribution.log_prob(found.parameters, columns["action"])
+        columns["weight"] = (now - columns["log_prob"]).exp_().clamp_(max=WEIGHT_CLAMP)
+        columns["log_prob"] = now
+
+    @torch.no_grad()
     def _measure(self, columns: Mapping[str, Tensor], state: Any, axis: int, size: int) -> dict[str, float]:
         """The `PARTS` of the loss over a whole batch, with the policy as it is now."""
         count = columns["action"].shape[axis]
@@ -221,10 +240,14 @@ class PPO(ReinforcementModule):
         total = self.sum_over_ranks(total / self.trainer.world_size)
         return dict(zip(PARTS, total.tolist(), strict=True))
 
+    def _judged(self, part: Mapping[str, Tensor], state: Any) -> Evaluation:
+        observation = {name.removeprefix(PREFIX): tensor for name, tensor in part.items() if name.startswith(PREFIX)}
+        found: Evaluation = self.network.judge(observation, state, part.get("first"))
+        return found
+
     def _loss(self, part: Mapping[str, Tensor], state: Any, share: float | None = None) -> tuple[Tensor, Tensor]:
         """The loss of this rank's share in a minibatch, or without one of its samples alone, and its `PARTS`."""
-        observation = {name.removeprefix(PREFIX): tensor for name, tensor in part.items() if name.startswith(PREFIX)}
-        found = self.network.judge(observation, state, part.get("first"))
+        found = self._judged(part, state)
         distribution = self.network.distribution
         log_prob = distribution.log_prob(found.parameters, part["action"])
         divergence = distribution.divergence(part["parameters"], found.parameters).mean()

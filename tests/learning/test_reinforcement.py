@@ -16,6 +16,7 @@ from hydra.utils import get_class
 
 from comparing import assert_same, checkpoint, folder_of
 from lightning_modules.ddpg import DDPG
+from lightning_modules.ppo import PPO
 from visagent.config.presets import presets
 from visagent.experience.replay import ReplayMissing
 from visagent.networks.by_hand import ActorCriticByHand
@@ -176,6 +177,25 @@ def test_a_resumed_run_whose_replay_is_gone_says_so(compose, tmp_path, monkeypat
     shutil.rmtree(replay)
     with pytest.raises(ReplayMissing, match="delete the run's folder to begin anew"):
         train(config)
+
+
+@pytest.mark.parametrize("changes", [(), ("network.lstm=5",), ("datamodule.env.observe=pixels", "datamodule.env.pixels=40")])
+def test_what_an_older_policy_did_is_weighed(changes, compose, monkeypatch):
+    """With the policy published every other iteration, each second batch is clipped around the policy that learning begins with."""
+    seen = []
+    original = PPO._decouple
+
+    def watched(self, columns, state):
+        before = {name: tensor.clone() for name, tensor in columns.items()}
+        original(self, columns, state)
+        again = self._judged(before, state)
+        torch.testing.assert_close(columns["log_prob"], self.network.distribution.log_prob(again.parameters, before["action"]))
+        torch.testing.assert_close(columns["weight"], (columns["log_prob"] - before["log_prob"]).exp().clamp_max(2.0))
+        seen.append(float((columns["weight"] - 1).abs().max()))
+
+    monkeypatch.setattr(PPO, "_decouple", watched)
+    train(compose("ppo/pendulum", "actors=serial", "algorithm.publish_every=2", "algorithm.epochs=2", *changes))
+    assert len(seen) == 2 and all(1e-6 < apart < 1.0 for apart in seen)
 
 
 class Aiming(gymnasium.Env):

@@ -33,33 +33,38 @@ class Layers:
     """A chain of linear layers with tanh or ReLU between them, run forwards and backwards.
 
     Args:
-        network: as `visagent.networks.actor_critic.mlp` makes it; its parameters must have a `grad`.
+        network: as `visagent.networks.actor_critic.mlp` makes it; its parameters must have a `grad`, and keep it and their place in memory.
     """
 
     def __init__(self, network: nn.Sequential) -> None:
-        self.linear = [layer for layer in network if isinstance(layer, nn.Linear)]
+        self.linear = []
+        for layer in network:
+            if isinstance(layer, nn.Linear):
+                assert layer.weight.grad is not None and layer.bias.grad is not None
+                # Looked up once: a module's attributes and a transposition cost as much as a small product.
+                self.linear.append((layer.weight.detach(), layer.weight.detach().t(), layer.bias.detach(), layer.weight.grad, layer.bias.grad))
         self.relu = any(isinstance(layer, nn.ReLU) for layer in network)
         self.inputs: list[Tensor] = []
 
     def forward(self, x: Tensor) -> Tensor:
         """`[N, D]` to `[N, O]`; what each layer is given is kept."""
         self.inputs = []
-        for number, layer in enumerate(self.linear):
+        last = len(self.linear) - 1
+        for number, (_, transposed, bias, _, _) in enumerate(self.linear):
             self.inputs.append(x)
-            x = torch.addmm(layer.bias, x, layer.weight.t())
-            if number < len(self.linear) - 1:
+            x = torch.addmm(bias, x, transposed)
+            if number < last:
                 x = x.relu_() if self.relu else x.tanh_()
         return x
 
     def backward(self, slope: Tensor) -> None:
         """Write the parameters' gradients, given the loss's slope in the output, `[N, O]`."""
         for number in range(len(self.linear) - 1, -1, -1):
-            layer, given = self.linear[number], self.inputs[number]
-            assert layer.weight.grad is not None and layer.bias.grad is not None
-            torch.mm(slope.t(), given, out=layer.weight.grad)
-            torch.sum(slope, 0, out=layer.bias.grad)
+            (weight, _, _, weight_grad, bias_grad), given = self.linear[number], self.inputs[number]
+            torch.mm(slope.t(), given, out=weight_grad)
+            torch.sum(slope, 0, out=bias_grad)
             if number:
-                slope = slope.mm(layer.weight)
+                slope = slope.mm(weight)
                 slope = torch.ops.aten.threshold_backward(slope, given, 0) if self.relu else torch.ops.aten.tanh_backward(slope, given)
 
 
@@ -71,9 +76,10 @@ class ActorCriticByHand:
     """
 
     def __init__(self, network: ActorCritic) -> None:
-        self.network = network
         self.gradients = FlatGradients(list(network.parameters()))
         self.actor, self.critic = Layers(network.actor), Layers(network.critic)
+        self.log_std = network.log_std
+        self.squash_mean = network.squash_mean
         self.mean = torch.empty(0)
 
     @staticmethod
@@ -84,19 +90,18 @@ class ActorCriticByHand:
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """As `ActorCritic.parameters_of` and `values_of`: parameters `[N, P]` and values `[N]`."""
         parameters = self.actor.forward(features)
-        if self.network.log_std is not None:
-            self.mean = parameters.tanh_() if self.network.squash_mean else parameters
-            parameters = torch.cat([self.mean, self.network.log_std.expand_as(self.mean)], dim=-1)
+        if self.log_std is not None:
+            self.mean = parameters.tanh_() if self.squash_mean else parameters
+            parameters = torch.cat([self.mean, self.log_std.expand_as(self.mean)], dim=-1)
         return parameters, self.critic.forward(features)[:, 0]
 
     def backward(self, parameters_slope: Tensor, value_slope: Tensor) -> None:
         """Write all gradients, given the loss's slopes in the parameters `[N, P]` and the values `[N]`."""
-        log_std = self.network.log_std
-        if log_std is not None:
+        if self.log_std is not None:
             parameters_slope, log_std_slope = parameters_slope.chunk(2, dim=-1)
-            assert log_std.grad is not None
-            torch.sum(log_std_slope, 0, out=log_std.grad)
-            if self.network.squash_mean:
+            assert self.log_std.grad is not None
+            torch.sum(log_std_slope, 0, out=self.log_std.grad)
+            if self.squash_mean:
                 parameters_slope = torch.ops.aten.tanh_backward(parameters_slope, self.mean)
         self.actor.backward(parameters_slope)
         self.critic.backward(value_slope[:, None])
