@@ -12,13 +12,14 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from datamodules.ranks import next_epoch, shard
+from visagent.actors.evaluation import Film, run_episodes
 from visagent.actors.pool import Actors, Collected, SerialActors
 from visagent.actors.process import ProcessActors
 from visagent.actors.ray_actors import RayActors
 from visagent.actors.roles import Role, RoleFactory, Task
 from visagent.envs.episodes import WorldFactory
 from visagent.envs.spaces import WorldSpaces
-from visagent.experience.rollouts import Field
+from visagent.experience.rollouts import Episode, Field
 from visagent.seeding import derive_seed
 
 
@@ -40,6 +41,14 @@ class EvaluationEpisodes:
 
     def __len__(self) -> int:
         return len(self.seeds)
+
+    def run(self, policy: Any, seeds: tuple[int, ...]) -> list[Episode]:
+        """One episode for each of some of the seeds, all together."""
+        return run_episodes(policy, self.worlds, seeds, self.deterministic)
+
+    def film(self, policy: Any, seed: int) -> Any:
+        """A film of one of them, to be made."""
+        return Film(policy, self.worlds, seed, self.deterministic)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> EvaluationEpisodes:
         """The same: worlds live on the CPU."""
@@ -174,7 +183,11 @@ class ActorDataModule(pl.LightningDataModule):
 
     def _evaluation(self, name: str, episodes: int, films: int) -> DataLoader[Any]:
         seeds = tuple(derive_seed(self.seed, name, number) for number in range(episodes))
-        return DataLoader([EvaluationEpisodes(self.env, seeds, self.eval_deterministic, films)], batch_size=None)  # type: ignore[arg-type]
+        return DataLoader([self.evaluation(seeds, films)], batch_size=None)  # type: ignore[arg-type]
+
+    def evaluation(self, seeds: tuple[int, ...], films: int) -> EvaluationEpisodes:
+        """The episodes to evaluate on."""
+        return EvaluationEpisodes(self.env, seeds, self.eval_deterministic, films)
 
     def val_dataloader(self) -> DataLoader[Any]:
         return self._evaluation("validate", self.eval_episodes, 0)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_modules.making import made
-from visagent.actors.evaluation import AT_ONCE, Film, run_episodes
+from visagent.actors.evaluation import AT_ONCE
 from visagent.envs.spaces import WorldSpaces
 from visagent.errors import ConfigError
 from visagent.experience.rollouts import Episode
@@ -36,12 +36,14 @@ class ReinforcementModule(pl.LightningModule):
     env_steps: Tensor
     iterations: Tensor
     network: Any
+    extras: tuple[str, ...] = ()
+    """Attributes of an episode whose means are evaluated too."""
 
     def __init__(self, network: NetworkFactory, optimizer: OptimizerFactory, seed: int) -> None:
         super().__init__()
         self.automatic_optimization = False
         self._make_network, self._make_optimizer, self.seed = network, optimizer, seed
-        self.films: dict[str, Film] = {}
+        self.films: dict[str, Any] = {}
         self._since: tuple[float, int, int] | None = None
         self.register_buffer("env_steps", torch.zeros((), dtype=torch.int64))
         self.register_buffer("iterations", torch.zeros((), dtype=torch.int64))
@@ -176,22 +178,24 @@ class ReinforcementModule(pl.LightningModule):
     def test_step(self, batch: Any, batch_index: int) -> None:
         self._evaluate(batch, "test")
         policy = copy.deepcopy(self.network).cpu().eval()
-        self.films = {f"test_episode_{number}": Film(policy, batch.worlds, seed, batch.deterministic) for number, seed in enumerate(batch.seeds[: batch.films])}
+        self.films = {f"test_episode_{number}": batch.film(policy, seed) for number, seed in enumerate(batch.seeds[: batch.films])}
 
-    def videos(self) -> dict[str, Film]:
+    def videos(self) -> dict[str, Any]:
         """Test episodes to be filmed, by name."""
         return self.films
 
     def _evaluate(self, batch: Any, split: str) -> None:
         policy = copy.deepcopy(self.network).cpu().eval()
         seeds = [batch.seeds[start : start + AT_ONCE] for start in range(0, len(batch.seeds), AT_ONCE)]  # what runs together stays together
-        found = torch.zeros(len(seeds), AT_ONCE, 3, device=self.device)
+        found = torch.zeros(len(seeds), AT_ONCE, 3 + len(self.extras), device=self.device)
         for group in range(self.global_rank, len(seeds), self.trainer.world_size):
-            episodes = run_episodes(policy, batch.worlds, seeds[group], batch.deterministic)
-            found[group, : len(episodes)] = torch.tensor([[e.total_reward, e.steps, UNKNOWN if e.success is None else e.success] for e in episodes])
-        totals, steps, success = self.sum_over_ranks(found).flatten(0, 1)[: len(batch.seeds)].cpu().unbind(-1)
+            episodes = batch.run(policy, seeds[group])
+            known = [[e.total_reward, e.steps, UNKNOWN if e.success is None else e.success, *(getattr(e, name) for name in self.extras)] for e in episodes]
+            found[group, : len(episodes)] = torch.tensor(known)
+        totals, steps, success, *extras = self.sum_over_ranks(found).flatten(0, 1)[: len(batch.seeds)].cpu().unbind(-1)
         self.log(f"{split}/return", totals.mean(), prog_bar=True, batch_size=1)
         self.log_dict({f"{split}/return_std": totals.std(unbiased=False), f"{split}/episode_steps": steps.mean()}, batch_size=1)
+        self.log_dict({f"{split}/{name}": values.mean() for name, values in zip(self.extras, extras, strict=True)}, batch_size=1)
         if success.min() > UNKNOWN:
             self.log(f"{split}/success_rate", success.mean(), batch_size=1)
         self.log("step", self.env_steps.float(), batch_size=1)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from visagent.actors.threads import one_thread
 from visagent.envs.episodes import Episodes, Observation, WorldFactory
@@ -82,17 +84,38 @@ class Film:
         Raises:
             UserError: when it cannot be drawn or written, whatever the process that does so dies of.
         """
-        with one_thread(), ProcessPoolExecutor(1, get_context("spawn")) as pool:
-            try:
-                pool.submit(_shoot, self, path).result()
-            except Exception as error:  # drawing and encoding are others' code, each with errors of its own
-                raise UserError(f"{path} could not be drawn and written ({type(error).__name__}: {error})") from error
+        make_film(_shoot, self, path)
 
 
-def _shoot(film: Film, path: Path) -> None:
+def make_film(shoot: Callable[[Any], tuple[list[NDArray[np.uint8]], float]], film: Any, path: Path) -> None:
+    """Write a film, drawn and encoded in a process of its own.
+
+    Args:
+        shoot: draws it: pictures `[H, W, 3]`, and how many are shown in a second.
+        film: its argument.
+        path: of the file.
+
+    Raises:
+        UserError: when it cannot be drawn or written, whatever the process that does so dies of.
+    """
+    with one_thread(), ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        try:
+            pool.submit(_write, shoot, film, path).result()
+        except Exception as error:  # drawing and encoding are others' code, each with errors of its own
+            raise UserError(f"{path} could not be drawn and written ({type(error).__name__}: {error})") from error
+
+
+def _write(shoot: Callable[[Any], tuple[list[NDArray[np.uint8]], float]], film: Any, path: Path) -> None:
     from visagent.video.decode import write_video
 
     torch.set_num_threads(1)
+    pictures, fps = shoot(film)
+    frames = np.stack(pictures)
+    even = frames[:, : frames.shape[1] // 2 * 2, : frames.shape[2] // 2 * 2]  # as the codec needs it
+    write_video(path, even, "libx264", max(1, round(fps)))
+
+
+def _shoot(film: Film) -> tuple[list[NDArray[np.uint8]], float]:
     world, policy = film.worlds.make(drawn=True), film.policy
     try:
         observation, rng, state = world.reset(film.seed), generator(film.seed, "act"), policy.initial_state(1)
@@ -104,6 +127,4 @@ def _shoot(film: Film, path: Path) -> None:
             pictures.append(world.picture())
     finally:
         world.close()
-    frames = np.stack(pictures)
-    even = frames[:, : frames.shape[1] // 2 * 2, : frames.shape[2] // 2 * 2]  # as the codec needs it
-    write_video(path, even, "libx264", max(1, round(world.fps)))
+    return pictures, world.fps

@@ -21,6 +21,7 @@ from visagent.config.navigation_schemas import (
     SafeDAggerConfig,
     SafeDAggerDataConfig,
 )
+from visagent.config.option_schemas import OptionActorCriticConfig, OptionDataConfig, OptionMAPPOConfig, ToolDeliveryConfig
 from visagent.config.reinforcement_schemas import (
     ActorCriticConfig,
     DDPGConfig,
@@ -148,6 +149,7 @@ GROUP_SCHEMAS: dict[str, dict[str, type]] = {
         "ddpg": DDPGConfig,
         "evolution": EvolutionStrategiesConfig,
         "random_policy": RandomPolicyConfig,
+        "option_mappo": OptionMAPPOConfig,
     },
     "network": {
         "navigation": NavigationNetworkConfig,
@@ -158,8 +160,9 @@ GROUP_SCHEMAS: dict[str, dict[str, type]] = {
         "evolved": EvolvedPolicyConfig,
         "deterministic": DeterministicActorCriticConfig,
         "uniform": UniformPolicyConfig,
+        "options": OptionActorCriticConfig,
     },
-    "env": {"gymnasium": GymnasiumConfig, "robosuite": RobosuiteConfig},
+    "env": {"gymnasium": GymnasiumConfig, "robosuite": RobosuiteConfig, "tool_delivery": ToolDeliveryConfig},
     "datamodule": {
         "navigation": NavigationDataConfig,
         "dagger": DAggerDataConfig,
@@ -169,6 +172,7 @@ GROUP_SCHEMAS: dict[str, dict[str, type]] = {
         "rollouts": RolloutDataConfig,
         "perturbations": PerturbationDataConfig,
         "replay": ReplayDataConfig,
+        "options": OptionDataConfig,
     },
 }
 

@@ -18,9 +18,9 @@ def metric_table(metrics: Mapping[str, float], split: str = "test") -> tuple[lis
     columns: list[str] = []
     for key, value in metrics.items():
         parts = key.split("/")
-        if parts[0] != split or len(parts) < 3:
+        if parts[0] != split:
             continue
-        row, column = "/".join(parts[1:-1]), parts[-1]
+        row, column = "/".join(parts[1:-1]) or "(run)", parts[-1]
         rows.setdefault(row, {})[column] = value
         if column not in columns:
             columns.append(column)

@@ -1,0 +1,65 @@
+"""On-policy experience of options: actors run them in several worlds whenever the learner asks for the next batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from datamodules.actors import ActorDataModule, EvaluationEpisodes
+from visagent.actors.options import OptionActors, OptionFilm, run_option_episodes
+from visagent.envs.options import OptionWorldFactory
+from visagent.experience.options import OptionBatch
+from visagent.experience.rollouts import Episode
+
+
+@dataclass(frozen=True)
+class OptionEpisodes(EvaluationEpisodes):
+    """Episodes to evaluate a policy over options on.
+
+    Attributes:
+        scheme: who chooses when.
+    """
+
+    scheme: str = "async"
+
+    def run(self, policy: Any, seeds: tuple[int, ...]) -> list[Episode]:
+        return list(run_option_episodes(policy, self.worlds, self.scheme, seeds, self.deterministic))
+
+    def film(self, policy: Any, seed: int) -> OptionFilm:
+        return OptionFilm(policy, self.worlds, self.scheme, seed, self.deterministic)
+
+
+class OptionDataModule(ActorDataModule):
+    """Decisions over options in batches of low-level steps.
+
+    A batch has `actors` x `worlds_per_actor` x `steps` low-level steps, and those that are needed to end the options that run then.
+
+    Args:
+        env: makes the worlds.
+        scheme: who chooses when: `async`, `sync_wait`, `sync_cut`, or `end2end`, which takes the worlds' low-level actions for options.
+        worlds_per_actor: stepped by one actor.
+        steps: low-level steps of a world.
+        gamma: discount of a low-level step.
+        shared: see `ActorDataModule`.
+    """
+
+    def __init__(self, env: OptionWorldFactory, scheme: str, worlds_per_actor: int, steps: int, gamma: float, **shared: Any) -> None:
+        super().__init__(env=env.primitives() if scheme == "end2end" else env, **shared)  # type: ignore[arg-type]
+        self.scheme, self.worlds_per_actor, self.steps, self.gamma = scheme, worlds_per_actor, steps, gamma
+
+    @property
+    def steps_per_batch(self) -> int:
+        """Low-level steps, without those that end what runs."""
+        return self.workers * self.worlds_per_actor * self.steps
+
+    def make_role(self, policy: nn.Module) -> OptionActors:
+        return OptionActors(self.env, self.scheme, policy, self.worlds_per_actor, self.steps, self.gamma, self.seed)  # type: ignore[arg-type]
+
+    def next_batch(self, epoch: int, iteration: int) -> OptionBatch:
+        found = self.collect(epoch, iteration)
+        return OptionBatch.join(found.arrays, found.version, found.episodes, found.timing)
+
+    def evaluation(self, seeds: tuple[int, ...], films: int) -> OptionEpisodes:
+        return OptionEpisodes(self.env, seeds, self.eval_deterministic, films, self.scheme)

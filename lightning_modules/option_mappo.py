@@ -1,0 +1,196 @@
+"""MAPPO over options that the agents choose asynchronously (Lyu et al. 2023; Yu et al. 2022)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from lightning_modules.reinforcement import NetworkFactory, OptimizerFactory, ReinforcementModule
+from visagent.errors import ConfigError
+from visagent.experience.options import OptionBatch
+from visagent.networks.options import Chances, OptionActorCritic, Situation
+from visagent.networks.value_normalizer import ValueNormalizer
+from visagent.objectives.options import clipped_value_loss, semi_markov_advantages
+from visagent.seeding import generator
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SPREAD_FLOOR = 1e-5
+"""Of advantages that are standardised, as in MAPPO's code."""
+
+
+class OptionMAPPO(ReinforcementModule):
+    """PPO whose actions are the options of those agents that choose, given the options of the others (Eq. 4).
+
+    Args:
+        network: makes policy and critic, a `visagent.networks.options.OptionActorCritic`, from the worlds' spaces.
+        optimizer: makes the optimizers of policy and critic from parameter groups.
+        gamma: discount of a low-level step.
+        lam: lambda of GAE.
+        lam_by_duration: lambda counts low-level steps instead of option steps.
+        rewards: `smdp`, all that is paid until the next decision, discounted by low-level steps; `paper_code`, as the released code has it: what the last
+            low-level step pays, discounted by option steps.
+        log_prob: `conditional` (Eq. 3), or `joint`: the update takes the joint option for chosen as a whole, as the released code does (biased).
+        epochs, minibatches: passes over a batch, and parts of it in each.
+        clip: of the policy's objective and of the critic's values.
+        huber: where the critic's loss becomes linear.
+        entropy_weight: of the entropy.
+        entropy: `conditional`; `normalised` by its largest value; `joint`, of the whole joint distribution.
+        max_grad_norm: of policy and critic, each for itself.
+        seed: of the weights and the order of samples.
+    """
+
+    extras = ("option_steps", "paper_metric")
+
+    def __init__(
+        self,
+        network: NetworkFactory,
+        optimizer: OptimizerFactory,
+        gamma: float,
+        lam: float,
+        lam_by_duration: bool,
+        rewards: str,
+        log_prob: str,
+        epochs: int,
+        minibatches: int,
+        clip: float,
+        huber: float,
+        entropy_weight: float,
+        entropy: str,
+        max_grad_norm: float | None,
+        seed: int,
+    ) -> None:
+        super().__init__(network, optimizer, seed)
+        self.gamma, self.lam, self.lam_by_duration, self.rewards, self.log_prob = gamma, lam, lam_by_duration, rewards, log_prob
+        self.epochs, self.minibatches, self.clip, self.huber = epochs, minibatches, clip, huber
+        self.entropy_weight, self.entropy, self.max_grad_norm = entropy_weight, entropy, max_grad_norm
+        self.returns = ValueNormalizer()
+
+    def prepare(self) -> None:
+        if not isinstance(self.network, OptionActorCritic):
+            raise ConfigError(f"network: expected a policy over options, got {type(self.network).__name__}; type network=options")
+
+    def training_step(self, batch: OptionBatch, batch_index: int) -> None:
+        version, valid = int(self.iterations), batch.valid
+        with torch.no_grad():
+            value, last, final = (self.returns.denormalize(part) for part in (batch.value, batch.last_value, batch.final_value))
+            whole = self.rewards == "smdp"
+            reward, duration = (batch.reward, batch.duration) if whole else (batch.last_reward, torch.ones_like(batch.duration))
+            advantage = semi_markov_advantages(
+                reward, value, last, final, batch.terminated, batch.truncated, duration, valid, self.gamma, self.lam, self.lam_by_duration
+            )
+            target = advantage + value
+            count, total, squares, target_total, target_squares = self._sums(valid, advantage, target)
+            self.returns.update(target_total / count, target_squares / count)
+            mean = total / count
+            spread = (squares / count - mean.square()).clamp_min(0.0).sqrt()
+            columns = {
+                "advantage": ((advantage - mean) / (spread + SPREAD_FLOOR)).float(),
+                "target": self.returns.normalize(target),
+                "value": batch.value,
+                "log_prob": batch.log_prob,
+                **{name: getattr(batch, name) for name in ("observation", "options", "choosing", "available")},
+            }
+        self._passes({name: part[valid] for name, part in columns.items()}, valid)
+        self.env_steps += int(self.sum_over_ranks(batch.duration.sum()))
+        self.iterations += 1
+        self._report(batch, valid, version)
+
+    def _sums(self, valid: Tensor, *parts: Tensor) -> list[Tensor]:
+        """Of all ranks: number of the valid elements of a part `[K, B, V]`, then their sum and that of their squares, for each part."""
+        chosen = [part[valid].double() for part in parts]
+        sums = [torch.tensor(float(chosen[0].numel()), dtype=torch.float64, device=self.device)]
+        for part in chosen:
+            sums += [part.sum(), part.square().sum()]
+        return list(self.sum_over_ranks(torch.stack(sums)))
+
+    def _passes(self, columns: dict[str, Tensor], valid: Tensor) -> None:
+        """The passes over a batch's decisions; their order is drawn for those of all ranks together.
+
+        Args:
+            columns: `[R, ...]`, of the decisions of this rank.
+            valid: `[K, B]`, its places that hold one.
+        """
+        everyone = self.of_all_ranks(valid)
+        counts = [int(part.sum()) for part in everyone]
+        first = sum(counts[: self.global_rank])
+        rng = generator(self.seed, "order", int(self.iterations))
+        actor, critic = (optimizer.optimizer for optimizer in self.optimizers())  # type: ignore[union-attr]
+        policy_parameters, critic_parameters = list(self.network.policy.parameters()), list(self.network.critics.parameters())
+        found: list[Tensor] = []
+        for _ in range(self.epochs):
+            whole = self.minibatches == 1
+            order = torch.arange(sum(counts)) if whole else torch.randperm(sum(counts), generator=rng)
+            for drawn in order.tensor_split(self.minibatches):
+                own = drawn[(drawn >= first) & (drawn < first + counts[self.global_rank])] - first
+                share = len(own) / max(len(drawn), 1)
+                part = columns if whole else {name: column[own.to(self.device)] for name, column in columns.items()}
+                policy_loss, value_loss, measured = self._losses(part) if len(own) else (None, None, None)
+                self.descend(actor, policy_loss, policy_parameters, share, self.max_grad_norm)
+                self.descend(critic, value_loss, critic_parameters, share, self.max_grad_norm)
+                if measured is not None:
+                    found.append(measured)
+        if found:
+            names = ("policy_loss", "value_loss", "entropy", "kl")
+            means = torch.stack(found).mean(dim=0)
+            self.log_dict({f"train/{name}": value for name, value in zip(names, means[:4], strict=True)}, sync_dist=self.trainer.world_size > 1)
+            self.log("train/first_ratio_gap", found[0][4], sync_dist=self.trainer.world_size > 1, reduce_fx="max")
+
+    def _losses(self, part: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """Of the policy and of the critic, means over decisions `[R, ...]`; with what is logged of them."""
+        situation = Situation(*(part[name] for name in ("observation", "options", "choosing", "available")))
+        everyone = replace(situation, choosing=torch.ones_like(situation.choosing))
+        now: Chances = self.network.chances(everyone if self.log_prob == "joint" else situation)
+        spread = self.network.chances(everyone) if self.entropy == "joint" else now
+        ratio = (now.log_prob - part["log_prob"]).exp()
+        advantage = part["advantage"]
+        surrogate = torch.minimum(ratio * advantage, ratio.clamp(1 - self.clip, 1 + self.clip) * advantage)
+        counted = now.counted.to(ratio.dtype)
+        policy = -(surrogate * counted).sum() / counted.sum()
+        entropy = spread.entropy
+        if self.entropy == "normalised":
+            entropy = torch.where(spread.log_count > 0, entropy / spread.log_count.clamp_min(1e-6), 0.0)
+        entropy = (entropy * spread.counted.to(ratio.dtype)).sum() / spread.counted.sum()
+        value = clipped_value_loss(self.network.values(situation), part["value"], part["target"], self.clip, self.huber).mean()
+        with torch.no_grad():
+            apart = ((ratio - 1 - (now.log_prob - part["log_prob"])) * counted).sum() / counted.sum()
+            gap = ((ratio - 1).abs() * counted).max()
+            measured = torch.stack([policy, value, entropy, apart, gap]).detach()
+        return policy - self.entropy_weight * entropy, value, measured
+
+    def _report(self, batch: OptionBatch, valid: Tensor, version: int) -> None:
+        decisions = batch.length.sum()
+        choosers = batch.choosing.sum(dim=-1)[valid]
+        found: dict[str, Any] = {
+            "data/decisions": decisions.float(),
+            "data/duration": batch.duration.sum() / decisions,
+            "data/paper_metric": batch.last_reward[valid].mean(),
+            "data/reward_per_step": batch.total_reward.sum() / batch.duration.sum(),
+            **{f"data/choosing_{count}": (choosers == count).float().mean() for count in range(1, batch.choosing.shape[-1] + 1)},
+        }
+        self.log_dict(found, sync_dist=self.trainer.world_size > 1)
+        self.report(batch.episodes, batch.timing, float(version - batch.version))
+
+    def validation_step(self, batch: Any, batch_index: int) -> None:
+        self._evaluate(batch, "val")
+        if batch.deterministic:
+            self._evaluate(replace(batch, deterministic=False), "val/sampled")
+
+    def test_step(self, batch: Any, batch_index: int) -> None:
+        super().test_step(batch, batch_index)
+        if batch.deterministic:
+            self._evaluate(replace(batch, deterministic=False), "test/sampled")
+
+    def figures(self) -> Iterator[tuple[str, Figure]]:
+        """The options of the episodes that are filmed; none before `test`."""
+        for name, film in self.films.items():
+            timeline, episode = film.timeline()
+            yield name, timeline.draw(f"return {episode.total_reward:.0f}, {episode.steps} low-level steps, {episode.option_steps} decisions")
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        return [self.make_optimizer(self.network.policy.parameters()), self.make_optimizer(self.network.critics.parameters())]

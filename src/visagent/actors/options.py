@@ -1,0 +1,300 @@
+"""Actors that run options with a policy, decision by decision."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from visagent.actors.evaluation import FILM_STEPS, make_film
+from visagent.actors.roles import Report, Task, timing
+from visagent.envs.options import OptionStep, OptionWorldFactory
+from visagent.envs.schemes import Scheme
+from visagent.envs.timeline import Timeline
+from visagent.experience.options import OptionEpisode, option_fields
+from visagent.experience.rollouts import Episode, Field
+from visagent.networks.options import OptionActorCritic, Situation
+from visagent.seeding import derive_seed, generator
+
+FILM_FPS = 4.0
+
+
+class OptionPolicy(Protocol):
+    """Chooses options."""
+
+    def choose(self, situation: Situation, deterministic: bool = False, generator: torch.Generator | None = None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Joint options `[N, n]`, those that run unchanged, and log-probabilities `[N, P]`."""
+        ...
+
+
+@dataclass(frozen=True)
+class OptionActors:
+    """Makes actors that run options.
+
+    Args:
+        worlds: what they act in.
+        scheme: who chooses when.
+        policy: a copy of the learner's, on the CPU.
+        count: worlds of each actor.
+        steps: low-level steps of a task in each world; those that are needed to end what runs come on top.
+        gamma: discount of a low-level step.
+        seed: of worlds and choices.
+    """
+
+    worlds: OptionWorldFactory
+    scheme: str
+    policy: OptionActorCritic
+    count: int
+    steps: int
+    gamma: float
+    seed: int
+
+    def fields(self) -> dict[str, Field]:
+        return option_fields(self.policy.spaces, self.policy.parts, len(self.policy.critics), self.steps, self.count)
+
+    def __call__(self, worker: int) -> OptionActor:
+        return OptionActor(self, worker)
+
+
+class OptionActor:
+    """Runs options in its worlds; episodes, and options within them, go on from one task to the next."""
+
+    def __init__(self, made: OptionActors, worker: int) -> None:
+        self.made, self.worker, self.policy = made, worker, copy.deepcopy(made.policy)
+        self.run_through = RunThrough(made.worlds, made.scheme, made.count)
+
+    def _begin(self, task: Task) -> None:
+        self.where = (task.epoch, self.worker, task.attempt)
+        self.generator = generator(self.made.seed, "act", *self.where)
+        self.begun = np.zeros(self.made.count, np.int64)
+        self._reset(np.ones(self.made.count, bool))
+
+    def _reset(self, which: NDArray[np.bool_]) -> None:
+        seeds = [derive_seed(self.made.seed, "world", *self.where, int(index), int(self.begun[index])) for index in np.flatnonzero(which)]
+        self.run_through.reset(which, seeds)
+        self.begun[which] += 1
+
+    def run(self, task: Task, out: Mapping[str, NDArray[Any]], version: int) -> Report:
+        if task.begin:
+            self._begin(task)
+        made, through, clock = self.made, self.run_through, time.perf_counter
+        for array in out.values():
+            array[...] = 0
+        active, taken = np.ones(made.count, bool), np.zeros(made.count, np.int64)
+        place, weight = np.full(made.count, -1), np.ones(made.count)
+        ended: list[Episode] = []
+        acting = stepping = 0.0
+        while True:
+            began = clock()
+            choosing = through.scheme.choosing()
+            due = choosing.any(axis=1)
+            active &= ~(due & (taken >= made.steps))
+            if not active.any():
+                break
+            rows = np.flatnonzero(due & active)
+            if len(rows):
+                place[rows] += 1
+                weight[rows] = 1.0
+                situation, log_prob = through.decide(self.policy, choosing, rows, False, self.generator)
+                here = (place[rows], rows)
+                out["log_prob"][here] = log_prob
+                for name in ("observation", "options", "choosing", "available"):
+                    out[name][here] = getattr(situation, name)
+            decided = clock()
+            step = through.step(active)
+            moved = clock()
+            here = (place[active], np.flatnonzero(active))
+            reward = step.reward[active]
+            out["reward"][here] += weight[active] * reward
+            out["total_reward"][here] += reward
+            out["last_reward"][here] = reward
+            out["duration"][here] += 1
+            weight *= made.gamma
+            taken += active
+            over = step.terminated | step.truncated
+            if over.any():
+                rows = np.flatnonzero(over)
+                out["terminated"][place[rows], rows], out["truncated"][place[rows], rows] = step.terminated[rows], step.truncated[rows]
+                cut = np.flatnonzero(step.truncated)
+                if len(cut):
+                    out["final_value"][place[cut], cut] = self._values(through.situation(through.scheme.finished, cut))
+                ended += through.ended(rows)
+                self._reset(over)
+            acting, stepping = acting + decided - began + clock() - moved, stepping + moved - decided
+        began = clock()
+        out["length"][:] = place + 1
+        made_here = np.arange(made.steps)[:, None] < out["length"]
+        parts = (torch.from_numpy(out[name][made_here]) for name in ("observation", "options", "choosing", "available"))
+        out["value"][made_here] = self._values(Situation(*parts))
+        out["last_value"][:] = self._values(through.situation(choosing, np.arange(made.count)))
+        acting += clock() - began
+        return Report(version, tuple(ended), timing(acting, stepping, 0.0))
+
+    @torch.inference_mode()
+    def _values(self, situation: Situation) -> NDArray[np.float32]:
+        found: NDArray[np.float32] = self.policy.values(situation).numpy()
+        return found
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
+class RunThrough:
+    """N episodes that a policy runs options in, with what is counted of them.
+
+    Args:
+        worlds: makes the episodes.
+        scheme: who chooses when.
+        count: N.
+    """
+
+    def __init__(self, worlds: OptionWorldFactory, scheme: str, count: int) -> None:
+        self.world = worlds.make(count)
+        self.scheme = Scheme(self.world, scheme, count, len(worlds.spaces().agents))
+        self.total_reward, self.last_reward, self.last_rewards = np.zeros(count), np.zeros(count), np.zeros(count)
+        self.steps, self.option_steps = np.zeros(count, np.int64), np.zeros(count, np.int64)
+        self.chose = np.zeros_like(self.scheme.finished)  # who did before the next step
+
+    def reset(self, which: NDArray[np.bool_], seeds: Sequence[int]) -> None:
+        """Begin anew where `which` `[N]`."""
+        self.world.reset(which, seeds)
+        self.scheme.reset(which)
+        for counter in (self.total_reward, self.last_reward, self.last_rewards, self.steps, self.option_steps):
+            counter[which] = 0
+
+    def situation(self, choosing: NDArray[np.bool_], rows: NDArray[np.int64]) -> Situation:
+        """That of some episodes."""
+        observation = np.concatenate([part[rows] for part in self.world.observation], axis=1)
+        parts = (observation, self.scheme.running[rows], choosing[rows], self.world.available()[rows])
+        return Situation(*(torch.from_numpy(part) for part in parts))
+
+    def decide(
+        self, policy: OptionPolicy, choosing: NDArray[np.bool_], rows: NDArray[np.int64], deterministic: bool, rng: torch.Generator
+    ) -> tuple[Situation, torch.Tensor]:
+        """Have a policy choose in some episodes: the situations with the joint options that run from now on, and log-probabilities."""
+        situation = self.situation(choosing, rows)
+        options, log_prob = policy.choose(situation, deterministic, rng)
+        self.last_rewards[rows] += self.last_reward[rows]
+        self.last_reward[rows] = 0.0
+        self.option_steps[rows] += 1
+        self.scheme.choose(choosing, rows, options.numpy())
+        self.chose[rows] = choosing[rows]
+        return replace(situation, options=options), log_prob
+
+    def step(self, active: NDArray[np.bool_]) -> OptionStep:
+        """One low-level step of some episodes."""
+        step = self.scheme.step(active)
+        self.chose[:] = False
+        self.total_reward += step.reward
+        self.last_reward[active] = step.reward[active]
+        self.steps += active
+        return step
+
+    def ended(self, rows: NDArray[np.int64]) -> list[OptionEpisode]:
+        """What episodes that are over amount to."""
+        success = self.world.success
+        return [
+            OptionEpisode(
+                float(self.total_reward[n]),
+                int(self.steps[n]),
+                None if success is None else bool(success[n]),
+                int(self.option_steps[n]),
+                float(self.last_rewards[n] + self.last_reward[n]),
+            )
+            for n in rows
+        ]
+
+
+Watch = Callable[[RunThrough, bool], None]
+
+
+def run_option_episodes(
+    policy: OptionPolicy, worlds: OptionWorldFactory, scheme: str, seeds: Sequence[int], deterministic: bool, watch: Watch | None = None
+) -> list[OptionEpisode]:
+    """One episode for each seed, all together.
+
+    Args:
+        policy: chooses.
+        worlds: makes the worlds.
+        scheme: who chooses when.
+        seeds: of the worlds; the first also seeds all choices.
+        deterministic: choose the most probable joint option.
+        watch: is shown the episodes before every step, and after the last one with True.
+    """
+    count = len(seeds)
+    through, rng = RunThrough(worlds, scheme, count), generator(seeds[0], "act")
+    active, found = np.ones(count, bool), [OptionEpisode(0.0, 0)] * count
+    through.reset(active, seeds)
+    while active.any():
+        choosing = through.scheme.choosing() & active[:, None]
+        rows = np.flatnonzero(choosing.any(axis=1))
+        if len(rows):
+            through.decide(policy, choosing, rows, deterministic, rng)
+        if watch is not None:
+            watch(through, False)
+        step = through.step(active)
+        over = np.flatnonzero(step.terminated | step.truncated)
+        for n, episode in zip(over, through.ended(over), strict=True):
+            found[n] = episode
+        active[over] = False
+    if watch is not None:
+        watch(through, True)
+    return found
+
+
+@dataclass(frozen=True)
+class OptionFilm:
+    """An episode to be filmed, with the options of its agents below.
+
+    Args:
+        policy: chooses.
+        worlds: makes the world.
+        scheme: who chooses when.
+        seed: of the world and the choices.
+        deterministic: choose the most probable joint option.
+    """
+
+    policy: OptionPolicy
+    worlds: OptionWorldFactory
+    scheme: str
+    seed: int
+    deterministic: bool
+
+    def make(self, path: Path) -> None:
+        """Write the film; see `visagent.actors.evaluation.make_film`."""
+        make_film(_shoot, self, path)
+
+    def timeline(self) -> tuple[Timeline, OptionEpisode]:
+        """The episode's options, and what it came to."""
+        timeline = Timeline(self.worlds.spaces())
+        (episode,) = self._play(lambda through, over: _show(timeline, through, over))
+        return timeline, episode
+
+    def _play(self, watch: Watch) -> list[OptionEpisode]:
+        return run_option_episodes(self.policy, self.worlds, self.scheme, (self.seed,), self.deterministic, watch)
+
+
+def _show(timeline: Timeline, through: RunThrough, over: bool) -> None:
+    if over:
+        timeline.end()
+    else:
+        timeline.show(through.scheme.running[0], through.chose[0], through.scheme.finished[0])
+
+
+def _shoot(film: OptionFilm) -> tuple[list[NDArray[np.uint8]], float]:
+    timeline, pictures = Timeline(film.worlds.spaces()), []
+
+    def watch(through: RunThrough, over: bool) -> None:
+        picture = through.world.picture(0)
+        _show(timeline, through, over)
+        pictures.append(np.concatenate([picture, timeline.strip(picture.shape[1])]))
+
+    film._play(watch)
+    return pictures[:FILM_STEPS], FILM_FPS

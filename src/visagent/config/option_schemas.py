@@ -1,0 +1,94 @@
+"""Typed schemas of learning over options: algorithms, networks, worlds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from omegaconf import MISSING
+
+from visagent.config.reinforcement_schemas import ActorDataConfig
+from visagent.config.rules import positive, require
+
+
+@dataclass
+class OptionMAPPOConfig:
+    """MAPPO over options; see `lightning_modules.option_mappo.OptionMAPPO`."""
+
+    _target_: str = "lightning_modules.option_mappo.OptionMAPPO"
+    gamma: float = MISSING
+    lam: float = MISSING
+    lam_by_duration: bool = MISSING
+    rewards: str = MISSING
+    log_prob: str = MISSING
+    epochs: int = MISSING
+    minibatches: int = MISSING
+    clip: float = MISSING
+    huber: float = MISSING
+    entropy_weight: float = MISSING
+    entropy: str = MISSING
+    max_grad_norm: float | None = MISSING
+    seed: int = MISSING
+
+    def check(self) -> None:
+        for name in ("gamma", "lam"):
+            require(0 <= getattr(self, name) <= 1, f"algorithm.{name}", getattr(self, name), "0.99 or another number in [0, 1]")
+        require(self.rewards in ("smdp", "paper_code"), "algorithm.rewards", self.rewards, "smdp or paper_code")
+        require(self.log_prob in ("conditional", "joint"), "algorithm.log_prob", self.log_prob, "conditional or joint")
+        require(self.entropy in ("conditional", "normalised", "joint"), "algorithm.entropy", self.entropy, "conditional, normalised or joint")
+        positive("algorithm", self, "epochs", "minibatches")
+        require(self.clip > 0, "algorithm.clip", self.clip, "0.2 or another number above 0")
+        require(self.huber > 0, "algorithm.huber", self.huber, "10 or another number above 0")
+
+
+@dataclass
+class OptionActorCriticConfig:
+    """Policy over options, and critic; see `visagent.networks.options.OptionActorCritic`."""
+
+    _target_: str = "visagent.networks.options.OptionActorCritic"
+    _partial_: bool = True
+    coupling: str = MISSING
+    hidden: list[int] = MISSING
+    critic_hidden: list[int] = MISSING
+    critic: str = MISSING
+
+    def check(self) -> None:
+        couplings = ("joint", "partial", "factorised", "autoregressive")
+        require(self.coupling in couplings, "network.coupling", self.coupling, ", ".join(couplings))
+        critics = ("observations", "observations_and_options", "local")
+        require(self.critic in critics, "network.critic", self.critic, ", ".join(critics))
+        possible = self.critic != "local" or self.coupling == "partial"
+        require(possible, "network.critic", self.critic, "one of the others, as one choice is made for all agents; or network.coupling=partial")
+        for name in ("hidden", "critic_hidden"):
+            widths = getattr(self, name)
+            require(all(width >= 1 for width in widths), f"network.{name}", list(widths), "widths of layers, such as [64,64]")
+
+
+@dataclass
+class ToolDeliveryConfig:
+    """Tool Delivery; see `visagent.envs.tool_delivery.ToolDeliveryWorlds`."""
+
+    _target_: str = "visagent.envs.tool_delivery.ToolDeliveryWorlds"
+    horizon: int = MISSING
+    speed: float = MISSING
+
+    def check(self) -> None:
+        positive("datamodule.env", self, "horizon")
+        require(self.speed > 0, "datamodule.env.speed", self.speed, "0.6 or another number above 0")
+
+
+@dataclass
+class OptionDataConfig(ActorDataConfig):
+    """On-policy experience of options; see `datamodules.options.OptionDataModule`."""
+
+    _target_: str = "datamodules.options.OptionDataModule"
+    scheme: str = MISSING
+    worlds_per_actor: int = MISSING
+    steps: int = MISSING
+    gamma: float = MISSING
+
+    def check(self) -> None:
+        super().check()
+        schemes = ("async", "sync_wait", "sync_cut", "end2end")
+        require(self.scheme in schemes, "datamodule.scheme", self.scheme, ", ".join(schemes))
+        positive("datamodule", self, "worlds_per_actor", "steps")
+        require(0 <= self.gamma <= 1, "datamodule.gamma", self.gamma, "${algorithm.gamma}")

@@ -1,0 +1,257 @@
+"""PettingZoo's parallel environments both ways: worlds of options for other libraries, and others' environments with options of one's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+from pettingzoo import ParallelEnv
+
+from visagent.envs.options import IDLE, OptionSpaces, OptionStep, OptionWorldFactory
+from visagent.errors import ConfigError
+
+
+class OptionParallelEnv(ParallelEnv[str, NDArray[np.float32], int]):
+    """A world of options as a parallel environment: one `step` is one low-level step, given each agent's option.
+
+    An agent whose option goes on keeps it whatever is given. `infos[agent]` says `option_done`, whether the agent is to choose next, `option`, the one
+    that ran in this step, and `action_mask`, what it may choose. Observations are those of the world: of most worlds, made anew when an option ends.
+
+    Args:
+        worlds: makes the world.
+        name: of the environment.
+    """
+
+    metadata = {"render_modes": ["rgb_array"], "name": "options"}
+    render_mode = "rgb_array"
+
+    def __init__(self, worlds: OptionWorldFactory, name: str) -> None:
+        self.spaces = worlds.spaces()
+        self.metadata = {**type(self).metadata, "name": name}
+        self.possible_agents = list(self.spaces.agents)
+        self.agents: list[str] = []
+        self.world = worlds.make(1)
+        self._running = np.zeros((1, len(self.possible_agents)), np.int64)
+        self._done = np.ones((1, len(self.possible_agents)), bool)
+        low, high = np.finfo(np.float32).min, np.finfo(np.float32).max
+        self._observed = {
+            a: gymnasium.spaces.Box(low, high, (size,), np.float32) for a, size in zip(self.possible_agents, self.spaces.observations, strict=True)
+        }
+        self._chosen = {a: gymnasium.spaces.Discrete(size) for a, size in zip(self.possible_agents, self.spaces.sizes, strict=True)}
+
+    def observation_space(self, agent: str) -> gymnasium.Space[Any]:
+        return self._observed[agent]
+
+    def action_space(self, agent: str) -> gymnasium.Space[Any]:
+        return self._chosen[agent]
+
+    def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict[str, NDArray[np.float32]], dict[str, dict[str, Any]]]:
+        self.agents = list(self.possible_agents)
+        self.world.reset(np.ones(1, bool), [int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed])
+        self._done[:] = True
+        return self._observations(), self._infos()
+
+    def step(self, actions: dict[str, int]) -> tuple[Any, Any, Any, Any, Any]:
+        given = np.array([[actions[agent] for agent in self.possible_agents]], np.int64)
+        sizes = np.array(self.spaces.sizes)
+        if ((given < 0) | (given >= sizes)).any():
+            raise ValueError(f"step: expected options from 0 to below {sizes.tolist()}, got {given[0].tolist()}")
+        self._running = np.where(self._done, given, self._running)
+        step = self.world.step(self._running, np.ones(1, bool))
+        self._done = step.done
+        found = (
+            self._observations(),
+            {agent: float(step.reward[0]) for agent in self.agents},
+            {agent: bool(step.terminated[0]) for agent in self.agents},
+            {agent: bool(step.truncated[0]) for agent in self.agents},
+            self._infos(),
+        )
+        if step.terminated[0] or step.truncated[0]:
+            self.agents = []
+        return found
+
+    def _observations(self) -> dict[str, NDArray[np.float32]]:
+        return {agent: part[0].copy() for agent, part in zip(self.possible_agents, self.world.observation, strict=True)}
+
+    def _infos(self) -> dict[str, dict[str, Any]]:
+        masks = np.split(self.world.available()[0], np.cumsum(self.spaces.sizes)[:-1])
+        return {
+            agent: {"option_done": bool(self._done[0, index]), "option": int(self._running[0, index]), "action_mask": masks[index].astype(np.int8)}
+            for index, agent in enumerate(self.possible_agents)
+        }
+
+    def render(self) -> NDArray[np.uint8]:
+        return self.world.picture(0)
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
+class Option(Protocol):
+    """A way to act that lasts: what it does follows from what its agent sees and how long it has lasted."""
+
+    name: str
+
+    def available(self, observation: Any) -> bool:
+        """Whether it may begin here."""
+        ...
+
+    def act(self, observation: Any, elapsed: int) -> Any:
+        """The low-level action after `elapsed` steps of it."""
+        ...
+
+    def ends(self, observation: Any, elapsed: int) -> bool:
+        """Whether it is over, having lasted `elapsed` steps, of which there is at least one."""
+        ...
+
+
+@dataclass(frozen=True)
+class Primitive:
+    """One low-level action for one step.
+
+    Attributes:
+        name: of the action.
+        action: as the environment takes it.
+    """
+
+    name: str
+    action: Any
+
+    def available(self, observation: Any) -> bool:
+        return True
+
+    def act(self, observation: Any, elapsed: int) -> Any:
+        return self.action
+
+    def ends(self, observation: Any, elapsed: int) -> bool:
+        return True
+
+
+@dataclass(frozen=True)
+class ParallelWorlds:
+    """Any parallel environment with a set of options, as worlds that the schemes and the learner take.
+
+    The agents' rewards are averaged; an episode is over when it is for all agents. An agent that is out before acts no more.
+
+    Args:
+        env: makes the environment; importable, so that it reaches other processes.
+        options: of each agent; at least one is available anywhere.
+        idle: the action of an agent that waits for others (scheme `sync_wait`); none where there is no such action.
+    """
+
+    env: Callable[[], Any]
+    options: Mapping[str, Sequence[Option]]
+    idle: Mapping[str, Any] | None = None
+
+    def spaces(self) -> OptionSpaces:
+        """Observations are flattened (`gymnasium.spaces.flatten`)."""
+        env = self.env()
+        agents = tuple(env.possible_agents)
+        if set(agents) != set(self.options):
+            raise ConfigError(f"options: expected some of each agent of {list(agents)}, got those of {list(self.options)}")
+        sizes = tuple(gymnasium.spaces.flatdim(env.observation_space(agent)) for agent in agents)
+        env.close()
+        return OptionSpaces(agents, sizes, tuple(tuple(option.name for option in self.options[agent]) for agent in agents))
+
+    def make(self, count: int) -> ParallelWorld:
+        """`count` environments."""
+        return ParallelWorld(self, count)
+
+    def primitives(self) -> ParallelWorlds:
+        """The environment's own actions.
+
+        Raises:
+            ConfigError: where they are not discrete.
+        """
+        env = self.env()
+        found: dict[str, list[Option]] = {}
+        for agent in env.possible_agents:
+            space = env.action_space(agent)
+            if not isinstance(space, gymnasium.spaces.Discrete):
+                raise ConfigError(f"datamodule.scheme=end2end: expected discrete actions, got {space} of {agent}; use another scheme")
+            found[agent] = [Primitive(str(action), action) for action in range(int(space.start), int(space.start + space.n))]
+        env.close()
+        return replace(self, options=found)
+
+
+class ParallelWorld:
+    """N parallel environments, stepped one after the other.
+
+    Args:
+        made: their settings.
+        count: N.
+    """
+
+    success: NDArray[np.bool_] | None = None
+
+    def __init__(self, made: ParallelWorlds, count: int) -> None:
+        self.made, self.count = made, count
+        self.envs = [made.env() for _ in range(count)]
+        spaces = made.spaces()
+        self.agents, self.sizes = spaces.agents, spaces.sizes
+        self.flat = {agent: self.envs[0].observation_space(agent) for agent in self.agents}
+        self.observation = [np.zeros((count, size), np.float32) for size in spaces.observations]
+        self.seen: list[dict[str, Any]] = [{} for _ in range(count)]
+        self.elapsed, self.nobody = np.zeros((count, len(self.agents)), np.int64), np.zeros((count, len(self.agents)), bool)
+
+    def reset(self, which: NDArray[np.bool_], seeds: Sequence[int]) -> None:
+        """Begin anew where `which` `[N]`."""
+        for n, seed in zip(np.flatnonzero(which), seeds, strict=True):
+            self.seen[n] = dict(self.envs[n].reset(seed=seed % 2**32)[0])
+        self.elapsed[which] = 0
+        self._observe(np.broadcast_to(which[:, None], self.nobody.shape))
+
+    def _observe(self, which: NDArray[np.bool_]) -> None:
+        for n, agent in zip(*np.nonzero(which), strict=True):
+            name = self.agents[agent]
+            self.observation[agent][n] = gymnasium.spaces.flatten(self.flat[name], self.seen[n][name])
+
+    def available(self) -> NDArray[np.bool_]:
+        """`[N, m]`, as each option says of what its agent sees."""
+        return np.array([[option.available(seen[name]) for name in self.agents for option in self.made.options[name]] for seen in self.seen])
+
+    def waiting(self) -> NDArray[np.bool_]:
+        """`[N, n]`: nobody."""
+        return self.nobody
+
+    def interrupt(self, which: NDArray[np.bool_]) -> None:
+        """Stop options where `which` `[N, n]`."""
+        self.elapsed[which] = 0
+        self._observe(which)
+
+    def step(self, options: NDArray[np.int64], active: NDArray[np.bool_]) -> OptionStep:
+        """One step of the environments `active` `[N]` with the options `[N, n]`."""
+        reward, done = np.zeros(self.count), np.zeros((self.count, len(self.agents)), bool)
+        terminated, truncated = np.zeros(self.count, bool), np.zeros(self.count, bool)
+        for n in np.flatnonzero(active):
+            env, seen = self.envs[n], self.seen[n]
+            actions = {name: self._action(name, int(options[n, agent]), seen[name], int(self.elapsed[n, agent])) for agent, name in enumerate(self.agents)}
+            shown, rewards, ended, cut, _ = env.step({name: action for name, action in actions.items() if name in env.agents})
+            seen.update(shown)
+            reward[n] = sum(rewards.values()) / len(self.agents)
+            for agent, name in enumerate(self.agents):
+                if options[n, agent] == IDLE:
+                    continue
+                self.elapsed[n, agent] += 1
+                done[n, agent] = name not in env.agents or self.made.options[name][options[n, agent]].ends(seen[name], int(self.elapsed[n, agent]))
+            if not env.agents:
+                terminated[n] = any(ended.values()) and not any(cut.values())
+                truncated[n] = not terminated[n]
+        self.elapsed[done] = 0
+        self._observe(done)
+        return OptionStep(reward, done, terminated, truncated)
+
+    def _action(self, name: str, option: int, seen: Any, elapsed: int) -> Any:
+        if option != IDLE:
+            return self.made.options[name][option].act(seen, elapsed)
+        if self.made.idle is None:
+            raise ConfigError("datamodule.scheme=sync_wait: expected an action for agents that wait, ParallelWorlds(idle=...), got none; use another scheme")
+        return self.made.idle[name]
+
+    def picture(self, episode: int) -> NDArray[np.uint8]:
+        """What the environment renders; its render mode is `rgb_array`."""
+        return np.asarray(self.envs[episode].render(), np.uint8)

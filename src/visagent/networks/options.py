@@ -1,0 +1,283 @@
+"""Policies over options of several agents, of whom some choose while the others' options go on (Lyu et al. 2023, Section III)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from visagent.envs.options import OptionSpaces
+from visagent.objectives.options import conditional_log_probs, joint_index, joint_slice, masked_entropy, open_options, separate
+
+
+@dataclass(frozen=True)
+class Situation:
+    """Where N decisions are made.
+
+    Attributes:
+        observation: `[N, D]`, of all agents, one after the other.
+        options: `[N, n]`, of agents that do not choose, the running ones; of the others, what they chose, or anything.
+        choosing: `[N, n]` bool, Z; of every row at least one.
+        available: `[N, m_1 + ... + m_n]` bool.
+    """
+
+    observation: Tensor
+    options: Tensor
+    choosing: Tensor
+    available: Tensor
+
+
+@dataclass(frozen=True)
+class Chances:
+    """Of choices in N situations, for each of P separate choices.
+
+    Attributes:
+        log_prob: `[N, P]`, 0 where there was nothing to choose.
+        entropy: `[N, P]`, nats.
+        log_count: `[N, P]`, logarithm of the number of possibilities: the largest entropy.
+        counted: `[N, P]` bool, whether there was something to choose.
+    """
+
+    log_prob: Tensor
+    entropy: Tensor
+    log_count: Tensor
+    counted: Tensor
+
+
+def layers(inputs: int, hidden: Sequence[int], outputs: int, last: float) -> nn.Sequential:
+    """MAPPO's network (Yu et al. 2022): a normalised input, after each hidden layer ReLU and normalisation; orthogonal weights, `last` the output's gain."""
+    parts: list[nn.Module] = [nn.LayerNorm(inputs)]
+    for width in hidden:
+        parts += [_linear(inputs, width, 2**0.5), nn.ReLU(), nn.LayerNorm(width)]
+        inputs = width
+    return nn.Sequential(*parts, _linear(inputs, outputs, last))
+
+
+def _linear(inputs: int, outputs: int, gain: float) -> nn.Linear:
+    layer = nn.Linear(inputs, outputs)
+    nn.init.orthogonal_(layer.weight, gain)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def draw(log_probs: Tensor, deterministic: bool, generator: torch.Generator | None) -> Tensor:
+    """Places `[N]` drawn from distributions `[N, M]`, or their modes; what has probability 0 is never drawn."""
+    if deterministic:
+        return log_probs.argmax(dim=-1)
+    cumulated = log_probs.exp().cumsum(dim=-1)
+    uniform = torch.rand((len(log_probs), 1), generator=generator).to(log_probs.device) * cumulated[:, -1:]
+    # The first place whose cumulated probability exceeds the number drawn: never one of probability 0.
+    return (cumulated <= uniform).sum(dim=-1).clamp_max_(log_probs.shape[-1] - 1)
+
+
+class JointPolicy(nn.Module):
+    """One categorical over all joint options, sliced by the running ones (Eq. 2 and 3).
+
+    Args:
+        spaces: of the world.
+        hidden: widths of the hidden layers.
+    """
+
+    parts = 1
+
+    def __init__(self, spaces: OptionSpaces, hidden: Sequence[int]) -> None:
+        super().__init__()
+        self.sizes = spaces.sizes
+        count = 1
+        for size in self.sizes:
+            count *= size
+        self.network = layers(sum(spaces.observations), hidden, count, 0.01)
+
+    def logits(self, observation: Tensor) -> Tensor:
+        """`[N, M]`."""
+        found: Tensor = self.network(observation)
+        return found
+
+    def log_probs(self, situation: Situation) -> Tensor:
+        """Of all joint options `[N, M]`, -inf for those that the running ones exclude."""
+        allowed = joint_slice(situation.options, situation.choosing, situation.available, self.sizes)
+        return conditional_log_probs(self.logits(situation.observation), allowed)
+
+    def chances(self, situation: Situation) -> Chances:
+        """Of `situation.options`."""
+        log_probs = self.log_probs(situation)
+        log_prob = log_probs.gather(1, joint_index(situation.options, self.sizes)[:, None])
+        log_count = (log_probs > -torch.inf).sum(dim=1, keepdim=True).to(log_probs.dtype).log()
+        return Chances(log_prob, masked_entropy(log_probs)[:, None], log_count, torch.ones_like(log_prob, dtype=torch.bool))
+
+    def choose(self, situation: Situation, deterministic: bool, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        """Joint options `[N, n]`, those that run unchanged, and their log-probabilities `[N, 1]`."""
+        log_probs = self.log_probs(situation)
+        index = draw(log_probs, deterministic, generator)
+        return separate(index, self.sizes), log_probs.gather(1, index[:, None])
+
+
+class FactorisedPolicy(JointPolicy):
+    """Joint logits that are sums of one number for each agent's option: what runs has no influence on what is chosen; for comparison.
+
+    Args:
+        spaces: of the world.
+        hidden: widths of the hidden layers.
+    """
+
+    def __init__(self, spaces: OptionSpaces, hidden: Sequence[int]) -> None:
+        super().__init__(spaces, hidden)
+        self.network = layers(sum(spaces.observations), hidden, sum(self.sizes), 0.01)
+
+    def logits(self, observation: Tensor) -> Tensor:
+        total = torch.zeros((len(observation), 1), device=observation.device, dtype=observation.dtype)
+        for part in self.network(observation).split(list(self.sizes), dim=-1):
+            total = (total[:, :, None] + part[:, None, :]).flatten(1)
+        return total
+
+
+class AutoregressivePolicy(nn.Module):
+    """Agents choose one after the other, each knowing what runs and what was chosen before it: sum m_i outputs instead of their product.
+
+    These are not the conditionals of one joint distribution.
+
+    Args:
+        spaces: of the world.
+        hidden: widths of the hidden layers.
+    """
+
+    parts = 1
+
+    def __init__(self, spaces: OptionSpaces, hidden: Sequence[int]) -> None:
+        super().__init__()
+        self.sizes = spaces.sizes
+        inputs = sum(spaces.observations) + sum(self.sizes) + len(self.sizes)
+        self.heads = nn.ModuleList(layers(inputs, hidden, size, 0.01) for size in self.sizes)
+
+    def _walk(self, situation: Situation, pick: Callable[[int, Tensor], Tensor]) -> tuple[Tensor, Chances]:
+        options, known = situation.options, ~situation.choosing
+        log_prob, entropy, log_count = [], [], []
+        for agent, offered in enumerate(open_options(situation.options, situation.choosing, situation.available, self.sizes)):
+            inputs = torch.cat([situation.observation, *shown(options, known, self.sizes)], dim=-1)
+            log_probs = conditional_log_probs(self.heads[agent](inputs), offered)  # of who does not choose: the running one, for certain
+            picked = pick(agent, log_probs)
+            options = torch.cat([options[:, :agent], picked[:, None], options[:, agent + 1 :]], dim=1)
+            log_prob.append(log_probs.gather(1, picked[:, None])[:, 0])
+            entropy.append(masked_entropy(log_probs))
+            log_count.append(offered.sum(dim=1).to(log_probs.dtype).log())
+            known = torch.cat([torch.ones_like(known[:, : agent + 1]), known[:, agent + 1 :]], dim=1)
+        total = [torch.stack(part, dim=1).sum(dim=1, keepdim=True) for part in (log_prob, entropy, log_count)]
+        return options, Chances(*total, torch.ones_like(total[0], dtype=torch.bool))
+
+    def chances(self, situation: Situation) -> Chances:
+        """Of `situation.options`; the entropy is the sum of those of each choice after the ones before it."""
+        return self._walk(situation, lambda agent, _: situation.options[:, agent])[1]
+
+    def choose(self, situation: Situation, deterministic: bool, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        """As of `JointPolicy`; deterministic is the best choice of each agent after those before it."""
+        options, chances = self._walk(situation, lambda _, log_probs: draw(log_probs, deterministic, generator))
+        return options, chances.log_prob
+
+
+class PartialPolicy(nn.Module):
+    """Every agent has a policy of its own that sees its own observation and the options that the others go on with (Eq. 5).
+
+    Args:
+        spaces: of the world.
+        hidden: widths of the hidden layers.
+    """
+
+    def __init__(self, spaces: OptionSpaces, hidden: Sequence[int]) -> None:
+        super().__init__()
+        self.spaces, self.parts = spaces, len(spaces.sizes)
+        self.heads = nn.ModuleList(layers(width, hidden, size, 0.01) for width, size in zip(local_widths(spaces), spaces.sizes, strict=True))
+
+    def _log_probs(self, situation: Situation) -> list[Tensor]:
+        offered = open_options(situation.options, situation.choosing, situation.available, self.spaces.sizes)
+        views = local_views(situation, self.spaces)
+        return [conditional_log_probs(head(view), part) for head, view, part in zip(self.heads, views, offered, strict=True)]
+
+    def chances(self, situation: Situation) -> Chances:
+        """Of `situation.options`, each agent's for itself; who does not choose has one possibility, and counts for nothing."""
+        found = self._log_probs(situation)
+        log_prob = torch.cat([part.gather(1, situation.options[:, agent, None]) for agent, part in enumerate(found)], dim=1)
+        entropy = torch.stack([masked_entropy(part) for part in found], dim=1)
+        log_count = torch.stack([(part > -torch.inf).sum(dim=1).to(part.dtype).log() for part in found], dim=1)
+        return Chances(log_prob, entropy, log_count, situation.choosing)
+
+    def choose(self, situation: Situation, deterministic: bool, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+        """Joint options `[N, n]`, those that run unchanged, and each agent's log-probability `[N, n]`."""
+        found = self._log_probs(situation)
+        chosen = torch.stack([draw(part, deterministic, generator) for part in found], dim=1)
+        return chosen, torch.cat([part.gather(1, chosen[:, agent, None]) for agent, part in enumerate(found)], dim=1)
+
+
+def shown(options: Tensor, known: Tensor, sizes: Sequence[int]) -> list[Tensor]:
+    """Options `[N, n]` as one-hot vectors, zeros where they are not `known` `[N, n]`, with the flags of what is known: `[N, sum m_i]`, `[N, n]`."""
+    flags = known.to(torch.get_default_dtype())
+    vectors = [torch.nn.functional.one_hot(options[:, agent], size).to(flags.dtype) * flags[:, agent, None] for agent, size in enumerate(sizes)]
+    return [torch.cat(vectors, dim=-1), flags]
+
+
+def local_widths(spaces: OptionSpaces) -> list[int]:
+    """Numbers of each agent's `local_views`."""
+    return [seen + sum(spaces.sizes) + len(spaces.sizes) for seen in spaces.observations]
+
+
+def local_views(situation: Situation, spaces: OptionSpaces) -> list[Tensor]:
+    """What each agent sees itself, with the running options (zeros of those who choose)."""
+    running = torch.cat(shown(situation.options, ~situation.choosing, spaces.sizes), dim=-1)
+    return [torch.cat([own, running], dim=-1) for own in situation.observation.split(list(spaces.observations), dim=-1)]
+
+
+COUPLINGS: dict[str, type[nn.Module]] = {
+    "joint": JointPolicy,
+    "factorised": FactorisedPolicy,
+    "autoregressive": AutoregressivePolicy,
+    "partial": PartialPolicy,
+}
+
+
+class OptionActorCritic(nn.Module):
+    """A policy over options, and its critic.
+
+    Args:
+        spaces: of the world.
+        coupling: of the agents' choices: `joint`, `partial`, `factorised` or `autoregressive`.
+        hidden, critic_hidden: widths of the hidden layers.
+        critic: sees `observations` of all agents, `observations_and_options` also the running options, or is `local`: one for each agent, that sees
+            what its `partial` policy does.
+    """
+
+    def __init__(self, spaces: OptionSpaces, coupling: str, hidden: Sequence[int], critic_hidden: Sequence[int], critic: str) -> None:
+        super().__init__()
+        self.spaces, self.critic = spaces, critic
+        self.policy: Any = COUPLINGS[coupling](spaces, hidden)
+        every = sum(spaces.observations)
+        wider = every + sum(spaces.sizes) + len(spaces.sizes)
+        widths = {"observations": [every], "observations_and_options": [wider], "local": local_widths(spaces)}[critic]
+        self.critics = nn.ModuleList(layers(width, critic_hidden, 1, 1.0) for width in widths)
+
+    @property
+    def parts(self) -> int:
+        """P, separate choices of a decision."""
+        return int(self.policy.parts)
+
+    def values(self, situation: Situation) -> Tensor:
+        """V(O), `[N, 1]`, or `[N, n]` of `local` critics."""
+        if self.critic == "local":
+            views = local_views(situation, self.spaces)
+        elif self.critic == "observations":
+            views = [situation.observation]
+        else:
+            views = [torch.cat([situation.observation, *shown(situation.options, ~situation.choosing, self.spaces.sizes)], dim=-1)]
+        return torch.cat([critic(view) for critic, view in zip(self.critics, views, strict=True)], dim=-1)
+
+    def chances(self, situation: Situation) -> Chances:
+        """Of `situation.options`."""
+        found: Chances = self.policy.chances(situation)
+        return found
+
+    @torch.inference_mode()
+    def choose(self, situation: Situation, deterministic: bool = False, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """Joint options `[N, n]`, those that run unchanged, and log-probabilities `[N, P]`."""
+        found: tuple[Tensor, Tensor] = self.policy.choose(situation, deterministic, generator)
+        return found

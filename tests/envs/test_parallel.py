@@ -1,0 +1,171 @@
+"""PettingZoo both ways: our worlds for other libraries, and an environment that is neither of ours with options of its own."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+
+import gymnasium
+import numpy as np
+import pytest
+from pettingzoo import ParallelEnv
+
+from visagent.envs import tool_delivery, water_filling
+from visagent.envs.parallel import ParallelWorlds
+from visagent.envs.schemes import Scheme
+from visagent.errors import ConfigError
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # of PettingZoo's own environments, which its tests import
+    from pettingzoo.test import parallel_api_test
+
+
+class Corridor(ParallelEnv):
+    """Two walkers on a line of nine places; both are paid for each step in which they stand at the same one, the episode is over after 20."""
+
+    metadata = {"name": "corridor", "render_modes": ["rgb_array"]}
+    render_mode = "rgb_array"
+
+    def __init__(self):
+        self.possible_agents, self.agents = ["left", "right"], []
+
+    @functools.cache  # noqa: B019
+    def observation_space(self, agent):
+        return gymnasium.spaces.MultiDiscrete([9, 9])
+
+    @functools.cache  # noqa: B019
+    def action_space(self, agent):
+        return gymnasium.spaces.Discrete(3)
+
+    def _seen(self):
+        return {"left": np.array(self.place), "right": np.array(self.place[::-1])}
+
+    def reset(self, seed=None, options=None):
+        self.agents, self.steps = list(self.possible_agents), 0
+        self.place = [0, 8]
+        return self._seen(), {agent: {} for agent in self.agents}
+
+    def step(self, actions):
+        self.place = [min(8, max(0, place + actions[agent] - 1)) for place, agent in zip(self.place, self.possible_agents, strict=True)]
+        self.steps += 1
+        met, over = self.place[0] == self.place[1], self.steps >= 20
+        found = [dict.fromkeys(self.agents, value) for value in (float(met), False, over)]
+        infos = {agent: {} for agent in self.agents}
+        if over:
+            self.agents = []
+        return self._seen(), *found, infos
+
+    def render(self):
+        return np.zeros((4, 9, 3), np.uint8)
+
+
+class WalkTo:
+    """Walks until it is there."""
+
+    def __init__(self, place):
+        self.name, self.place = f"WalkTo({place})", place
+
+    def available(self, observation):
+        return self.place != 4 or observation[0] != 4  # who is in the middle may not begin to go there
+
+    def act(self, observation, elapsed):
+        return 1 + int(np.sign(self.place - observation[0]))
+
+    def ends(self, observation, elapsed):
+        return observation[0] == self.place
+
+
+class Stay:
+    """Three steps."""
+
+    name = "Stay"
+
+    def available(self, observation):
+        return True
+
+    def act(self, observation, elapsed):
+        return 1
+
+    def ends(self, observation, elapsed):
+        return elapsed == 3
+
+
+def corridor(**settings):
+    return ParallelWorlds(Corridor, {agent: (WalkTo(0), WalkTo(4), WalkTo(8), Stay()) for agent in ("left", "right")}, **settings)
+
+
+@pytest.mark.parametrize("make", [tool_delivery.parallel_env, water_filling.parallel_env], ids=["tool_delivery", "water_filling"])
+def test_pettingzoos_own_test(make):
+    parallel_api_test(make(horizon=30), num_cycles=100)
+
+
+def test_tool_delivery_as_a_parallel_environment(golden):
+    kept, env = np.load(golden / "tool_delivery" / "trajectories.npz"), tool_delivery.parallel_env()
+    assert env.possible_agents == ["turtlebot_0", "turtlebot_1", "fetch"] and [env.observation_space(a).shape for a in env.possible_agents] == [
+        (13,),
+        (13,),
+        (4,),
+    ]
+    row = 0
+    for length in kept["episode_length"][:3]:
+        seen, infos = env.reset(seed=0)
+        assert all(info["option_done"] for info in infos.values())
+        for _ in range(length):
+            options = dict(zip(env.possible_agents, kept["options"][row].tolist(), strict=True))
+            seen, rewards, terminated, truncated, infos = env.step(options)
+            assert np.array_equal(np.concatenate(list(seen.values())), kept["observation"][row]) and set(rewards.values()) == {float(kept["reward"][row])}
+            assert [info["option_done"] for info in infos.values()] == kept["option_done"][row].astype(bool).tolist()
+            row += 1
+        assert not env.agents and all(terminated.values()) != all(truncated.values())
+
+
+def test_a_running_option_goes_on_whatever_is_given():
+    env = tool_delivery.parallel_env()
+    env.reset(seed=0)
+    env.step({"turtlebot_0": 0, "turtlebot_1": 0, "fetch": 3})
+    *_, infos = env.step({"turtlebot_0": 1, "turtlebot_1": 2, "fetch": 0})
+    assert [info["option"] for info in infos.values()] == [0, 0, 3]
+    with pytest.raises(ValueError, match=r"expected options from 0 to below \[3, 3, 6\], got \[3, 0, 0\]"):
+        env.step({"turtlebot_0": 3, "turtlebot_1": 0, "fetch": 0})
+
+
+def test_somebody_elses_environment_with_options():
+    world = corridor().make(2)
+    world.reset(np.ones(2, bool), [0, 1])
+    assert world.observation[0].shape == (2, 18) and world.available()[0].tolist() == [True] * 8
+    one = np.array([True, False])
+    durations = {0: 0, 1: 0}
+    for second in range(1, 5):
+        step = world.step(np.array([[1, 1], [0, 0]]), one)
+        durations = {agent: second if step.done[0, agent] and not durations[agent] else durations[agent] for agent in durations}
+    assert durations == {0: 4, 1: 4} and step.reward.tolist() == [1.0, 0.0]
+    assert world.available()[0].tolist() == [True, False, True, True] * 2 and world.available()[1].all()
+    for _ in range(16):
+        step = world.step(np.array([[3, 3], [0, 0]]), one)
+    assert step.truncated.tolist() == [True, False] and not step.terminated.any() and world.picture(0).shape == (4, 9, 3)
+
+
+@pytest.mark.parametrize("name", ["async", "sync_wait", "sync_cut", "end2end"])
+def test_schemes_come_for_nothing(name):
+    worlds = corridor(idle={"left": 1, "right": 1})
+    worlds = worlds.primitives() if name == "end2end" else worlds
+    world = worlds.make(1)
+    scheme = Scheme(world, name, 1, 2)
+    world.reset(np.ones(1, bool), [0])
+    choices = 0
+    for _ in range(20):
+        choosing = scheme.choosing()
+        if choosing.any():
+            choices += 1
+            scheme.choose(choosing, np.array([0]), np.array([[1, 2]]))  # the first one walks for four steps, the second one is where it wants to be
+        scheme.step(np.ones(1, bool))
+    assert choices == {"async": 20, "sync_wait": 17, "sync_cut": 20, "end2end": 20}[name]
+
+
+def test_what_is_missing_is_named():
+    with pytest.raises(ConfigError, match=r"ParallelWorlds\(idle=...\), got none"):
+        world = corridor().make(1)
+        world.reset(np.ones(1, bool), [0])
+        world.step(np.array([[-1, 0]]), np.ones(1, bool))
+    with pytest.raises(ConfigError, match=r"expected some of each agent of \['left', 'right'\], got those of \['left'\]"):
+        ParallelWorlds(Corridor, {"left": (Stay(),)}).spaces()

@@ -1,0 +1,73 @@
+"""Option-MAPPO: the first ratio is one, runs resume bitwise, tiny tasks are learned, by every coupling and scheme."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from comparing import assert_same, checkpoint, folder_of
+from lightning_modules.option_mappo import OptionMAPPO
+from visagent.runtime.train import train
+
+PRESET = "option_mappo/tool_delivery"
+VARIANTS = [
+    (),
+    ("network.coupling=partial", "network.critic=local", "algorithm.entropy=normalised"),
+    ("network.coupling=factorised", "algorithm.rewards=paper_code", "datamodule.scheme=sync_wait"),
+    ("network.coupling=autoregressive", "network.critic=observations_and_options", "algorithm.minibatches=3"),
+    ("algorithm.entropy=joint", "datamodule.scheme=sync_cut", "algorithm.lam_by_duration=true"),
+    ("datamodule.scheme=end2end",),
+]
+
+
+@pytest.mark.parametrize("changes", VARIANTS)
+def test_the_first_ratio_is_one(changes, compose, tmp_path):
+    record = train(compose(PRESET, "datamodule.steps=40", *changes))
+    assert record.status == "FINISHED" and len(record.history) == 2
+    gaps = [numbers["train/first_ratio_gap"] for numbers in record.history.values()]
+    assert all(gap < 1e-5 for gap in gaps) or "algorithm.minibatches=3" in changes
+    assert {"test/return", "test/sampled/return", "test/success_rate", "test/option_steps", "test/paper_metric"} <= record.metrics.keys()
+    assert record.env_steps >= 2 * 2 * 2 * 40
+    folder = folder_of(record, tmp_path)
+    assert len(list(folder.path.glob("videos/test_episode_0.mp4"))) == 1 and (folder.figures / "test_episode_0.png").stat().st_size > 5_000
+
+
+def test_joint_log_probabilities_are_another_ratio(compose):
+    record = train(compose(PRESET, "datamodule.steps=40", "algorithm.log_prob=joint", "datamodule.film_episodes=0"))
+    assert all(numbers["train/first_ratio_gap"] > 0.1 for numbers in record.history.values())
+
+
+@pytest.mark.parametrize("changes", [("network.coupling=partial",), ("datamodule.actors=2", "algorithm.minibatches=2")])
+def test_resume_is_bitwise(changes, compose, tmp_path, monkeypatch):
+    settings = (PRESET, "trainer.max_epochs=3", "datamodule.film_episodes=0", *changes)
+    unbroken = train(compose(*settings, f"paths.outputs={tmp_path}/a"))
+    original = OptionMAPPO.training_step
+
+    def failing(self, batch, batch_index):
+        if self.current_epoch == 2 and batch_index == 1:
+            raise RuntimeError("power cut")
+        return original(self, batch, batch_index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(OptionMAPPO, "training_step", failing)
+        with pytest.raises(RuntimeError, match="power cut"):
+            train(compose(*settings, f"paths.outputs={tmp_path}/b"))
+    assert list(Path(f"{tmp_path}/b/runs").glob("*"))
+    resumed = train(compose(*settings, f"paths.outputs={tmp_path}/b"))
+    one, again = checkpoint(unbroken, f"{tmp_path}/a"), checkpoint(resumed, f"{tmp_path}/b")
+    for part in ("state_dict", "optimizer_states", "random_state"):
+        assert_same(one[part], again[part], part)
+    assert_same(unbroken.metrics, resumed.metrics)
+
+
+@pytest.mark.parametrize("coupling", ["joint", "autoregressive", "partial"])
+def test_agents_learn_to_choose_what_the_other_does(coupling, compose):
+    """Nothing is observed: only by the options that run can the agents agree, and only such policies are told of them."""
+    settings = ("datamodule.steps=24", "datamodule.worlds_per_actor=8", "datamodule.iterations_per_epoch=40", "optimizer.lr=0.003", "trainer.max_epochs=1")
+    config = compose(
+        PRESET, f"network.coupling={coupling}", *settings, "datamodule.film_episodes=0", "datamodule.test_episodes=20", "algorithm.entropy_weight=0.0"
+    )
+    config.datamodule.env = {"_target_": "visagent.testing.options.MeetingWorlds", "horizon": 12}
+    record = train(config)
+    assert record.metrics["test/sampled/return"] > 10  # of 12; random choices: about 4
