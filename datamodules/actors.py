@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import pytorch_lightning as pl
 import torch
@@ -32,8 +32,10 @@ class EvaluationEpisodes:
         seeds: one for each episode.
         deterministic: act by the distribution's mode.
         films: of how many of them a video is made.
+        extras: attributes of an episode whose means are evaluated too.
     """
 
+    extras: ClassVar[tuple[str, ...]] = ()
     worlds: WorldFactory
     seeds: tuple[int, ...]
     deterministic: bool

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import nn
 
@@ -22,6 +22,7 @@ class OptionEpisodes(EvaluationEpisodes):
         scheme: who chooses when.
     """
 
+    extras: ClassVar[tuple[str, ...]] = ("option_steps", "paper_metric")
     scheme: str = "async"
 
     def run(self, policy: Any, seeds: tuple[int, ...]) -> list[Episode]:

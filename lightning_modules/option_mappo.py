@@ -45,8 +45,6 @@ class OptionMAPPO(ReinforcementModule):
         seed: of the weights and the order of samples.
     """
 
-    extras = ("option_steps", "paper_metric")
-
     def __init__(
         self,
         network: NetworkFactory,

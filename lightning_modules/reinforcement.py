@@ -36,8 +36,6 @@ class ReinforcementModule(pl.LightningModule):
     env_steps: Tensor
     iterations: Tensor
     network: Any
-    extras: tuple[str, ...] = ()
-    """Attributes of an episode whose means are evaluated too."""
 
     def __init__(self, network: NetworkFactory, optimizer: OptimizerFactory, seed: int) -> None:
         super().__init__()
@@ -187,15 +185,15 @@ class ReinforcementModule(pl.LightningModule):
     def _evaluate(self, batch: Any, split: str) -> None:
         policy = copy.deepcopy(self.network).cpu().eval()
         seeds = [batch.seeds[start : start + AT_ONCE] for start in range(0, len(batch.seeds), AT_ONCE)]  # what runs together stays together
-        found = torch.zeros(len(seeds), AT_ONCE, 3 + len(self.extras), device=self.device)
+        found = torch.zeros(len(seeds), AT_ONCE, 3 + len(batch.extras), device=self.device)
         for group in range(self.global_rank, len(seeds), self.trainer.world_size):
             episodes = batch.run(policy, seeds[group])
-            known = [[e.total_reward, e.steps, UNKNOWN if e.success is None else e.success, *(getattr(e, name) for name in self.extras)] for e in episodes]
+            known = [[e.total_reward, e.steps, UNKNOWN if e.success is None else e.success, *(getattr(e, name) for name in batch.extras)] for e in episodes]
             found[group, : len(episodes)] = torch.tensor(known)
         totals, steps, success, *extras = self.sum_over_ranks(found).flatten(0, 1)[: len(batch.seeds)].cpu().unbind(-1)
         self.log(f"{split}/return", totals.mean(), prog_bar=True, batch_size=1)
         self.log_dict({f"{split}/return_std": totals.std(unbiased=False), f"{split}/episode_steps": steps.mean()}, batch_size=1)
-        self.log_dict({f"{split}/{name}": values.mean() for name, values in zip(self.extras, extras, strict=True)}, batch_size=1)
+        self.log_dict({f"{split}/{name}": values.mean() for name, values in zip(batch.extras, extras, strict=True)}, batch_size=1)
         if success.min() > UNKNOWN:
             self.log(f"{split}/success_rate", success.mean(), batch_size=1)
         self.log("step", self.env_steps.float(), batch_size=1)

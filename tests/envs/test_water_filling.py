@@ -64,7 +64,7 @@ def test_speeds_and_where_a_way_ends():
     steps = 1
     while not (step := world.step(order(jar, jar), ONE)).done[0, DRONE]:
         steps += 1
-    assert not step.done[0, VEHICLE]  # it does not see the jar that is read now
+    assert not step.done[0, VEHICLE]  # it is not there itself
     near = np.linalg.norm(places.position[world.place[0, DRONE]] - places.jars[jar])
     assert near <= 1.0 and steps < 15
 
@@ -129,21 +129,31 @@ def test_the_horizon_truncates_and_episodes_are_their_seeds():
     assert totals[0] == totals[1] != totals[2]
 
 
-@pytest.mark.parametrize(("walls", "options", "expected"), [(True, 7, 420), (False, 7, 312), (True, 3, 755), (False, 3, 498)])
-def test_low_level_steps_of_200_decisions(walls, options, expected):
-    """With uniform options, or ways to jars alone (means of a reference prototype over 20 episodes)."""
+TURNS = np.array([0, 1, 2, 1])
+
+
+@pytest.mark.parametrize(
+    ("walls", "options", "steps", "reward"),
+    [(True, 7, 420, -718), (False, 7, 312, -369), (True, 3, 755, -704), (True, None, 892, -386), (False, None, 567, -117)],
+)
+def test_200_decisions(walls, options, steps, reward):
+    """Low-level steps and their mean reward: uniform options, ways to jars alone, jars in turn (means of a reference prototype over 20 episodes)."""
     count, rng = 60, np.random.default_rng(0)
     world = begin(count, walls=walls, horizon=10**6)
     running, done = np.zeros((count, 2), np.int64), np.ones((count, 2), bool)
-    active, decisions, steps = np.ones(count, bool), np.zeros(count, np.int64), np.zeros(count, np.int64)
+    active, decisions, taken = np.ones(count, bool), np.zeros(count, np.int64), np.zeros((count, 2), np.int64)
+    total = 0.0
     while active.any():
         due = done.any(axis=1) & active
         active &= ~(due & (decisions >= 200))
         decisions += due
-        running = np.where(done, rng.integers(0, options, (count, 2)), running)
-        done = np.where(active[:, None], world.step(running, active).done, done)
-        steps += active
-    assert steps.mean() == pytest.approx(expected, rel=0.05)
+        chosen = TURNS[taken % 4] if options is None else rng.integers(0, options, (count, 2))
+        begins = done & active[:, None]
+        running, taken = np.where(begins, chosen, running), taken + begins
+        step = world.step(running, active)
+        done = np.where(active[:, None], step.done, done)
+        total += float(step.reward.sum())
+    assert world.steps.mean() == pytest.approx(steps, rel=0.05) and total / world.steps.sum() == pytest.approx(reward, rel=0.2)
 
 
 def test_a_room_that_was_rendered(dumps):
@@ -155,10 +165,10 @@ def test_a_room_that_was_rendered(dumps):
         while not world.step(order(jar, jar), ONE).done[0, VEHICLE]:
             steps += 1
             assert steps < 60
-        assert places.seen[jar, world.place[0, VEHICLE]]
+        assert places.within[jar, world.place[0, VEHICLE]] and world.level[0, jar] == 1.0
     assert world.picture(0).shape[2] == 3
 
 
-def test_a_room_that_is_not_named():
-    with pytest.raises(ConfigError, match=r"datamodule.env.scene: expected the path of a scene dump"):
-        WaterFillingWorlds(observation="rgb").spaces()
+def test_a_room_that_is_not_known():
+    with pytest.raises(ConfigError, match=r"unknown embedded scene 'attic_01': expected ROOM_NN"):
+        WaterFillingWorlds(observation="rgb", scene="attic_01").spaces()

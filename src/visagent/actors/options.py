@@ -172,7 +172,7 @@ class RunThrough:
     def situation(self, choosing: NDArray[np.bool_], rows: NDArray[np.int64]) -> Situation:
         """That of some episodes."""
         observation = np.concatenate([part[rows] for part in self.world.observation], axis=1)
-        parts = (observation, self.scheme.running[rows], choosing[rows], self.world.available()[rows])
+        parts = (observation, self.scheme.running[rows], choosing[rows], self.world.available()[rows], self.scheme.taken[rows])
         return Situation(*(torch.from_numpy(part) for part in parts))
 
     def decide(

@@ -77,6 +77,43 @@ class ToolDeliveryConfig:
 
 
 @dataclass
+class WaterFillingConfig:
+    """Water Filling; see `visagent.envs.water_filling.WaterFillingWorlds`."""
+
+    _target_: str = "visagent.envs.water_filling.WaterFillingWorlds"
+    observation: str = MISSING
+    scene: str = MISSING
+    cache: str = MISSING
+    extractor: str = MISSING
+    walls: bool = MISSING
+    horizon: int = MISSING
+
+    def check(self) -> None:
+        require(self.observation in ("state", "rgb"), "datamodule.env.observation", self.observation, "state or rgb")
+        positive("datamodule.env", self, "horizon")
+
+
+@dataclass
+class UniformOptionsConfig:
+    """Every option alike; see `visagent.networks.scripted_options.UniformOptions`."""
+
+    _target_: str = "visagent.networks.scripted_options.UniformOptions"
+    _partial_: bool = True
+
+
+@dataclass
+class RoundRobinConfig:
+    """Options in turn; see `visagent.networks.scripted_options.RoundRobin`."""
+
+    _target_: str = "visagent.networks.scripted_options.RoundRobin"
+    _partial_: bool = True
+    order: list[int] = MISSING
+
+    def check(self) -> None:
+        require(len(self.order) > 0 and min(self.order) >= 0, "network.order", list(self.order), "numbers of options, such as [0,1,2,1]")
+
+
+@dataclass
 class OptionDataConfig(ActorDataConfig):
     """On-policy experience of options; see `datamodules.options.OptionDataModule`."""
 

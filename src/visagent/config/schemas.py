@@ -21,7 +21,15 @@ from visagent.config.navigation_schemas import (
     SafeDAggerConfig,
     SafeDAggerDataConfig,
 )
-from visagent.config.option_schemas import OptionActorCriticConfig, OptionDataConfig, OptionMAPPOConfig, ToolDeliveryConfig
+from visagent.config.option_schemas import (
+    OptionActorCriticConfig,
+    OptionDataConfig,
+    OptionMAPPOConfig,
+    RoundRobinConfig,
+    ToolDeliveryConfig,
+    UniformOptionsConfig,
+    WaterFillingConfig,
+)
 from visagent.config.reinforcement_schemas import (
     ActorCriticConfig,
     DDPGConfig,
@@ -161,8 +169,10 @@ GROUP_SCHEMAS: dict[str, dict[str, type]] = {
         "deterministic": DeterministicActorCriticConfig,
         "uniform": UniformPolicyConfig,
         "options": OptionActorCriticConfig,
+        "uniform_options": UniformOptionsConfig,
+        "round_robin": RoundRobinConfig,
     },
-    "env": {"gymnasium": GymnasiumConfig, "robosuite": RobosuiteConfig, "tool_delivery": ToolDeliveryConfig},
+    "env": {"gymnasium": GymnasiumConfig, "robosuite": RobosuiteConfig, "tool_delivery": ToolDeliveryConfig, "water_filling": WaterFillingConfig},
     "datamodule": {
         "navigation": NavigationDataConfig,
         "dagger": DAggerDataConfig,

@@ -27,10 +27,12 @@ class Scheme:
         self.world, self.name = world, name
         self.running = np.zeros((episodes, agents), np.int64)
         self.finished = np.ones((episodes, agents), bool)
+        self.taken = np.zeros((episodes, agents), np.int64)
+        """Options that each agent has chosen in its episode."""
 
     def reset(self, which: NDArray[np.bool_]) -> None:
         """Episodes `[N]` that begin: every agent chooses, and nothing of before is left."""
-        self.running[which], self.finished[which] = 0, True
+        self.running[which], self.taken[which], self.finished[which] = 0, 0, True
 
     def choosing(self) -> NDArray[np.bool_]:
         """`[N, n]`: who chooses now (Z); all False where all options go on. `running` holds what the others go on with."""
@@ -55,6 +57,7 @@ class Scheme:
         begins = choosing[rows]
         self.running[rows] = np.where(begins, options, self.running[rows])
         self.finished[rows] &= ~begins
+        self.taken[rows] += begins
 
     def step(self, active: NDArray[np.bool_]) -> OptionStep:
         """One low-level step of the episodes `active` `[N]`."""

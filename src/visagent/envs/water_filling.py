@@ -17,7 +17,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visagent.envs.options import IDLE, OptionSpaces, OptionStep
-from visagent.errors import ConfigError
 
 if TYPE_CHECKING:
     from visagent.envs.parallel import OptionParallelEnv
@@ -27,7 +26,7 @@ VEHICLE, DRONE = range(2)
 JARS = ("bottle", "cup", "mug")
 SPEED = (1, 4)
 """Grid points in a low-level step on the way to a jar."""
-REACH_M, SIGHT_M = 1.0, 1.5
+REACH_M = 1.0
 EPSILON = 1e-3
 AGE_STEP = 1 / 200
 GRID_M = 0.25
@@ -46,7 +45,6 @@ class Places:
         towards: `[3, S]`, the next place on the way to each jar; the same at its end, or turned there where places have headings.
         arrived: `[3, S]` bool, the way ends here.
         within: `[3, S]` bool, the jar is seen and within `REACH_M`.
-        seen: `[3, S]` bool, the jar is seen and within `SIGHT_M`.
         jars: `[3, 2]` metres.
         starts: places where an episode may begin.
         features: `[S, F]` of the views, or None.
@@ -58,7 +56,6 @@ class Places:
     towards: NDArray[np.int64]
     arrived: NDArray[np.bool_]
     within: NDArray[np.bool_]
-    seen: NDArray[np.bool_]
     jars: NDArray[np.float64]
     starts: NDArray[np.int64]
     features: NDArray[np.float32] | None
@@ -73,14 +70,18 @@ class WaterFillingWorlds:
     Args:
         observation: `state`, places as numbers, on a grid with jars where the paper's scene has them; `rgb`, frozen features of the robots' views in a
             room that was rendered before, a scene dump.
-        scene: of `rgb`: the dump's path.
+        scene: of `rgb`: an embedded room, such as `kitchen_01`, that is made where it is missing, or the path of a scene dump.
+        cache: of `rgb`: folder where embedded rooms lie, one folder within it for each extractor.
+        extractor: of `rgb`: what the features of an embedded room come from.
         walls: of `state`: two inner walls make rooms of the grid.
         horizon: low-level steps after which an episode is truncated.
         primitive: agents choose a low-level move, or none, in every step; the vehicle fills what it is near.
     """
 
     observation: str = "state"
-    scene: str | None = None
+    scene: str = "living_room_01"
+    cache: str = "outputs/cache/scenes"
+    extractor: str = "efficientnet_lite0"
     walls: bool = True
     horizon: int = 600
     primitive: bool = False
@@ -89,9 +90,16 @@ class WaterFillingWorlds:
         """Of the grid or the room."""
         if self.observation == "state":
             return grid(self.walls)
-        if self.scene is None:
-            raise ConfigError("datamodule.env.scene: expected the path of a scene dump where datamodule.env.observation=rgb, got null")
-        return room(self.scene)
+        return room(str(self._dump()))
+
+    def _dump(self) -> Path:
+        if Path(self.scene).suffix == ".h5":
+            return Path(self.scene)
+        from visagent.scenes.make import make_scenes, recipe_for
+
+        recipe = recipe_for(self.scene, extractor=self.extractor)
+        ((_, path, _),) = make_scenes(Path(self.cache).resolve() / self.extractor, [recipe])
+        return path
 
     def spaces(self) -> OptionSpaces:
         """Each robot sees where it is or what is before it, the levels known of the jars, and since when."""
@@ -183,7 +191,7 @@ class WaterFilling:
         self.known = np.where(read, self.level, self.known)
         self.age = np.where(read, 0.0, self.age + AGE_STEP * active[:, None])
         reward = (1.0 - 1.0 / (self.level + EPSILON)).sum(axis=1) * active
-        done = self._done(options, read, active)
+        done = self._done(options, active)
         self._observe()
         over = active & (self.steps >= self.made.horizon)
         return OptionStep(reward, done, np.zeros(self.count, bool), over)
@@ -208,17 +216,12 @@ class WaterFilling:
                 goes = goes[~self.places.arrived[options[goes], place[goes]]]
             place[goes] = self.places.towards[options[goes], place[goes]]
 
-    def _done(self, options: NDArray[np.int64], read: NDArray[np.bool_], active: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """A move ends at once; a way to a jar ends when somebody reads its level while the robot sees it."""
+    def _done(self, options: NDArray[np.int64], active: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """A move ends at once; a way to a jar ends when the robot itself reads its level."""
         if self.made.primitive:
             return np.repeat(active[:, None], 2, axis=1)
-        rows = np.arange(self.count)
-        done = options >= len(JARS)
-        for robot in (VEHICLE, DRONE):
-            jar = np.clip(options[:, robot], 0, len(JARS) - 1)
-            goes = (options[:, robot] >= 0) & (options[:, robot] < len(JARS))
-            done[:, robot] |= goes & read[rows, jar] & self.places.seen[jar, self.place[:, robot]]
-        return done
+        goes = (options >= 0) & (options < len(JARS))
+        return (options >= len(JARS)) | (goes & self.places.within[np.clip(options, 0, len(JARS) - 1), self.place])
 
     def _observe(self) -> None:
         places = self.places
@@ -297,7 +300,7 @@ def grid(walls: bool) -> Places:
         arrived[jar, goal] = True
     starts = np.linalg.norm(position - np.array([4.0, -2.5]), axis=1)
     lower, upper = np.array([0.5, -4.75]), np.array([9.25, -0.75])
-    return Places(position, moves, towards, arrived, apart <= REACH_M, apart <= SIGHT_M, jars, np.array([starts.argmin()]), None, lower, upper)
+    return Places(position, moves, towards, arrived, apart <= REACH_M, jars, np.array([starts.argmin()]), None, lower, upper)
 
 
 @cache
@@ -340,7 +343,6 @@ def room(scene: str) -> Places:
         towards,
         arrived,
         looks & (apart <= REACH_M),
-        looks & (apart <= SIGHT_M),
         spots[jars],
         starts,
         features,

@@ -22,12 +22,14 @@ class Situation:
         options: `[N, n]`, of agents that do not choose, the running ones; of the others, what they chose, or anything.
         choosing: `[N, n]` bool, Z; of every row at least one.
         available: `[N, m_1 + ... + m_n]` bool.
+        taken: `[N, n]`, options that each agent has chosen before in its episode; None where nobody needs them.
     """
 
     observation: Tensor
     options: Tensor
     choosing: Tensor
     available: Tensor
+    taken: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,52 @@
+"""Policies over options that learn nothing: what every learned one is compared with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from visagent.envs.options import OptionSpaces
+from visagent.networks.options import Situation, draw
+from visagent.objectives.options import open_options
+
+
+class UniformOptions(nn.Module):
+    """Those who choose draw from what is available, also where the most probable is asked for.
+
+    Args:
+        spaces: of the world.
+    """
+
+    def __init__(self, spaces: OptionSpaces) -> None:
+        super().__init__()
+        self.sizes = spaces.sizes
+
+    def choose(self, situation: Situation, deterministic: bool = False, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """Joint options `[N, n]`, those that run unchanged, and log-probabilities `[N, 1]`."""
+        chosen, log_prob = [], []
+        for offered in open_options(situation.options, situation.choosing, situation.available, self.sizes):
+            log_probs = torch.zeros(offered.shape).masked_fill(~offered, -torch.inf).log_softmax(dim=-1)
+            chosen.append(draw(log_probs, False, generator))
+            log_prob.append(log_probs.gather(1, chosen[-1][:, None]))
+        return torch.stack(chosen, dim=1), torch.cat(log_prob, dim=1).sum(dim=1, keepdim=True)
+
+
+class RoundRobin(nn.Module):
+    """Every agent takes options in turn.
+
+    Args:
+        spaces: of the world.
+        order: numbers of options, over and over.
+    """
+
+    def __init__(self, spaces: OptionSpaces, order: Sequence[int]) -> None:
+        super().__init__()
+        self.order = torch.tensor(list(order))
+
+    def choose(self, situation: Situation, deterministic: bool = False, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
+        """Joint options `[N, n]`, those that run unchanged, and log-probabilities `[N, 1]`."""
+        assert situation.taken is not None
+        chosen = torch.where(situation.choosing, self.order[situation.taken % len(self.order)], situation.options)
+        return chosen, torch.zeros(len(chosen), 1)
