@@ -8,7 +8,7 @@ import os
 import sys
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-AREAS = ("actors", "navigation", "rubiksnet", "video")
+AREAS = ("actors", "navigation", "options", "rubiksnet", "video")
 """Modules with a `measure`; the others here are programs of their own."""
 
 

@@ -22,6 +22,7 @@ class OptionEpisodes(EvaluationEpisodes):
         scheme: who chooses when.
     """
 
+    worlds: OptionWorldFactory  # type: ignore[assignment]
     extras: ClassVar[tuple[str, ...]] = ("option_steps", "paper_metric")
     scheme: str = "async"
 
@@ -47,7 +48,8 @@ class OptionDataModule(ActorDataModule):
     """
 
     def __init__(self, env: OptionWorldFactory, scheme: str, worlds_per_actor: int, steps: int, gamma: float, **shared: Any) -> None:
-        super().__init__(env=env.primitives() if scheme == "end2end" else env, **shared)  # type: ignore[arg-type]
+        self.worlds = env.primitives() if scheme == "end2end" else env
+        super().__init__(env=self.worlds, **shared)  # type: ignore[arg-type]
         self.scheme, self.worlds_per_actor, self.steps, self.gamma = scheme, worlds_per_actor, steps, gamma
 
     @property
@@ -56,11 +58,11 @@ class OptionDataModule(ActorDataModule):
         return self.workers * self.worlds_per_actor * self.steps
 
     def make_role(self, policy: nn.Module) -> OptionActors:
-        return OptionActors(self.env, self.scheme, policy, self.worlds_per_actor, self.steps, self.gamma, self.seed)  # type: ignore[arg-type]
+        return OptionActors(self.worlds, self.scheme, policy, self.worlds_per_actor, self.steps, self.gamma, self.seed)  # type: ignore[arg-type]
 
     def next_batch(self, epoch: int, iteration: int) -> OptionBatch:
         found = self.collect(epoch, iteration)
         return OptionBatch.join(found.arrays, found.version, found.episodes, found.timing)
 
     def evaluation(self, seeds: tuple[int, ...], films: int) -> OptionEpisodes:
-        return OptionEpisodes(self.env, seeds, self.eval_deterministic, films, self.scheme)
+        return OptionEpisodes(self.worlds, seeds, self.eval_deterministic, films, self.scheme)

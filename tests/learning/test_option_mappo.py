@@ -71,3 +71,16 @@ def test_agents_learn_to_choose_what_the_other_does(coupling, compose):
     config.datamodule.env = {"_target_": "visagent.testing.options.MeetingWorlds", "horizon": 12}
     record = train(config)
     assert record.metrics["test/sampled/return"] > 10  # of 12; random choices: about 4
+
+
+def test_an_environment_of_ones_own(compose, tmp_path, monkeypatch):
+    """The how-to of docs/options.md, word for word, with PettingZoo's interface around a corridor."""
+    text = (Path(__file__).parents[2] / "docs" / "options.md").read_text()
+    block = next(block for block in text.split("```python\n") if block.startswith("# my_worlds.py")).split("```")[0]
+    (tmp_path / "my_worlds.py").write_text(block + "\n\nfrom test_parallel import Corridor as make_env\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.syspath_prepend(Path(__file__).parents[1] / "envs")
+    for scheme in ("async", "sync_wait", "sync_cut", "end2end"):
+        settings = (f"datamodule.scheme={scheme}", f"paths.outputs={tmp_path}/{scheme}", "datamodule.film_episodes=0")
+        record = train(compose(PRESET, "env=own", "datamodule.env._target_=my_worlds.worlds", *settings))
+        assert record.status == "FINISHED" and 0 <= record.metrics["test/sampled/return"] <= 20

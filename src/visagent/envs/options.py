@@ -64,8 +64,10 @@ class OptionWorld(Protocol):
     episode ends no option; what `observation` shows then is its final observation, until `reset`.
     """
 
-    observation: Sequence[NDArray[np.float32]]
-    """Of each agent, `[N, d_i]`."""
+    @property
+    def observation(self) -> Sequence[NDArray[np.float32]]:
+        """Of each agent, `[N, d_i]`."""
+        ...
 
     def reset(self, which: NDArray[np.bool_], seeds: Sequence[int]) -> None:
         """Begin anew where `which` `[N]`, with a seed for each of those."""

@@ -94,7 +94,10 @@ class OptionParallelEnv(ParallelEnv[str, NDArray[np.float32], int]):
 class Option(Protocol):
     """A way to act that lasts: what it does follows from what its agent sees and how long it has lasted."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Of the option."""
+        ...
 
     def available(self, observation: Any) -> bool:
         """Whether it may begin here."""

@@ -132,7 +132,8 @@ class ToolDelivery:
     @property
     def success(self) -> NDArray[np.bool_]:
         """`[N]`: all tools are delivered."""
-        return (self.stage > TOOLS - 1) | ((self.stage == TOOLS - 1) & self.obtained)
+        done: NDArray[np.bool_] = (self.stage > TOOLS - 1) | ((self.stage == TOOLS - 1) & self.obtained)
+        return done
 
     def waiting(self) -> NDArray[np.bool_]:
         """`[N, 3]`: agents whose option goes on until another one does something: a turtlebot at the table."""

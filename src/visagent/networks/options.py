@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from visagent.envs.options import OptionSpaces
-from visagent.objectives.options import conditional_log_probs, joint_index, joint_slice, masked_entropy, open_options, separate
+from visagent.networks.conditional import conditional_log_probs, joint_index, joint_slice, masked_entropy, open_options, separate
 
 
 @dataclass(frozen=True)
@@ -166,8 +166,8 @@ class AutoregressivePolicy(nn.Module):
             entropy.append(masked_entropy(log_probs))
             log_count.append(offered.sum(dim=1).to(log_probs.dtype).log())
             known = torch.cat([torch.ones_like(known[:, : agent + 1]), known[:, agent + 1 :]], dim=1)
-        total = [torch.stack(part, dim=1).sum(dim=1, keepdim=True) for part in (log_prob, entropy, log_count)]
-        return options, Chances(*total, torch.ones_like(total[0], dtype=torch.bool))
+        total, spread, count = (torch.stack(part, dim=1).sum(dim=1, keepdim=True) for part in (log_prob, entropy, log_count))
+        return options, Chances(total, spread, count, torch.ones_like(total, dtype=torch.bool))
 
     def chances(self, situation: Situation) -> Chances:
         """Of `situation.options`; the entropy is the sum of those of each choice after the ones before it."""

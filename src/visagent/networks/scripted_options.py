@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from visagent.envs.options import OptionSpaces
+from visagent.networks.conditional import open_options
 from visagent.networks.options import Situation, draw
-from visagent.objectives.options import open_options
 
 
 class UniformOptions(nn.Module):

@@ -214,8 +214,10 @@ def _dress(axes: Axes, spec: FigureConfig, panel: str, ylabel: str, first: bool)
         axes.set_ylabel(ylabel)
     if spec.logarithmic:
         axes.set_yscale("log")
-    else:
+    elif axes.get_ylim()[0] >= 0:
         axes.set_ylim(bottom=0)
+    elif axes.get_ylim()[1] <= 0:
+        axes.set_ylim(top=0)
     axes.grid(axis="y", alpha=0.3)
     axes.set_axisbelow(True)
 
