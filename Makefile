@@ -33,7 +33,8 @@ gpu-check: setup
 	$(BIN)/visagent-train experiment=navigation/dagger trainer.accelerator=gpu name=gpu-check
 	$(BIN)/visagent-train experiment=rubiksnet/something_v2 trainer.accelerator=gpu trainer.precision=bf16-mixed name=gpu-check
 	$(BIN)/visagent-train experiment=ppo/half_cheetah trainer.accelerator=gpu trainer.max_epochs=2 name=gpu-check
-	$(BIN)/visagent-train experiment=ddpg/pendulum trainer.accelerator=gpu name=gpu-check
+	$(BIN)/visagent-train experiment=ddpg/pendulum trainer.accelerator=gpu trainer.max_epochs=2 name=gpu-check
+	$(BIN)/visagent-train experiment=option_mappo/tool_delivery trainer.accelerator=gpu trainer.max_epochs=4 name=gpu-check
 	$(BIN)/python -m benchmarks navigation --device cuda
 	$(BIN)/python -m benchmarks rubiksnet --device cuda
 

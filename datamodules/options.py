@@ -58,7 +58,7 @@ class OptionDataModule(ActorDataModule):
         return self.workers * self.worlds_per_actor * self.steps
 
     def make_role(self, policy: nn.Module) -> OptionActors:
-        return OptionActors(self.worlds, self.scheme, policy, self.worlds_per_actor, self.steps, self.gamma, self.seed)  # type: ignore[arg-type]
+        return OptionActors(self.worlds, self.scheme, policy, self.worlds_per_actor, self.steps, self.gamma, self.seed)
 
     def next_batch(self, epoch: int, iteration: int) -> OptionBatch:
         found = self.collect(epoch, iteration)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from lightning_modules.reinforcement import NetworkFactory, OptimizerFactory, ReinforcementModule
+from lightning_modules.option_learner import OptionLearner
+from lightning_modules.reinforcement import NetworkFactory, OptimizerFactory
 from visagent.errors import ConfigError
 from visagent.experience.options import OptionBatch
 from visagent.networks.options import Chances, OptionActorCritic, Situation
@@ -17,14 +17,11 @@ from visagent.networks.value_normalizer import ValueNormalizer
 from visagent.objectives.options import clipped_value_loss, semi_markov_advantages
 from visagent.seeding import generator
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
 SPREAD_FLOOR = 1e-5
 """Of advantages that are standardised, as in MAPPO's code."""
 
 
-class OptionMAPPO(ReinforcementModule):
+class OptionMAPPO(OptionLearner):
     """PPO whose actions are the options of those agents that choose, given the options of the others (Eq. 4).
 
     Args:
@@ -183,12 +180,6 @@ class OptionMAPPO(ReinforcementModule):
         super().test_step(batch, batch_index)
         if batch.deterministic:
             self._evaluate(replace(batch, deterministic=False), "test/sampled")
-
-    def figures(self) -> Iterator[tuple[str, Figure]]:
-        """The options of the episodes that are filmed; none before `test`."""
-        for name, film in self.films.items():
-            timeline, episode = film.timeline()
-            yield name, timeline.draw(f"return {episode.total_reward:.0f}, {episode.steps} low-level steps, {episode.option_steps} decisions")
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         return [self.make_optimizer(self.network.policy.parameters()), self.make_optimizer(self.network.critics.parameters())]

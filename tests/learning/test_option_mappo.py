@@ -7,10 +7,11 @@ from pathlib import Path
 import pytest
 
 from comparing import assert_same, checkpoint, folder_of
+from lightning_modules.mac_dqn import MacDQN
 from lightning_modules.option_mappo import OptionMAPPO
 from visagent.runtime.train import train
 
-PRESET = "option_mappo/tool_delivery"
+PRESET, RIVAL = "option_mappo/tool_delivery", "option_mappo/mac_dqn_tool_delivery"
 VARIANTS = [
     (),
     ("network.coupling=partial", "network.critic=local", "algorithm.entropy=normalised"),
@@ -38,11 +39,15 @@ def test_joint_log_probabilities_are_another_ratio(compose):
     assert all(numbers["train/first_ratio_gap"] > 0.1 for numbers in record.history.values())
 
 
-@pytest.mark.parametrize("changes", [("network.coupling=partial",), ("datamodule.actors=2", "algorithm.minibatches=2")])
-def test_resume_is_bitwise(changes, compose, tmp_path, monkeypatch):
-    settings = (PRESET, "trainer.max_epochs=3", "datamodule.film_episodes=0", *changes)
+@pytest.mark.parametrize(
+    ("preset", "changes"),
+    [(PRESET, ("network.coupling=partial",)), (PRESET, ("datamodule.actors=2", "algorithm.minibatches=2")), (RIVAL, ("algorithm.target_every=500",))],
+)
+def test_resume_is_bitwise(preset, changes, compose, tmp_path, monkeypatch):
+    settings = (preset, "trainer.max_epochs=3", "datamodule.film_episodes=0", *changes)
     unbroken = train(compose(*settings, f"paths.outputs={tmp_path}/a"))
-    original = OptionMAPPO.training_step
+    method = OptionMAPPO if preset == PRESET else MacDQN
+    original = method.training_step
 
     def failing(self, batch, batch_index):
         if self.current_epoch == 2 and batch_index == 1:
@@ -50,7 +55,7 @@ def test_resume_is_bitwise(changes, compose, tmp_path, monkeypatch):
         return original(self, batch, batch_index)
 
     with monkeypatch.context() as patch:
-        patch.setattr(OptionMAPPO, "training_step", failing)
+        patch.setattr(method, "training_step", failing)
         with pytest.raises(RuntimeError, match="power cut"):
             train(compose(*settings, f"paths.outputs={tmp_path}/b"))
     assert list(Path(f"{tmp_path}/b/runs").glob("*"))
@@ -84,3 +89,12 @@ def test_an_environment_of_ones_own(compose, tmp_path, monkeypatch):
         settings = (f"datamodule.scheme={scheme}", f"paths.outputs={tmp_path}/{scheme}", "datamodule.film_episodes=0")
         record = train(compose(PRESET, "env=own", "datamodule.env._target_=my_worlds.worlds", *settings))
         assert record.status == "FINISHED" and 0 <= record.metrics["test/sampled/return"] <= 20
+
+
+def test_values_of_options_are_learned(compose):
+    settings = ("datamodule.steps=24", "datamodule.worlds_per_actor=8", "datamodule.iterations_per_epoch=60", "datamodule.updates=10", "optimizer.lr=0.003")
+    rest = ("trainer.max_epochs=1", "datamodule.film_episodes=0", "algorithm.target_every=400", "algorithm.exploring_steps=8000", "network.lstm=16")
+    config = compose(RIVAL, *settings, *rest, "datamodule.test_episodes=4")
+    config.datamodule.env = {"_target_": "visagent.testing.options.MeetingWorlds", "horizon": 12}
+    record = train(config)
+    assert record.metrics["test/return"] == 12

@@ -36,7 +36,8 @@ def situation(rows, seed=0, available=None):
 @pytest.mark.parametrize("coupling", COUPLINGS)
 def test_what_is_chosen_is_available_and_what_runs_goes_on(coupling):
     network, given = make(coupling), situation(500)
-    options, log_prob = (found.clone() for found in network.choose(given, generator=torch.Generator().manual_seed(1)))
+    chosen = network.choose(given, generator=torch.Generator().manual_seed(1))
+    options, log_prob = chosen.options.clone(), chosen.log_prob.clone()
     assert torch.equal(options[~given.choosing], given.options[~given.choosing])
     offered = torch.stack([part.gather(1, options[:, agent, None])[:, 0] for agent, part in enumerate(given.available.split(list(SPACES.sizes), dim=1))], 1)
     assert bool(offered[given.choosing].all())
@@ -52,7 +53,7 @@ def test_frequencies_are_those_that_it_says(coupling):
     """Chi-square over all joint options of one situation, 99.9 %."""
     network, one = make(coupling), situation(1, 5)
     many = Situation(*(part.expand(20_000, -1).contiguous() for part in (one.observation, one.options, one.choosing, one.available)))
-    options, _ = network.choose(many, generator=torch.Generator().manual_seed(2))
+    options = network.choose(many, generator=torch.Generator().manual_seed(2)).options
     seen, counts = torch.unique(options.clone(), dim=0, return_counts=True)
     again = Situation(*(part.expand(len(seen), -1) for part in (one.observation, seen, one.choosing, one.available)))
     expected = network.chances(again).log_prob.detach().sum(dim=1).exp() * 20_000
@@ -65,8 +66,8 @@ def test_frequencies_are_those_that_it_says(coupling):
 @pytest.mark.parametrize("coupling", COUPLINGS)
 def test_the_mode_is_the_likeliest(coupling):
     network, given = make(coupling), situation(50, 3)
-    best = network.choose(given, deterministic=True)[1].sum(dim=1)
-    drawn = torch.stack([network.choose(given, generator=torch.Generator().manual_seed(s))[1].sum(dim=1) for s in range(30)]).amax(dim=0)
+    best = network.choose(given, deterministic=True).log_prob.sum(dim=1)
+    drawn = torch.stack([network.choose(given, generator=torch.Generator().manual_seed(s)).log_prob.sum(dim=1) for s in range(30)]).amax(dim=0)
     assert bool((best >= drawn - 1e-5).all()) or coupling == "autoregressive"
 
 
@@ -85,7 +86,7 @@ def test_partial_policies_see_their_own_observation_and_what_runs():
     other = Situation(torch.zeros(1, 9).index_fill(1, torch.arange(4, 9), 5.0), given.options, given.choosing, given.available)
     first, second = network.chances(given), network.chances(other)
     assert torch.equal(first.log_prob[:, 0], second.log_prob[:, 0]) and not torch.equal(first.log_prob[:, 1], second.log_prob[:, 1])
-    assert float(first.log_prob[0, 2]) == 0.0 and first.counted.tolist() == [[True, True, False]]
+    assert first.log_prob[0, 2].item() == 0.0 and first.counted.tolist() == [[True, True, False]]
     changed = network.chances(Situation(given.observation, torch.tensor([[0, 1, 3]]), given.choosing, given.available))
     assert not torch.equal(first.log_prob[:, 0], changed.log_prob[:, 0])
     (slope,) = torch.autograd.grad(first.log_prob.sum(), network.policy.heads[2][-1].weight)

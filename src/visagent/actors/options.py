@@ -20,7 +20,7 @@ from visagent.envs.schemes import Scheme
 from visagent.envs.timeline import Timeline
 from visagent.experience.options import OptionEpisode, option_fields
 from visagent.experience.rollouts import Episode, Field
-from visagent.networks.options import OptionActorCritic, Situation
+from visagent.networks.options import OptionChoice, Situation
 from visagent.seeding import derive_seed, generator
 
 FILM_FPS = 4.0
@@ -29,8 +29,13 @@ FILM_FPS = 4.0
 class OptionPolicy(Protocol):
     """Chooses options."""
 
-    def choose(self, situation: Situation, deterministic: bool = False, generator: torch.Generator | None = None) -> tuple[torch.Tensor, torch.Tensor]:
-        """Joint options `[N, n]`, those that run unchanged, and log-probabilities `[N, P]`."""
+    @property
+    def memory_size(self) -> int:
+        """S, numbers that it remembers of an episode; 0 for none."""
+        ...
+
+    def choose(self, situation: Situation, deterministic: bool = False, generator: torch.Generator | None = None) -> OptionChoice:
+        """Joint options, drawn or the best ones."""
         ...
 
 
@@ -50,14 +55,14 @@ class OptionActors:
 
     worlds: OptionWorldFactory
     scheme: str
-    policy: OptionActorCritic
+    policy: Any
     count: int
     steps: int
     gamma: float
     seed: int
 
     def fields(self) -> dict[str, Field]:
-        return option_fields(self.policy.spaces, self.policy.parts, len(self.policy.critics), self.steps, self.count)
+        return option_fields(self.policy.spaces, self.policy.parts, self.policy.values_count, self.steps, self.count)
 
     def __call__(self, worker: int) -> OptionActor:
         return OptionActor(self, worker)
@@ -68,7 +73,7 @@ class OptionActor:
 
     def __init__(self, made: OptionActors, worker: int) -> None:
         self.made, self.worker, self.policy = made, worker, copy.deepcopy(made.policy)
-        self.run_through = RunThrough(made.worlds, made.scheme, made.count)
+        self.run_through = RunThrough(made.worlds, made.scheme, made.count, self.policy.memory_size)
 
     def _begin(self, task: Task) -> None:
         self.where = (task.epoch, self.worker, task.attempt)
@@ -153,14 +158,16 @@ class RunThrough:
         worlds: makes the episodes.
         scheme: who chooses when.
         count: N.
+        memory: S, numbers that the policy remembers of an episode.
     """
 
-    def __init__(self, worlds: OptionWorldFactory, scheme: str, count: int) -> None:
+    def __init__(self, worlds: OptionWorldFactory, scheme: str, count: int, memory: int = 0) -> None:
         self.world = worlds.make(count)
         self.scheme = Scheme(self.world, scheme, count, len(worlds.spaces().agents))
         self.total_reward, self.last_reward, self.last_rewards = np.zeros(count), np.zeros(count), np.zeros(count)
         self.steps, self.option_steps = np.zeros(count, np.int64), np.zeros(count, np.int64)
         self.chose = np.zeros_like(self.scheme.finished)  # who did before the next step
+        self.memory = torch.zeros(count, memory) if memory else None
 
     def reset(self, which: NDArray[np.bool_], seeds: Sequence[int]) -> None:
         """Begin anew where `which` `[N]`."""
@@ -168,25 +175,30 @@ class RunThrough:
         self.scheme.reset(which)
         for counter in (self.total_reward, self.last_reward, self.last_rewards, self.steps, self.option_steps):
             counter[which] = 0
+        if self.memory is not None:
+            self.memory[torch.from_numpy(which)] = 0.0
 
     def situation(self, choosing: NDArray[np.bool_], rows: NDArray[np.int64]) -> Situation:
         """That of some episodes."""
         observation = np.concatenate([part[rows] for part in self.world.observation], axis=1)
         parts = (observation, self.scheme.running[rows], choosing[rows], self.world.available()[rows], self.scheme.taken[rows])
-        return Situation(*(torch.from_numpy(part) for part in parts))
+        situation = Situation(*(torch.from_numpy(part) for part in parts))
+        return situation if self.memory is None else replace(situation, memory=self.memory[torch.from_numpy(rows)])
 
     def decide(
         self, policy: OptionPolicy, choosing: NDArray[np.bool_], rows: NDArray[np.int64], deterministic: bool, rng: torch.Generator
     ) -> tuple[Situation, torch.Tensor]:
         """Have a policy choose in some episodes: the situations with the joint options that run from now on, and log-probabilities."""
         situation = self.situation(choosing, rows)
-        options, log_prob = policy.choose(situation, deterministic, rng)
+        chosen = policy.choose(situation, deterministic, rng)
+        if self.memory is not None and chosen.memory is not None:
+            self.memory[torch.from_numpy(rows)] = chosen.memory
         self.last_rewards[rows] += self.last_reward[rows]
         self.last_reward[rows] = 0.0
         self.option_steps[rows] += 1
-        self.scheme.choose(choosing, rows, options.numpy())
+        self.scheme.choose(choosing, rows, chosen.options.numpy())
         self.chose[rows] = choosing[rows]
-        return replace(situation, options=options), log_prob
+        return replace(situation, options=chosen.options), chosen.log_prob
 
     def step(self, active: NDArray[np.bool_]) -> OptionStep:
         """One low-level step of some episodes."""
@@ -229,7 +241,7 @@ def run_option_episodes(
         watch: is shown the episodes before every step, and after the last one with True.
     """
     count = len(seeds)
-    through, rng = RunThrough(worlds, scheme, count), generator(seeds[0], "act")
+    through, rng = RunThrough(worlds, scheme, count, policy.memory_size), generator(seeds[0], "act")
     active, found = np.ones(count, bool), [OptionEpisode(0.0, 0)] * count
     through.reset(active, seeds)
     while active.any():

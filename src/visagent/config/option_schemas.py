@@ -64,6 +64,38 @@ class OptionActorCriticConfig:
 
 
 @dataclass
+class MacDQNConfig:
+    """Mac-Cen-DDRQN; see `lightning_modules.mac_dqn.MacDQN`."""
+
+    _target_: str = "lightning_modules.mac_dqn.MacDQN"
+    gamma: float = MISSING
+    target_every: int = MISSING
+    epsilon: float = MISSING
+    final_epsilon: float = MISSING
+    exploring_steps: int = MISSING
+    max_grad_norm: float | None = MISSING
+    seed: int = MISSING
+
+    def check(self) -> None:
+        for name in ("gamma", "epsilon", "final_epsilon"):
+            require(0 <= getattr(self, name) <= 1, f"algorithm.{name}", getattr(self, name), "a number in [0, 1]")
+        positive("algorithm", self, "target_every", "exploring_steps")
+
+
+@dataclass
+class OptionQConfig:
+    """Values of joint options; see `visagent.networks.option_q.OptionQNetwork`."""
+
+    _target_: str = "visagent.networks.option_q.OptionQNetwork"
+    _partial_: bool = True
+    width: int = MISSING
+    lstm: int = MISSING
+
+    def check(self) -> None:
+        positive("network", self, "width", "lstm")
+
+
+@dataclass
 class ToolDeliveryConfig:
     """Tool Delivery; see `visagent.envs.tool_delivery.ToolDeliveryWorlds`."""
 
@@ -129,3 +161,20 @@ class OptionDataConfig(ActorDataConfig):
         require(self.scheme in schemes, "datamodule.scheme", self.scheme, ", ".join(schemes))
         positive("datamodule", self, "worlds_per_actor", "steps")
         require(0 <= self.gamma <= 1, "datamodule.gamma", self.gamma, "${algorithm.gamma}")
+
+
+@dataclass
+class OptionReplayDataConfig(OptionDataConfig):
+    """Whole episodes of options; see `datamodules.option_replay.OptionReplayDataModule`."""
+
+    _target_: str = "datamodules.option_replay.OptionReplayDataModule"
+    updates: int = MISSING
+    batch_size: int = MISSING
+    capacity: int = MISSING
+    longest: int = MISSING
+    warmup: int = MISSING
+
+    def check(self) -> None:
+        super().check()
+        positive("datamodule", self, "updates", "batch_size", "capacity", "longest", "warmup")
+        require(self.warmup <= self.capacity, "datamodule.warmup", self.warmup, f"at most datamodule.capacity, {self.capacity}")

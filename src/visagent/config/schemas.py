@@ -22,9 +22,12 @@ from visagent.config.navigation_schemas import (
     SafeDAggerDataConfig,
 )
 from visagent.config.option_schemas import (
+    MacDQNConfig,
     OptionActorCriticConfig,
     OptionDataConfig,
     OptionMAPPOConfig,
+    OptionQConfig,
+    OptionReplayDataConfig,
     RoundRobinConfig,
     ToolDeliveryConfig,
     UniformOptionsConfig,
@@ -158,6 +161,7 @@ GROUP_SCHEMAS: dict[str, dict[str, type]] = {
         "evolution": EvolutionStrategiesConfig,
         "random_policy": RandomPolicyConfig,
         "option_mappo": OptionMAPPOConfig,
+        "mac_dqn": MacDQNConfig,
     },
     "network": {
         "navigation": NavigationNetworkConfig,
@@ -169,6 +173,7 @@ GROUP_SCHEMAS: dict[str, dict[str, type]] = {
         "deterministic": DeterministicActorCriticConfig,
         "uniform": UniformPolicyConfig,
         "options": OptionActorCriticConfig,
+        "option_q": OptionQConfig,
         "uniform_options": UniformOptionsConfig,
         "round_robin": RoundRobinConfig,
     },
@@ -183,6 +188,7 @@ GROUP_SCHEMAS: dict[str, dict[str, type]] = {
         "perturbations": PerturbationDataConfig,
         "replay": ReplayDataConfig,
         "options": OptionDataConfig,
+        "option_replay": OptionReplayDataConfig,
     },
 }
 

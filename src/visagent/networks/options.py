@@ -23,6 +23,7 @@ class Situation:
         choosing: `[N, n]` bool, Z; of every row at least one.
         available: `[N, m_1 + ... + m_n]` bool.
         taken: `[N, n]`, options that each agent has chosen before in its episode; None where nobody needs them.
+        memory: `[N, S]` of a policy that remembers earlier decisions of its episode, zeros in the beginning; None of others.
     """
 
     observation: Tensor
@@ -30,6 +31,22 @@ class Situation:
     choosing: Tensor
     available: Tensor
     taken: Tensor | None = None
+    memory: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class OptionChoice:
+    """What a policy chooses in N situations.
+
+    Attributes:
+        options: joint options `[N, n]`, those that run unchanged.
+        log_prob: `[N, P]`.
+        memory: `[N, S]` for the next decision, or None.
+    """
+
+    options: Tensor
+    log_prob: Tensor
+    memory: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -258,10 +275,17 @@ class OptionActorCritic(nn.Module):
         widths = {"observations": [every], "observations_and_options": [wider], "local": local_widths(spaces)}[critic]
         self.critics = nn.ModuleList(layers(width, critic_hidden, 1, 1.0) for width in widths)
 
+    memory_size = 0
+
     @property
     def parts(self) -> int:
         """P, separate choices of a decision."""
         return int(self.policy.parts)
+
+    @property
+    def values_count(self) -> int:
+        """V, numbers that the critic says."""
+        return len(self.critics)
 
     def values(self, situation: Situation) -> Tensor:
         """V(O), `[N, 1]`, or `[N, n]` of `local` critics."""
@@ -279,7 +303,6 @@ class OptionActorCritic(nn.Module):
         return found
 
     @torch.inference_mode()
-    def choose(self, situation: Situation, deterministic: bool = False, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        """Joint options `[N, n]`, those that run unchanged, and log-probabilities `[N, P]`."""
-        found: tuple[Tensor, Tensor] = self.policy.choose(situation, deterministic, generator)
-        return found
+    def choose(self, situation: Situation, deterministic: bool = False, generator: torch.Generator | None = None) -> OptionChoice:
+        """Joint options, drawn or the most probable ones."""
+        return OptionChoice(*self.policy.choose(situation, deterministic, generator))

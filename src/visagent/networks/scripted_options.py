@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from visagent.envs.options import OptionSpaces
 from visagent.networks.conditional import open_options
-from visagent.networks.options import Situation, draw
+from visagent.networks.options import OptionChoice, Situation, draw
 
 
 class UniformOptions(nn.Module):
@@ -19,18 +19,20 @@ class UniformOptions(nn.Module):
         spaces: of the world.
     """
 
+    memory_size = 0
+
     def __init__(self, spaces: OptionSpaces) -> None:
         super().__init__()
         self.sizes = spaces.sizes
 
-    def choose(self, situation: Situation, deterministic: bool = False, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        """Joint options `[N, n]`, those that run unchanged, and log-probabilities `[N, 1]`."""
+    def choose(self, situation: Situation, deterministic: bool = False, generator: torch.Generator | None = None) -> OptionChoice:
+        """Joint options, with their log-probabilities."""
         chosen, log_prob = [], []
         for offered in open_options(situation.options, situation.choosing, situation.available, self.sizes):
             log_probs = torch.zeros(offered.shape).masked_fill(~offered, -torch.inf).log_softmax(dim=-1)
             chosen.append(draw(log_probs, False, generator))
             log_prob.append(log_probs.gather(1, chosen[-1][:, None]))
-        return torch.stack(chosen, dim=1), torch.cat(log_prob, dim=1).sum(dim=1, keepdim=True)
+        return OptionChoice(torch.stack(chosen, dim=1), torch.cat(log_prob, dim=1).sum(dim=1, keepdim=True))
 
 
 class RoundRobin(nn.Module):
@@ -41,12 +43,14 @@ class RoundRobin(nn.Module):
         order: numbers of options, over and over.
     """
 
+    memory_size = 0
+
     def __init__(self, spaces: OptionSpaces, order: Sequence[int]) -> None:
         super().__init__()
         self.order = torch.tensor(list(order))
 
-    def choose(self, situation: Situation, deterministic: bool = False, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        """Joint options `[N, n]`, those that run unchanged, and log-probabilities `[N, 1]`."""
+    def choose(self, situation: Situation, deterministic: bool = False, generator: torch.Generator | None = None) -> OptionChoice:
+        """Joint options, certain ones."""
         assert situation.taken is not None
         chosen = torch.where(situation.choosing, self.order[situation.taken % len(self.order)], situation.options)
-        return chosen, torch.zeros(len(chosen), 1)
+        return OptionChoice(chosen, torch.zeros(len(chosen), 1))

@@ -1,0 +1,58 @@
+"""Off-policy experience of options: actors run them, whole episodes are kept and drawn from."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from datamodules.options import OptionDataModule
+from visagent.errors import ConfigError
+from visagent.experience.option_episodes import EpisodeBatch, EpisodeBuffer
+from visagent.experience.options import OptionBatch
+from visagent.seeding import generator
+
+
+class OptionReplayDataModule(OptionDataModule):
+    """Episodes of decisions from a buffer.
+
+    In an iteration the actors take `steps` low-level steps in every world, and the learner gets `updates` draws.
+
+    Args:
+        updates: U.
+        batch_size: episodes of an update.
+        capacity: episodes that are kept.
+        longest: decisions of an episode that are kept.
+        warmup: episodes before the first update.
+        shared: see `OptionDataModule`.
+    """
+
+    def __init__(self, updates: int, batch_size: int, capacity: int, longest: int, warmup: int, **shared: Any) -> None:
+        super().__init__(**shared)
+        self.updates, self.batch_size, self.warmup = updates, batch_size, warmup
+        self.buffer = EpisodeBuffer(self.worlds.spaces(), capacity, longest)
+
+    def setup(self, stage: str) -> None:
+        """Refuse what is not built.
+
+        Raises:
+            ConfigError: for several ranks or asynchronous actors.
+        """
+        if self.trainer is not None and self.trainer.world_size > 1:
+            raise ConfigError(f"one process learns from all actors: expected trainer.devices=1 trainer.num_nodes=1, got {self.trainer.world_size} ranks")
+        if self.mode != "synchronous":
+            raise ConfigError(f"datamodule.mode={self.mode}: expected synchronous, as episodes of an epoch are whole; type actors=serial or actors=process")
+
+    def next_batch(self, epoch: int, iteration: int) -> EpisodeBatch:  # type: ignore[override]
+        if iteration == 0:
+            self.buffer.begin(self.workers * self.worlds_per_actor)
+        found = self.collect(epoch, iteration)
+        batch = OptionBatch.join(found.arrays, found.version, found.episodes, found.timing)
+        self.buffer.add(batch)
+        updates = self.updates if len(self.buffer) >= self.warmup else 0
+        rng = generator(self.seed, "draw", epoch, iteration)
+        return self.buffer.draw(updates, self.batch_size, rng, batch.env_steps, found.version, found.episodes, found.timing)
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.buffer.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.buffer.load_state_dict(state_dict)
