@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -19,6 +19,23 @@ from visagent.seeding import generator
 
 SPREAD_FLOOR = 1e-5
 """Of advantages that are standardised, as in MAPPO's code."""
+MEASURED = ("policy_loss", "value_loss", "entropy", "kl")
+
+
+@dataclass(frozen=True)
+class Losses:
+    """Of a minibatch.
+
+    Attributes:
+        policy, value: to be descended.
+        measured: what `MEASURED` names.
+        ratio_gap: the largest distance of a sample's ratio from 1.
+    """
+
+    policy: Tensor
+    value: Tensor
+    measured: Tensor
+    ratio_gap: Tensor
 
 
 class OptionMAPPO(OptionLearner):
@@ -111,33 +128,36 @@ class OptionMAPPO(OptionLearner):
             columns: `[R, ...]`, of the decisions of this rank.
             valid: `[K, B]`, its places that hold one.
         """
-        everyone = self.of_all_ranks(valid)
-        counts = [int(part.sum()) for part in everyone]
-        first = sum(counts[: self.global_rank])
+        everyone = torch.cat(self.of_all_ranks(valid), dim=1)
+        worlds = valid.shape[1]
+        mine = torch.zeros_like(everyone)
+        mine[:, self.global_rank * worlds : (self.global_rank + 1) * worlds] = True
+        owned = mine[everyone].cpu()  # of all ranks' decisions in their order, those of this one
+        place = owned.cumsum(dim=0) - 1  # of an owned one in the columns
         rng = generator(self.seed, "order", int(self.iterations))
         actor, critic = (optimizer.optimizer for optimizer in self.optimizers())  # type: ignore[union-attr]
         policy_parameters, critic_parameters = list(self.network.policy.parameters()), list(self.network.critics.parameters())
-        found: list[Tensor] = []
+        measured, gaps = [], []
         for _ in range(self.epochs):
             whole = self.minibatches == 1
-            order = torch.arange(sum(counts)) if whole else torch.randperm(sum(counts), generator=rng)
+            order = torch.arange(len(owned)) if whole else torch.randperm(len(owned), generator=rng)
             for drawn in order.tensor_split(self.minibatches):
-                own = drawn[(drawn >= first) & (drawn < first + counts[self.global_rank])] - first
+                own = place[drawn[owned[drawn]]]
                 share = len(own) / max(len(drawn), 1)
-                part = columns if whole else {name: column[own.to(self.device)] for name, column in columns.items()}
-                policy_loss, value_loss, measured = self._losses(part) if len(own) else (None, None, None)
-                self.descend(actor, policy_loss, policy_parameters, share, self.max_grad_norm)
-                self.descend(critic, value_loss, critic_parameters, share, self.max_grad_norm)
-                if measured is not None:
-                    found.append(measured)
-        if found:
-            names = ("policy_loss", "value_loss", "entropy", "kl")
-            means = torch.stack(found).mean(dim=0)
-            self.log_dict({f"train/{name}": value for name, value in zip(names, means[:4], strict=True)}, sync_dist=self.trainer.world_size > 1)
-            self.log("train/first_ratio_gap", found[0][4], sync_dist=self.trainer.world_size > 1, reduce_fx="max")
+                losses = None
+                if share:
+                    losses = self._losses(columns if whole else {name: column[own.to(self.device)] for name, column in columns.items()})
+                    gaps.append(losses.ratio_gap)
+                measured.append(losses.measured * share if losses else torch.zeros(len(MEASURED), device=self.device))
+                self.descend(actor, losses.policy if losses else None, policy_parameters, share, self.max_grad_norm)
+                self.descend(critic, losses.value if losses else None, critic_parameters, share, self.max_grad_norm)
+        means = self.sum_over_ranks(torch.stack(measured).mean(dim=0))
+        self.log_dict({f"train/{name}": value for name, value in zip(MEASURED, means, strict=True)})
+        gap = gaps[0] if gaps else torch.zeros((), device=self.device)
+        self.log("train/first_ratio_gap", gap, sync_dist=self.trainer.world_size > 1, reduce_fx="max")
 
-    def _losses(self, part: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-        """Of the policy and of the critic, means over decisions `[R, ...]`; with what is logged of them."""
+    def _losses(self, part: dict[str, Tensor]) -> Losses:
+        """Means over decisions, columns `[R, ...]`."""
         situation = Situation(*(part[name] for name in ("observation", "options", "choosing", "available")))
         everyone = replace(situation, choosing=torch.ones_like(situation.choosing))
         now: Chances = self.network.chances(everyone if self.log_prob == "joint" else situation)
@@ -155,20 +175,22 @@ class OptionMAPPO(OptionLearner):
         with torch.no_grad():
             apart = ((ratio - 1 - (now.log_prob - part["log_prob"])) * counted).sum() / counted.sum()
             gap = ((ratio - 1).abs() * counted).max()
-            measured = torch.stack([policy, value, entropy, apart, gap]).detach()
-        return policy - self.entropy_weight * entropy, value, measured
+        return Losses(policy - self.entropy_weight * entropy, value, torch.stack([policy, value, entropy, apart]).detach(), gap)
 
     def _report(self, batch: OptionBatch, valid: Tensor, version: int) -> None:
-        decisions = batch.length.sum()
         choosers = batch.choosing.sum(dim=-1)[valid]
-        found: dict[str, Any] = {
-            "data/decisions": decisions.float(),
-            "data/duration": batch.duration.sum() / decisions,
-            "data/paper_metric": batch.last_reward[valid].mean(),
-            "data/reward_per_step": batch.total_reward.sum() / batch.duration.sum(),
-            **{f"data/choosing_{count}": (choosers == count).float().mean() for count in range(1, batch.choosing.shape[-1] + 1)},
-        }
-        self.log_dict(found, sync_dist=self.trainer.world_size > 1)
+        agents = range(1, batch.choosing.shape[-1] + 1)
+        sums = [batch.length.sum(), batch.duration.sum(), batch.last_reward[valid].sum(), batch.total_reward.sum(), *((choosers == n).sum() for n in agents)]
+        decisions, steps, last, total, *by_number = self.sum_over_ranks(torch.stack([part.float() for part in sums]))
+        self.log_dict(
+            {
+                "data/decisions": decisions,
+                "data/duration": steps / decisions,
+                "data/paper_metric": last / decisions,
+                "data/reward_per_step": total / steps,
+                **{f"data/choosing_{n}": number / decisions for n, number in zip(agents, by_number, strict=True)},
+            }
+        )
         self.report(batch.episodes, batch.timing, float(version - batch.version))
 
     def validation_step(self, batch: Any, batch_index: int) -> None:

@@ -24,6 +24,7 @@ def arguments(preset, outputs, *more):
     [
         ("ppo/pendulum", ("algorithm.minibatch_size=8", "algorithm.entropy_weight=0.01", "algorithm.normalize_rewards=true")),
         ("ppo/pendulum", ("algorithm.variant=adaptive_kl", "algorithm.kl_target=1e-7", "algorithm.minibatch_size=16", "network.lstm=6", "algorithm.epochs=2")),
+        ("option_mappo/tool_delivery", ("datamodule.actors=2", "algorithm.minibatches=2")),
         ("ddpg/pendulum", ("datamodule.actors=2", "datamodule.shards=2", "algorithm.smoothing=0.2", "datamodule.env.frame_stack=2")),
     ],
 )
