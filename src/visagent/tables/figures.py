@@ -108,28 +108,28 @@ def curves(results: Results, spec: FigureConfig, narrow: bool = False) -> Figure
 
 
 def learning(results: Results, spec: FigureConfig, narrow: bool = False) -> Figure | None:
-    """A metric over another one, an axes for each row: the mean over seeds with all of them as a band, and a level for a column without history."""
+    """A metric over another one, an axes for each row that has any history: the mean over seeds with all of them as a band, else a level."""
     grid = results.grid
-    rows, wide = [row.name for row in grid.spec.rows], 1 if narrow else 3
+    histories = {row.name: {column: _histories(results, spec, row.name, column) for column in grid.columns} for row in grid.spec.rows}
+    rows = [row for row, found in histories.items() if any(found.values())]
+    if not rows:
+        return None
+    wide = 1 if narrow else min(3, len(rows))
     high = -(-len(rows) // wide)
-    figure = Figure(figsize=(4.6 if narrow else 11.0, 2.6 * high + 0.8), layout="constrained")
-    figure.suptitle(f"{spec.title} ({grid.scale} scale; bands: all seeds)", fontsize=10 if narrow else 12)
-    drawn = False
+    width = 4.6 if narrow else max(3.7 * wide, 5.5)
+    figure = Figure(figsize=(width, 2.6 * high + 0.8), layout="constrained")
+    figure.suptitle(fill(f"{spec.title} ({grid.scale} scale; bands: all seeds)", int(10 * width)), fontsize=10 if narrow else 12)
     for index, row in enumerate(rows):
         axes = figure.add_subplot(high, wide, index + 1)
-        for number, column in enumerate(grid.columns):
+        for number, (column, points) in enumerate(histories[row].items()):
             cell = next(cell for cell in grid.cells.values() if (cell.row, cell.column) == (row, column))
-            runs = [run for run in (results.runs[(cell.overrides, seed)] for seed in grid.seeds) if run.state == "finished"]
-            series = [_over(run, str(spec.x), str(spec.metric)) for run in runs]
-            epochs = sorted(set.intersection(*(set(found) for found in series))) if series else []
-            colour, shown = COLOURS[number % len(COLOURS)], results.cells[cell.key]
-            if epochs:
-                x, y = np.array([[found[epoch] for found in series] for epoch in epochs]).transpose(2, 0, 1)
+            colour, level = COLOURS[number % len(COLOURS)], results.cells[cell.key].value
+            if points:
+                x, y = np.array(points).transpose(2, 0, 1)
                 axes.plot(x.mean(axis=1), y.mean(axis=1), color=colour, label=column)
                 axes.fill_between(x.mean(axis=1), y.min(axis=1), y.max(axis=1), color=colour, alpha=0.2, linewidth=0)
-            elif shown.value is not None:
-                axes.axhline(shown.value, color=colour, linestyle="--", label=column)
-            drawn = drawn or bool(epochs)
+            elif level is not None:
+                axes.axhline(level, color=colour, linestyle="--", label=column)
         axes.set_title(row, fontsize=10)
         axes.set_xlabel(spec.xlabel, fontsize=9)
         axes.tick_params(labelsize=8)
@@ -138,10 +138,18 @@ def learning(results: Results, spec: FigureConfig, narrow: bool = False) -> Figu
         axes.set_axisbelow(True)
         if index % wide == 0:
             axes.set_ylabel(spec.ylabel or str(spec.metric), fontsize=9)
-    if not drawn:
-        return None
     _legend(figure)
     return figure
+
+
+def _histories(results: Results, spec: FigureConfig, row: str, column: str) -> list[list[tuple[float, float]]]:
+    """Both metrics by epoch and seed, of the epochs that all finished runs of a cell have."""
+    grid = results.grid
+    cell = next(cell for cell in grid.cells.values() if (cell.row, cell.column) == (row, column))
+    runs = [run for run in (results.runs[(cell.overrides, seed)] for seed in grid.seeds) if run.state == "finished"]
+    series = [_over(run, str(spec.x), str(spec.metric)) for run in runs]
+    epochs = sorted(set.intersection(*(set(found) for found in series))) if series else []
+    return [[found[epoch] for found in series] for epoch in epochs]
 
 
 def _over(run: TableRun, x: str, metric: str) -> dict[int, tuple[float, float]]:
