@@ -56,7 +56,10 @@ def _rate(worlds: OptionWorldFactory, batches: int, episodes: int) -> float:
     for _ in range(ROUNDS):
         began = time.perf_counter()
         for world in made:
-            for step in range(STEPS):
-                world.step(options[step // 10], active)
+            for number in range(STEPS):
+                step = world.step(options[number // 10], active)
+                over = step.terminated | step.truncated
+                if over.any():
+                    world.reset(over, range(int(over.sum())))
         found.append(batches * episodes * STEPS / (time.perf_counter() - began))
     return statistics.median(found)

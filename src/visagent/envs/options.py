@@ -61,7 +61,7 @@ class OptionWorld(Protocol):
     """N episodes with n agents in step.
 
     An agent's observation is made anew when its option ends or is interrupted, and stays as it is meanwhile (a macro-observation). The end of an
-    episode ends no option; what `observation` shows then is its final observation, until `reset`.
+    episode ends no option; what `observation` shows then is its final observation, until `reset`, which comes before the next step.
     """
 
     @property
