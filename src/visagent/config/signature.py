@@ -14,6 +14,7 @@ EXCLUDED = (
     "trainer.strategy",
     "trainer.enable_model_summary",
     "datamodule.cache",
+    "datamodule.env.cache",
     "datamodule.env.curriculum.cache",
     "datamodule.make_workers",
     "datamodule.workers",

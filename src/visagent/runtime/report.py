@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 def metric_table(metrics: Mapping[str, float], split: str = "test") -> tuple[list[str], dict[str, dict[str, float]]]:
-    """Metrics `<split>/<row...>/<column>` as columns and rows; a metric without a row stands in row `(run)`."""
+    """Metrics `<split>/<row...>/<column>` as columns and rows, without those of the whole run, `<split>/<column>`."""
     rows: dict[str, dict[str, float]] = {}
     columns: list[str] = []
     for key, value in metrics.items():
         parts = key.split("/")
-        if parts[0] != split:
+        if parts[0] != split or len(parts) < 3:
             continue
-        row, column = "/".join(parts[1:-1]) or "(run)", parts[-1]
+        row, column = "/".join(parts[1:-1]), parts[-1]
         rows.setdefault(row, {})[column] = value
         if column not in columns:
             columns.append(column)
@@ -32,7 +32,10 @@ def print_table(record: Record, folder: RunFolder, metrics: Mapping[str, float] 
     from rich.console import Console
     from rich.table import Table
 
-    columns, rows = metric_table(record.metrics if metrics is None else metrics)
+    shown = record.metrics if metrics is None else metrics
+    columns, rows = metric_table(shown)
+    if whole := {key.removeprefix("test/"): value for key, value in shown.items() if key.startswith("test/") and key.count("/") == 1}:
+        columns, rows = list(dict.fromkeys([*whole, *columns])), {"(run)": whole, **rows}
     console = Console()
     if not console.is_terminal:
         console = Console(width=120)  # a log file has no width of its own

@@ -108,11 +108,11 @@ def curves(results: Results, spec: FigureConfig, narrow: bool = False) -> Figure
 
 
 def learning(results: Results, spec: FigureConfig, narrow: bool = False) -> Figure | None:
-    """A metric over another one, an axes for each row that has any history: the mean over seeds with all of them as a band, else a level."""
+    """A metric over another one, an axes for each row: the mean over seeds with all of them as a band, and a level for a column without history."""
     grid = results.grid
     histories = {row.name: {column: _histories(results, spec, row.name, column) for column in grid.columns} for row in grid.spec.rows}
-    rows = [row for row, found in histories.items() if any(found.values())]
-    if not rows:
+    rows = list(histories)
+    if not any(points for found in histories.values() for points in found.values()):
         return None
     wide = 1 if narrow else min(3, len(rows))
     high = -(-len(rows) // wide)
