@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import multiprocessing
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
@@ -41,7 +43,7 @@ def measure(device: str) -> list[Row]:
         rows.append(_training())
     else:
         print("skipped: PPO against Stable-Baselines3, which is not installed; type pip install stable_baselines3")
-    return [*rows, _collection(), *_scaling(), _pictures()]
+    return [*rows, *_collection(), *_scaling(), _pictures()]
 
 
 def _training() -> Row:
@@ -114,21 +116,54 @@ def _roles(worlds: WorldFactory, count: int, steps: int) -> SegmentActors:
     return SegmentActors(worlds, policy, count, steps, 0)
 
 
-def _collection() -> Row:
-    """Two processes with their batches joined, against twice the loop of one process over the same worlds."""
-    make = _roles(GymnasiumWorlds(CHEETAH), 8, 128)
+def _collection() -> list[Row]:
+    """Two processes with their batches joined, against the loop of one process over the same worlds, and against two such loops at once."""
+    make, context = _roles(GymnasiumWorlds(CHEETAH), 8, 128), multiprocessing.get_context("spawn")
     alone, together = SerialActors(make, 1), ProcessActors(make, 2, make.policy.state_dict())
     for actors in (alone, together):
         actors.publish(make.policy.state_dict(), 0)
         actors.collect(Task(0, 0, True))
-    limits, rates = [], []
+    pipes = [context.Pipe() for _ in range(2)]
+    loops = [context.Process(target=_loop, args=(theirs,), daemon=True) for _, theirs in pipes]
+    for loop in loops:
+        loop.start()
+
+    def apart() -> None:
+        for ours, _ in pipes:
+            ours.send(3)
+        for ours, _ in pipes:
+            ours.recv()
+
+    apart()
+    one, two, both = [], [], []
     task = Task(0, 1, False)
-    for _ in range(ROUNDS):
-        limits.append(2 * 3 * 1024 / _seconds(lambda: [alone.collect(task) for _ in range(3)]))
-        rates.append(3 * 2048 / _seconds(lambda: [together.collect(task) for _ in range(3)]))
+    for _ in range(3 * ROUNDS):
+        one.append(2 * 3 * 1024 / _seconds(lambda: [alone.collect(task) for _ in range(3)]))
+        two.append(3 * 2048 / _seconds(lambda: [together.collect(task) for _ in range(3)]))
+        both.append(3 * 2048 / _seconds(apart))
     for actors in (alone, together):
         actors.close()
-    return Row("collection, two processes", statistics.median(rates), statistics.median(limits), 0.85, "max", "steps/s", "twice one process's loop")
+    for ours, _ in pipes:
+        ours.send(0)
+    rate = statistics.median(two)
+    return [
+        Row("collection, two processes", rate, statistics.median(one), 0.85, "max", "steps/s", "twice one process's loop"),
+        Row("collection, two processes", rate, statistics.median(both), 0.85, "max", "steps/s", "two such loops at once: what the cores allow"),
+    ]
+
+
+def _loop(pipe: Connection) -> None:
+    """As many batches of one process as the pipe says, until it says 0."""
+    torch.set_num_threads(1)
+    make = _roles(GymnasiumWorlds(CHEETAH), 8, 128)
+    actors = SerialActors(make, 1)
+    actors.publish(make.policy.state_dict(), 0)
+    actors.collect(Task(0, 0, True))
+    while count := pipe.recv():
+        for _ in range(count):
+            actors.collect(Task(0, 1, False))
+        pipe.send(count)
+    actors.close()
 
 
 def _seconds(function: Callable[[], object]) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import multiprocessing
+import os
 import time
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from visagent.errors import ConfigError
 from visagent.runtime.evaluate import evaluate
 from visagent.runtime.record import Record, RunFolder, find_run, write_atomically
 from visagent.runtime.report import learning_curves, metric_table
-from visagent.runtime.train import Cancelled, train
+from visagent.runtime.train import Cancelled, forget_absent_gpu, train
 
 PRESET = "navigation/behaviour_cloning"
 
@@ -223,3 +224,11 @@ def test_table_and_curves_come_from_the_record():
 
 def test_validation_and_training_see_the_same_config(compose):
     assert validate(compose(PRESET), TrainConfig)["scale"] == "smoke"
+
+
+@pytest.mark.parametrize(("gpu", "left"), [(False, None), (True, "1")])
+def test_a_search_for_a_gpu_ends_where_there_is_none(gpu, left, monkeypatch):
+    monkeypatch.setenv("PYTORCH_NVML_BASED_CUDA_CHECK", "1")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)
+    forget_absent_gpu()
+    assert os.environ.get("PYTORCH_NVML_BASED_CUDA_CHECK") == left

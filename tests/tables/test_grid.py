@@ -104,6 +104,14 @@ BAD = {
     ),
     "paper of an unknown measure": (lambda: expand("t", make_spec(rows=[dataclasses.replace(ROW, paper={"x": [1, 2]})], claims=[]), "smoke"), "lists under"),
     "unknown better": (lambda: expand("t", make_spec(measures={"rate": MeasureConfig("r", "m", "up", 0)}, claims=[], figures=[]), "smoke"), "max, min, same"),
+    "a level that is never asked for": (
+        lambda: expand("t", make_spec(measures={"rate": MeasureConfig("r", "m", "max", 0, level="0.5")}, claims=[], figures=[]), "smoke"),
+        "a level with reached alone",
+    ),
+    "a level that is no number": (
+        lambda: expand("t", make_spec(measures={"rate": MeasureConfig("r", "m", "min", 0, "reached", "high")}, claims=[], figures=[], rows=[ROW]), "smoke"),
+        "expected level to be a number, got 'high'",
+    ),
     "some columns with a measure": (
         lambda: expand("t", make_spec(columns=[ColumnConfig("a", measure="rate"), ColumnConfig("b", {"room": "x"})]), "smoke"),
         "all columns to name",

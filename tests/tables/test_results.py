@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tiny_table import make_spec, numbers
 
-from visagent.config.table_schemas import ClaimConfig, MeasureConfig
+from visagent.config.table_schemas import ClaimConfig, ColumnConfig, MeasureConfig, RowConfig
 from visagent.errors import ConfigError
 from visagent.tables.claims import check_claims
 from visagent.tables.grid import expand
@@ -245,3 +245,19 @@ def test_intervals_do_not_depend_on_other_cells(root, grid, whole):
     alone = expand("nobody/tiny", make_spec(rows=root.table.rows[:1], claims=[]), "smoke")
     assert collect(alone, whole).cells[CELL].interval == collect(grid, whole).cells[CELL].interval
     assert np.isfinite(collect(grid, whole).cells[CELL].interval).all()
+
+
+def test_the_peak_of_a_run_and_when_it_reached_a_level(extra, finish):
+    levels = {"rate": MeasureConfig("peak", "val/rate", "max", 0.0, over="peak"), "when": MeasureConfig("steps", "val/rate", "min", 0.0, over="reached")}
+    levels["when"].level = "{level}"
+    rows = [RowConfig("low", {"preset": "behaviour_cloning", "level": "0.5"}), RowConfig("high", {"preset": "behaviour_cloning", "level": "0.9"})]
+    columns = [ColumnConfig("only", {"room": "bathroom"})]
+    grid = expand("nobody/tiny", make_spec(measures=levels, rows=rows, columns=columns, panels=[], aggregate=None, figures=[], claims=[]), "smoke")
+    for (_, seed), run in plan(grid, extra).items():
+        rates = (0.1, 0.6, 0.8 + 0.1 * seed, 0.7)
+        finish(run, {"val/rate": 0.7}, history={str(10 * epoch): {"val/rate": rate, "step": 100.0 * epoch} for epoch, rate in enumerate(rates)})
+    cells = collect(grid, plan(grid, extra)).cells
+    assert cells[("", "low", "rate", "only")].values == {seed: pytest.approx(0.8 + 0.1 * seed) for seed in range(3)}
+    assert cells[("", "low", "when", "only")].values == {0: 100.0, 1: 100.0, 2: 100.0}
+    assert cells[("", "high", "when", "only")].values == {1: 200.0, 2: 200.0}
+    assert cells[("", "high", "when", "only")].missing == {0: "undefined in this run"}

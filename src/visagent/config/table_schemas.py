@@ -27,6 +27,10 @@ class MeasureConfig:
     Attributes:
         name: as the paper prints it.
         metric: key in the run's record (final metrics, else the last epoch's history); keys joined by ` + ` are added.
+        over: `end`, its value in the end; `peak`, its largest over the epochs' history; `reached`, what the history's `x` was when it was first at
+            `level` or above it.
+        level: of `reached`; a number, or a variable that is one.
+        x: of `reached`, a key of the history.
         factor: ours are multiplied by it, for example 100 for per cent.
         better: `max`, `min`, or `same` for a quantity that describes the setting rather than the method.
         tolerance: how far ours may be on the worse side of the paper's and still count as close.
@@ -39,6 +43,9 @@ class MeasureConfig:
     metric: str = MISSING
     better: str = MISSING
     tolerance: float = MISSING
+    over: str = "end"
+    level: str | None = None
+    x: str = "step"
     factor: float = 1.0
     digits: int = 3
     paper_digits: int = 2

@@ -26,9 +26,28 @@ from visagent.config.validation import validate
 from visagent.errors import ConfigError
 
 BETTER = ("max", "min", "same")
+OVER = ("end", "peak", "reached")
 RELATIONS = ("<", ">", "<=", ">=", "trend<", "trend>")
 Key = tuple[str, str, str, str]
 """(panel, row, measure, column), all by name."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a number is read from a run's epochs; see `visagent.config.table_schemas.MeasureConfig`.
+
+    Attributes:
+        over: `end`, `peak` or `reached`.
+        level: of `reached`.
+        x: of `reached`, a key of the history.
+    """
+
+    over: str
+    level: float
+    x: str
+
+
+AT_THE_END = Reading("end", 0.0, "step")
 
 
 @dataclass(frozen=True)
@@ -38,6 +57,7 @@ class Cell:
     Attributes:
         overrides: of `visagent-train`, without the seed.
         metrics: keys of the record; several are added.
+        reading: of these metrics.
         paper: the paper's number, or None where it has none.
         place: where the paper has it.
     """
@@ -48,6 +68,7 @@ class Cell:
     column: str
     overrides: tuple[str, ...]
     metrics: tuple[str, ...]
+    reading: Reading
     spec: MeasureConfig
     paper: float | None
     place: str
@@ -141,6 +162,9 @@ def expand(name: str, root: TableRootConfig, scale: str, seeds: Sequence[int] | 
     for what, entries in (("panels", panels), ("columns", spec.columns), ("rows", spec.rows)):
         _names_once(name, what, [entry.name for entry in entries])
     for key, measure in spec.measures.items():
+        if measure.over not in OVER or (measure.over == "reached") != (measure.level is not None):
+            got = f"over {measure.over!r} and level {measure.level!r}"
+            raise ConfigError(f"table {name}, measure {key}: expected over to be {', '.join(OVER)}, and a level with reached alone, got {got}")
         if measure.better not in BETTER:
             raise ConfigError(f"table {name}, measure {key}: expected better to be {', '.join(BETTER)}, got {measure.better!r}")
     by_column = [column.measure for column in spec.columns if column.measure is not None]
@@ -232,8 +256,14 @@ def _cell(
             raise ConfigError(f"table {table}, row {row.name!r}: {text!r} asks for the variable {error}, which no 'set' gives; set are {variables}") from error
 
     overrides = tuple(fill(text) for text in [*spec.overrides, *(o for part in parts for o in part.overrides)])
-    metrics = tuple(part.strip() for part in fill(spec.measures[measure].metric).split(" + "))
-    return Cell(panel.name, row.name, measure, column.name, overrides, metrics, spec.measures[measure], paper, row.place or spec.place)
+    measured = spec.measures[measure]
+    metrics = tuple(part.strip() for part in fill(measured.metric).split(" + "))
+    level = fill(measured.level or "0")
+    try:
+        reading = Reading(measured.over, float(level), measured.x)
+    except ValueError as error:
+        raise ConfigError(f"table {table}, row {row.name!r}, measure {measure}: expected level to be a number, got {level!r}") from error
+    return Cell(panel.name, row.name, measure, column.name, overrides, metrics, reading, measured, paper, row.place or spec.place)
 
 
 def _check_claim(grid: Grid, claim: ClaimConfig) -> None:

@@ -112,7 +112,7 @@ def _values(grid: Grid, cell: Cell, runs: Mapping[RunKey, TableRun]) -> tuple[di
     missing: dict[int, str] = {}
     for seed in grid.seeds:
         run = runs[(cell.overrides, seed)]
-        value = run.value(cell.metrics)
+        value = run.value(cell.metrics, cell.reading)
         if run.state != "finished":
             missing[seed] = run.state + (f": {run.reason}" if run.reason else "")
         elif value is None:

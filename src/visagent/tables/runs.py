@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from visagent.config.composition import compose_run, config_folder
 from visagent.config.signature import difference, signature
 from visagent.errors import ConfigError
 from visagent.runtime.record import Record, RunFolder
-from visagent.tables.grid import Grid
+from visagent.tables.grid import AT_THE_END, Grid, Reading
 
 State = Literal["finished", "running", "failed", "cut off", "not started"]
 OWN_KEYS = ("seed", "scale", "name", "paths.run", "experiment", "debug")
@@ -49,18 +50,23 @@ class TableRun:
         """What starts or resumes it by hand."""
         return shlex.join(["visagent-train", *self.overrides])
 
-    def value(self, metrics: Sequence[str]) -> float | None:
+    def value(self, metrics: Sequence[str], reading: Reading = AT_THE_END) -> float | None:
         """The sum of the record's metrics of these names, or None where one of them is missing.
 
-        Final metrics come first, then those of the last epoch.
+        At the end, final metrics come first, then those of the last epoch. A level that was never reached is infinitely far.
         """
         if self.record is None:
             return None
-        last = max(self.record.history, key=int, default=None)
-        known = {**(self.record.history[last] if last is not None else {}), **self.record.metrics}
-        if any(name not in known for name in metrics):
+        epochs = [self.record.history[epoch] for epoch in sorted(self.record.history, key=int)]
+        if reading.over == "end":
+            epochs = [{**(epochs[-1] if epochs else {}), **self.record.metrics}]
+        needed = [*metrics, reading.x] if reading.over == "reached" else metrics
+        points = [(sum(epoch[name] for name in metrics), epoch) for epoch in epochs if all(name in epoch for name in needed)]
+        if not points:
             return None
-        return sum(known[name] for name in metrics)
+        if reading.over == "reached":
+            return next((epoch[reading.x] for value, epoch in points if value >= reading.level), math.inf)
+        return max(value for value, _ in points)
 
 
 def _key(override: str) -> str:
