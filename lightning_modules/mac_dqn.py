@@ -27,6 +27,7 @@ class MacDQN(OptionLearner):
         final_epsilon: the same in the end.
         exploring_steps: low-level steps over which the one becomes the other.
         max_grad_norm: gradients are scaled down to it; None for never.
+        reward_scale: factor of the rewards that the learner sees.
         seed: of the weights.
     """
 
@@ -42,10 +43,11 @@ class MacDQN(OptionLearner):
         final_epsilon: float,
         exploring_steps: int,
         max_grad_norm: float | None,
+        reward_scale: float,
         seed: int,
     ) -> None:
         super().__init__(network, optimizer, seed)
-        self.gamma, self.target_every, self.max_grad_norm = gamma, target_every, max_grad_norm
+        self.gamma, self.target_every, self.max_grad_norm, self.reward_scale = gamma, target_every, max_grad_norm, reward_scale
         self.epsilon, self.final_epsilon, self.exploring_steps = epsilon, final_epsilon, exploring_steps
         self.register_buffer("copied", torch.zeros((), dtype=torch.int64))  # low-level steps when the target was copied last
 
@@ -90,7 +92,7 @@ class MacDQN(OptionLearner):
             best = q.masked_fill(~allowed, -torch.inf).argmax(dim=-1, keepdim=True)
             following = later.gather(-1, best)[..., 0].roll(-1, dims=0)
             discount = self.gamma ** columns["duration"].to(q.dtype)
-            target = columns["reward"] + discount * following.masked_fill(terminated, 0.0)
+            target = self.reward_scale * columns["reward"] + discount * following.masked_fill(terminated, 0.0)
         weight = valid.to(q.dtype)
         loss = ((chosen - target).square() * weight).sum() / weight.sum().clamp_min(1.0)
         return loss, (chosen.detach() * weight).sum() / weight.sum().clamp_min(1.0)

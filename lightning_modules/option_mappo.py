@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lightning_modules.option_learner import OptionLearner
 from lightning_modules.reinforcement import NetworkFactory, OptimizerFactory
+from lightning_modules.schedules import scale_learning_rates
 from visagent.errors import ConfigError
 from visagent.experience.options import OptionBatch
 from visagent.networks.options import Chances, OptionActorCritic, Situation
@@ -56,6 +57,8 @@ class OptionMAPPO(OptionLearner):
         entropy_weight: of the entropy.
         entropy: `conditional`; `normalised` by its largest value; `joint`, of the whole joint distribution.
         max_grad_norm: of policy and critic, each for itself.
+        schedule: of the learning rates over the run: `constant` or `linear` to `final_rate` of them.
+        final_rate: see `schedule`.
         seed: of the weights and the order of samples.
     """
 
@@ -75,12 +78,15 @@ class OptionMAPPO(OptionLearner):
         entropy_weight: float,
         entropy: str,
         max_grad_norm: float | None,
+        schedule: str,
+        final_rate: float,
         seed: int,
     ) -> None:
         super().__init__(network, optimizer, seed)
         self.gamma, self.lam, self.lam_by_duration, self.rewards, self.log_prob = gamma, lam, lam_by_duration, rewards, log_prob
         self.epochs, self.minibatches, self.clip, self.huber = epochs, minibatches, clip, huber
         self.entropy_weight, self.entropy, self.max_grad_norm = entropy_weight, entropy, max_grad_norm
+        self.schedule, self.final_rate = schedule, final_rate
         self.returns = ValueNormalizer()
 
     def prepare(self) -> None:
@@ -108,6 +114,10 @@ class OptionMAPPO(OptionLearner):
                 "log_prob": batch.log_prob,
                 **{name: getattr(batch, name) for name in ("observation", "options", "choosing", "available")},
             }
+        if self.schedule == "linear":
+            progress = version / (self.data.iterations_per_epoch * (self.trainer.max_epochs or 1))
+            for optimizer in self.optimizers():  # type: ignore[union-attr]
+                scale_learning_rates(optimizer.optimizer, 1.0 + (self.final_rate - 1.0) * progress)  # type: ignore[union-attr]
         self._passes({name: part[valid] for name, part in columns.items()}, valid)
         self.env_steps += int(self.sum_over_ranks(batch.duration.sum()))
         self.iterations += 1

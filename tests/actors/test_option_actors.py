@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -63,6 +64,18 @@ def test_what_is_written(scheme):
         assert float(batch.reward[k, world]) == pytest.approx(-(1 - GAMMA**d) / (1 - GAMMA), rel=1e-5) and batch.last_reward[k, world] == -1
     paid = sum(float(batch.total_reward.sum()) for batch in batches)
     assert paid <= -sum(batch.env_steps for batch in batches) + 300 * (len(episodes) + 3)
+
+
+@pytest.mark.parametrize("scheme", ["async", "sync_wait", "sync_cut", "end2end"])
+def test_episodes_may_end_after_so_many_option_steps(scheme):
+    make = dataclasses.replace(roles(scheme, horizon=10**6), max_option_steps=5)
+    (batch,) = collect(make, tasks=1)
+    for world in range(3):
+        (ends,) = np.nonzero(batch.truncated[: int(batch.length[world]), world].numpy())
+        assert len(ends) and ends.tolist() == list(range(4, int(batch.length[world]), 5))
+    assert not batch.terminated.any() and all(episode.option_steps == 5 for episode in batch.episodes)
+    episodes = run_option_episodes(make.policy, make.worlds, scheme, (1, 2, 3), False, max_option_steps=5)
+    assert [episode.option_steps for episode in episodes] == [5, 5, 5]
 
 
 def test_values_and_log_probabilities_are_the_policys():

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_module
 
@@ -158,6 +159,16 @@ def test_evaluation_repeats_the_runs_numbers_and_takes_changes(finished):
         evaluate(evaluation(outputs, "run=zzz"))
     with pytest.raises(ConfigError, match="missing config value 'run'"):
         evaluate(evaluation(outputs))
+
+
+def test_a_run_of_an_earlier_version_says_which_value_it_lacks(finished):
+    config, record = finished
+    path = run_folder(config, record).path / "config.yaml"
+    stored = yaml.safe_load(path.read_text())
+    del stored["datamodule"]["starts_per_target"]
+    path.write_text(yaml.safe_dump(stored))
+    with pytest.raises(ConfigError, match=r"missing config value 'datamodule\.starts_per_target': type \+datamodule\.starts_per_target=VALUE"):
+        evaluate(evaluation(config.paths.outputs, f"run={record.signature}"))
 
 
 def test_one_action_mode_is_enough(compose):

@@ -51,6 +51,7 @@ class OptionActors:
         steps: low-level steps of a task in each world; those that are needed to end what runs come on top.
         gamma: discount of a low-level step.
         seed: of worlds and choices.
+        max_option_steps: after which an episode is truncated; None for never.
     """
 
     worlds: OptionWorldFactory
@@ -60,6 +61,7 @@ class OptionActors:
     steps: int
     gamma: float
     seed: int
+    max_option_steps: int | None = None
 
     def fields(self) -> dict[str, Field]:
         return option_fields(self.policy.spaces, self.policy.parts, self.policy.values_count, self.steps, self.count)
@@ -73,7 +75,7 @@ class OptionActor:
 
     def __init__(self, made: OptionActors, worker: int) -> None:
         self.made, self.worker, self.policy = made, worker, copy.deepcopy(made.policy)
-        self.run_through = RunThrough(made.worlds, made.scheme, made.count, self.policy.memory_size)
+        self.run_through = RunThrough(made.worlds, made.scheme, made.count, self.policy.memory_size, made.max_option_steps)
 
     def _begin(self, task: Task) -> None:
         self.where = (task.epoch, self.worker, task.attempt)
@@ -159,15 +161,17 @@ class RunThrough:
         scheme: who chooses when.
         count: N.
         memory: S, numbers that the policy remembers of an episode.
+        max_option_steps: after which an episode is truncated; None for never.
     """
 
-    def __init__(self, worlds: OptionWorldFactory, scheme: str, count: int, memory: int = 0) -> None:
+    def __init__(self, worlds: OptionWorldFactory, scheme: str, count: int, memory: int = 0, max_option_steps: int | None = None) -> None:
         self.world = worlds.make(count)
         self.scheme = Scheme(self.world, scheme, count, len(worlds.spaces().agents))
         self.total_reward, self.last_reward, self.last_rewards = np.zeros(count), np.zeros(count), np.zeros(count)
         self.steps, self.option_steps = np.zeros(count, np.int64), np.zeros(count, np.int64)
         self.chose = np.zeros_like(self.scheme.finished)  # who did before the next step
         self.memory = torch.zeros(count, memory) if memory else None
+        self.max_option_steps = max_option_steps
 
     def reset(self, which: NDArray[np.bool_], seeds: Sequence[int]) -> None:
         """Begin anew where `which` `[N]`."""
@@ -207,6 +211,9 @@ class RunThrough:
         self.total_reward += step.reward
         self.last_reward[active] = step.reward[active]
         self.steps += active
+        if self.max_option_steps is not None:
+            ended = active & (self.option_steps >= self.max_option_steps) & self.scheme.choosing().any(axis=1)
+            step = replace(step, truncated=step.truncated | (ended & ~step.terminated))
         return step
 
     def ended(self, rows: NDArray[np.int64]) -> list[OptionEpisode]:
@@ -228,7 +235,13 @@ Watch = Callable[[RunThrough, bool], None]
 
 
 def run_option_episodes(
-    policy: OptionPolicy, worlds: OptionWorldFactory, scheme: str, seeds: Sequence[int], deterministic: bool, watch: Watch | None = None
+    policy: OptionPolicy,
+    worlds: OptionWorldFactory,
+    scheme: str,
+    seeds: Sequence[int],
+    deterministic: bool,
+    watch: Watch | None = None,
+    max_option_steps: int | None = None,
 ) -> list[OptionEpisode]:
     """One episode for each seed, all together.
 
@@ -239,9 +252,10 @@ def run_option_episodes(
         seeds: of the worlds; the first also seeds all choices.
         deterministic: choose the most probable joint option.
         watch: is shown the episodes before every step, and after the last one with True.
+        max_option_steps: after which an episode is truncated; None for never.
     """
     count = len(seeds)
-    through, rng = RunThrough(worlds, scheme, count, policy.memory_size), generator(seeds[0], "act")
+    through, rng = RunThrough(worlds, scheme, count, policy.memory_size, max_option_steps), generator(seeds[0], "act")
     active, found = np.ones(count, bool), [OptionEpisode(0.0, 0)] * count
     through.reset(active, seeds)
     while active.any():
@@ -271,6 +285,7 @@ class OptionFilm:
         scheme: who chooses when.
         seed: of the world and the choices.
         deterministic: choose the most probable joint option.
+        max_option_steps: after which the episode is truncated; None for never.
     """
 
     policy: OptionPolicy
@@ -278,6 +293,7 @@ class OptionFilm:
     scheme: str
     seed: int
     deterministic: bool
+    max_option_steps: int | None = None
 
     def make(self, path: Path) -> None:
         """Write the film; see `visagent.actors.evaluation.make_film`."""
@@ -290,7 +306,7 @@ class OptionFilm:
         return timeline, episode
 
     def _play(self, watch: Watch) -> list[OptionEpisode]:
-        return run_option_episodes(self.policy, self.worlds, self.scheme, (self.seed,), self.deterministic, watch)
+        return run_option_episodes(self.policy, self.worlds, self.scheme, (self.seed,), self.deterministic, watch, self.max_option_steps)
 
 
 def _show(timeline: Timeline, through: RunThrough, over: bool) -> None:

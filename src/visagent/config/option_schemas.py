@@ -27,10 +27,13 @@ class OptionMAPPOConfig:
     entropy_weight: float = MISSING
     entropy: str = MISSING
     max_grad_norm: float | None = MISSING
+    schedule: str = MISSING
+    final_rate: float = MISSING
     seed: int = MISSING
 
     def check(self) -> None:
-        for name in ("gamma", "lam"):
+        require(self.schedule in ("constant", "linear"), "algorithm.schedule", self.schedule, "constant or linear")
+        for name in ("gamma", "lam", "final_rate"):
             require(0 <= getattr(self, name) <= 1, f"algorithm.{name}", getattr(self, name), "0.99 or another number in [0, 1]")
         require(self.rewards in ("smdp", "paper_code"), "algorithm.rewards", self.rewards, "smdp or paper_code")
         require(self.log_prob in ("conditional", "joint"), "algorithm.log_prob", self.log_prob, "conditional or joint")
@@ -74,12 +77,14 @@ class MacDQNConfig:
     final_epsilon: float = MISSING
     exploring_steps: int = MISSING
     max_grad_norm: float | None = MISSING
+    reward_scale: float = MISSING
     seed: int = MISSING
 
     def check(self) -> None:
         for name in ("gamma", "epsilon", "final_epsilon"):
             require(0 <= getattr(self, name) <= 1, f"algorithm.{name}", getattr(self, name), "a number in [0, 1]")
         positive("algorithm", self, "target_every", "exploring_steps")
+        require(self.reward_scale > 0, "algorithm.reward_scale", self.reward_scale, "1 or another number above 0")
 
 
 @dataclass
@@ -154,9 +159,12 @@ class OptionDataConfig(ActorDataConfig):
     worlds_per_actor: int = MISSING
     steps: int = MISSING
     gamma: float = MISSING
+    max_option_steps: int | None = MISSING
 
     def check(self) -> None:
         super().check()
+        limit = self.max_option_steps
+        require(limit is None or limit > 0, "datamodule.max_option_steps", limit, "200 or another number above 0, or null")
         schemes = ("async", "sync_wait", "sync_cut", "end2end")
         require(self.scheme in schemes, "datamodule.scheme", self.scheme, ", ".join(schemes))
         positive("datamodule", self, "worlds_per_actor", "steps")

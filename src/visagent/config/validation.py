@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import fields
 from typing import Any
 
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from visagent.config.schemas import REQUIRED_GROUPS, known_keys, schema_of
@@ -90,6 +90,10 @@ def _field_schema(schema: type | None, declared: object) -> type | None:
 
 
 def _check_rules(node: DictConfig, schema: type, path: str) -> None:
+    absent = [item.name for item in fields(schema) if item.name not in node and item.default == MISSING]
+    if absent:  # of a run that an earlier version made
+        where = f"{path}.{absent[0]}" if path else absent[0]
+        raise ConfigError(f"missing config value {where!r}: type +{where}=VALUE")
     values = {item.name: _plain(node[item.name]) for item in fields(schema) if item.name in node}
     # Groups and nested schemas are checked in their own places; what is declared as a dict is a value like any other.
     nested = {item.name for item in fields(schema) if isinstance(values.get(item.name), dict) and not str(item.type).startswith("dict")}

@@ -78,7 +78,7 @@ class EpisodeBuffer:
 
     def add(self, batch: OptionBatch) -> None:
         """Take in decisions; episodes that are over can be drawn from then on."""
-        sources = {name: getattr(batch, "total_reward" if name == "reward" else name) for name in COLUMNS}
+        sources = {name: getattr(batch, name) for name in COLUMNS}
         for world, length in enumerate(batch.length.tolist()):
             first = 0
             over = (batch.terminated | batch.truncated)[:length, world]
