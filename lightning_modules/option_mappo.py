@@ -12,7 +12,7 @@ from lightning_modules.option_learner import OptionLearner
 from lightning_modules.reinforcement import NetworkFactory, OptimizerFactory
 from lightning_modules.schedules import scale_learning_rates
 from visagent.errors import ConfigError
-from visagent.experience.options import OptionBatch
+from visagent.experience.options import SHOWN, OptionBatch
 from visagent.networks.options import Chances, OptionActorCritic, Situation
 from visagent.networks.value_normalizer import ValueNormalizer
 from visagent.objectives.options import clipped_value_loss, semi_markov_advantages
@@ -112,12 +112,12 @@ class OptionMAPPO(OptionLearner):
                 "target": self.returns.normalize(target),
                 "value": batch.value,
                 "log_prob": batch.log_prob,
-                **{name: getattr(batch, name) for name in ("observation", "options", "choosing", "available")},
+                **{name: getattr(batch, name) for name in SHOWN},
             }
         if self.schedule == "linear":
             progress = version / (self.data.iterations_per_epoch * (self.trainer.max_epochs or 1))
             for optimizer in self.optimizers():  # type: ignore[union-attr]
-                scale_learning_rates(optimizer.optimizer, 1.0 + (self.final_rate - 1.0) * progress)  # type: ignore[union-attr]
+                scale_learning_rates(optimizer.optimizer, 1.0 + (self.final_rate - 1.0) * progress)
         self._passes({name: part[valid] for name, part in columns.items()}, valid)
         self.env_steps += int(self.sum_over_ranks(batch.duration.sum()))
         self.iterations += 1
@@ -168,7 +168,7 @@ class OptionMAPPO(OptionLearner):
 
     def _losses(self, part: dict[str, Tensor]) -> Losses:
         """Means over decisions, columns `[R, ...]`."""
-        situation = Situation(*(part[name] for name in ("observation", "options", "choosing", "available")))
+        situation = Situation(*(part[name] for name in SHOWN))
         everyone = replace(situation, choosing=torch.ones_like(situation.choosing))
         now: Chances = self.network.chances(everyone if self.log_prob == "joint" else situation)
         spread = self.network.chances(everyone) if self.entropy == "joint" else now

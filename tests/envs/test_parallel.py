@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import warnings
 
@@ -57,6 +58,15 @@ class Corridor(ParallelEnv):
 
     def render(self):
         return np.zeros((4, 9, 3), np.uint8)
+
+
+class CorridorWithState(Corridor):
+    """A corridor that tells a critic where both are."""
+
+    state_space = gymnasium.spaces.Box(0, 8, (2,), np.float32)
+
+    def state(self):
+        return np.array(self.place, np.float32)
 
 
 class WalkTo:
@@ -117,6 +127,19 @@ def test_tool_delivery_as_a_parallel_environment(golden):
             assert [info["option_done"] for info in infos.values()] == kept["option_done"][row].astype(bool).tolist()
             row += 1
         assert not env.agents and all(terminated.values()) != all(truncated.values())
+
+
+def test_state_for_a_critic():
+    """PettingZoo's `state`, of our worlds and through somebody else's."""
+    env = tool_delivery.parallel_env()
+    env.reset(seed=0)
+    assert env.state().shape == env.state_space.shape == (22,) and env.state()[:5].tolist() == [1, 0, 0, 0, 1]
+    assert corridor().spaces().state == 0
+    worlds = dataclasses.replace(corridor(), env=CorridorWithState)
+    assert worlds.spaces().state == 2
+    world = worlds.make(3)
+    world.reset(np.ones(3, bool), (0, 1, 2))
+    assert world.state.tolist() == [[0.0, 8.0]] * 3
 
 
 def test_a_running_option_goes_on_whatever_is_given():

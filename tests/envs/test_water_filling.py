@@ -92,6 +92,13 @@ def test_levels_are_known_to_both_and_grow_old():
     assert world.age[0].max() == pytest.approx(10 / 200) and seen[0][5:] == pytest.approx(world.age[0])
 
 
+def test_the_state_has_what_nobody_sees():
+    world = begin()
+    world.level[0], world.countdown[0] = (0.5, 0.25, 1.0), (7, 14, 0)
+    assert world.state.shape == (1, world.made.spaces().state)
+    assert world.state[0, :6].tolist() == [0.5, 0.25, 1.0, 0.5, 1.0, 0.0] and np.allclose(world.state[0, 6:], world.drop[0])
+
+
 def test_moves_last_a_step_and_stop_at_walls():
     world = begin()
     for _ in range(40):

@@ -18,7 +18,7 @@ VARIANTS = [
     ("network.coupling=factorised", "algorithm.rewards=paper_code", "datamodule.scheme=sync_wait"),
     ("network.coupling=autoregressive", "network.critic=observations_and_options", "algorithm.minibatches=3"),
     ("algorithm.entropy=joint", "datamodule.scheme=sync_cut", "algorithm.lam_by_duration=true"),
-    ("datamodule.scheme=end2end",),
+    ("datamodule.scheme=end2end", "network.critic=state", "algorithm.schedule=linear"),
 ]
 
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
 from visagent.envs.options import OptionSpaces
+from visagent.errors import ConfigError
 from visagent.networks.options import COUPLINGS, OptionActorCritic, Situation, draw
 from visagent.networks.value_normalizer import ValueNormalizer
 
@@ -100,6 +103,16 @@ def test_critics(critic, columns):
     assert values.shape == (6, columns)
     other = Situation(given.observation, (given.options + 1) % 2, given.choosing, given.available)
     assert torch.equal(network.values(other), values) == (critic == "observations")
+
+
+def test_a_critic_may_see_the_worlds_state():
+    given, spaces = situation(6), OptionSpaces(SPACES.agents, SPACES.observations, SPACES.options, state=2)
+    network = OptionActorCritic(spaces, "joint", [8], [8], "state")
+    one, other = (replace(given, state=torch.full((6, 2), level)) for level in (0.0, 1.0))
+    assert not torch.equal(network.values(one), network.values(other))
+    assert torch.equal(network.chances(one).log_prob, network.chances(other).log_prob)
+    with pytest.raises(ConfigError, match=r"network\.critic=state: this world shows no state"):
+        OptionActorCritic(SPACES, "joint", [8], [8], "state")
 
 
 def test_nothing_impossible_is_drawn():

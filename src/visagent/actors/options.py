@@ -18,7 +18,7 @@ from visagent.actors.roles import Report, Task, timing
 from visagent.envs.options import OptionStep, OptionWorldFactory
 from visagent.envs.schemes import Scheme
 from visagent.envs.timeline import Timeline
-from visagent.experience.options import OptionEpisode, option_fields
+from visagent.experience.options import SHOWN, OptionEpisode, option_fields
 from visagent.experience.rollouts import Episode, Field
 from visagent.networks.options import OptionChoice, Situation
 from visagent.seeding import derive_seed, generator
@@ -112,7 +112,7 @@ class OptionActor:
                 situation, log_prob = through.decide(self.policy, choosing, rows, False, self.generator)
                 here = (place[rows], rows)
                 out["log_prob"][here] = log_prob
-                for name in ("observation", "options", "choosing", "available"):
+                for name in SHOWN:
                     out[name][here] = getattr(situation, name)
             decided = clock()
             step = through.step(active)
@@ -138,7 +138,7 @@ class OptionActor:
         began = clock()
         out["length"][:] = place + 1
         made_here = np.arange(made.steps)[:, None] < out["length"]
-        parts = (torch.from_numpy(out[name][made_here]) for name in ("observation", "options", "choosing", "available"))
+        parts = (torch.from_numpy(out[name][made_here]) for name in SHOWN)
         out["value"][made_here] = self._values(Situation(*parts))
         out["last_value"][:] = self._values(through.situation(choosing, np.arange(made.count)))
         acting += clock() - began
@@ -185,7 +185,7 @@ class RunThrough:
     def situation(self, choosing: NDArray[np.bool_], rows: NDArray[np.int64]) -> Situation:
         """That of some episodes."""
         observation = np.concatenate([part[rows] for part in self.world.observation], axis=1)
-        parts = (observation, self.scheme.running[rows], choosing[rows], self.world.available()[rows], self.scheme.taken[rows])
+        parts = (observation, self.scheme.running[rows], choosing[rows], self.world.available()[rows], self.world.state[rows], self.scheme.taken[rows])
         situation = Situation(*(torch.from_numpy(part) for part in parts))
         return situation if self.memory is None else replace(situation, memory=self.memory[torch.from_numpy(rows)])
 

@@ -57,7 +57,7 @@ class OptionActorCriticConfig:
     def check(self) -> None:
         couplings = ("joint", "partial", "factorised", "autoregressive")
         require(self.coupling in couplings, "network.coupling", self.coupling, ", ".join(couplings))
-        critics = ("observations", "observations_and_options", "local")
+        critics = ("observations", "observations_and_options", "state", "local")
         require(self.critic in critics, "network.critic", self.critic, ", ".join(critics))
         possible = self.critic != "local" or self.coupling == "partial"
         require(possible, "network.critic", self.critic, "one of the others, as one choice is made for all agents; or network.coupling=partial")

@@ -21,11 +21,13 @@ class OptionSpaces:
         agents: their names.
         observations: numbers that each of them sees.
         options: names of each one's options.
+        state: numbers of the world's own state, which a critic may see in training.
     """
 
     agents: tuple[str, ...]
     observations: tuple[int, ...]
     options: tuple[tuple[str, ...], ...]
+    state: int = 0
 
     def __post_init__(self) -> None:
         counts = {len(self.agents), len(self.observations), len(self.options)}
@@ -67,6 +69,11 @@ class OptionWorld(Protocol):
     @property
     def observation(self) -> Sequence[NDArray[np.float32]]:
         """Of each agent, `[N, d_i]`."""
+        ...
+
+    @property
+    def state(self) -> NDArray[np.float32]:
+        """`[N, S]`, what the agents do not see."""
         ...
 
     def reset(self, which: NDArray[np.bool_], seeds: Sequence[int]) -> None:

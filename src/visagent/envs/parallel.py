@@ -41,6 +41,8 @@ class OptionParallelEnv(ParallelEnv[str, NDArray[np.float32], int]):
         self._observed = {
             a: gymnasium.spaces.Box(low, high, (size,), np.float32) for a, size in zip(self.possible_agents, self.spaces.observations, strict=True)
         }
+        if self.spaces.state:
+            self.state_space = gymnasium.spaces.Box(low, high, (self.spaces.state,), np.float32)
         self._chosen = {a: gymnasium.spaces.Discrete(size) for a, size in zip(self.possible_agents, self.spaces.sizes, strict=True)}
 
     def observation_space(self, agent: str) -> gymnasium.Space[Any]:
@@ -83,6 +85,11 @@ class OptionParallelEnv(ParallelEnv[str, NDArray[np.float32], int]):
             agent: {"option_done": bool(self._done[0, index]), "option": int(self._running[0, index]), "action_mask": masks[index].astype(np.int8)}
             for index, agent in enumerate(self.possible_agents)
         }
+
+    def state(self) -> NDArray[np.float32]:
+        """`[S]`, what the agents do not see."""
+        found: NDArray[np.float32] = self.world.state[0]
+        return found
 
     def render(self) -> NDArray[np.uint8]:
         return self.world.picture(0)
@@ -151,14 +158,16 @@ class ParallelWorlds:
     idle: Mapping[str, Any] | None = None
 
     def spaces(self) -> OptionSpaces:
-        """Observations are flattened (`gymnasium.spaces.flatten`)."""
+        """Observations, and the environment's `state` where it has one, are flattened (`gymnasium.spaces.flatten`)."""
         env = self.env()
         agents = tuple(env.possible_agents)
         if set(agents) != set(self.options):
             raise ConfigError(f"options: expected some of each agent of {list(agents)}, got those of {list(self.options)}")
         sizes = tuple(gymnasium.spaces.flatdim(env.observation_space(agent)) for agent in agents)
+        space = getattr(env, "state_space", None)
         env.close()
-        return OptionSpaces(agents, sizes, tuple(tuple(option.name for option in self.options[agent]) for agent in agents))
+        options = tuple(tuple(option.name for option in self.options[agent]) for agent in agents)
+        return OptionSpaces(agents, sizes, options, 0 if space is None else gymnasium.spaces.flatdim(space))
 
     def make(self, count: int) -> ParallelWorld:
         """`count` environments."""
@@ -195,7 +204,7 @@ class ParallelWorld:
         self.made, self.count = made, count
         self.envs = [made.env() for _ in range(count)]
         spaces = made.spaces()
-        self.agents, self.sizes = spaces.agents, spaces.sizes
+        self.agents, self.sizes, self.state_size = spaces.agents, spaces.sizes, spaces.state
         self.flat = {agent: self.envs[0].observation_space(agent) for agent in self.agents}
         self.observation = [np.zeros((count, size), np.float32) for size in spaces.observations]
         self.seen: list[dict[str, Any]] = [{} for _ in range(count)]
@@ -212,6 +221,13 @@ class ParallelWorld:
         for n, agent in zip(*np.nonzero(which), strict=True):
             name = self.agents[agent]
             self.observation[agent][n] = gymnasium.spaces.flatten(self.flat[name], self.seen[n][name])
+
+    @property
+    def state(self) -> NDArray[np.float32]:
+        """`[N, S]`, what the environments' `state()` says."""
+        if not self.state_size:
+            return np.zeros((self.count, 0), np.float32)
+        return np.array([gymnasium.spaces.flatten(env.state_space, env.state()) for env in self.envs], np.float32)
 
     def available(self) -> NDArray[np.bool_]:
         """`[N, m]`, as each option says of what its agent sees."""

@@ -58,7 +58,7 @@ class ToolDeliveryWorlds:
     def spaces(self) -> OptionSpaces:
         """Two turtlebots see 13 numbers each, the fetch robot 4."""
         turtlebot = MOVES if self.primitive else TURTLEBOT_OPTIONS
-        return OptionSpaces(AGENTS, (13, 13, 4), (turtlebot, turtlebot, FETCH_OPTIONS))
+        return OptionSpaces(AGENTS, (13, 13, 4), (turtlebot, turtlebot, FETCH_OPTIONS), 22)
 
     def primitives(self) -> ToolDeliveryWorlds:
         """See `primitive`."""
@@ -104,6 +104,14 @@ class ToolDelivery:
             part[which] = 0.0
         for robot in TURTLEBOTS:
             self.observation[robot][which, 3] = 1.0
+
+    @property
+    def state(self) -> NDArray[np.float32]:
+        """`[N, 22]`: stage of the human, its time left, whether it has the tool; tools found and carried; where turtlebots are and wait; fetch's time left."""
+        times = np.stack([self.human_left / STAGE_S, self.obtained, self.fetch_left / SEARCH_S], axis=1)
+        position = (self.position / MAP_M).reshape(self.count, -1)
+        parts = (np.eye(TOOLS + 1)[self.stage], times, self.found, self.basket.reshape(self.count, -1), position, self.left / PATIENCE_S)
+        return np.concatenate(parts, axis=1, dtype=np.float32)
 
     def available(self) -> NDArray[np.bool_]:
         """`[N, 12]`: all options, always."""

@@ -29,6 +29,8 @@ SPEED = (1, 4)
 REACH_M = 1.0
 EPSILON = 1e-3
 AGE_STEP = 1 / 200
+SLOWEST_LEAK = 14
+"""Low-level steps between two losses, the largest mean."""
 GRID_M = 0.25
 FIELD_OF_VIEW = 90.0
 """Degrees, of the pictures."""
@@ -107,8 +109,8 @@ class WaterFillingWorlds:
         seen = (2 if features is None else features.shape[1]) + 2 * len(JARS)
         moves = MOVES[self.observation]
         if self.primitive:
-            return OptionSpaces(AGENTS, (seen, seen), (("Stay", *moves),) * 2)
-        return OptionSpaces(AGENTS, (seen, seen), tuple((*(f"{verb}({jar})" for jar in JARS), *moves) for verb in ("NavToFill", "NavTo")))
+            return OptionSpaces(AGENTS, (seen, seen), (("Stay", *moves),) * 2, 3 * len(JARS))
+        return OptionSpaces(AGENTS, (seen, seen), tuple((*(f"{verb}({jar})" for jar in JARS), *moves) for verb in ("NavToFill", "NavTo")), 3 * len(JARS))
 
     def primitives(self) -> WaterFillingWorlds:
         """See `primitive`."""
@@ -157,6 +159,11 @@ class WaterFilling:
         rng = self.rng[n]
         interval = round(rng.exponential(rng.integers(5, 15)))
         self.countdown[n, jar], self.drop[n, jar] = interval, abs(rng.normal(interval / 500, 0.2))
+
+    @property
+    def state(self) -> NDArray[np.float32]:
+        """`[N, 9]`: how full the jars are, when each loses water next, and how much."""
+        return np.concatenate([self.level, self.countdown / SLOWEST_LEAK, self.drop], axis=1, dtype=np.float32)
 
     def available(self) -> NDArray[np.bool_]:
         """`[N, m]`: all options, always."""

@@ -13,6 +13,9 @@ from torch import Tensor
 from visagent.envs.options import OptionSpaces
 from visagent.experience.rollouts import Episode, Field
 
+SHOWN = ("observation", "options", "choosing", "available", "state")
+"""What policy and critic see of a decision, in the order of `visagent.networks.options.Situation`."""
+
 
 @dataclass(frozen=True)
 class OptionEpisode(Episode):
@@ -48,6 +51,7 @@ def option_fields(spaces: OptionSpaces, parts: int, values: int, steps: int, wor
         "options": Field((*plane, agents), "int64", 1),
         "choosing": Field((*plane, agents), "bool", 1),
         "available": Field((*plane, sum(spaces.sizes)), "bool", 1),
+        "state": Field((*plane, spaces.state), "float32", 1),
         "log_prob": Field((*plane, parts), "float32", 1),
         "value": Field((*plane, values), "float32", 1),
         "final_value": Field((*plane, values), "float32", 1),
@@ -68,6 +72,7 @@ class OptionBatch:
         options: `[K, B, n]`, that run from then on.
         choosing: `[K, B, n]` bool, who chose (Z).
         available: `[K, B, m_1 + ... + m_n]` bool.
+        state: `[K, B, S]`, what a critic may see besides.
         log_prob: `[K, B, P]` of the choices.
         value: `[K, B, V]` by the critic, as it says it.
         final_value: `[K, B, V]`, of the final observation where `truncated`, else 0.
@@ -87,6 +92,7 @@ class OptionBatch:
     options: Tensor
     choosing: Tensor
     available: Tensor
+    state: Tensor
     log_prob: Tensor
     value: Tensor
     final_value: Tensor

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from visagent.envs.options import OptionSpaces
+from visagent.errors import ConfigError
 from visagent.networks.conditional import conditional_log_probs, joint_index, joint_slice, masked_entropy, open_options, separate
 
 
@@ -22,6 +23,7 @@ class Situation:
         options: `[N, n]`, of agents that do not choose, the running ones; of the others, what they chose, or anything.
         choosing: `[N, n]` bool, Z; of every row at least one.
         available: `[N, m_1 + ... + m_n]` bool.
+        state: `[N, S]`, of the world, for a critic; None where none is asked.
         taken: `[N, n]`, options that each agent has chosen before in its episode; None where nobody needs them.
         memory: `[N, S]` of a policy that remembers earlier decisions of its episode, zeros in the beginning; None of others.
     """
@@ -30,6 +32,7 @@ class Situation:
     options: Tensor
     choosing: Tensor
     available: Tensor
+    state: Tensor | None = None
     taken: Tensor | None = None
     memory: Tensor | None = None
 
@@ -262,8 +265,8 @@ class OptionActorCritic(nn.Module):
         spaces: of the world.
         coupling: of the agents' choices: `joint`, `partial`, `factorised` or `autoregressive`.
         hidden, critic_hidden: widths of the hidden layers.
-        critic: sees `observations` of all agents, `observations_and_options` also the running options, or is `local`: one for each agent, that sees
-            what its `partial` policy does.
+        critic: sees `observations` of all agents, `observations_and_options` also the running options, `state` also what of the world's state no agent
+            sees, or is `local`: one for each agent, that sees what its `partial` policy does.
     """
 
     def __init__(self, spaces: OptionSpaces, coupling: str, hidden: Sequence[int], critic_hidden: Sequence[int], critic: str) -> None:
@@ -272,7 +275,14 @@ class OptionActorCritic(nn.Module):
         self.policy: Any = COUPLINGS[coupling](spaces, hidden)
         every = sum(spaces.observations)
         wider = every + sum(spaces.sizes) + len(spaces.sizes)
-        widths = {"observations": [every], "observations_and_options": [wider], "local": local_widths(spaces)}[critic]
+        if critic == "state" and not spaces.state:
+            raise ConfigError("network.critic=state: this world shows no state of its own; expected observations, observations_and_options or local")
+        widths = {
+            "observations": [every],
+            "observations_and_options": [wider],
+            "state": [wider + spaces.state],
+            "local": local_widths(spaces),
+        }[critic]
         self.critics = nn.ModuleList(layers(width, critic_hidden, 1, 1.0) for width in widths)
 
     memory_size = 0
@@ -294,7 +304,11 @@ class OptionActorCritic(nn.Module):
         elif self.critic == "observations":
             views = [situation.observation]
         else:
-            views = [torch.cat([situation.observation, *shown(situation.options, ~situation.choosing, self.spaces.sizes)], dim=-1)]
+            seen = [situation.observation, *shown(situation.options, ~situation.choosing, self.spaces.sizes)]
+            if self.critic == "state":
+                assert situation.state is not None
+                seen.append(situation.state)
+            views = [torch.cat(seen, dim=-1)]
         return torch.cat([critic(view) for critic, view in zip(self.critics, views, strict=True)], dim=-1)
 
     def chances(self, situation: Situation) -> Chances:

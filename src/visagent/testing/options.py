@@ -48,6 +48,7 @@ class MeetingWorld:
         self.made, self.left, self.steps = made, np.zeros((count, 2), np.int64), np.zeros(count, np.int64)
         self.observation = [np.zeros((count, 4), np.float32) for _ in range(2)]
         self.always, self.nobody = np.ones((count, 6), bool), np.zeros((count, 2), bool)
+        self.state = np.zeros((count, 0), np.float32)
 
     def reset(self, which: NDArray[np.bool_], seeds: Sequence[int]) -> None:
         self.left[which], self.steps[which] = 0, 0
