@@ -118,7 +118,7 @@ class OptionMAPPO(OptionLearner):
             progress = version / (self.data.iterations_per_epoch * (self.trainer.max_epochs or 1))
             for optimizer in self.optimizers():  # type: ignore[union-attr]
                 scale_learning_rates(optimizer.optimizer, 1.0 + (self.final_rate - 1.0) * progress)
-        self._passes({name: part[valid] for name, part in columns.items()}, valid)
+        self._passes({name: part[valid] for name, part in columns.items()}, valid, batch.choosing.sum(dim=-1))
         self.env_steps += int(self.sum_over_ranks(batch.duration.sum()))
         self.iterations += 1
         self._report(batch, valid, version)
@@ -131,18 +131,20 @@ class OptionMAPPO(OptionLearner):
             sums += [part.sum(), part.square().sum()]
         return list(self.sum_over_ranks(torch.stack(sums)))
 
-    def _passes(self, columns: dict[str, Tensor], valid: Tensor) -> None:
+    def _passes(self, columns: dict[str, Tensor], valid: Tensor, choosers: Tensor) -> None:
         """The passes over a batch's decisions; their order is drawn for those of all ranks together.
 
         Args:
             columns: `[R, ...]`, of the decisions of this rank.
             valid: `[K, B]`, its places that hold one.
+            choosers: `[K, B]`, how many agents chose.
         """
-        everyone = torch.cat(self.of_all_ranks(valid), dim=1)
+        everyone = torch.cat(self.of_all_ranks(valid * choosers), dim=1)
         worlds = valid.shape[1]
-        mine = torch.zeros_like(everyone)
+        mine = torch.zeros_like(everyone, dtype=torch.bool)
         mine[:, self.global_rank * worlds : (self.global_rank + 1) * worlds] = True
-        owned = mine[everyone].cpu()  # of all ranks' decisions in their order, those of this one
+        owned = mine[everyone > 0].cpu()  # of all ranks' decisions in their order, those of this one
+        choices = everyone[everyone > 0].cpu()
         place = owned.cumsum(dim=0) - 1  # of an owned one in the columns
         rng = generator(self.seed, "order", int(self.iterations))
         actor, critic = (optimizer.optimizer for optimizer in self.optimizers())  # type: ignore[union-attr]
@@ -152,22 +154,27 @@ class OptionMAPPO(OptionLearner):
             whole = self.minibatches == 1
             order = torch.arange(len(owned)) if whole else torch.randperm(len(owned), generator=rng)
             for drawn in order.tensor_split(self.minibatches):
-                own = place[drawn[owned[drawn]]]
-                share = len(own) / max(len(drawn), 1)
-                losses = None
-                if share:
-                    losses = self._losses(columns if whole else {name: column[own.to(self.device)] for name, column in columns.items()})
+                of_mine = owned[drawn]
+                own, losses = place[drawn[of_mine]], None
+                if len(own):
+                    shares = (len(own) / len(drawn), float(choices[drawn[of_mine]].sum() / choices[drawn].sum()))
+                    losses = self._losses(columns if whole else {name: column[own.to(self.device)] for name, column in columns.items()}, *shares)
                     gaps.append(losses.ratio_gap)
-                measured.append(losses.measured * share if losses else torch.zeros(len(MEASURED), device=self.device))
-                self.descend(actor, losses.policy if losses else None, policy_parameters, share, self.max_grad_norm)
-                self.descend(critic, losses.value if losses else None, critic_parameters, share, self.max_grad_norm)
+                measured.append(losses.measured if losses else torch.zeros(len(MEASURED), device=self.device))
+                self.descend(actor, losses.policy if losses else None, policy_parameters, 1.0, self.max_grad_norm)
+                self.descend(critic, losses.value if losses else None, critic_parameters, 1.0, self.max_grad_norm)
         means = self.sum_over_ranks(torch.stack(measured).mean(dim=0))
         self.log_dict({f"train/{name}": value for name, value in zip(MEASURED, means, strict=True)})
         gap = gaps[0] if gaps else torch.zeros((), device=self.device)
         self.log("train/first_ratio_gap", gap, sync_dist=self.trainer.world_size > 1, reduce_fx="max")
 
-    def _losses(self, part: dict[str, Tensor]) -> Losses:
-        """Means over decisions, columns `[R, ...]`."""
+    def _losses(self, part: dict[str, Tensor], of_decisions: float, of_choices: float) -> Losses:
+        """This rank's parts of the means over a minibatch.
+
+        Args:
+            part: columns `[R, ...]`.
+            of_decisions, of_choices: its share in the decisions, and in the agents that choose in them.
+        """
         situation = Situation(*(part[name] for name in SHOWN))
         everyone = replace(situation, choosing=torch.ones_like(situation.choosing))
         now: Chances = self.network.chances(everyone if self.log_prob == "joint" else situation)
@@ -176,14 +183,17 @@ class OptionMAPPO(OptionLearner):
         advantage = part["advantage"]
         surrogate = torch.minimum(ratio * advantage, ratio.clamp(1 - self.clip, 1 + self.clip) * advantage)
         counted = now.counted.to(ratio.dtype)
-        policy = -(surrogate * counted).sum() / counted.sum()
+        whole = self.network.parts == 1 or self.log_prob == "joint"  # a decision counts as one, or as all agents' choices
+        share = of_decisions if whole else of_choices
+        spread_share = of_decisions if whole or self.entropy == "joint" else of_choices
+        policy = -(surrogate * counted).sum() / counted.sum() * share
         entropy = spread.entropy
         if self.entropy == "normalised":
             entropy = torch.where(spread.log_count > 0, entropy / spread.log_count.clamp_min(1e-6), 0.0)
-        entropy = (entropy * spread.counted.to(ratio.dtype)).sum() / spread.counted.sum()
-        value = clipped_value_loss(self.network.values(situation), part["value"], part["target"], self.clip, self.huber).mean()
+        entropy = (entropy * spread.counted.to(ratio.dtype)).sum() / spread.counted.sum() * spread_share
+        value = clipped_value_loss(self.network.values(situation), part["value"], part["target"], self.clip, self.huber).mean() * of_decisions
         with torch.no_grad():
-            apart = ((ratio - 1 - (now.log_prob - part["log_prob"])) * counted).sum() / counted.sum()
+            apart = ((ratio - 1 - (now.log_prob - part["log_prob"])) * counted).sum() / counted.sum() * share
             gap = ((ratio - 1).abs() * counted).max()
         return Losses(policy - self.entropy_weight * entropy, value, torch.stack([policy, value, entropy, apart]).detach(), gap)
 

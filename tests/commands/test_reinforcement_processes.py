@@ -25,6 +25,7 @@ def arguments(preset, outputs, *more):
         ("ppo/pendulum", ("algorithm.minibatch_size=8", "algorithm.entropy_weight=0.01", "algorithm.normalize_rewards=true")),
         ("ppo/pendulum", ("algorithm.variant=adaptive_kl", "algorithm.kl_target=1e-7", "algorithm.minibatch_size=16", "network.lstm=6", "algorithm.epochs=2")),
         ("option_mappo/tool_delivery", ("datamodule.actors=2", "algorithm.minibatches=2")),
+        ("option_mappo/tool_delivery", ("datamodule.actors=2", "algorithm.minibatches=2", "network.coupling=partial", "network.critic=local")),
         ("ddpg/pendulum", ("datamodule.actors=2", "datamodule.shards=2", "algorithm.smoothing=0.2", "datamodule.env.frame_stack=2")),
     ],
 )
@@ -46,7 +47,7 @@ def test_two_ranks_learn_what_one_learns(preset, changes, tmp_path):
             assert second["history"]["1"][key] == pytest.approx(value, rel=2e-2, abs=1e-5), key
 
 
-@pytest.mark.parametrize("preset", ["ppo/pendulum", "ddpg/pendulum"])
+@pytest.mark.parametrize("preset", ["ppo/pendulum", "ddpg/pendulum", "option_mappo/tool_delivery"])
 def test_a_killed_learner_goes_on_bitwise(preset, tmp_path):
     """kill -9 of the learner, the same command again: weights, optimizers and numbers of an unbroken run."""
     settings, broken = ("trainer.max_epochs=30", "datamodule.iterations_per_epoch=3"), tmp_path / "broken"
