@@ -53,7 +53,10 @@ class MacDQN(OptionLearner):
 
     def prepare(self) -> None:
         if not isinstance(self.network, OptionQNetwork):
-            raise ConfigError(f"network: expected values of joint options, got {type(self.network).__name__}; type network=option_q")
+            got = type(self.network).__name__
+            raise ConfigError(f"network: algorithm=mac_dqn expects values of joint options, got {got}; type network=option_q datamodule=option_replay")
+        if not hasattr(self.data, "buffer"):
+            raise ConfigError("datamodule: algorithm=mac_dqn expects whole episodes, got single batches; type datamodule=option_replay")
         self.target = copy.deepcopy(self.network).requires_grad_(False)
         self.network.epsilon.fill_(self.epsilon)
 

@@ -13,7 +13,7 @@ from lightning_modules.reinforcement import NetworkFactory, OptimizerFactory
 from lightning_modules.schedules import scale_learning_rates
 from visagent.errors import ConfigError
 from visagent.experience.options import SHOWN, OptionBatch
-from visagent.networks.options import Chances, OptionActorCritic, Situation
+from visagent.networks.options import Chances, OptionActorCritic, Situation, shown
 from visagent.networks.value_normalizer import ValueNormalizer
 from visagent.objectives.options import clipped_value_loss, semi_markov_advantages
 from visagent.seeding import generator
@@ -91,7 +91,10 @@ class OptionMAPPO(OptionLearner):
 
     def prepare(self) -> None:
         if not isinstance(self.network, OptionActorCritic):
-            raise ConfigError(f"network: expected a policy over options, got {type(self.network).__name__}; type network=options")
+            got = type(self.network).__name__
+            raise ConfigError(f"network: algorithm=option_mappo expects a policy over options, got {got}; type network=options")
+        if hasattr(self.data, "buffer"):
+            raise ConfigError("datamodule: algorithm=option_mappo expects what its newest policy did, got whole episodes; type datamodule=options")
 
     def training_step(self, batch: OptionBatch, batch_index: int) -> None:
         version, valid = int(self.iterations), batch.valid
@@ -176,7 +179,9 @@ class OptionMAPPO(OptionLearner):
             of_decisions, of_choices: its share in the decisions, and in the agents that choose in them.
         """
         situation = Situation(*(part[name] for name in SHOWN))
-        everyone = replace(situation, choosing=torch.ones_like(situation.choosing))
+        # What runs may not be on offer any more, and still was chosen once.
+        running = shown(situation.options, ~situation.choosing, self.network.spaces.sizes)[0].bool()
+        everyone = replace(situation, choosing=torch.ones_like(situation.choosing), available=situation.available | running)
         now: Chances = self.network.chances(everyone if self.log_prob == "joint" else situation)
         spread = self.network.chances(everyone) if self.entropy == "joint" else now
         ratio = (now.log_prob - part["log_prob"]).exp()

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from visagent.actors.options import OptionActors, run_option_episodes
+from visagent.actors.options import OptionActors, RunThrough, run_option_episodes
 from visagent.actors.pool import SerialActors
 from visagent.actors.process import ProcessActors
 from visagent.actors.roles import Task
 from visagent.envs.tool_delivery import ToolDeliveryWorlds
+from visagent.errors import ConfigError
 from visagent.experience.options import OptionBatch
 from visagent.networks.options import OptionActorCritic, Situation
 
@@ -76,6 +77,16 @@ def test_episodes_may_end_after_so_many_option_steps(scheme):
     assert not batch.terminated.any() and all(episode.option_steps == 5 for episode in batch.episodes)
     episodes = run_option_episodes(make.policy, make.worlds, scheme, (1, 2, 3), False, max_option_steps=5)
     assert [episode.option_steps for episode in episodes] == [5, 5, 5]
+
+
+def test_nothing_to_choose_is_an_error():
+    make = roles()
+    through = RunThrough(make.worlds, "async", 3)
+    through.reset(np.ones(3, bool), (0, 1, 2))
+    through.world.always = through.world.always.copy()
+    through.world.always[1, 3:6] = False
+    with pytest.raises(ConfigError, match="turtlebot_1 is to choose, and none of GoToWS, GoToTR, GetTool is available"):
+        through.decide(make.policy, through.scheme.choosing(), np.arange(3), False, torch.Generator())
 
 
 def test_values_and_log_probabilities_are_the_policys():

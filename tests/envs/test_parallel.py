@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import warnings
 
 import gymnasium
@@ -58,6 +59,26 @@ class Corridor(ParallelEnv):
 
     def render(self):
         return np.zeros((4, 9, 3), np.uint8)
+
+
+class CorridorThatOneLeaves(Corridor):
+    """The left walker is out after five steps."""
+
+    def step(self, actions):
+        seen, rewards, ended, cut, infos = super().step({"left": 1, **actions})
+        if self.steps >= 5 and self.agents:
+            self.agents = ["right"]
+        ended["left"] = self.steps == 5
+        shown = [{agent: part[agent] for agent in part if agent in actions} for part in (seen, rewards, ended, cut, infos)]
+        return tuple(shown)
+
+
+class CorridorThatEndsTwice(Corridor):
+    """Both walkers terminate in the step in which the time is over."""
+
+    def step(self, actions):
+        seen, rewards, _, cut, infos = super().step(actions)
+        return seen, rewards, dict(cut), cut, infos
 
 
 class CorridorWithState(Corridor):
@@ -140,6 +161,49 @@ def test_state_for_a_critic():
     world = worlds.make(3)
     world.reset(np.ones(3, bool), (0, 1, 2))
     assert world.state.tolist() == [[0.0, 8.0]] * 3
+
+
+@pytest.mark.parametrize("name", ["async", "sync_wait", "sync_cut"])
+def test_an_agent_that_has_left_chooses_no_more(name):
+    worlds = dataclasses.replace(corridor(idle={"left": 1, "right": 1}), env=CorridorThatOneLeaves)
+    world, one = worlds.make(1), np.ones(1, bool)
+    world.reset(one, [0])
+    scheme, decisions = Scheme(world, name, 1, 2), []
+    for step in range(20):
+        choosing = scheme.choosing()
+        if choosing.any():
+            decisions.append((step, choosing[0].tolist()))
+            ways = [0 if world.seen[0][agent][0] == 8 else 2 for agent in world.agents]  # from one end to the other
+            scheme.choose(choosing, np.arange(1), np.array([ways]))
+        result = scheme.step(one)
+    assert result.truncated[0] and not result.terminated[0]
+    late = [(step, who) for step, who in decisions if step > 5]
+    assert late and all(later - step >= 8 for (step, _), (later, _) in itertools.pairwise(late))  # the ways of the right walker alone
+    assert name != "async" or all(who == [False, True] for _, who in late)
+
+
+def test_who_terminates_when_the_time_is_over_has_terminated():
+    world, one = dataclasses.replace(corridor(), env=CorridorThatEndsTwice).make(1), np.ones(1, bool)
+    world.reset(one, [0])
+    steps = [world.step(np.array([[3, 3]]), one) for _ in range(20)]
+    assert steps[-1].terminated[0] and not any(step.truncated[0] for step in steps)
+
+
+def test_what_cannot_be_is_refused():
+    with pytest.raises(ValueError, match="expected observation to be state or rgb"):
+        water_filling.parallel_env(observation="sate")
+    with pytest.raises(ValueError, match="expected horizon at least 1"):
+        tool_delivery.parallel_env(horizon=0)
+    env = tool_delivery.parallel_env()
+    with pytest.raises(ValueError, match="call reset first"):
+        env.step({})
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match=r"got none of \['turtlebot_0', 'fetch'\]"):
+        env.step({"turtlebot_1": 0})
+    with pytest.raises(ConfigError, match=r"idle: expected an action of each agent of \['left', 'right'\], got those of \['left'\]"):
+        corridor(idle={"left": 1}).spaces()
+    with pytest.raises(ConfigError, match="options: expected at least one of right"):
+        ParallelWorlds(Corridor, {"left": (Stay(),), "right": ()}).spaces()
 
 
 def test_a_running_option_goes_on_whatever_is_given():

@@ -9,6 +9,7 @@ import pytest
 from comparing import assert_same, checkpoint, folder_of
 from lightning_modules.mac_dqn import MacDQN
 from lightning_modules.option_mappo import OptionMAPPO
+from visagent.errors import ConfigError
 from visagent.runtime.train import train
 
 PRESET, RIVAL = "option_mappo/tool_delivery", "option_mappo/mac_dqn_tool_delivery"
@@ -76,6 +77,20 @@ def test_agents_learn_to_choose_what_the_other_does(coupling, compose):
     config.datamodule.env = {"_target_": "visagent.testing.options.MeetingWorlds", "horizon": 12}
     record = train(config)
     assert record.metrics["test/sampled/return"] > 10  # of 12; random choices: about 4
+
+
+@pytest.mark.parametrize(
+    ("preset", "changes", "said"),
+    [
+        (PRESET, ("datamodule=option_replay",), "got whole episodes; type datamodule=options"),
+        (PRESET, ("algorithm=mac_dqn", "network=option_q"), "got single batches; type datamodule=option_replay"),
+        (PRESET, ("algorithm=mac_dqn",), "got OptionActorCritic; type network=option_q datamodule=option_replay"),
+        ("baseline/options", ("network=round_robin", "network.order=[9]"), r"network.order: expected options from 0 to 2, which every agent has, got \[9\]"),
+    ],
+)
+def test_what_does_not_fit_is_named(preset, changes, said, compose):
+    with pytest.raises(ConfigError, match=said):
+        train(compose(preset, *changes))
 
 
 def test_an_environment_of_ones_own(compose, tmp_path, monkeypatch):

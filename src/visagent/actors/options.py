@@ -18,6 +18,7 @@ from visagent.actors.roles import Report, Task, timing
 from visagent.envs.options import OptionStep, OptionWorldFactory
 from visagent.envs.schemes import Scheme
 from visagent.envs.timeline import Timeline
+from visagent.errors import ConfigError
 from visagent.experience.options import SHOWN, OptionEpisode, option_fields
 from visagent.experience.rollouts import Episode, Field
 from visagent.networks.options import OptionChoice, Situation
@@ -131,7 +132,7 @@ class OptionActor:
                 out["terminated"][place[rows], rows], out["truncated"][place[rows], rows] = step.terminated[rows], step.truncated[rows]
                 cut = np.flatnonzero(step.truncated)
                 if len(cut):
-                    out["final_value"][place[cut], cut] = self._values(through.situation(through.scheme.finished, cut))
+                    out["final_value"][place[cut], cut] = self._values(through.situation(through.scheme.next_choosers(), cut))
                 ended += through.ended(rows)
                 self._reset(over)
             acting, stepping = acting + decided - began + clock() - moved, stepping + moved - decided
@@ -165,8 +166,8 @@ class RunThrough:
     """
 
     def __init__(self, worlds: OptionWorldFactory, scheme: str, count: int, memory: int = 0, max_option_steps: int | None = None) -> None:
-        self.world = worlds.make(count)
-        self.scheme = Scheme(self.world, scheme, count, len(worlds.spaces().agents))
+        self.world, self.spaces = worlds.make(count), worlds.spaces()
+        self.scheme = Scheme(self.world, scheme, count, len(self.spaces.agents))
         self.total_reward, self.last_reward, self.last_rewards = np.zeros(count), np.zeros(count), np.zeros(count)
         self.steps, self.option_steps = np.zeros(count, np.int64), np.zeros(count, np.int64)
         self.chose = np.zeros_like(self.scheme.finished)  # who did before the next step
@@ -194,6 +195,8 @@ class RunThrough:
     ) -> tuple[Situation, torch.Tensor]:
         """Have a policy choose in some episodes: the situations with the joint options that run from now on, and log-probabilities."""
         situation = self.situation(choosing, rows)
+        if not bool(situation.available.all()):
+            self._refuse_nothing_to_choose(situation)
         chosen = policy.choose(situation, deterministic, rng)
         if self.memory is not None and chosen.memory is not None:
             self.memory[torch.from_numpy(rows)] = chosen.memory
@@ -203,6 +206,14 @@ class RunThrough:
         self.scheme.choose(choosing, rows, chosen.options.numpy())
         self.chose[rows] = choosing[rows]
         return replace(situation, options=chosen.options), chosen.log_prob
+
+    def _refuse_nothing_to_choose(self, situation: Situation) -> None:
+        some = [part.any(dim=-1) for part in situation.available.split(list(self.spaces.sizes), dim=-1)]
+        lacking = situation.choosing & ~torch.stack(some, dim=-1)
+        if bool(lacking.any()):
+            agent = int(lacking.nonzero()[0, 1])
+            names = ", ".join(self.spaces.options[agent])
+            raise ConfigError(f"options: {self.spaces.agents[agent]} is to choose, and none of {names} is available: give it one that always is")
 
     def step(self, active: NDArray[np.bool_]) -> OptionStep:
         """One low-level step of some episodes."""

@@ -60,7 +60,8 @@ class OptionActorCriticConfig:
         critics = ("observations", "observations_and_options", "state", "local")
         require(self.critic in critics, "network.critic", self.critic, ", ".join(critics))
         possible = self.critic != "local" or self.coupling == "partial"
-        require(possible, "network.critic", self.critic, "one of the others, as one choice is made for all agents; or network.coupling=partial")
+        others = "observations, observations_and_options or state, as one choice is made for all; or network.coupling=partial"
+        require(possible, "network.critic", self.critic, others)
         for name in ("hidden", "critic_hidden"):
             widths = getattr(self, name)
             require(all(width >= 1 for width in widths), f"network.{name}", list(widths), "widths of layers, such as [64,64]")

@@ -18,8 +18,9 @@ from visagent.errors import ConfigError
 class OptionParallelEnv(ParallelEnv[str, NDArray[np.float32], int]):
     """A world of options as a parallel environment: one `step` is one low-level step, given each agent's option.
 
-    An agent whose option goes on keeps it whatever is given. `infos[agent]` says `option_done`, whether the agent is to choose next, `option`, the one
-    that ran in this step, and `action_mask`, what it may choose. Observations are those of the world: of most worlds, made anew when an option ends.
+    An agent whose option goes on keeps it whatever is given, or if nothing is. `infos[agent]` says `option_done`, whether the agent is to choose next,
+    `option`, the one that ran in this step, and `action_mask`, what it may choose. Observations are those of the world: of most worlds, made anew when
+    an option ends.
 
     Args:
         worlds: makes the world.
@@ -58,7 +59,12 @@ class OptionParallelEnv(ParallelEnv[str, NDArray[np.float32], int]):
         return self._observations(), self._infos()
 
     def step(self, actions: dict[str, int]) -> tuple[Any, Any, Any, Any, Any]:
-        given = np.array([[actions[agent] for agent in self.possible_agents]], np.int64)
+        if not self.agents:
+            raise ValueError("step: the episode is over or has not begun; call reset first")
+        missing = [agent for agent, done in zip(self.possible_agents, self._done[0], strict=True) if done and agent not in actions]
+        if missing:
+            raise ValueError(f"step: expected an option of each agent that is to choose, got none of {missing}")
+        given = np.array([[actions.get(agent, 0) for agent in self.possible_agents]], np.int64)
         sizes = np.array(self.spaces.sizes)
         if ((given < 0) | (given >= sizes)).any():
             raise ValueError(f"step: expected options from 0 to below {sizes.tolist()}, got {given[0].tolist()}")
@@ -145,7 +151,7 @@ class Primitive:
 class ParallelWorlds:
     """Any parallel environment with a set of options, as worlds that the schemes and the learner take.
 
-    The agents' rewards are averaged; an episode is over when it is for all agents. An agent that is out before acts no more.
+    The agents' rewards are averaged; an episode is over when it is for all agents. An agent that is out before acts and chooses no more.
 
     Args:
         env: makes the environment; importable, so that it reaches other processes.
@@ -166,6 +172,11 @@ class ParallelWorlds:
         sizes = tuple(gymnasium.spaces.flatdim(env.observation_space(agent)) for agent in agents)
         space = getattr(env, "state_space", None)
         env.close()
+        if self.idle is not None and set(self.idle) != set(agents):
+            raise ConfigError(f"idle: expected an action of each agent of {list(agents)}, got those of {list(self.idle)}")
+        for agent in agents:
+            if not self.options[agent]:
+                raise ConfigError(f"options: expected at least one of {agent}, got none")
         options = tuple(tuple(option.name for option in self.options[agent]) for agent in agents)
         return OptionSpaces(agents, sizes, options, 0 if space is None else gymnasium.spaces.flatdim(space))
 
@@ -204,38 +215,42 @@ class ParallelWorld:
         self.made, self.count = made, count
         self.envs = [made.env() for _ in range(count)]
         spaces = made.spaces()
-        self.agents, self.sizes, self.state_size = spaces.agents, spaces.sizes, spaces.state
+        self.agents, self.sizes = spaces.agents, spaces.sizes
         self.flat = {agent: self.envs[0].observation_space(agent) for agent in self.agents}
         self.observation = [np.zeros((count, size), np.float32) for size in spaces.observations]
         self.seen: list[dict[str, Any]] = [{} for _ in range(count)]
-        self.elapsed, self.nobody = np.zeros((count, len(self.agents)), np.int64), np.zeros((count, len(self.agents)), bool)
+        self.elapsed, self.gone = np.zeros((count, len(self.agents)), np.int64), np.zeros((count, len(self.agents)), bool)
+        self.state = np.zeros((count, spaces.state), np.float32)
 
     def reset(self, which: NDArray[np.bool_], seeds: Sequence[int]) -> None:
         """Begin anew where `which` `[N]`."""
         for n, seed in zip(np.flatnonzero(which), seeds, strict=True):
             self.seen[n] = dict(self.envs[n].reset(seed=seed % 2**32)[0])
-        self.elapsed[which] = 0
-        self._observe(np.broadcast_to(which[:, None], self.nobody.shape))
+            self._show_state(n)
+        self.elapsed[which], self.gone[which] = 0, False
+        self._observe(np.broadcast_to(which[:, None], self.gone.shape))
+
+    def _show_state(self, n: int) -> None:
+        """What the environment's `state()` says; after the last agent has left, what it said before."""
+        env = self.envs[n]
+        if self.state.shape[1] and env.agents:
+            self.state[n] = gymnasium.spaces.flatten(env.state_space, env.state())
 
     def _observe(self, which: NDArray[np.bool_]) -> None:
         for n, agent in zip(*np.nonzero(which), strict=True):
             name = self.agents[agent]
             self.observation[agent][n] = gymnasium.spaces.flatten(self.flat[name], self.seen[n][name])
 
-    @property
-    def state(self) -> NDArray[np.float32]:
-        """`[N, S]`, what the environments' `state()` says."""
-        if not self.state_size:
-            return np.zeros((self.count, 0), np.float32)
-        return np.array([gymnasium.spaces.flatten(env.state_space, env.state()) for env in self.envs], np.float32)
-
     def available(self) -> NDArray[np.bool_]:
-        """`[N, m]`, as each option says of what its agent sees."""
-        return np.array([[option.available(seen[name]) for name in self.agents for option in self.made.options[name]] for seen in self.seen])
+        """`[N, m]`, as each option says of what its agent sees; all of an agent that has left."""
+        rows = zip(self.seen, self.gone, strict=True)
+        return np.array(
+            [[gone[i] or option.available(seen[name]) for i, name in enumerate(self.agents) for option in self.made.options[name]] for seen, gone in rows]
+        )
 
     def waiting(self) -> NDArray[np.bool_]:
-        """`[N, n]`: nobody."""
-        return self.nobody
+        """`[N, n]`: agents that have left the episode; nobody waits for them, and they choose nothing by themselves."""
+        return self.gone
 
     def interrupt(self, which: NDArray[np.bool_]) -> None:
         """Stop options where `which` `[N, n]`."""
@@ -248,20 +263,24 @@ class ParallelWorld:
         terminated, truncated = np.zeros(self.count, bool), np.zeros(self.count, bool)
         for n in np.flatnonzero(active):
             env, seen = self.envs[n], self.seen[n]
-            actions = {name: self._action(name, int(options[n, agent]), seen[name], int(self.elapsed[n, agent])) for agent, name in enumerate(self.agents)}
-            shown, rewards, ended, cut, _ = env.step({name: action for name, action in actions.items() if name in env.agents})
+            here = [(agent, name) for agent, name in enumerate(self.agents) if not self.gone[n, agent]]
+            actions = {name: self._action(name, int(options[n, agent]), seen[name], int(self.elapsed[n, agent])) for agent, name in here}
+            shown, rewards, ended, cut, _ = env.step(actions)
             seen.update(shown)
             reward[n] = sum(rewards.values()) / len(self.agents)
-            for agent, name in enumerate(self.agents):
+            for agent, name in here:
+                self.gone[n, agent] = name not in env.agents
                 if options[n, agent] == IDLE:
                     continue
                 self.elapsed[n, agent] += 1
-                done[n, agent] = name not in env.agents or self.made.options[name][options[n, agent]].ends(seen[name], int(self.elapsed[n, agent]))
+                ends = self.made.options[name][options[n, agent]].ends(seen[name], int(self.elapsed[n, agent]))
+                done[n, agent] = ends and not self.gone[n, agent]
             if not env.agents:
-                terminated[n] = any(ended.values()) and not any(cut.values())
-                truncated[n] = not terminated[n]
+                truncated[n] = any(cut[name] and not ended[name] for _, name in here)
+                terminated[n] = not truncated[n]
+            self._show_state(n)
         self.elapsed[done] = 0
-        self._observe(done)
+        self._observe((done | self.gone) & active[:, None])
         return OptionStep(reward, done, terminated, truncated)
 
     def _action(self, name: str, option: int, seen: Any, elapsed: int) -> Any:

@@ -47,6 +47,10 @@ class Scheme:
             return self.finished.copy()
         return np.broadcast_to(due[:, None], self.finished.shape).copy()
 
+    def next_choosers(self) -> NDArray[np.bool_]:
+        """`[N, n]`: who would choose if an episode that is cut off had a decision now."""
+        return self.finished if self.name in ("async", "end2end") else np.ones_like(self.finished)
+
     def _stop(self, which: NDArray[np.bool_]) -> None:
         if which.any():
             self.world.interrupt(which)

@@ -55,6 +55,10 @@ class ToolDeliveryWorlds:
     speed: float = 0.6
     primitive: bool = False
 
+    def __post_init__(self) -> None:
+        if self.horizon < 1 or self.speed <= 0:
+            raise ValueError(f"ToolDeliveryWorlds: expected horizon at least 1 and speed above 0, got {self.horizon} and {self.speed}")
+
     def spaces(self) -> OptionSpaces:
         """Two turtlebots see 13 numbers each, the fetch robot 4."""
         turtlebot = MOVES if self.primitive else TURTLEBOT_OPTIONS

@@ -88,6 +88,11 @@ class WaterFillingWorlds:
     horizon: int = 600
     primitive: bool = False
 
+    def __post_init__(self) -> None:
+        if self.observation not in MOVES or self.horizon < 1:
+            expected = f"observation to be {' or '.join(MOVES)}, and horizon at least 1"
+            raise ValueError(f"WaterFillingWorlds: expected {expected}, got {self.observation!r} and {self.horizon}")
+
     def places(self) -> Places:
         """Of the grid or the room."""
         if self.observation == "state":

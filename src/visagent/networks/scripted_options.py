@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from visagent.envs.options import OptionSpaces
+from visagent.errors import ConfigError
 from visagent.networks.conditional import open_options
 from visagent.networks.options import OptionChoice, Situation, draw
 
@@ -48,6 +49,8 @@ class RoundRobin(nn.Module):
     def __init__(self, spaces: OptionSpaces, order: Sequence[int]) -> None:
         super().__init__()
         self.order = torch.tensor(list(order))
+        if not 0 <= int(self.order.min()) <= int(self.order.max()) < min(spaces.sizes):
+            raise ConfigError(f"network.order: expected options from 0 to {min(spaces.sizes) - 1}, which every agent has, got {list(order)}")
 
     def choose(self, situation: Situation, deterministic: bool = False, generator: torch.Generator | None = None) -> OptionChoice:
         """Joint options, certain ones."""
