@@ -171,6 +171,16 @@ def test_a_run_of_an_earlier_version_says_which_value_it_lacks(finished):
         evaluate(evaluation(config.paths.outputs, f"run={record.signature}"))
 
 
+def test_weights_of_another_network_are_refused(finished):
+    config, record = finished
+    path = run_folder(config, record).path / "config.yaml"
+    stored = yaml.safe_load(path.read_text())
+    stored["network"]["projection"] = 7
+    path.write_text(yaml.safe_dump(stored))
+    with pytest.raises(ConfigError, match=r"expected settings with the run's network .*, got another one \(size mismatch"):
+        evaluate(evaluation(config.paths.outputs, f"run={record.signature}"))
+
+
 def test_one_action_mode_is_enough(compose):
     record = train(compose(PRESET, "datamodule.action_modes=[argmax]", "trainer.max_epochs=1"))
     assert record.history["0"]["val/success_rate"] >= 0.0 and not any("sampled" in key for key in record.metrics)

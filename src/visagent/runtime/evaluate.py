@@ -92,7 +92,13 @@ def _tested(resolved: dict[str, Any], folder: RunFolder, bar: bool) -> tuple[Any
     trainer = build_trainer(resolved, logger=False, enable_checkpointing=False, callbacks=[Progress()] if bar else [], enable_progress_bar=bar)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint.*")  # they have nothing to do here
-        trainer.test(module, datamodule, ckpt_path=str(folder.checkpoint), weights_only=True, verbose=False)
+        try:
+            trainer.test(module, datamodule, ckpt_path=str(folder.checkpoint), weights_only=True, verbose=False)
+        except RuntimeError as error:
+            if "loading state_dict" not in str(error):
+                raise
+            first = str(error).splitlines()[1].strip()
+            raise ConfigError(f"expected settings with the run's network ({folder.path}), got another one ({first}); leave out what changes it") from error
     return trainer, module, datamodule
 
 
