@@ -179,11 +179,8 @@ class OptionMAPPO(OptionLearner):
             of_decisions, of_choices: its share in the decisions, and in the agents that choose in them.
         """
         situation = Situation(*(part[name] for name in SHOWN))
-        # What runs may not be on offer any more, and still was chosen once.
-        running = shown(situation.options, ~situation.choosing, self.network.spaces.sizes)[0].bool()
-        everyone = replace(situation, choosing=torch.ones_like(situation.choosing), available=situation.available | running)
-        now: Chances = self.network.chances(everyone if self.log_prob == "joint" else situation)
-        spread = self.network.chances(everyone) if self.entropy == "joint" else now
+        now: Chances = self.network.chances(self._as_a_whole(situation) if self.log_prob == "joint" else situation)
+        spread = self.network.chances(self._as_a_whole(situation)) if self.entropy == "joint" else now
         ratio = (now.log_prob - part["log_prob"]).exp()
         advantage = part["advantage"]
         surrogate = torch.minimum(ratio * advantage, ratio.clamp(1 - self.clip, 1 + self.clip) * advantage)
@@ -201,6 +198,11 @@ class OptionMAPPO(OptionLearner):
             apart = ((ratio - 1 - (now.log_prob - part["log_prob"])) * counted).sum() / counted.sum() * share
             gap = ((ratio - 1).abs() * counted).max()
         return Losses(policy - self.entropy_weight * entropy, value, torch.stack([policy, value, entropy, apart]).detach(), gap)
+
+    def _as_a_whole(self, situation: Situation) -> Situation:
+        """As if all agents chose; what runs may not be on offer any more, and still was chosen once."""
+        running = shown(situation.options, ~situation.choosing, self.network.spaces.sizes)[0].bool()
+        return replace(situation, choosing=torch.ones_like(situation.choosing), available=situation.available | running)
 
     def _report(self, batch: OptionBatch, valid: Tensor, version: int) -> None:
         choosers = batch.choosing.sum(dim=-1)[valid]

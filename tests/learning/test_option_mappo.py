@@ -19,7 +19,8 @@ VARIANTS = [
     ("network.coupling=factorised", "algorithm.rewards=paper_code", "datamodule.scheme=sync_wait"),
     ("network.coupling=autoregressive", "network.critic=observations_and_options", "algorithm.minibatches=3"),
     ("algorithm.entropy=joint", "datamodule.scheme=sync_cut", "algorithm.lam_by_duration=true"),
-    ("datamodule.scheme=end2end", "network.critic=state", "algorithm.schedule=linear"),
+    ("datamodule.scheme=end2end",),
+    ("network.critic=state", "algorithm.schedule=linear"),
 ]
 
 
@@ -40,9 +41,21 @@ def test_joint_log_probabilities_are_another_ratio(compose):
     assert all(numbers["train/first_ratio_gap"] > 0.1 for numbers in record.history.values())
 
 
+def test_learning_rates_fall(compose, tmp_path):
+    """Of two epochs of two iterations, three quarters are done when the last one begins."""
+    record = train(compose(PRESET, "algorithm.schedule=linear", "algorithm.final_rate=0.2", "optimizer.lr=0.001", "datamodule.film_episodes=0"))
+    rates = [group["lr"] for state in checkpoint(record, tmp_path)["optimizer_states"] for group in state["param_groups"]]
+    assert rates == pytest.approx([0.001 * (1 - 0.8 * 3 / 4)] * 2)
+
+
 @pytest.mark.parametrize(
     ("preset", "changes"),
-    [(PRESET, ("network.coupling=partial",)), (PRESET, ("datamodule.actors=2", "algorithm.minibatches=2")), (RIVAL, ("algorithm.target_every=500",))],
+    [
+        (PRESET, ("network.coupling=partial",)),
+        (PRESET, ("algorithm.schedule=linear",)),
+        (PRESET, ("datamodule.actors=2", "algorithm.minibatches=2")),
+        (RIVAL, ("algorithm.target_every=500",)),
+    ],
 )
 def test_resume_is_bitwise(preset, changes, compose, tmp_path, monkeypatch):
     settings = (preset, "trainer.max_epochs=3", "datamodule.film_episodes=0", *changes)
