@@ -1,5 +1,6 @@
-// visagent::rubiks_shift and its backward for CUDA, on PyTorch's stable ABI. A block works on one channel of one clip: its shift, and with it
-// every branch, is the same for all threads. Sums over threads and blocks are taken in a fixed order.
+// visagent::rubiks_shift and its backward for CUDA, on PyTorch's stable ABI. Without a stride in time frames pass through shared memory
+// (shift_tile.h); the other kernels (shift_body.h) serve all strides and sizes, each block one channel of one clip. Sums over threads and
+// blocks are taken in a fixed order.
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
@@ -15,7 +16,7 @@
 #include <tuple>
 #include <vector>
 
-#include "shift_body.h"
+#include "shift_tile.h"
 
 namespace visagent::gpu {
 
@@ -43,12 +44,90 @@ using torch::stable::Tensor;
 
 constexpr int kThreads = 256;
 
-template <class S, class A>
-__device__ __forceinline__ void axes(const Shape& p, const S* shift, int channel, Axis<A>* out) {
-  const int in[3] = {p.time, p.height, p.width}, outs[3] = {p.out_time, p.out_height, p.out_width};
+// Steps through the frames, kStages of them on their way at a time: by the copy engine where there is one, which one warp tells what to bring.
+template <class S, int kStages, class Body>
+__device__ __forceinline__ void go_through(Body& body, const Shape& p, const Tiling& tiling, const S* shift, S* stages, Visit* visits) {
+  const int first = blockIdx.x % tiling.groups * tiling.channels;
+  for (int g = threadIdx.x; g < body.channels; g += tiling.threads) visits[g] = Body::visit(p, shift, first + g);
 #pragma unroll
-  for (int d = 0; d < 3; ++d)
-    out[d] = axis<A>(A(Number<S>::load(shift + d * p.channels + channel)), in[d], outs[d], p.stride[d], p.padding[d], p.quantize, p.away);
+  for (int s = 0; s < kStages; ++s) body.clear(tiling, stages + s * tiling.stage, threadIdx.x);
+#if __CUDA_ARCH__ >= 900
+  __shared__ uint64_t barriers[kStages];
+  const uint32_t barrier = static_cast<uint32_t>(__cvta_generic_to_shared(barriers));
+  if (threadIdx.x == 0) {
+#pragma unroll
+    for (int s = 0; s < kStages; ++s) asm volatile("mbarrier.init.shared::cta.b64 [%0], 1;" ::"r"(barrier + 8 * s) : "memory");
+    asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
+  }
+  __syncthreads();
+  const auto send = [&](int step, int stage) {
+    if (threadIdx.x >= 32 || step >= body.steps) return;
+    const uint32_t sent = __reduce_add_sync(0xffffffffu, body.send(stages + stage * tiling.stage, visits, step, barrier + 8 * stage));
+    if (threadIdx.x == 0) asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(barrier + 8 * stage), "r"(sent) : "memory");
+  };
+#pragma unroll
+  for (int s = 0; s < kStages; ++s) send(s, s);
+  int stage = 0;
+  uint32_t round = 0;
+  for (int step = 0; step < body.steps; ++step) {
+    asm volatile(
+        "{\n .reg .pred done;\n waiting:\n mbarrier.try_wait.parity.shared::cta.b64 done, [%0], %1;\n @done bra.uni arrived;\n bra.uni waiting;\n "
+        "arrived:\n}" ::"r"(barrier + 8 * stage),
+        "r"(round)
+        : "memory");
+    body.look(stages + stage * tiling.stage, visits, step);
+    __syncthreads();
+    send(step + kStages, stage);
+    if (++stage == kStages) stage = 0, round ^= 1;
+  }
+#else
+  __syncthreads();
+#pragma unroll
+  for (int s = 0; s + 1 < kStages; ++s) {
+    if (s < body.steps) body.bring(tiling, stages + s * tiling.stage, visits, s);
+    __pipeline_commit();
+  }
+  int at = 0, next = kStages - 1;
+  for (int step = 0; step < body.steps; ++step) {
+    __pipeline_wait_prior(kStages - 2);
+    __syncthreads();  // also for what is overwritten now
+    if (step + kStages - 1 < body.steps) body.bring(tiling, stages + next * tiling.stage, visits, step + kStages - 1);
+    __pipeline_commit();
+    body.look(stages + at * tiling.stage, visits, step);
+    at = at + 1 == kStages ? 0 : at + 1, next = next + 1 == kStages ? 0 : next + 1;
+  }
+#endif
+}
+
+template <class S, class A, bool kAdjoint, bool kUnit, int kStages>
+__global__ void __launch_bounds__(kMostThreads, sizeof(A) == 4 ? 4 : 2) resample_tiles_kernel(const S* in, const S* shift, S* out, Shape p, Tiling tiling) {
+  extern __shared__ __align__(16) unsigned char memory[];
+  __shared__ Visit visits[kMostChannels];
+  Resampling<S, A, kAdjoint, kUnit> body(in, shift, out, p, tiling, blockIdx.x, blockIdx.y, threadIdx.x);
+  go_through<S, kStages>(body, p, tiling, shift, reinterpret_cast<S*>(memory), visits);
+}
+
+// The gradient by the shift, one sum of each block in `sums` [3, C, N, chunks].
+template <class S, class A, bool kUnit, int kStages>
+__global__ void __launch_bounds__(kMostThreads, sizeof(A) == 4 ? 4 : 2)
+    differentiate_tiles_kernel(const S* grad, const S* x, const S* shift, double* sums, Shape p, Tiling tiling) {
+  extern __shared__ __align__(16) unsigned char memory[];
+  __shared__ Visit visits[kMostChannels];
+  __shared__ A found[3][kMostThreads];
+  Differentiation<S, A, kUnit> body(grad, x, shift, p, tiling, blockIdx.x, blockIdx.y, threadIdx.x);
+  go_through<S, kStages>(body, p, tiling, shift, reinterpret_cast<S*>(memory), visits);
+#pragma unroll
+  for (int d = 0; d < 3; ++d) found[d][threadIdx.x] = body.sums[d];
+  __syncthreads();
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, each = tiling.strips * tiling.columns;
+  for (int row = warp; row < 3 * body.channels; row += tiling.threads / 32) {
+    const int d = row / body.channels, g = row - d * body.channels;
+    double total = 0;
+    for (int i = lane; i < each; i += 32) total += static_cast<double>(found[d][g * each + i]);
+    for (int offset = 16; offset > 0; offset /= 2) total += __shfl_down_sync(0xffffffffu, total, offset);
+    const int64_t place = (static_cast<int64_t>(d) * p.channels + body.first_channel + g) * p.batch + blockIdx.x / tiling.groups;
+    if (lane == 0) sums[place * gridDim.y + blockIdx.y] = total;
+  }
 }
 
 // Forward, or as the adjoint the gradient by x.
@@ -63,7 +142,7 @@ __global__ void __launch_bounds__(kThreads) resample_kernel(const S* in, const S
   const int place = blockIdx.y * kThreads + threadIdx.x;
   if (place >= rows * groups) return;
   Axis<A> all[3];
-  axes<S, A>(p, shift, c, all);
+  axes_of<S, A>(p, shift, c, all);
   const int h = place / groups, w = place % groups * kPixels;
   resample<S, A, kAdjoint, kPixels>(in + (n * from_frames * p.channels + c) * from_plane, p.channels * from_plane,
                                     out + (n * to_frames * p.channels + c) * to_plane, p.channels * to_plane, all[0], all[1], all[2], h, w,
@@ -93,7 +172,7 @@ __global__ void __launch_bounds__(kThreads) differentiate_kernel(const S* grad, 
   A found[3] = {0, 0, 0};
   if (place < p.out_height * groups) {
     Axis<A> all[3];
-    axes<S, A>(p, shift, c, all);
+    axes_of<S, A>(p, shift, c, all);
     const int h = place / groups, w = place % groups * kPixels;
     const int64_t x_first = (static_cast<int64_t>(n) * p.time * p.channels + c) * x_plane;
     const S* upstream = grad + (static_cast<int64_t>(n) * p.out_time * p.channels + c) * y_plane;
@@ -156,10 +235,44 @@ dim3 grid(const Shape& p, int64_t rows, int64_t columns, int pixels) {
 // Several pixels per thread where neighbours share what they read: with a stride of one.
 template <class S> constexpr int kShared = sizeof(S) == 2 ? 4 : 2;
 
+// Shared memory that a block may take: two have room even where a multiprocessor has 100 KiB.
+constexpr int64_t kMostBytes = 51 * 1024;
+constexpr int kForwardStages = 3, kBackwardStages = 2;
+
+dim3 grid(const Shape& p, const Tiling& tiling) { return dim3(static_cast<unsigned>(p.batch * tiling.groups), static_cast<unsigned>(tiling.chunks)); }
+
+// Whether whatever frame begins where the tensor does, at a multiple of 16 bytes.
+template <class S>
+bool aligned(const Shape& p, const S* tensor) {
+  const auto whole = [&](int64_t elements) { return elements % kVector<S> == 0; };
+  return reinterpret_cast<uintptr_t>(tensor) % 16 == 0 && whole(static_cast<int64_t>(p.channels) * p.height * p.width) &&
+         whole(static_cast<int64_t>(p.channels) * p.out_height * p.out_width);
+}
+
+// More than 48 KiB must be asked for, with what the kernels have besides.
+template <class S, class F>
+int room_for(F kernel, const Tiling& tiling, int stages) {
+  const int bytes = tiling.stage * stages * static_cast<int>(sizeof(S));
+  if (bytes > 32 * 1024) STD_CUDA_CHECK(cudaFuncSetAttribute(reinterpret_cast<const void*>(kernel), cudaFuncAttributeMaxDynamicSharedMemorySize, bytes));
+  return bytes;
+}
+
+template <class S, class A, bool kAdjoint, bool kUnit>
+void run_tiles(const S* in, const S* shift, S* out, const Shape& p, const Tiling& tiling, cudaStream_t stream) {
+  const auto kernel = resample_tiles_kernel<S, A, kAdjoint, kUnit, kForwardStages>;
+  kernel<<<grid(p, tiling), tiling.threads, room_for<S>(kernel, tiling, kForwardStages), stream>>>(in, shift, out, p, tiling);
+  STD_CUDA_KERNEL_LAUNCH_CHECK();
+}
+
 template <class S, class A, bool kAdjoint>
 void run(const Tensor& in, const Tensor& shift, Tensor& out, const Shape& p) {
   const S *from = static_cast<const S*>(in.const_data_ptr()), *moves = static_cast<const S*>(shift.const_data_ptr());
   S* to = static_cast<S*>(out.mutable_data_ptr());
+  Tiling tiling;
+  if (divide_resampling<S>(p, kAdjoint, kForwardStages, kMostBytes, aligned<S>(p, from), &tiling)) {
+    if (p.stride[1] == 1) return run_tiles<S, A, kAdjoint, true>(from, moves, to, p, tiling, stream_of(in));
+    return run_tiles<S, A, kAdjoint, false>(from, moves, to, p, tiling, stream_of(in));
+  }
   const int64_t rows = kAdjoint ? p.height : p.out_height, columns = kAdjoint ? p.width : p.out_width;
   if (p.stride[2] == 1) {
     resample_kernel<S, A, kAdjoint, kShared<S>><<<grid(p, rows, columns, kShared<S>), kThreads, 0, stream_of(in)>>>(from, moves, to, p);
@@ -171,24 +284,29 @@ void run(const Tensor& in, const Tensor& shift, Tensor& out, const Shape& p) {
 
 template <class S, class A>
 void run_backward(const Tensor& grad, const Tensor& x, const Tensor& shift, Tensor& by_x, Tensor& by_shift, const Shape& p) {
-  const bool fused = p.stride[0] == 1 && p.stride[1] == 1 && p.stride[2] == 1 && p.padding[0] == 0 && p.padding[1] == 0 && p.padding[2] == 0;
   const S *upstream = static_cast<const S*>(grad.const_data_ptr()), *values = static_cast<const S*>(x.const_data_ptr());
   const S* moves = static_cast<const S*>(shift.const_data_ptr());
-  S* to = fused ? static_cast<S*>(by_x.mutable_data_ptr()) : nullptr;
+  S* to = static_cast<S*>(by_x.mutable_data_ptr());
+  const bool fused = p.stride[0] == 1 && p.stride[1] == 1 && p.stride[2] == 1 && p.padding[0] == 0 && p.padding[1] == 0 && p.padding[2] == 0;
+  Tiling tiling;
+  const bool tiled = divide_differentiation<S>(p, kBackwardStages, kMostBytes, aligned<S>(p, upstream) && aligned<S>(p, values), &tiling);
   const int pixels = p.stride[2] == 1 ? kShared<S> : 1;
-  const dim3 blocks = grid(p, p.out_height, p.out_width, pixels);
+  const dim3 blocks = tiled ? grid(p, tiling) : grid(p, p.out_height, p.out_width, pixels);
   const int64_t count = static_cast<int64_t>(p.batch) * blocks.y;
   Tensor sums = torch::stable::new_empty(x, {3 * p.channels * count}, ScalarType::Double);
   double* partial = static_cast<double*>(sums.mutable_data_ptr());
-  if (pixels == 1) {
-    differentiate_kernel<S, A, 1><<<blocks, kThreads, 0, stream_of(x)>>>(upstream, values, moves, to, partial, p);
+  if (tiled) {
+    const auto kernel = p.stride[1] == 1 ? differentiate_tiles_kernel<S, A, true, kBackwardStages> : differentiate_tiles_kernel<S, A, false, kBackwardStages>;
+    kernel<<<blocks, tiling.threads, room_for<S>(kernel, tiling, kBackwardStages), stream_of(x)>>>(upstream, values, moves, partial, p, tiling);
+  } else if (pixels == 1) {
+    differentiate_kernel<S, A, 1><<<blocks, kThreads, 0, stream_of(x)>>>(upstream, values, moves, fused ? to : nullptr, partial, p);
   } else {
-    differentiate_kernel<S, A, kShared<S>><<<blocks, kThreads, 0, stream_of(x)>>>(upstream, values, moves, to, partial, p);
+    differentiate_kernel<S, A, kShared<S>><<<blocks, kThreads, 0, stream_of(x)>>>(upstream, values, moves, fused ? to : nullptr, partial, p);
   }
   STD_CUDA_KERNEL_LAUNCH_CHECK();
   add_kernel<S><<<3 * p.channels, kThreads, 0, stream_of(x)>>>(partial, static_cast<S*>(by_shift.mutable_data_ptr()), count);
   STD_CUDA_KERNEL_LAUNCH_CHECK();
-  if (!fused) run<S, A, true>(grad, shift, by_x, p);
+  if (!fused || tiled) run<S, A, true>(grad, shift, by_x, p);
 }
 
 template <class F>

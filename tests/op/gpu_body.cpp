@@ -1,12 +1,30 @@
 // The body of the GPU kernels, run thread by thread on the CPU: for machines without a GPU. See test_gpu_body.py.
 #include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstdint>
+#include <vector>
 
-#include "shift_body.h"
+#include "shift_tile.h"
 
 namespace visagent::gpu {
 template <> struct Number<double> {
   static double load(const double* from) { return *from; }
   static void store(double* to, double value) { *to = value; }
+};
+template <> struct Number<float> {
+  static float load(const float* from) { return *from; }
+  static void store(float* to, float value) { *to = value; }
+};
+struct BFloat16 {
+  uint16_t bits;
+};
+template <> struct Number<BFloat16> {
+  static float load(const BFloat16* from) { return std::bit_cast<float>(static_cast<uint32_t>(from->bits) << 16); }
+  static void store(BFloat16* to, float value) {  // ties to even, as the hardware
+    const uint32_t all = std::bit_cast<uint32_t>(value);
+    to->bits = static_cast<uint16_t>(std::isnan(value) ? 0x7fc0 : (all + 0x7fff + (all >> 16 & 1)) >> 16);
+  }
 };
 }  // namespace visagent::gpu
 
@@ -77,9 +95,127 @@ void differentiate_all(const Problem& p, const double* grad, const double* x, co
     }
 }
 
+// What a block of the tiled kernels has in shared memory: several stages, here full of what must not be read.
+template <class S>
+struct Stages {
+  static constexpr int kCount = 2;
+  std::vector<S> values;
+  int each;
+  explicit Stages(const Tiling& tiling) : values(kCount * tiling.stage + kVector<S>), each(tiling.stage) {}
+  S* operator[](int step) {
+    const uintptr_t start = (reinterpret_cast<uintptr_t>(values.data()) + 15) / 16 * 16;
+    return reinterpret_cast<S*>(start) + (step % kCount) * each;
+  }
+  void poison(int step) {
+    for (int i = 0; i < each; ++i) Number<S>::store((*this)[step] + i, NAN);
+  }
+};
+
+template <class S, class Body>
+void run_block(const Shape& p, const Tiling& tiling, const S* shift, std::vector<Body>& threads, int first_channel) {
+  std::vector<Visit> visits;
+  for (int g = 0; g < threads[0].channels; ++g) visits.push_back(Body::visit(p, shift, first_channel + g));
+  Stages<S> stages(tiling);
+  const auto bring = [&](int step) {
+    stages.poison(step);
+    for (int i = 0; i < tiling.threads; ++i) threads[i].clear(tiling, stages[step], i);
+    for (const Body& thread : threads) thread.bring(tiling, stages[step], visits.data(), step);
+  };
+  bring(0);
+  for (int step = 0; step < threads[0].steps; ++step) {
+    if (step + 1 < threads[0].steps) bring(step + 1);
+    for (Body& thread : threads) thread.look(stages[step], visits.data(), step);
+  }
+}
+
+Shape shape(const Problem& p) {
+  Shape all{static_cast<int>(p.batch), p.in[0], static_cast<int>(p.channels), p.in[1], p.in[2], p.out[0], p.out[1], p.out[2], {}, {}, p.quantize, p.away};
+  for (int d = 0; d < 3; ++d) all.stride[d] = p.stride[d], all.padding[d] = p.padding[d];
+  return all;
+}
+
+template <class S>
+bool is_aligned(const Problem& p, const S* tensor) {
+  return reinterpret_cast<uintptr_t>(tensor) % 16 == 0 && p.channels * p.plane() % kVector<S> == 0 && p.channels * p.out_plane() % kVector<S> == 0;
+}
+
+template <class S, class A, bool kAdjoint, bool kUnit>
+int resample_tiled(const Problem& p, const S* in, const S* shift, S* out, int64_t bytes) {
+  const Shape s = shape(p);
+  const bool aligned = is_aligned(p, in);
+  Tiling tiling;
+  if (!divide_resampling<S>(s, kAdjoint, Stages<S>::kCount, bytes, aligned, &tiling)) return 0;
+  for (int group = 0; group < s.batch * tiling.groups; ++group)
+    for (int chunk = 0; chunk < tiling.chunks; ++chunk) {
+      std::vector<Resampling<S, A, kAdjoint, kUnit>> threads;
+      for (int thread = 0; thread < tiling.threads; ++thread) threads.emplace_back(in, shift, out, s, tiling, group, chunk, thread);
+      run_block(s, tiling, shift, threads, group % tiling.groups * tiling.channels);
+    }
+  return tiling.whole ? 1 : 2;
+}
+
+template <class S, class A, bool kUnit>
+int differentiate_tiled(const Problem& p, const S* grad, const S* x, const S* shift, double* by_shift, int64_t bytes) {
+  const Shape s = shape(p);
+  const bool aligned = is_aligned(p, grad) && is_aligned(p, x);
+  Tiling tiling;
+  if (!divide_differentiation<S>(s, Stages<S>::kCount, bytes, aligned, &tiling)) return 0;
+  for (int group = 0; group < s.batch * tiling.groups; ++group)
+    for (int chunk = 0; chunk < tiling.chunks; ++chunk) {
+      std::vector<Differentiation<S, A, kUnit>> threads;
+      for (int thread = 0; thread < tiling.threads; ++thread) threads.emplace_back(grad, x, shift, s, tiling, group, chunk, thread);
+      run_block(s, tiling, shift, threads, group % tiling.groups * tiling.channels);
+      for (const auto& thread : threads)
+        for (int d = 0; d < 3 && thread.rows > 0; ++d) by_shift[d * p.channels + thread.first_channel + thread.channel] += thread.sums[d];
+    }
+  return tiling.whole ? 1 : 2;
+}
+
+template <class S, class A>
+int forward_tiled(const Problem& p, const void* x, const void* shift, void* out, int64_t bytes) {
+  const S *in = static_cast<const S*>(x), *moves = static_cast<const S*>(shift);
+  if (p.stride[1] == 1) return resample_tiled<S, A, false, true>(p, in, moves, static_cast<S*>(out), bytes);
+  return resample_tiled<S, A, false, false>(p, in, moves, static_cast<S*>(out), bytes);
+}
+
 }  // namespace
 
 extern "C" {
+
+// In rooms of so many bytes; `type`: 0 double, 1 float, 2 bfloat16. Returns 0 where it does not fit, 1 for whole frames and 2 for rows of them.
+int tiled_forward(const int64_t* sizes, const int64_t* stride, const int64_t* padding, int quantize, int away, int type, int64_t bytes, const void* x,
+                  const void* shift, void* out) {
+  const Problem p = problem(sizes, stride, padding, quantize, away);
+  switch (type) {
+    case 0: return forward_tiled<double, double>(p, x, shift, out, bytes);
+    case 1: return forward_tiled<float, float>(p, x, shift, out, bytes);
+    default: return forward_tiled<BFloat16, float>(p, x, shift, out, bytes);
+  }
+}
+
+// The gradient by x alone.
+int tiled_adjoint(const int64_t* sizes, const int64_t* stride, const int64_t* padding, int quantize, int away, int64_t bytes, const double* grad,
+                  const double* shift, double* by_x) {
+  const Problem p = problem(sizes, stride, padding, quantize, away);
+  if (p.stride[1] == 1) return resample_tiled<double, double, true, true>(p, grad, shift, by_x, bytes);
+  return resample_tiled<double, double, true, false>(p, grad, shift, by_x, bytes);
+}
+
+// The gradient by the shift alone.
+int tiled_slope(const int64_t* sizes, const int64_t* stride, const int64_t* padding, int quantize, int away, int type, int64_t bytes, const void* grad,
+                const void* x, const void* shift, double* by_shift) {
+  const Problem p = problem(sizes, stride, padding, quantize, away);
+  const auto of = [&]<class S, class A>(S*, A*) {
+    const S *upstream = static_cast<const S*>(grad), *values = static_cast<const S*>(x), *moves = static_cast<const S*>(shift);
+    if (p.stride[1] == 1) return differentiate_tiled<S, A, true>(p, upstream, values, moves, by_shift, bytes);
+    return differentiate_tiled<S, A, false>(p, upstream, values, moves, by_shift, bytes);
+  };
+  switch (type) {
+    case 0: return of(static_cast<double*>(nullptr), static_cast<double*>(nullptr));
+    case 1: return of(static_cast<float*>(nullptr), static_cast<float*>(nullptr));
+    default: return of(static_cast<BFloat16*>(nullptr), static_cast<float*>(nullptr));
+  }
+}
 
 void forward(const int64_t* sizes, const int64_t* stride, const int64_t* padding, int quantize, int away, int pixels, const double* x, const double* shift,
              double* out) {

@@ -68,3 +68,85 @@ def test_against_the_reference(seed, body):
     body.backward(sizes_, stride_, padding_, quantize, away, pixels, plain, pointer(grad), pointer(x), pointer(shift), pointer(by_x), pointer(by_shift))
     assert torch.allclose(by_x, expected_x, atol=1e-12, equal_nan=True)
     assert torch.allclose(by_shift, expected_shift, atol=1e-10, equal_nan=True)
+
+
+TYPES = (torch.float64, torch.float32, torch.bfloat16)
+ROOMY, NARROW = 1 << 20, 1000
+"""Bytes of shared memory: for several channels' whole frames, and for some rows of a tall one."""
+
+
+def tiled_problem(seed, strides, narrow):
+    rng = torch.Generator().manual_seed(seed)
+
+    def draw(low, high):
+        return int(torch.randint(low, high + 1, (), generator=rng))
+
+    sizes = [draw(1, 2), draw(1, 5), draw(1, 70 if seed % 4 == 0 else 5), draw(1, 20), draw(1, 18)]
+    if narrow:
+        sizes[3:] = [draw(30, 50), draw(1, 5)]
+    if seed % 3 == 1:  # frames of whole vectors, which have zeros around them
+        sizes[3 if seed % 2 else 4] = 8
+    stride = [1, draw(1, 3), draw(1, 2)] if strides else [1, 1, 1]
+    padding = [draw(0, 2), draw(0, 2), draw(0, 1)] if strides else [0, 0, 0]
+    shift = (torch.rand(3, sizes[2], generator=rng, dtype=torch.float64) * 2 - 1) * (8.0 if seed % 5 == 0 else 2.5)
+    shift = torch.where(torch.rand(shift.shape, generator=rng) < 0.3, (shift * 2).round() / 2, shift)  # whole and half shifts, too
+    if seed % 7 == 0:
+        shift[seed % 3, 0] = float("nan")
+    dtype = TYPES[seed % 3]
+    return rng, sizes, stride, padding, torch.randn(sizes, generator=rng, dtype=torch.float64).to(dtype), shift.to(dtype)
+
+
+def same(got, expected):
+    close = {torch.float64: 1e-12, torch.float32: 2e-6, torch.bfloat16: 3e-2}[got.dtype]
+    return torch.allclose(got, expected, atol=close, rtol=close, equal_nan=True)
+
+
+@pytest.mark.parametrize("seed", range(PROBLEMS))
+@pytest.mark.parametrize("bytes_", [ROOMY, NARROW])
+def test_tiles_forward(seed, bytes_, body):
+    quantize, away = seed % 3 == 0, seed % 6 == 0
+    _, sizes, stride, padding, x, shift = tiled_problem(seed, seed % 2 == 1, bytes_ == NARROW)
+    expected = reference.forward(x, shift, stride, padding, quantize, away)
+    out = torch.full_like(expected, 77.0)
+    settings = numbers(sizes), numbers(stride), numbers(padding), quantize, away, TYPES.index(x.dtype), ctypes.c_int64(bytes_)
+    fits = body.tiled_forward(*settings, pointer(x), pointer(shift), pointer(out))
+    if bytes_ == ROOMY:
+        assert fits == 1
+    if fits:
+        assert same(out, expected)
+    else:
+        assert (out == 77.0).all()
+
+
+@pytest.mark.parametrize("seed", range(PROBLEMS))
+@pytest.mark.parametrize("bytes_", [ROOMY, NARROW])
+def test_tiles_of_the_gradient_by_x(seed, bytes_, body):
+    quantize, away = seed % 2 == 0, seed % 4 == 0
+    rng, sizes, stride, padding, x, shift = tiled_problem(3 * seed, True, bytes_ == NARROW)
+    stride = stride if seed % 3 else [1, 1, 1]
+    settings = (stride, padding, quantize, away)
+    grad = torch.randn(reference.forward(x, shift, *settings).shape, generator=rng, dtype=torch.float64)
+    expected, _ = reference.backward(grad, x, shift, *settings)
+    by_x = torch.full_like(x, 77.0)
+    numbers_ = numbers(sizes), numbers(stride), numbers(padding)
+    if body.tiled_adjoint(*numbers_, quantize, away, ctypes.c_int64(bytes_), pointer(grad), pointer(shift), pointer(by_x)):
+        assert same(by_x, expected)
+    else:
+        assert bytes_ == NARROW or (stride[1] == 1) != (stride[2] == 1)
+
+
+@pytest.mark.parametrize("seed", range(PROBLEMS))
+@pytest.mark.parametrize("bytes_", [ROOMY, NARROW])
+def test_tiles_of_the_gradient_by_the_shift(seed, bytes_, body):
+    quantize, away = seed % 3 == 0, seed % 6 == 0
+    rng, sizes, stride, padding, x, shift = tiled_problem(seed, seed % 4 > 1, bytes_ == NARROW)
+    settings = (stride, padding, quantize, away)
+    grad = torch.randn(reference.forward(x, shift, *settings).shape, generator=rng, dtype=torch.float64).to(x.dtype)
+    _, expected = reference.backward(grad.double(), x.double(), shift.double(), *settings)
+    by_shift = torch.zeros(shift.shape, dtype=torch.float64)
+    numbers_ = numbers(sizes), numbers(stride), numbers(padding)
+    type_ = TYPES.index(x.dtype)
+    if body.tiled_slope(*numbers_, quantize, away, type_, ctypes.c_int64(bytes_), pointer(grad), pointer(x), pointer(shift), pointer(by_shift)):
+        assert torch.allclose(by_shift, expected, atol=1e-10 if x.dtype == torch.float64 else 1e-3, equal_nan=True)
+    else:
+        assert bytes_ == NARROW

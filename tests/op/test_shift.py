@@ -54,6 +54,30 @@ def test_golden(axes, number, dtype, cases, device):
         np.testing.assert_allclose(unit[:, between], case[f"grad_shift{suffix}"][:, between], **close)
 
 
+FRAMES = [(2, 5, 7, 56, 56), (1, 8, 70, 7, 7), (2, 3, 33, 14, 14), (1, 4, 3, 112, 112), (1, 3, 4, 130, 200), (1, 2, 2, 10, 600)]
+"""Frames of networks and odd ones: several channels to a block of GPU threads, rows of one, and too wide for a block."""
+
+
+@pytest.mark.parametrize("sizes", FRAMES)
+@pytest.mark.parametrize(("stride", "padding"), [([1, 1, 1], [0, 0, 0]), ([1, 2, 2], [0, 0, 0]), ([1, 1, 1], [1, 0, 2]), ([2, 1, 3], [0, 1, 0])])
+@pytest.mark.parametrize(("dtype", "close"), [(torch.float64, 1e-12), (torch.float32, 1e-5), (torch.bfloat16, 1e-2)])
+@pytest.mark.parametrize("offset", [0, 1])
+def test_frames_of_all_sizes(sizes, stride, padding, dtype, close, offset, device):
+    """Also where the tensor does not begin at an aligned address."""
+    rng = torch.Generator().manual_seed(0)
+    count = int(np.prod(sizes))
+    x = torch.randn(count + offset, generator=rng, dtype=torch.float64).to(device, dtype)[offset:].view(sizes)
+    shift = (torch.rand(3, sizes[2], generator=rng, dtype=torch.float64) * 2 - 1) * 2.5
+    shift = torch.where(torch.rand(shift.shape, generator=rng) < 0.2, shift.round(), shift).to(device, dtype)
+    settings = (stride, padding, False, False)
+    expected = reference.forward(x.double(), shift.double(), *settings)
+    grad = torch.randn(expected.numel() + offset, generator=rng, dtype=torch.float64).to(device, dtype)[offset:].view(expected.shape)
+    by_x, by_shift = reference.backward(grad.double(), x.double(), shift.double(), *settings)
+    found = (torch.ops.visagent.rubiks_shift(x, shift, *settings), *torch.ops.visagent.rubiks_shift_backward(grad, x, shift, *settings))
+    for got, wanted in zip(found, (expected, by_x, by_shift), strict=True):
+        assert (got.double() - wanted).norm() <= close * wanted.norm()
+
+
 @pytest.mark.parametrize("number", range(COUNTS[2]))
 def test_golden_2d_gradient_at_whole_shifts_is_the_central_difference(number, cases):
     """In 2D the reference takes it too, so every channel agrees."""
