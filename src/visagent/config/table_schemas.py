@@ -108,7 +108,7 @@ class FigureConfig:
 
     Attributes:
         name: file name without ending.
-        measure: of bars.
+        measure: of bars; of learning where the metric is not the same for all cells.
         metric: of curves and learning, a key of the history.
         x, y, size: of a frontier: columns, the last one for the points' areas; x of learning: a key of the history.
         xlabel: of curves and learning.

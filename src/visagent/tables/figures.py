@@ -108,7 +108,8 @@ def curves(results: Results, spec: FigureConfig, narrow: bool = False) -> Figure
 
 
 def learning(results: Results, spec: FigureConfig, narrow: bool = False) -> Figure | None:
-    """A metric over another one, an axes for each row: the mean over seeds with all of them as a band, and a level for a column without history."""
+    """A metric, or what a measure reads, over another metric, an axes for each row: the mean over seeds with all of them as a band, and a level for a
+    column without history."""
     grid = results.grid
     histories = {row.name: {column: _histories(results, spec, row.name, column) for column in grid.columns} for row in grid.spec.rows}
     rows = list(histories)
@@ -137,7 +138,7 @@ def learning(results: Results, spec: FigureConfig, narrow: bool = False) -> Figu
         axes.grid(alpha=0.3)
         axes.set_axisbelow(True)
         if index % wide == 0:
-            axes.set_ylabel(spec.ylabel or str(spec.metric), fontsize=9)
+            axes.set_ylabel(spec.ylabel or spec.metric or grid.spec.measures[str(spec.measure)].name, fontsize=9)
     _legend(figure)
     return figure
 
@@ -145,9 +146,10 @@ def learning(results: Results, spec: FigureConfig, narrow: bool = False) -> Figu
 def _histories(results: Results, spec: FigureConfig, row: str, column: str) -> list[list[tuple[float, float]]]:
     """Both metrics by epoch and seed, of the epochs that all finished runs of a cell have."""
     grid = results.grid
-    cell = next(cell for cell in grid.cells.values() if (cell.row, cell.column) == (row, column))
+    cell = next(cell for cell in grid.cells.values() if (cell.row, cell.column) == (row, column) and spec.measure in (None, cell.measure))
+    metric = spec.metric or cell.metrics[0]
     runs = [run for run in (results.runs[(cell.overrides, seed)] for seed in grid.seeds) if run.state == "finished"]
-    series = [_over(run, str(spec.x), str(spec.metric)) for run in runs]
+    series = [_over(run, str(spec.x), metric) for run in runs]
     epochs = sorted(set.intersection(*(set(found) for found in series))) if series else []
     return [[found[epoch] for found in series] for epoch in epochs]
 

@@ -282,10 +282,10 @@ def _check_claim(grid: Grid, claim: ClaimConfig) -> None:
 
 
 def _check_figure(table: str, figure: FigureConfig, columns: Sequence[str]) -> None:
-    needs = {"bars": figure.measure, "curves": figure.metric, "learning": figure.metric and figure.x, "frontier": figure.x and figure.y}
+    needs = {"bars": figure.measure, "curves": figure.metric, "learning": (figure.metric or figure.measure) and figure.x, "frontier": figure.x and figure.y}
     if needs.get(figure.kind) is None:
         raise ConfigError(
-            f"table {table}, figure {figure.name}: expected kind bars with a measure, curves with a metric, learning with a metric and x, "
+            f"table {table}, figure {figure.name}: expected kind bars with a measure, curves with a metric, learning with a metric and x (or a measure and x), "
             f"or frontier with x and y, got {figure}"
         )
     for column in (figure.x, figure.y, figure.size):
