@@ -248,7 +248,8 @@ struct Reader {
 // The adjoint of an interpolation with strides of two and more: what reads a place reads it with one of its two, or nothing does.
 template <class A>
 struct Origin {
-  int at, rest;  // the place is the first (rest 0) or the second (rest 1) of position `at`
+  int at = 0, rest = 0;  // the place is the first (rest 0) or the second (rest 1) of position `at`
+  Origin() = default;
   VISAGENT_BOTH Origin(const Axis<A>& axis, int place) {
     const int from = place + axis.padding - axis.low;
     at = from >= 0 ? from / axis.stride : -((axis.stride - 1 - from) / axis.stride), rest = from - at * axis.stride;
@@ -369,8 +370,7 @@ struct Resampling {
   int64_t out_step;
   int out_columns;
 
-  VISAGENT_BOTH Resampling(const S* in, const S* shift, S* out_, const Shape& p, const Tiling& tiling, int group, int chunk, int thread)
-      : origin({}, 0) {
+  VISAGENT_BOTH Resampling(const S* in, const S* shift, S* out_, const Shape& p, const Tiling& tiling, int group, int chunk, int thread) {
     const Place place(p, tiling, group, chunk, thread);
     channels = place.channels, channel = place.channel, rows = place.rows;
     Axis<A> axes[3];

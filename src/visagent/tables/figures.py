@@ -109,7 +109,8 @@ def curves(results: Results, spec: FigureConfig, narrow: bool = False) -> Figure
 
 def learning(results: Results, spec: FigureConfig, narrow: bool = False) -> Figure | None:
     """A metric, or what a measure reads, over another metric, an axes for each row: the mean over seeds with all of them as a band, and a level for a
-    column without history."""
+    column without history.
+    """
     grid = results.grid
     histories = {row.name: {column: _histories(results, spec, row.name, column) for column in grid.columns} for row in grid.spec.rows}
     rows = list(histories)
