@@ -21,6 +21,8 @@ def train() -> None:
 
 def evaluate() -> None:
     """Entry point of `visagent-evaluate`."""
+    # The run has these settings, the root that Hydra composes has none: to Hydra they are new ones.
+    sys.argv = [sys.argv[0], *(f"++{argument}" if re.match(r"(datamodule|trainer)\.[\w.]+=", argument) else argument for argument in sys.argv[1:])]
     _hydra("evaluate", _evaluate_task)
 
 

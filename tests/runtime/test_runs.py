@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_module
 
+from visagent import cli
 from visagent.config.schemas import TrainConfig
 from visagent.config.validation import validate
 from visagent.errors import ConfigError
@@ -159,6 +161,17 @@ def test_evaluation_repeats_the_runs_numbers_and_takes_changes(finished):
         evaluate(evaluation(outputs, "run=zzz"))
     with pytest.raises(ConfigError, match="missing config value 'run'"):
         evaluate(evaluation(outputs))
+
+
+def test_evaluate_takes_a_runs_settings_with_and_without_a_plus(finished, monkeypatch):
+    config, record = finished
+    monkeypatch.setattr(cli, "_hydra", lambda *_: None)
+    run, *others = [f"run={record.signature}", "+trainer.limit_test_batches=1", "threads=1"]
+    monkeypatch.setattr(sys, "argv", ["visagent-evaluate", run, "datamodule.max_steps=3", *others])
+    cli.evaluate()
+    assert sys.argv[1:] == [run, "++datamodule.max_steps=3", *others]
+    without = evaluate(evaluation(config.paths.outputs, *sys.argv[1:]))
+    assert without == pytest.approx(evaluate(evaluation(config.paths.outputs, run, "+datamodule.max_steps=3", *others)), nan_ok=True)
 
 
 def test_a_run_of_an_earlier_version_says_which_value_it_lacks(finished):

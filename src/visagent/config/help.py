@@ -31,9 +31,9 @@ groups and their options (group=option)
 EVALUATE = """visagent-evaluate: test a trained run again.
 
   visagent-evaluate run=r3f2                              the run's own test episodes (a signature, the beginning of one, or a folder)
-  visagent-evaluate run=r3f2 +datamodule.seed=7           other starts
-  visagent-evaluate run=r3f2 +datamodule.max_steps=200    another cut-off; any data setting of the run
-  visagent-evaluate run=r3f2 +trainer.accelerator=gpu     another device
+  visagent-evaluate run=r3f2 datamodule.seed=7            other starts
+  visagent-evaluate run=r3f2 datamodule.max_steps=200     another cut-off; any data setting of the run
+  visagent-evaluate run=r3f2 trainer.accelerator=gpu      another device
 
 The numbers go to RUN/evaluations/; the run's own record stays as it is."""
 
