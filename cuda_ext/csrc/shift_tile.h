@@ -355,6 +355,7 @@ VISAGENT_BOTH void axes_of(const Shape& p, const S* shift, int channel, Axis<A>*
 // Forward, or as the adjoint the gradient by x: without a stride in time, as the adjoint with both in space or none. What one thread does.
 template <class S, class A, bool kAdjoint, bool kUnit>
 struct Resampling {
+  static constexpr bool kSpread = kAdjoint && !kUnit;
   int channels, channel, rows, steps;
   Segment<S> segment;
   Neighbours across;
@@ -365,7 +366,6 @@ struct Resampling {
   int first_frame;  // of the output that reads anything
   A by_time[2], by_height[2], by_width[2], empty;
   A before[kRows];
-  static constexpr bool kSpread = kAdjoint && !kUnit;
   S* out;
   int64_t out_step;
   int out_columns;
@@ -600,8 +600,7 @@ struct Differentiation {
 #pragma unroll
       for (int i = 0; i + 1 < kWindow && !kUnit; ++i) read(1);
       read(kUnit ? 1 : stride - kWindow + 1);
-      A by_column = 0;
-      A all = 0, by_row = 0;
+      A all = 0, by_row = 0, by_column = 0;
 #pragma unroll
       for (int i = 0; i < kWindow; ++i) {
         const bool used = i < 2 || in_height.whole;
