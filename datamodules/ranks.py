@@ -25,7 +25,7 @@ def shard(trainer: Any, count: int, key: str = "datamodule.batch_size") -> tuple
     world = trainer.world_size if trainer else 1
     if count % world:
         lower = count - count % world
-        raise ConfigError(f"{key}={count} is not divisible by {world} ranks: use {lower or world} or {lower + world}")
+        raise ConfigError(f"{key}={count} is not divisible by {world} ranks: use {f'{lower} or ' if lower else ''}{lower + world}")
     return (trainer.global_rank if trainer else 0, world)
 
 

@@ -12,11 +12,14 @@ import pytest
 import torch
 
 from comparing import checkpoint
-from datamodules.ranks import of_all_ranks
+from datamodules.ranks import of_all_ranks, shard
 from ranks import Joined, on_ranks, results
+from visagent.config.schemas import TrainConfig
+from visagent.config.validation import validate
+from visagent.errors import ConfigError
 from visagent.networks.batch_norm import GlobalBatchNorm2d
 from visagent.runtime.callbacks import RandomState
-from visagent.runtime.train import train
+from visagent.runtime.train import build, train
 from visagent.seeding import generator
 
 PRESET = "rubiksnet/something_v2"
@@ -136,3 +139,20 @@ def test_broken_videos_of_all_ranks_are_counted_together(data, compose):
     assert enough[0].history["0"]["data/broken"] == 2.0
     for error in on_ranks(task(0.1)):  # one of sixteen on each rank would be few enough
         assert isinstance(error, RuntimeError) and "2 of 16 videos cannot be read" in str(error), error
+
+
+@pytest.mark.parametrize("preset", ["baseline/random", "baseline/options", "navigation/safe_dagger"])
+def test_what_one_process_does_is_refused_to_several(preset, compose):
+    module, data = build(validate(compose(preset), TrainConfig))
+    data.setup("fit")
+    module._trainer = type("Trainer", (), {"world_size": 2, "datamodule": data, "precision": "32-true"})
+    with pytest.raises(ConfigError, match=r"expected trainer\.devices=1 trainer\.num_nodes=1, got 2 ranks"):
+        module.setup("fit")
+
+
+@pytest.mark.parametrize(("count", "said"), [(1, "use 3"), (2, "use 3"), (4, "use 3 or 6"), (10, "use 9 or 12")])
+def test_what_cannot_be_divided_is_refused_with_what_can(count, said):
+    trainer = type("Trainer", (), {"world_size": 3, "global_rank": 1})
+    with pytest.raises(ConfigError, match=f"datamodule.actors={count} is not divisible by 3 ranks: {said}$"):
+        shard(trainer, count, "datamodule.actors")
+    assert shard(trainer, 6) == (1, 3)
