@@ -33,6 +33,7 @@ from visagent.config.option_schemas import (
     UniformOptionsConfig,
     WaterFillingConfig,
 )
+from visagent.config.precision import check_precision
 from visagent.config.reinforcement_schemas import (
     ActorCriticConfig,
     DDPGConfig,
@@ -114,6 +115,7 @@ class TrainConfig:
         require(isinstance(epochs, int) and epochs >= 1, "trainer.max_epochs", epochs, "at least 1")
         require(self.threads >= 1, "threads", self.threads, "at least 1")
         require(self.scale in SCALES, "scale", self.scale, " or ".join(SCALES))
+        check_precision(schema_of((self.algorithm or {}).get("_target_", "")), self.trainer or {}, self.datamodule or {})
 
 
 @dataclass
