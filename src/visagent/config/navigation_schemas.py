@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from omegaconf import MISSING
 
-from visagent.config.rules import positive, require
+from visagent.config.rules import added, positive, require
 from visagent.experts.schedules import beta_schedule
 
 
@@ -80,7 +80,7 @@ class NavigationDataConfig:
     scene_names: list[str] = MISSING
     cache: str = MISSING
     extractor: str = MISSING
-    extractor_weights: str | None = MISSING
+    extractor_weights: str | None = added(as_before=None, signed=True)
     make_workers: int = MISSING
     targets_per_scene: int = MISSING
     targets: dict[str, list[int]] = field(default_factory=dict)

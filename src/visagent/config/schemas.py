@@ -6,8 +6,9 @@ module here imports torch or lightning: `--help` and `--cfg job` stay fast.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 from omegaconf import MISSING
@@ -48,7 +49,7 @@ from visagent.config.reinforcement_schemas import (
     RolloutDataConfig,
     UniformPolicyConfig,
 )
-from visagent.config.rules import positive, require
+from visagent.config.rules import added, positive, require
 from visagent.config.video_schemas import (
     ActionRecognitionConfig,
     ActionRecognitionDataConfig,
@@ -84,7 +85,7 @@ class ProgressConfig:
 
     bar: bool = MISSING
     refresh_rate: int = MISSING
-    summary: bool = MISSING
+    summary: bool = added(as_before=True, signed=True)
 
     def check(self) -> None:
         positive("progress", self, "refresh_rate")
@@ -200,6 +201,16 @@ def schema_of(target: str) -> type | None:
             if getattr(schema, "_target_", None) == target:
                 return schema
     return None
+
+
+def schema_below(schema: type | None, key: str, child: Mapping[Any, Any]) -> type | None:
+    """The schema of a dict within a config: its `_target_`'s, else the one that the schema above it declares for the key."""
+    target = child.get("_target_")
+    if isinstance(target, str):
+        return schema_of(target)
+    declared = next((item.type for item in fields(schema) if item.name == key), None) if schema is not None else None
+    found = getattr(sys.modules[schema.__module__], str(declared), None) if schema is not None else None
+    return found if isinstance(found, type) and is_dataclass(found) else None
 
 
 def register() -> None:

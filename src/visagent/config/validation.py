@@ -12,7 +12,7 @@ from typing import Any
 from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from visagent.config.schemas import REQUIRED_GROUPS, known_keys, schema_of
+from visagent.config.schemas import REQUIRED_GROUPS, known_keys, schema_below
 from visagent.errors import ConfigError
 
 
@@ -73,20 +73,7 @@ def _check_node(node: DictConfig, schema: type | None, path: str) -> None:
     for key in node:
         child = node._get_node(key)
         if isinstance(child, DictConfig) and not child._is_none():
-            where = f"{path}.{key!s}" if path else str(key)
-            declared = {item.name: item.type for item in fields(schema)}[str(key)] if schema is not None else None
-            target = child.get("_target_")
-            named = schema_of(target) if isinstance(target, str) else _field_schema(schema, declared)
-            _check_node(child, named, where)
-
-
-def _field_schema(schema: type | None, declared: object) -> type | None:
-    """The dataclass declared for a field, if it is one."""
-    if schema is None or declared is None:
-        return None
-    module = importlib.import_module(schema.__module__)
-    found = getattr(module, str(declared), None)
-    return found if isinstance(found, type) and hasattr(found, "__dataclass_fields__") else None
+            _check_node(child, schema_below(schema, str(key), child), f"{path}.{key!s}" if path else str(key))
 
 
 def _check_rules(node: DictConfig, schema: type, path: str) -> None:

@@ -22,6 +22,7 @@ from typing import Any, Literal
 
 import yaml
 
+from visagent.config.history import completed
 from visagent.config.signature import difference
 from visagent.errors import ConfigError
 
@@ -119,7 +120,7 @@ class RunFolder:
         write_atomically(self.path / "record.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
 
     def config(self) -> dict[str, Any]:
-        """The stored config.
+        """The stored config, with the settings that are younger than it at the values that it ran with.
 
         Raises:
             ConfigError: when the folder holds none.
@@ -133,7 +134,7 @@ class RunFolder:
             raise ConfigError(f"{path}: expected a run's config, got something that does not read ({error}): move the folder away or delete it") from error
         if not isinstance(stored, dict):
             raise ConfigError(f"{path}: expected a run's config, got {stored!r}: move the folder away or delete it")
-        return stored
+        return completed(stored)
 
     def check(self, config: Mapping[str, Any]) -> None:
         """Refuse another run's folder; nothing is written.
