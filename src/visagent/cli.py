@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from omegaconf import DictConfig
@@ -22,13 +22,29 @@ def train() -> None:
 def evaluate() -> None:
     """Entry point of `visagent-evaluate`."""
     # The run has these settings, the root that Hydra composes has none: to Hydra they are new ones.
-    sys.argv = [sys.argv[0], *(f"++{argument}" if re.match(r"(datamodule|trainer)\.[\w.]+=", argument) else argument for argument in sys.argv[1:])]
+    settings = re.compile(r"(algorithm|network|datamodule|trainer)\.[\w.]+=")
+    sys.argv[1:] = [f"++{argument}" if settings.match(argument) else argument for argument in _allowing(sys.argv[1:])]
     _hydra("evaluate", _evaluate_task)
 
 
 def export() -> None:
     """Entry point of `visagent-export`."""
+    sys.argv[1:] = _allowing(sys.argv[1:])
     _hydra("export", _export_task)
+
+
+def _allowing(arguments: Sequence[str]) -> list[str]:
+    """`--allow-targets PREFIX` as the override that Hydra reads."""
+    given, rest, waiting = [], [], iter(arguments)
+    for argument in waiting:
+        name, equals, value = argument.partition("=")
+        if name != "--allow-targets":
+            rest.append(argument)
+            continue
+        given.append(value if equals else next(waiting, ""))
+        if re.fullmatch(r"[\w.]+", given[-1]) is None:
+            _fail(f"error: --allow-targets: expected the dotted name of a package, module or class, such as my_worlds, got {given[-1] or 'nothing'!r}")
+    return [*rest, f"allow_targets=[{','.join(given)}]"] if given else rest
 
 
 def table() -> None:

@@ -216,6 +216,7 @@ class CurriculumConfig:
 
 
 NO_CURRICULUM = {
+    "_target_": "visagent.envs.demonstrations.Curriculum",
     "demonstrations": "scripted",
     "probability": 0.0,
     "uniform": 1.0,

@@ -123,6 +123,9 @@ class EvaluateConfig:
 
     run: str = MISSING
     threads: int = MISSING
+    allow_targets: list[str] = field(default_factory=list)
+    algorithm: dict[str, Any] = field(default_factory=dict)
+    network: dict[str, Any] = field(default_factory=dict)
     datamodule: dict[str, Any] = field(default_factory=dict)
     trainer: dict[str, Any] = field(default_factory=dict)
     paths: PathsConfig = field(default_factory=PathsConfig)
@@ -139,6 +142,7 @@ class ExportConfig:
     batch: int = MISSING
     trials: int = MISSING
     threads: int = MISSING
+    allow_targets: list[str] = field(default_factory=list)
     paths: PathsConfig = field(default_factory=PathsConfig)
 
     def check(self) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import importlib
 import inspect
 from collections.abc import Iterable, Mapping
 from dataclasses import fields
@@ -13,6 +12,7 @@ from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from visagent.config.schemas import REQUIRED_GROUPS, known_keys, schema_below
+from visagent.config.trust import dicts, locate
 from visagent.errors import ConfigError
 
 
@@ -41,7 +41,7 @@ def validate(config: DictConfig, root: type) -> dict[str, Any]:
     Raises:
         ConfigError: naming the key, what was got and what to type.
     """
-    for group in REQUIRED_GROUPS if "algorithm" in known_keys(root) else ():
+    for group in REQUIRED_GROUPS if "optimizer" in known_keys(root) else ():
         if config.get(group) is None:
             from visagent.config.presets import presets
 
@@ -105,30 +105,13 @@ def check_targets(config: Mapping[str, Any], path: str = "") -> None:
 
     Arguments that the runtime adds itself may be missing; unknown ones are refused with the nearest known one.
     """
-    target = config.get("_target_")
-    if isinstance(target, str):
-        accepted = parameters(locate(target, path))
-        given = [key for key in config if not key.startswith("_")]
-        if accepted is not None:
-            for key in given:
-                if key not in accepted:
-                    raise unknown_key(f"{path}.{key}" if path else key, accepted)
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            check_targets(value, f"{path}.{key}" if path else str(key))
-
-
-def locate(target: str, path: str) -> Any:
-    """The object that a `_target_` names.
-
-    Raises:
-        ConfigError: when it cannot be imported.
-    """
-    module, _, name = target.rpartition(".")
-    try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"{path}._target_: cannot import {target!r} ({error})") from error
+    for where, node in dicts(config, path):
+        target = node.get("_target_")
+        if not isinstance(target, str) or (accepted := parameters(locate(target, where))) is None:
+            continue
+        for key in node:
+            if not str(key).startswith("_") and key not in accepted:
+                raise unknown_key(f"{where}.{key}" if where else str(key), accepted)
 
 
 def parameters(target: Any) -> list[str] | None:

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -24,6 +24,7 @@ import yaml
 
 from visagent.config.history import completed
 from visagent.config.signature import difference
+from visagent.config.trust import refuse_foreign
 from visagent.errors import ConfigError
 
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
@@ -130,11 +131,24 @@ class RunFolder:
             raise ConfigError(f"{self.path}: expected a run folder with config.yaml, found none: move the folder away or delete it")
         try:
             stored = yaml.safe_load(path.read_text())
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: expected a run's config, got something that does not read ({error}): move the folder away or delete it") from error
         if not isinstance(stored, dict):
             raise ConfigError(f"{path}: expected a run's config, got {stored!r}: move the folder away or delete it")
         return completed(stored)
+
+    def runnable(self, allowed: Sequence[str]) -> dict[str, Any]:
+        """The stored config, once it is sure that nothing in it runs the code of others.
+
+        Args:
+            allowed: see `visagent.config.trust.refuse_foreign`.
+
+        Raises:
+            ConfigError: when it would, or when the folder holds none.
+        """
+        stored = self.config()
+        refuse_foreign(stored, f"the run in {self.path}", allowed)
+        return stored
 
     def check(self, config: Mapping[str, Any]) -> None:
         """Refuse another run's folder; nothing is written.
