@@ -19,5 +19,5 @@ def plain(figure: Figure) -> Figure:
     ticks = {text for axis in logarithmic for text in axis.findobj(Text) if text is not axis.label}
     for text in figure.findobj(Text):
         if text not in ticks:
-            text.set_parse_math(False)  # type: ignore[attr-defined]
+            text.set_parse_math(False)
     return figure

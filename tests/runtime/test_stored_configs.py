@@ -59,8 +59,9 @@ def strangers(tmp_path, compose):
     return folder, {"_target_": "torch.load", "f": str(tmp_path / "payload.pt"), "weights_only": False}, made
 
 
-@pytest.mark.parametrize("group", ["algorithm", "network", "datamodule", "optimizer", "trainer", "progress"])
-@pytest.mark.parametrize("command", ["evaluate", "export", "demos"])
+@pytest.mark.parametrize(
+    ("command", "group"), [("evaluate", "algorithm"), ("evaluate", "trainer"), ("evaluate", "progress"), ("export", "network"), ("demos", "datamodule")]
+)
 def test_a_strangers_folder_runs_nothing(command, group, strangers):
     folder, load, made = strangers
     path = folder(group, load)
@@ -69,7 +70,8 @@ def test_a_strangers_folder_runs_nothing(command, group, strangers):
         "export": lambda: export(settings("export", f"run={path}")),
         "demos": lambda: demonstrations.main(["record", str(path)]),
     }
-    with pytest.raises(ConfigError, match=rf"the run in .*strangers: {group}\._target_: expected a target of visagent's own in a stored config, got 'torch.load'"):
+    expected = rf"the run in .*strangers: {group}\._target_: expected a target of visagent's own in a stored config, got 'torch\.load'"
+    with pytest.raises(ConfigError, match=expected):
         commands[command]()
     assert not made.exists()
 
@@ -77,7 +79,7 @@ def test_a_strangers_folder_runs_nothing(command, group, strangers):
 def test_interpolations_of_a_stored_config_are_text(strangers, monkeypatch):
     """A resolver could make a dict with a target where the config that was looked at has text."""
     folder, load, made = strangers
-    text = "${oc.create:{_target_: torch.load, f: '%s', weights_only: false}}" % load["f"]
+    text = "${oc.create:{_target_: torch.load, f: '" + load["f"] + "', weights_only: false}}"
     path = folder("optimizer", {"_target_": "torch.optim.SGD", "_partial_": True, "lr": 0.1, "extra": text})
     with pytest.raises(ConfigError, match=r"unknown config key 'optimizer\.extra'"):
         evaluate(settings("evaluate", f"run={path}"))
@@ -101,7 +103,7 @@ def test_a_name_with_signs_of_interpolation_trains_and_evaluates_and_a_pickle_in
     content = torch.load(folder.checkpoint, weights_only=True)
     for key in ("state_dict", "NavigationDataModule", "callbacks"):
         torch.save({**content, key: Payload(tmp_path / "made")}, folder.checkpoint)
-        with pytest.raises(ConfigError, match="last.ckpt"):
+        with pytest.raises(ConfigError, match=r"last\.ckpt"):
             evaluate(settings("evaluate", run))
     with pytest.raises((ConfigError, pickle.UnpicklingError)):
         train(compose(PRESET, "trainer.max_epochs=2", f"paths.run={folder.path}", r"name='a_\${b}_$c_[d]'"))

@@ -108,7 +108,7 @@ class NavigationDataConfig:
         require(
             all(d >= 1 for d in self.new_target_distances), "datamodule.new_target_distances", list(self.new_target_distances), "distances of at least 1 step"
         )
-        require(self.make_workers >= 0, "datamodule.make_workers", self.make_workers, "0 (one per core) or more")
+        require(0 <= self.make_workers <= 1024, "datamodule.make_workers", self.make_workers, "0 (one per core), or at most 1024")
         require(
             self.scenes != "embedded" or len(self.scene_names) > 0,
             "datamodule.scene_names",

@@ -7,7 +7,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from visagent.config.rules import added, positive, require
+from visagent.config.rules import added, positive, processes, require
 
 
 @dataclass
@@ -279,7 +279,9 @@ class ActorDataConfig:
         require(self.mode in ("synchronous", "asynchronous"), "datamodule.mode", self.mode, "synchronous or asynchronous")
         possible = self.mode == "synchronous" or self.pool != "serial"
         require(possible, "datamodule.mode", self.mode, "synchronous where datamodule.pool=serial: one process does one thing at a time")
-        positive("datamodule", self, "actors", "ahead", "iterations_per_epoch", "eval_episodes", "test_episodes")
+        require(isinstance(self.env, dict) and "_target_" in self.env, "datamodule.env", self.env, "worlds, chosen with env=NAME")
+        processes("datamodule", self, "actors")
+        positive("datamodule", self, "ahead", "iterations_per_epoch", "eval_episodes", "test_episodes")
         require(self.film_episodes >= 0, "datamodule.film_episodes", self.film_episodes, "at least 0")
         require(self.max_lag is None or self.max_lag >= 0, "datamodule.max_lag", self.max_lag, "null or at least 0")
 

@@ -9,6 +9,7 @@ from omegaconf import MISSING
 
 from visagent.errors import ConfigError
 
+MOST_PROCESSES = 1024
 AS_BEFORE, SIGNED = "as_before", "signed"
 
 
@@ -42,6 +43,13 @@ def require(condition: bool, key: str, value: object, expected: str) -> None:
         example = next((word.strip(",") for word in expected.split() if word.strip(",").replace(".", "").isdigit()), None)
         hint = f"; for example {key}={example}" if example and not isinstance(value, list) else ""
         raise ConfigError(f"{key}: expected {expected}, got {value!r}{hint}")
+
+
+def processes(group: str, config: object, *names: str, least: int = 1) -> None:
+    """Refuse fields of a config that say how many processes or threads are started, where no machine has so many."""
+    for name in names:
+        value = getattr(config, name)
+        require(least <= value <= MOST_PROCESSES, f"{group}.{name}" if group else name, value, f"at least {least} and at most {MOST_PROCESSES}")
 
 
 def positive(group: str, config: object, *names: str) -> None:

@@ -6,6 +6,7 @@ module here imports torch or lightning: `--help` and `--cfg job` stay fast.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
@@ -49,7 +50,7 @@ from visagent.config.reinforcement_schemas import (
     RolloutDataConfig,
     UniformPolicyConfig,
 )
-from visagent.config.rules import added, positive, require
+from visagent.config.rules import added, positive, processes, require
 from visagent.config.video_schemas import (
     ActionRecognitionConfig,
     ActionRecognitionDataConfig,
@@ -77,6 +78,11 @@ class PathsConfig:
     outputs: str = MISSING
     run: str | None = None
     videos: str = "embedded"
+
+    def check(self) -> None:
+        for name in ("outputs", "run", "videos"):
+            value = getattr(self, name)
+            require(value is None or not value.startswith("~"), f"paths.{name}", value, f"a folder from / on, {os.path.expanduser(str(value))}")  # noqa: PTH111
 
 
 @dataclass
@@ -112,8 +118,9 @@ class TrainConfig:
     def check(self) -> None:
         require(0 <= self.seed < 2**32, "seed", self.seed, "a whole number from 0 to 4294967295")
         epochs = (self.trainer or {}).get("max_epochs", 1)
-        require(isinstance(epochs, int) and epochs >= 1, "trainer.max_epochs", epochs, "at least 1")
-        require(self.threads >= 1, "threads", self.threads, "at least 1")
+        require(type(epochs) is int and epochs >= 1, "trainer.max_epochs", epochs, "at least 1")
+        require(self.name.strip() != "" and self.name.isprintable(), "name", self.name, "a name in one line, or none for the preset's")
+        processes("", self, "threads")
         require(self.scale in SCALES, "scale", self.scale, " or ".join(SCALES))
 
 

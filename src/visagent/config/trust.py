@@ -10,7 +10,7 @@ import importlib
 import re
 import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import is_dataclass
 from typing import Any
 
 from visagent.config.reinforcement_schemas import GymnasiumConfig

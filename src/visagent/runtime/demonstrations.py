@@ -28,7 +28,8 @@ def parser() -> argparse.ArgumentParser:
     record.add_argument("run", help="a run's signature or folder, of a robosuite task")
     record.add_argument("--outputs", type=Path, default=Path("outputs"), help="where runs are (default: %(default)s)")
     record.add_argument("--seed", type=int, default=0, help="of the first episode (default: %(default)s)")
-    record.add_argument("--allow-targets", action="append", default=[], metavar="PREFIX", help="code of others that the run's config may name, such as my_worlds")
+    trusted = "code of others that the run's config may name, such as my_worlds"
+    record.add_argument("--allow-targets", action="append", default=[], metavar="PREFIX", help=trusted)
     record.add_argument("--attempts", type=int, default=10, help="episodes for each that must succeed, at most (default: %(default)s)")
     for command in (script, record):
         command.add_argument("--episodes", type=int, default=20, help="how many (default: %(default)s)")

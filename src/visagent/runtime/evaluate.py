@@ -105,7 +105,9 @@ def _tested(resolved: dict[str, Any], folder: RunFolder, bar: bool) -> tuple[Any
         try:
             trainer.test(module, datamodule, ckpt_path=str(folder.checkpoint), weights_only=True, verbose=False)
         except pickle.UnpicklingError as error:
-            raise ConfigError(f"checkpoint {folder.checkpoint}: expected tensors and plain values alone, got a pickle of other code, which is not run") from error
+            raise ConfigError(
+                f"checkpoint {folder.checkpoint}: expected tensors and plain values alone, got a pickle of other code, which is not run"
+            ) from error
         except RuntimeError as error:
             if "loading state_dict" not in str(error):
                 raise

@@ -265,10 +265,10 @@ def hardware() -> dict[str, str]:
 
 
 def command() -> str:
-    """The command line as typed, the program by its name; of a sweep's child, the command that starts it alone."""
+    """The command line to paste, the program by its name; of a sweep's child, the command that starts it alone."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
     if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
         return shlex.join(["visagent-train", *HydraConfig.get().overrides.task])
-    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
