@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import pickle
+import random
 import shutil
+import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -21,9 +26,10 @@ from visagent.errors import ConfigError
 from visagent.runtime import mlflow_logger, tracking
 from visagent.runtime.credentials import without_credentials
 from visagent.runtime.mlflow_logger import MLflowTracker
+from visagent.runtime.multirun import MultirunParent
 from visagent.runtime.outbox import Store, names_tags, safe_name
 from visagent.runtime.record import PARENT_VARIABLE, RunFolder
-from visagent.runtime.tracking import TrackingUnavailable, ask, check_tracking, connect, tracking_uri
+from visagent.runtime.tracking import TrackingUnavailable, ask, check_tracking, connect, end_cut_off, hold, tracking_uri
 from visagent.runtime.train import Cancelled, train
 
 PRESET = "navigation/behaviour_cloning"
@@ -292,12 +298,14 @@ def test_addresses_that_mlflow_cannot_have(uri, said, tmp_path, monkeypatch):
         check_tracking({"enabled": True, "experiment": "e", "tracking_uri": uri}, tmp_path)
     assert "secret" not in str(caught.value) and "\n" not in str(caught.value)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
-    with pytest.raises(ConfigError, match="^MLFLOW_TRACKING_URI: got"):
+    with pytest.raises(ConfigError, match=r"^MLFLOW_TRACKING_URI: got"):
         check_tracking({"enabled": True, "experiment": "e", "tracking_uri": None}, tmp_path)
     check_tracking({"enabled": False, "experiment": "", "tracking_uri": uri}, tmp_path)
 
 
-@pytest.mark.parametrize("uri", ["http://h:5000", "https://u:p@h/x", "sqlite:////a/b.db", "postgresql+psycopg2://u:p@h/db", "databricks", "databricks://profile"])
+@pytest.mark.parametrize(
+    "uri", ["http://h:5000", "https://u:p@h/x", "sqlite:////a/b.db", "postgresql+psycopg2://u:p@h/db", "databricks", "databricks://profile"]
+)
 def test_addresses_that_mlflow_has(uri, tmp_path):
     check_tracking({"enabled": True, "experiment": "e", "tracking_uri": uri}, tmp_path)
 
@@ -311,7 +319,24 @@ def test_experiments_that_mlflow_cannot_have(experiment, tmp_path):
 def test_names_are_made_safe_and_told_apart():
     from mlflow.utils.validation import _validate_metric_name, _validate_param_name, _validate_tag_name
 
-    odd = ["datamodule.targets.kitchen (1)", "kitchen [1]", "kitchen {1}", "a$b", "100%", "~", "a//b", "../x", "/abs", "./a", "a/", "..", "é/ü", "x" * 400, "", "a\nb"]
+    odd = [
+        "datamodule.targets.kitchen (1)",
+        "kitchen [1]",
+        "kitchen {1}",
+        "a$b",
+        "100%",
+        "~",
+        "a//b",
+        "../x",
+        "/abs",
+        "./a",
+        "a/",
+        "..",
+        "é/ü",
+        "x" * 400,
+        "",
+        "a\nb",
+    ]
     made = [safe_name(name) for name in odd]
     assert len(set(made)) == len(odd)
     for name in made:
@@ -361,6 +386,100 @@ def test_a_moved_outputs_folder_goes_on_with_its_runs_and_pictures(client, compo
     (run,) = runs(moved)
     assert run.info.run_id == before.info.run_id == record.mlflow_run_id and run.info.status == "FINISHED"
     assert not (tmp_path / "outputs").exists() and {"config.yaml", "record.json", "figures"} <= {a.path for a in moved.list_artifacts(run.info.run_id)}
+
+
+def test_a_silent_server_is_not_waited_for(tmp_path, monkeypatch, caplog):
+    """It takes the connection and says nothing."""
+    monkeypatch.setattr(mlflow_logger, "START_SECONDS", 0.1)
+    monkeypatch.setattr(mlflow_logger, "CLOSE_SECONDS", 0.1)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "1")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        store = Store(f"http://127.0.0.1:{silent.getsockname()[1]}", "e", tmp_path)
+        tracker = MLflowTracker.open(store, tmp_path, None, "r", {}, {})
+        assert "no answer within 0 seconds" in caplog.text
+        tracker.log_metrics({"x": 1.0}, 1)
+        tracker.close("FINISHED")
+        kept = [json.loads(line) for line in tracker.outbox.path.read_text().splitlines()]
+        assert [thing.get("do") for thing in kept] == [None, "open", "metrics", "status"]
+        tracker._thread.join(20)
+    assert not tracker._thread.is_alive()
+
+
+def test_mlflows_retries_draw_no_random_numbers(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    monkeypatch.setattr("time.sleep", lambda _: None)  # between its tries
+    before = random.getstate()
+    with pytest.raises(TrackingUnavailable, match="Connection refused"):
+        connect(f"http://127.0.0.1:{free_port()}", "e", tmp_path)
+    assert random.getstate() == before
+
+
+def test_what_runs_without_a_process_is_said_to_be_killed(client, tmp_path):
+    """A run and a sweep that were killed, beside a run and a sweep at work."""
+    outputs = tmp_path / "outputs"
+    experiment = client.create_experiment("cut off")
+
+    def begun(**tags):
+        return client.create_run(experiment, tags={key.replace("_", "."): value for key, value in tags.items()}).info.run_id
+
+    folders = {name: RunFolder(outputs / "runs" / name) for name in ("dead", "alive")}
+    for folder in folders.values():
+        with folder.locked():
+            pass
+    made = {n: begun(visagent_kind="run", visagent_signature=n, visagent_folder=str(f.path.resolve())) for n, f in folders.items()}
+    made |= {name: begun(visagent_kind="multirun", visagent_lock=name) for name in ("dead-sweep", "live-sweep")}
+    made["elsewhere"] = begun(visagent_kind="run", visagent_signature="dead", visagent_folder="/another/machine")
+    hold(outputs, "dead-sweep").close()
+    with folders["alive"].locked(), hold(outputs, "live-sweep"):
+        assert end_cut_off(client, experiment, outputs) == 2
+    states = {name: client.get_run(run).info.status for name, run in made.items()}
+    assert states == {"dead": "KILLED", "alive": "RUNNING", "dead-sweep": "KILLED", "live-sweep": "RUNNING", "elsewhere": "RUNNING"}
+
+
+def sweep_config(tmp_path, *overrides):
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_module
+
+    overrides = [f"experiment={PRESET}", "name=x", f"paths.outputs={tmp_path}/outputs", "seed=0", *overrides]
+    with initialize_config_module("visagent.conf", version_base="1.3"):
+        return hydra_compose("train", ["hydra.mode=MULTIRUN", *overrides], return_hydra_config=True)
+
+
+@pytest.mark.parametrize(("end", "status"), [("on_multirun_end", "FINISHED"), ("_stopped", "KILLED"), ("failed", "FAILED")])
+def test_how_a_sweep_ended(end, status, client, tmp_path, monkeypatch):
+    """The parent, also after Ctrl-C, when Hydra calls nothing but the interpreter's own end comes."""
+    from hydra.core.utils import JobReturn, JobStatus
+
+    config = sweep_config(tmp_path)
+    ended = []
+    monkeypatch.setattr("atexit.register", ended.append)
+    before = signal.getsignal(signal.SIGTERM)
+    parent = MultirunParent()
+    parent.on_multirun_start(config)
+    assert os.environ[PARENT_VARIABLE] == parent.run_id and signal.getsignal(signal.SIGTERM) != before
+    run_id = parent.run_id
+    assert client.get_run(run_id).info.status == "RUNNING" and hold(tmp_path / "outputs", client.get_run(run_id).data.tags["visagent.lock"]) is None
+    copied = pickle.loads(pickle.dumps(parent))  # as joblib's workers get it
+    if end == "failed":
+        job = JobReturn()
+        job.status = JobStatus.FAILED
+        copied.on_job_end(config, job)
+        ended[0]()
+    elif end == "_stopped":
+        ended[0]()
+    else:
+        parent.on_multirun_end(config)
+    assert client.get_run(run_id).info.status == status
+    assert PARENT_VARIABLE not in os.environ and signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_sweep_goes_on_without_its_server(tmp_path, caplog, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:secret@127.0.0.1:{free_port()}")
+    parent = MultirunParent()
+    parent.on_multirun_start(sweep_config(tmp_path))
+    assert parent.run_id is None and PARENT_VARIABLE not in os.environ
+    parent.on_multirun_end(sweep_config(tmp_path))
+    assert caplog.text.count("the sweep has no run of its own there; logger=none") == 1 and "secret" not in caplog.text
 
 
 def test_a_question_to_mlflow_has_a_time_limit():

@@ -16,7 +16,7 @@ from pytorch_lightning.loggers import Logger
 from visagent.runtime.credentials import without_credentials
 from visagent.runtime.outbox import PARAM_LENGTH, Outbox, Store, deliver_finished, names_tags, outbox_path, safe_name
 from visagent.runtime.record import PARENT_VARIABLE
-from visagent.runtime.tracking import TrackingUnavailable
+from visagent.runtime.tracking import TrackingUnavailable, end_cut_off
 
 log = logging.getLogger(__name__)
 FLUSH_COUNT, FLUSH_SECONDS = 900, 10.0
@@ -196,11 +196,13 @@ class MLflowTracker(Logger):
                 self._condition.wait_for(lambda: self._closing or self._wanted, pause)
 
     def _help_others(self) -> None:
+        """Once, when there is time: what runs before this one have left undone."""
         try:
+            end_cut_off(*self.store.connected(), self.store.outputs)
             if (sent := deliver_finished(self.store, self.store.outputs / "runs")) > 0:
                 log.info("MLflow has now what it had missed of %d finished runs", sent)
-        except (TrackingUnavailable, OSError) as error:  # another start will
-            log.debug("what MLflow has missed of other runs is not sent: %s", error)
+        except Exception as error:  # noqa: BLE001 (whatever it is, another start tries again)
+            log.debug("MLflow is not told of other runs: %s", error)
 
     def _fail(self, why: str) -> None:
         """Count a failure, and say so when it is the first."""

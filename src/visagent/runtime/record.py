@@ -174,7 +174,10 @@ class RunFolder:
 
     def state(self, record: Record) -> str:
         """The record's status as it is shown: CUT OFF where it says RUNNING and no process works on the run."""
-        return "CUT OFF" if record.status == "RUNNING" and not self.is_locked() else record.status
+        if record.status != "RUNNING" or self.is_locked():
+            return record.status
+        ended = self.load()  # it may just have come to its end
+        return ended.status if ended is not None and ended.status != "RUNNING" else "CUT OFF"
 
     def save(self, record: Record) -> None:
         """Write the record atomically."""

@@ -18,11 +18,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 from urllib.parse import unquote
 
 from visagent.errors import ConfigError, UserError
 from visagent.runtime.credentials import without_credentials
+from visagent.runtime.record import RunFolder
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -267,3 +268,41 @@ def ask(question: Callable[[], T], seconds: float = ANSWER_SECONDS) -> T:
     if not answer:
         raise TrackingUnavailable(f"no answer within {seconds:.0f} seconds")
     return answer[0]
+
+
+LOCK_TAG = "visagent.lock"
+"""Tag of an MLflow run that other runs belong to: the name of the file that its process holds."""
+
+
+def hold(outputs: Path, name: str) -> TextIO | None:
+    """Hold a lock as long as the returned file is open: it tells whether the process behind a parent run lives. None where another process has it."""
+    path = outputs / "multirun" / f"{name}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    file = path.open("a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.close()
+        return None
+    return file
+
+
+def end_cut_off(client: MlflowClient, experiment: str, outputs: Path) -> int:
+    """Say KILLED of what MLflow shows as RUNNING though its process, which worked in this outputs folder, is gone; returns of how many."""
+    ended = 0
+    for run in client.search_runs([experiment], "attributes.status = 'RUNNING'"):
+        tags = run.data.tags
+        if (name := tags.get(LOCK_TAG)) and (outputs / "multirun" / f"{name}.lock").is_file():
+            held = hold(outputs, name)
+            gone = held is not None
+            if held is not None:
+                held.close()
+        elif tags.get("visagent.kind") == "run" and (name := tags.get("visagent.signature")):
+            folder = RunFolder(outputs / "runs" / name)
+            gone = folder.path.is_dir() and not folder.is_locked() and tags.get("visagent.folder") == str(folder.path.resolve())
+        else:
+            gone = False
+        if gone:
+            client.set_terminated(run.info.run_id, "KILLED")
+            ended += 1
+    return ended
