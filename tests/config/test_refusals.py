@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import ConfigCompositionException
+from hydra.errors import ConfigCompositionException, OverrideParseException
 from hypothesis import example, given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
@@ -291,7 +291,31 @@ def test_a_reader_that_has_read_enough_is_no_error(monkeypatch):
         assert stop.value.code == 141
 
 
-def test_presets_are_listed_for_a_slip_among_ones_own():
-    text = "In 'train': Could not find 'experiment/mine/shorts'\n\nAvailable options in 'experiment/mine':\n\tshort\nConfig search path:\n\tpkg"
+@pytest.mark.parametrize(
+    ("typed", "read"),
+    [
+        ("+datamodule.targets={'001':[3,9]}", {"001": [3, 9]}),
+        ("+datamodule.targets={'kitchen (1)':[3,9], \"a:b\": [1]}", {"kitchen (1)": [3, 9], "a:b": [1]}),
+        ("+datamodule.targets.001=[3,9]", {"001": [3, 9]}),
+        ("name=a=b", "a=b"),
+        ("name=cost_$5 (x)", "cost_$5 (x)"),
+    ],
+)
+def test_what_does_not_read_is_followed_by_what_does(typed, read):
+    parser = OverridesParser.create()
+    with pytest.raises(OverrideParseException) as error:
+        parser.parse_overrides([typed])
+    (word,) = shlex.split(composition_message(error.value, "train").rpartition("; type ")[2])
+    assert word != typed and parser.parse_override(word).value() == read
+
+
+def test_presets_of_ones_own_are_listed_for_a_slip(tmp_path, monkeypatch):
+    (tmp_path / "experiment" / "mine").mkdir(parents=True)
+    (tmp_path / "experiment" / "mine" / "short.yaml").touch()
+    monkeypatch.setattr(sys, "argv", ["visagent-train", "--config-dir", str(tmp_path), "experiment=mine/shorts"])
+    text = "In 'train': Could not find 'experiment/mine/shorts'\n\nConfig search path:\n\tpkg"
     message = composition_message(ConfigCompositionException(text), "train")
     assert "unknown preset experiment=mine/shorts; did you mean experiment=mine/short?" in message and presets()[0] in message
+    monkeypatch.setattr(sys, "argv", ["visagent-train", "experiment=mine/shorts"])
+    message = composition_message(ConfigCompositionException(text), "train")
+    assert "did you mean" not in message and "those of your own need --config-dir DIR" in message

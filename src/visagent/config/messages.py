@@ -6,7 +6,7 @@ import difflib
 import re
 import shlex
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from visagent.config.presets import presets
 from visagent.config.quoting import quoted
 from visagent.config.settings import OURS, signature_keys
 
+KEY_IN_QUOTES = re.compile(r"([{,]\s*)(['\"])(.*?)\2\s*:")
 NEAR = 0.7
 """Names less alike than this are no slips of one another."""
 
@@ -48,18 +49,15 @@ def composition_message(error: Exception, root: str | None) -> str:
             "leave one of them out, or start from a preset that has both (experiment=NAME; --help lists them)"
         )
     if found := re.search(r"Could not find 'experiment/([^']*)'", text):
-        own = [f"{folder}/{name}" for folder in re.findall(r"Available options in 'experiment/([^']+)'", text) for name in _listed(text)]
-        near = difflib.get_close_matches(found.group(1), [*presets(), *own], 1, cutoff=0.4)
+        folders = [Path(folder) / "experiment" for folder in own_folders(sys.argv[1:])]
+        own = sorted(path.relative_to(folder).with_suffix("").as_posix() for folder in folders for path in folder.rglob("*.yaml"))
+        near = difflib.get_close_matches(found.group(1), [*presets(), *own], 1, cutoff=NEAR)
         text = f"unknown preset experiment={found.group(1)}" + (f"; did you mean experiment={near[0]}?" if near else "")
         return f"{text}\npresets: {', '.join([*presets(), *own])}; those of your own need --config-dir DIR"
     if found := re.search(r"Could not find '([^']+)/([^'/]*)'", text):
-        near = difflib.get_close_matches(found.group(2), _listed(text), 1, cutoff=0.4)
+        near = difflib.get_close_matches(found.group(2), re.findall(r"^\t(\S+)$", text, re.MULTILINE), 1, cutoff=0.6)
         return text + (f"\ndid you mean {near[0]}?" if near else "")
     return "\n".join(line for line in text.splitlines() if not re.match(r"\s+(full_key|object_type|reference_type)[:=]", line))
-
-
-def _listed(text: str) -> list[str]:
-    return re.findall(r"^\t(\S+)$", text, re.MULTILINE)
 
 
 def _unreadable(wrong: str, text: str, root: str | None) -> str:
@@ -67,6 +65,12 @@ def _unreadable(wrong: str, text: str, root: str | None) -> str:
         return f"expected KEY=VALUE, got {wrong!r}" + (f"; type run={wrong}" if root in ("evaluate", "export") else "")
     key, _, value = wrong.partition("=")
     said = f"cannot read {wrong!r} ({text.splitlines()[0]})"
+    parent, _, leaf = key.rpartition(".")
+    if parent and leaf[:1].isdigit():
+        return f"{said}: a key that begins with a digit stands in a dict; type {_in_shell(f'{parent}={{{leaf}: {value}}}')}"
+    if KEY_IN_QUOTES.search(value):
+        plain = KEY_IN_QUOTES.sub(lambda found: found.group(1) + re.sub(r"[^\w.-]", lambda sign: f"\\{sign.group()}", found.group(3)) + ":", value)
+        return f"{said}: keys of a dict have no quotes, their signs have backslashes; type {shlex.quote(f'{key}={plain}')}"
     if value[:1] in "[{'\"" or "," in value:  # meant as a list, a dict, a sweep or a text, with a slip in it
         return f"{said}: lists are KEY=[a,b], dicts KEY={{a: 1}}; text with spaces or signs has quotes within the shell's, 'KEY=\"a b(c\"'"
     return f"{said}: text with spaces or signs has quotes within the shell's; type {_in_shell(f'{key}={quoted(value)}')}"
@@ -109,12 +113,15 @@ def _like(path: str, known: Mapping[str, bool]) -> str:
     return f"known {f'in {parent}' if parent else 'here'}: {there}"
 
 
+def own_folders(arguments: Sequence[str]) -> list[str]:
+    """The user's own config folders on a command line."""
+    folders = [value for name, value in pairwise(arguments) if name in ("--config-dir", "-cd")]
+    return folders + [argument.partition("=")[2] for argument in arguments if argument.startswith("--config-dir=")]
+
+
 def undecodable(arguments: Iterable[str], error: UnicodeDecodeError) -> str:
     """For a file of the user's config folder that is not UTF-8: which."""
-    given = list(arguments)
-    folders = [value for name, value in pairwise(given) if name in ("--config-dir", "-cd")]
-    folders += [argument.partition("=")[2] for argument in given if argument.startswith("--config-dir=")]
-    for path in sorted(path for folder in folders for path in Path(folder).rglob("*.yaml")):
+    for path in sorted(path for folder in own_folders(list(arguments)) for path in Path(folder).rglob("*.yaml")):
         try:
             path.read_bytes().decode()
         except UnicodeDecodeError as found:
