@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from visagent.config.schemas import ExportConfig
-from visagent.config.validation import validate
+from visagent.config.trust import literal
+from visagent.config.validation import check_targets, validate
 from visagent.errors import ConfigError
 from visagent.runtime.record import find_run
 
@@ -82,7 +83,8 @@ def _load(asked: dict[str, Any]) -> tuple[Exportable, Path]:
         path = Path(asked["checkpoint"])
         return released(path), outputs / "exported" / path.name.split(".")[0]
     folder = find_run(outputs / "runs", asked["run"])
-    stored = folder.config()
+    stored = folder.runnable(asked["allow_targets"])
+    check_targets({group: stored[group] for group in ("algorithm", "network")})
     from hydra.utils import get_class, instantiate
 
     describe = getattr(get_class(stored["algorithm"]["_target_"]), "exportable", None)
@@ -91,7 +93,7 @@ def _load(asked: dict[str, Any]) -> tuple[Exportable, Path]:
     if not folder.checkpoint.is_file():
         raise ConfigError(f"the run in {folder.path} has no checkpoint yet: finish its first epoch")
     check_checkpoint(folder.checkpoint)
-    return describe(instantiate(stored["network"]), stored["datamodule"], folder.checkpoint), folder.path / "network"
+    return describe(instantiate(literal(stored["network"])), stored["datamodule"], folder.checkpoint), folder.path / "network"
 
 
 def _onnx(found: Exportable, x: Tensor, target: Path, threads: int) -> Callable[[Tensor], Tensor]:

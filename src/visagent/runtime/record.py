@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
@@ -22,7 +22,9 @@ from typing import Any, Literal
 
 import yaml
 
+from visagent.config.history import completed
 from visagent.config.signature import difference
+from visagent.config.trust import refuse_foreign
 from visagent.errors import ConfigError
 
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
@@ -119,7 +121,7 @@ class RunFolder:
         write_atomically(self.path / "record.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
 
     def config(self) -> dict[str, Any]:
-        """The stored config.
+        """The stored config, with the settings that are younger than it at the values that it ran with.
 
         Raises:
             ConfigError: when the folder holds none.
@@ -129,10 +131,23 @@ class RunFolder:
             raise ConfigError(f"{self.path}: expected a run folder with config.yaml, found none: move the folder away or delete it")
         try:
             stored = yaml.safe_load(path.read_text())
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: expected a run's config, got something that does not read ({error}): move the folder away or delete it") from error
         if not isinstance(stored, dict):
             raise ConfigError(f"{path}: expected a run's config, got {stored!r}: move the folder away or delete it")
+        return completed(stored)
+
+    def runnable(self, allowed: Sequence[str]) -> dict[str, Any]:
+        """The stored config, once it is sure that nothing in it runs the code of others.
+
+        Args:
+            allowed: see `visagent.config.trust.refuse_foreign`.
+
+        Raises:
+            ConfigError: when it would, or when the folder holds none.
+        """
+        stored = self.config()
+        refuse_foreign(stored, f"the run in {self.path}", allowed)
         return stored
 
     def check(self, config: Mapping[str, Any]) -> None:
@@ -250,10 +265,10 @@ def hardware() -> dict[str, str]:
 
 
 def command() -> str:
-    """The command line as typed, the program by its name; of a sweep's child, the command that starts it alone."""
+    """The command line to paste, the program by its name; of a sweep's child, the command that starts it alone."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
     if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
         return shlex.join(["visagent-train", *HydraConfig.get().overrides.task])
-    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])

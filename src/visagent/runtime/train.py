@@ -18,6 +18,7 @@ from omegaconf import DictConfig
 
 from visagent.config.schemas import TrainConfig
 from visagent.config.signature import signature
+from visagent.config.trust import literal
 from visagent.config.validation import check_targets, validate
 from visagent.errors import ConfigError, UserError
 from visagent.runtime.memory import keep_memory
@@ -190,7 +191,7 @@ def _make(group: str, config: dict[str, Any], **settings: Any) -> Any:
     from hydra.utils import instantiate
 
     try:
-        return instantiate(config, **settings)
+        return instantiate(literal(config), **literal(settings))
     except InstantiationException as error:
         cause = error.__cause__
         if isinstance(cause, UserError):
@@ -281,24 +282,36 @@ def _device_name(trainer: pl.Trainer) -> str:
 
 
 def draw(module: pl.LightningModule, folder: RunFolder, record: Record, tracker: MLflowTracker | None) -> None:
-    """Save the learning curves and the module's own `figures()` and `videos()` in the run folder and as artifacts."""
+    """Save the learning curves and the module's own `figures()` and `videos()` in the run folder and as artifacts.
+
+    The numbers are there by now: a run does not fail for want of a picture, whatever is wrong with it.
+    """
+    from visagent.pictures import plain
     from visagent.runtime.report import learning_curves
 
-    figures = dict(getattr(module, "figures", dict)())
-    curves = learning_curves(record)
-    if curves is not None:
-        figures["learning_curves"] = curves
     folder.figures.mkdir(exist_ok=True)
+    figures: dict[str, Any] = {}
+    try:
+        figures |= getattr(module, "figures", dict)()
+    except Exception as error:  # noqa: BLE001 (see above)
+        log.warning("no figures of %s: %s: %s", type(module).__name__, type(error).__name__, error)
+    if (curves := learning_curves(record)) is not None:
+        figures["learning_curves"] = curves
     for name, figure in figures.items():
         path = folder.figures / f"{name}.png"
-        figure.savefig(path, dpi=110, bbox_inches="tight")
+        try:
+            plain(figure).savefig(path, dpi=110, bbox_inches="tight")
+        except Exception as error:  # noqa: BLE001 (see above)
+            log.warning("no figure %s: %s: %s", name, type(error).__name__, error)
+            path.unlink(missing_ok=True)
+            continue
         if tracker is not None:
             tracker.save_artifact(path, "figures")
     for name, film in dict(getattr(module, "videos", dict)()).items():
         path = folder.path / "videos" / f"{name}.mp4"
         try:
             film.make(path)
-        except UserError as error:  # the numbers are there; a training does not fail for want of a picture
+        except UserError as error:
             log.warning("no film of %s: %s", name, error)
             continue
         if tracker is not None:

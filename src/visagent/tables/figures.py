@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from visagent.config.table_schemas import FigureConfig
+from visagent.pictures import plain
 from visagent.tables.results import Results
 from visagent.tables.runs import TableRun
 from visagent.tables.statistics import MINIMUM_SEEDS, mean, stratified_bootstrap
@@ -248,7 +249,7 @@ def _legend(figure: Figure) -> None:
 def png(figure: Figure) -> bytes:
     """The picture's file, the same bytes for the same numbers."""
     out = io.BytesIO()
-    figure.savefig(out, format="png", dpi=120, metadata={"Software": None})
+    plain(figure).savefig(out, format="png", dpi=120, metadata={"Software": None})
     return out.getvalue()
 
 
@@ -256,6 +257,6 @@ def svg(figure: Figure, name: str) -> str:
     """An `<svg>` element to stand within a page, the same text for the same numbers; its ids begin with `name`, so that no two pictures share one."""
     out = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": "visagent", "svg.fonttype": "none", "font.family": ["sans-serif"]}):
-        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+        plain(figure).savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     drawn = out.getvalue()
     return re.sub(r"""(\bid="|href="#|url\(#)""", rf"\g<1>{name}-", drawn[drawn.index("<svg") :])

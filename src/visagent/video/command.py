@@ -89,7 +89,7 @@ def _verify(options: argparse.Namespace) -> int:
         else:
             frames.append(verdict.frames)
     lengths = f", {min(frames)} to {max(frames)} frames" if frames else ""
-    console.print(f"{len(paths)} videos ({layout or 'no known layout'}){lengths}: {broken} broken", highlight=False)
+    console.print(f"{len(paths)} videos ({layout or 'no known layout'}){lengths}: {broken} broken", highlight=False, markup=False)
     return 1 if broken else 0
 
 
