@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from omegaconf import DictConfig
-
-UNUSABLE_PATH = (FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)
-"""What a path that the user chose can be; anything else that a file does is an error of ours."""
 
 
 def train() -> None:
@@ -162,7 +160,7 @@ def _guarded(main: Callable[[], int | None], root: str | None = None, wants_trac
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from visagent.errors import UserError
+    from visagent.errors import UserError, machine_message
 
     try:
         return main() or 0
@@ -183,14 +181,17 @@ def _guarded(main: Callable[[], int | None], root: str | None = None, wants_trac
             raise
         _fail(f"error: not enough memory for these settings ({error or 'no more was to be had'}): choose smaller ones")
     except OSError as error:
-        if wants_traceback or error.filename is None or not isinstance(error, UNUSABLE_PATH):
+        message = machine_message(error)
+        if wants_traceback or message is None:
             raise
-        _fail(f"error: {error.filename}: {error.strerror}; choose another path")
+        _fail(f"error: {message}")
     except KeyboardInterrupt as stop:
         print("stopped; the same command resumes at the last finished epoch", file=sys.stderr)
-        sys.exit(143 if stop.args else 130)
+        sys.exit(128 + (stop.args[0] if stop.args else signal.SIGINT))
 
 
 def _fail(message: str) -> NoReturn:
-    print(message, file=sys.stderr)
+    from visagent.runtime.credentials import without_credentials
+
+    print(without_credentials(message), file=sys.stderr)
     sys.exit(2)

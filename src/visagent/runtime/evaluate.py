@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import pickle
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from visagent.config.signature import difference
 from visagent.config.trust import literal
 from visagent.config.validation import check_targets, validate
 from visagent.errors import ConfigError
+from visagent.runtime.checkpoints import check_checkpoint, reading_checkpoint
 from visagent.runtime.record import Record, RunFolder, command, commit, find_run, now, write_atomically
 
 log = logging.getLogger(__name__)
@@ -49,8 +49,8 @@ def evaluate(config: DictConfig) -> dict[str, float]:
     trainer, _, _ = _tested(resolved, folder, bar)
     metrics = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("test/")}
     changed = difference(stored, resolved)
-    _save(folder.path, changed, metrics)
     print_table(record, folder, metrics, f"{record.name}  seed {record.seed}, evaluated again" + (f" with {'; '.join(changed)}" if changed else ""))
+    _save(folder.path, changed, metrics)
     return metrics
 
 
@@ -93,26 +93,19 @@ def trained(outputs: Path, run: str, allowed: Sequence[str] = ()) -> tuple[Any, 
 
 def _tested(resolved: dict[str, Any], folder: RunFolder, bar: bool) -> tuple[Any, Any, Any]:
     """Trainer, module and DataModule after a test with the last checkpoint."""
-    from visagent.runtime.callbacks import Progress
-    from visagent.runtime.train import build, build_trainer, check_checkpoint, prepare
+    from visagent.runtime.callbacks import AtomicCheckpointIO, Progress
+    from visagent.runtime.train import build, build_trainer, prepare
 
-    check_checkpoint(folder.checkpoint)
+    checkpoint = check_checkpoint(folder)
     prepare(resolved["threads"])
     module, datamodule = build(resolved)
-    trainer = build_trainer(resolved, logger=False, enable_checkpointing=False, callbacks=[Progress()] if bar else [], enable_progress_bar=bar)
+    trainer = build_trainer(
+        resolved, logger=False, enable_checkpointing=False, plugins=[AtomicCheckpointIO()], callbacks=[Progress()] if bar else [], enable_progress_bar=bar
+    )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint.*")  # they have nothing to do here
-        try:
-            trainer.test(module, datamodule, ckpt_path=str(folder.checkpoint), weights_only=True, verbose=False)
-        except pickle.UnpicklingError as error:
-            raise ConfigError(
-                f"checkpoint {folder.checkpoint}: expected tensors and plain values alone, got a pickle of other code, which is not run"
-            ) from error
-        except RuntimeError as error:
-            if "loading state_dict" not in str(error):
-                raise
-            first = str(error).splitlines()[1].strip()
-            raise ConfigError(f"expected settings with the run's network ({folder.path}), got another one ({first}); leave out what changes it") from error
+        with reading_checkpoint(checkpoint):
+            trainer.test(module, datamodule, ckpt_path=str(checkpoint), weights_only=True, verbose=False)
     return trainer, module, datamodule
 
 

@@ -74,7 +74,7 @@ def export(config: DictConfig) -> Path:
 def _load(asked: dict[str, Any]) -> tuple[Exportable, Path]:
     """What is to be exported, and where the file goes unless said otherwise."""
     from visagent.networks.deploy import released
-    from visagent.runtime.train import check_checkpoint
+    from visagent.runtime.checkpoints import check_checkpoint
 
     outputs = Path(asked["paths"]["outputs"])
     if (asked["run"] is None) == (asked["checkpoint"] is None):
@@ -92,8 +92,7 @@ def _load(asked: dict[str, Any]) -> tuple[Exportable, Path]:
         raise ConfigError(f"run {folder.path}: {stored['name']} has no exported form; expected a run of a method that has one (experiment=rubiksnet/...)")
     if not folder.checkpoint.is_file():
         raise ConfigError(f"the run in {folder.path} has no checkpoint yet: finish its first epoch")
-    check_checkpoint(folder.checkpoint)
-    return describe(instantiate(literal(stored["network"])), stored["datamodule"], folder.checkpoint), folder.path / "network"
+    return describe(instantiate(literal(stored["network"])), stored["datamodule"], check_checkpoint(folder)), folder.path / "network"
 
 
 def _onnx(found: Exportable, x: Tensor, target: Path, threads: int) -> Callable[[Tensor], Tensor]:

@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -26,11 +26,15 @@ from visagent.config.history import completed
 from visagent.config.signature import difference
 from visagent.config.trust import refuse_foreign
 from visagent.errors import ConfigError
+from visagent.runtime.credentials import public, without_credentials
 
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 PARENT_VARIABLE = "VISAGENT_PARENT_RUN"
 """Environment variable with the MLflow run id of the multirun that this process belongs to."""
 LOCK_TRIES = 5
+FORMAT = 1
+"""Of record.json: counted up when an older program could no longer read it. New fields alone do not."""
+NEWER = "was written by a later version of visagent; nothing is wrong with it: update this one (pip install -U visagent), or choose another paths.outputs"
 PACKAGES = ("visagent", "torch", "pytorch-lightning", "hydra-core", "mlflow", "numpy", "mujoco")
 
 
@@ -49,6 +53,8 @@ class Record:
         metrics: final numbers, `test/...`.
         history: metrics at the end of each epoch, keyed by the epoch's number as text.
         seconds: of all attempts together.
+        tracking_uri: without credentials.
+        later: fields that a later version added, kept as they are.
     """
 
     signature: str
@@ -70,6 +76,31 @@ class Record:
     mlflow_run_id: str | None = None
     tracking_uri: str | None = None
     error: str | None = None
+    format: int = FORMAT
+    later: dict[str, Any] = field(default_factory=dict)
+
+
+def _record(content: Any) -> Record:
+    """The record that a file's content is.
+
+    Raises:
+        ConfigError: for one of a later format.
+        ValueError: when it is no record, with the reason.
+    """
+    if not isinstance(content, dict):
+        raise ValueError(f"expected a dictionary, got {type(content).__name__}")
+    if isinstance(content.get("format", FORMAT), int) and content.get("format", FORMAT) > FORMAT:
+        raise ConfigError(f"its record {NEWER}")
+    known = {item.name: item for item in fields(Record) if item.name != "later"}
+    absent = [name for name, item in known.items() if name not in content and item.default is MISSING and item.default_factory is MISSING]
+    if absent:
+        raise ValueError(f"it lacks {', '.join(absent)}")
+    for name in ("versions", "hardware", "metrics", "history"):
+        if not isinstance(content.get(name, {}), dict):
+            raise ValueError(f"{name} is {content[name]!r}")
+    record = Record(**{name: value for name, value in content.items() if name in known}, later={k: v for k, v in content.items() if k not in known})
+    record.metrics = {key: math.nan if value is None else float(value) for key, value in record.metrics.items()}
+    return record
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -81,13 +112,16 @@ def write_atomically(path: Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from error  # a full disk does not say which file
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
 
 
 class RunFolder:
-    """`outputs/runs/<signature>/`: config.yaml, record.json, checkpoints/, figures/."""
+    """`outputs/runs/<signature>/`: config.yaml, record.json, log.txt, checkpoints/, figures/."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -96,6 +130,29 @@ class RunFolder:
     def checkpoint(self) -> Path:
         """The last epoch's checkpoint."""
         return self.path / "checkpoints" / "last.ckpt"
+
+    @property
+    def previous_checkpoint(self) -> Path:
+        """The one of the epoch before."""
+        return self.checkpoint.with_name("previous.ckpt")
+
+    def log(self, rank: int = 0) -> Path:
+        """What the console said, of a rank."""
+        return self.path / ("log.txt" if rank == 0 else f"log.rank{rank}.txt")
+
+    def failed(self, rank: int, cause: str) -> None:
+        """Keep why a rank other than the first failed: the first one's own end, if it comes to one, would hide it."""
+        write_atomically(self.path / f"failure.rank{rank}.txt", cause)
+
+    def failure_of_ranks(self) -> str | None:
+        """Why other ranks of the last attempt failed."""
+        found = [(path, path.read_text().strip()) for path in sorted(self.path.glob("failure.rank*.txt"))]
+        return "\n".join(f"the process of rank {path.name.removeprefix('failure.rank').removesuffix('.txt')} failed: {cause}" for path, cause in found) or None
+
+    def forget_failures(self) -> None:
+        """Before another attempt."""
+        for path in self.path.glob("failure.rank*.txt"):
+            path.unlink(missing_ok=True)
 
     @property
     def figures(self) -> Path:
@@ -108,15 +165,26 @@ class RunFolder:
         if not path.is_file():
             return None
         try:
-            record = Record(**json.loads(path.read_text()))
-            record.metrics = {key: math.nan if value is None else float(value) for key, value in record.metrics.items()}
-            return record
+            record = _record(json.loads(path.read_text()))
         except (ValueError, TypeError) as error:
+            if isinstance(error, ConfigError):
+                raise ConfigError(f"{path}: {error}") from error
             raise ConfigError(f"{path}: expected a run record, got something that does not read ({error}): move the folder away or delete it") from error
+        if record.status == "RUNNING" and (cause := self.failure_of_ranks()) and not self.is_locked():
+            record.status, record.error = "FAILED", cause  # the first rank was ended before it could say so
+        return record
+
+    def state(self, record: Record) -> str:
+        """The record's status as it is shown: CUT OFF where it says RUNNING and no process works on the run."""
+        if record.status != "RUNNING" or self.is_locked():
+            return record.status
+        ended = self.load()  # it may just have come to its end
+        return ended.status if ended is not None and ended.status != "RUNNING" else "CUT OFF"
 
     def save(self, record: Record) -> None:
         """Write the record atomically."""
         content = asdict(record)
+        content |= content.pop("later")
         content["metrics"] = {key: value if math.isfinite(value) else None for key, value in record.metrics.items()}  # JSON has no NaN
         write_atomically(self.path / "record.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
 
@@ -138,7 +206,7 @@ class RunFolder:
         return completed(stored)
 
     def runnable(self, allowed: Sequence[str]) -> dict[str, Any]:
-        """The stored config, once it is sure that nothing in it runs the code of others.
+        """`config_here`, once it is sure that nothing in it runs the code of others.
 
         Args:
             allowed: see `visagent.config.trust.refuse_foreign`.
@@ -146,9 +214,24 @@ class RunFolder:
         Raises:
             ConfigError: when it would, or when the folder holds none.
         """
-        stored = self.config()
+        stored = self.config_here()
         refuse_foreign(stored, f"the run in {self.path}", allowed)
         return stored
+
+    def config_here(self) -> dict[str, Any]:
+        """The stored config with its caches where the outputs folder is now: it may have been moved, or be looked at from another working directory."""
+        stored = self.config()
+        before = stored.get("paths", {}).get("outputs") if isinstance(stored.get("paths"), dict) else None
+        if before is None or self.path.resolve().parent.name != "runs":
+            return stored
+        outputs = str(self.path.resolve().parent.parent)
+
+        def lead(node: Any) -> Any:
+            if isinstance(node, dict):
+                return {key: lead(value) for key, value in node.items()}
+            return f"{outputs}{node.removeprefix(before)}" if isinstance(node, str) and (node == before or node.startswith(f"{before}/")) else node
+
+        return {key: lead(value) if key in ("paths", "datamodule") else value for key, value in stored.items()}
 
     def check(self, config: Mapping[str, Any]) -> None:
         """Refuse another run's folder; nothing is written.
@@ -168,7 +251,7 @@ class RunFolder:
         """Create the folder with its config where there is none yet."""
         self.path.mkdir(parents=True, exist_ok=True)
         if not (self.path / "config.yaml").is_file():
-            write_atomically(self.path / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
+            write_atomically(self.path / "config.yaml", yaml.safe_dump(public(config), sort_keys=False))
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -270,5 +353,5 @@ def command() -> str:
     from hydra.types import RunMode
 
     if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
-        return shlex.join(["visagent-train", *HydraConfig.get().overrides.task])
-    return shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+        return without_credentials(shlex.join(["visagent-train", *HydraConfig.get().overrides.task]))
+    return without_credentials(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]))

@@ -147,17 +147,15 @@ def launching(results: Results) -> Iterator[None]:
         yield
         return
     before = os.environ.get(PARENT_VARIABLE)
-    run = publish.parent_run(logger, outputs, results)
-    os.environ[PARENT_VARIABLE] = run
-    try:
-        yield
-    except BaseException:  # whatever stops the launching: rendering, which would say how the table stands, is not reached
-        publish.stopped(logger, outputs, run)
-        raise
-    finally:
-        os.environ.pop(PARENT_VARIABLE)
-        if before is not None:
-            os.environ[PARENT_VARIABLE] = before
+    with publish.parent_run(logger, outputs, results) as run:
+        if run is not None:
+            os.environ[PARENT_VARIABLE] = run
+        try:
+            yield
+        finally:
+            os.environ.pop(PARENT_VARIABLE, None)
+            if before is not None:
+                os.environ[PARENT_VARIABLE] = before
 
 
 def render(asked: Asked, results: Results) -> int:

@@ -56,13 +56,14 @@ class RunsProgress:
             record = self._load(run)
             if record is None or run.signature in self._ended or record.attempts <= self._attempts[run.signature]:
                 continue
-            if record.status == "RUNNING":
+            state = run.folder.state(record)
+            if state == "RUNNING":
                 working.append(f"{run.label} ({len(record.history)}/{run.config['trainer']['max_epochs']} epochs)")
             else:
                 self._ended.add(run.signature)
                 if not self.console.is_terminal:
                     minutes = (time.monotonic() - self._began) / 60
-                    said = f"{minutes:6.1f} min  {len(self._ended)}/{len(self.runs)} {record.status.lower()}: {run.label}"
+                    said = f"{minutes:6.1f} min  {len(self._ended)}/{len(self.runs)} {state.lower()}: {run.label}"
                     self.console.print(said, soft_wrap=True, markup=False)
         self.progress.update(self.task, completed=len(self._ended), now="; ".join(working))
 
