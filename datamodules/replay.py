@@ -113,7 +113,7 @@ class ReplayDataModule(ActorDataModule):
             shards.store(worker, fresh=not self.resumed)
         if self.pool == "serial":
             return SerialActors(shards, count)
-        return ProcessActors(shards, count, {}, ahead=1, shared_memory=self.shared_memory)
+        return ProcessActors(shards, count, {}, ahead=1, shared_memory=self.shared_memory, timeout=self.timeout)
 
     def next_batch(self, epoch: int, iteration: int) -> TransitionBatch:
         batch = epoch * self.iterations_per_epoch + iteration
@@ -163,11 +163,18 @@ class ReplayDataModule(ActorDataModule):
         self.stored = state_dict["written"]
         self.resumed = True
 
+    def close(self) -> None:
+        replay, self.replay, self.pending = self.replay, None, False
+        try:
+            if replay is not None:
+                replay.close()
+        finally:
+            super().close()
+
     def teardown(self, stage: str) -> None:
-        if self.replay is not None:
-            self._settle()
-            self.replay.close()
-            self.replay = None
-        super().teardown(stage)
+        try:
+            self._settle()  # the shards are to write all that they were told
+        finally:
+            super().teardown(stage)
         if stage == "fit" and self.trainer is not None and self.trainer.current_epoch >= (self.trainer.max_epochs or 0):
             shutil.rmtree(self.folder, ignore_errors=True)  # of all ranks, which are done with it
