@@ -7,7 +7,9 @@ import os
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
+import gc
 import logging
+import multiprocessing
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -57,6 +59,25 @@ def nothing_leaks() -> Iterator[None]:
     for name, level in levels.items():
         logging.getLogger(name).setLevel(level)
     assert not ours, f"environment variables changed: {sorted(ours)}"
+
+
+def _left() -> dict[str, object]:
+    """Processes, open files and shared memory of this process."""
+    gc.collect()
+    links = [os.readlink(link) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    mapped = {line.split()[-3] for line in Path("/proc/self/maps").read_text().splitlines() if "/pym-" in line}
+    children = Path(f"/proc/self/task/{os.getpid()}/children")
+    return {"processes": children.read_text().split(), "pipes": sorted(link for link in links if link.startswith(("pipe:", "socket:"))), "shared": mapped}
+
+
+@pytest.fixture
+def nothing_left() -> Iterator[None]:
+    """A test that leaves processes, pipes or shared memory behind fails."""
+    multiprocessing.get_context("spawn").Value("i").get_lock()  # what the module keeps for itself: its tracker, its heap
+    before = _left()
+    yield
+    after = _left()
+    assert after == before
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
     from visagent.envs.episodes import Observation, World, WorldFactory
 
 LARGEST = float(np.finfo(np.float32).max)
+SMALL = LARGEST**2
 LONGEST = 100_000
 """Steps after which somebody who waits for the end of an episode gives up, where no longer time limit was asked for."""
 
@@ -85,13 +85,13 @@ class Border:
             return array.copy()
         if array.dtype.kind not in "fiub":
             raise WorldError(f"{self.name}: expected {part} of numbers, got {array.dtype} in {where}")
-        with np.errstate(over="ignore"):  # said below
-            copied = array.astype(np.float32)
-        # A finite sum of squares is quick to compute, and has finite summands alone.
-        if not math.isfinite(copied.dot(copied)) and not np.isfinite(copied).all():
-            place = int(np.flatnonzero(~np.isfinite(copied))[0])
-            raise WorldError(f"{self.name}: expected finite numbers of float32, got {array[place]} as number {place} of its {part} in {where}")
-        return copied
+        # A sum of squares is quick to compute, and where it is small so are its summands; the rest is looked at one by one.
+        if array.dtype.kind == "f" and not array.dot(array) <= SMALL:
+            wrong = np.flatnonzero(~(np.abs(array) <= LARGEST))
+            if len(wrong):
+                got = f"{array[wrong[0]]} as number {wrong[0]} of its {part} in {where}"
+                raise WorldError(f"{self.name}: expected finite numbers of float32, got {got}")
+        return array.astype(np.float32)
 
 
 def name_of(factory: object) -> str:
