@@ -179,7 +179,7 @@ def test_an_agent_that_has_left_chooses_no_more(name):
     assert result.truncated[0] and not result.terminated[0]
     late = [(step, who) for step, who in decisions if step > 5]
     assert late and all(later - step >= 8 for (step, _), (later, _) in itertools.pairwise(late))  # the ways of the right walker alone
-    assert name != "async" or all(who == [False, True] for _, who in late)
+    assert all(who == [False, True] for _, who in late)
 
 
 def test_who_terminates_when_the_time_is_over_has_terminated():

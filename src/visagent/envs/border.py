@@ -65,33 +65,45 @@ class Border:
             error.add_note(f"(raised by {self.name} in a step)")
             raise
         if not isinstance(returned, tuple) or len(returned) != 4:
-            raise WorldError(f"{self.name}: expected a step to return (observation, reward, terminated, truncated), got {_described(returned)}")
+            raise WorldError(f"{self.name}: expected a step to return (observation, reward, terminated, truncated), got {described(returned)}")
         shown, reward, terminated, truncated = returned
         return self._passed(shown, "step"), finite(self.name, reward), bool(terminated), bool(truncated)
 
     def _passed(self, shown: Any, where: str) -> Observation:
         try:
-            return {part: self._copied(shown[part], part, shape, where) for part, shape in self.shapes.items()}
+            return {part: copied(self.name, shown[part], part, shape, where) for part, shape in self.shapes.items()}
         except (KeyError, TypeError, IndexError) as error:
-            raise WorldError(f"{self.name}: expected {where} to show {', '.join(self.shapes)} by name, got {_described(shown)}") from error
+            raise WorldError(f"{self.name}: expected {where} to show {', '.join(self.shapes)} by name, got {described(shown)}") from error
 
-    def _copied(self, found: Any, part: str, shape: tuple[int, ...], where: str) -> NDArray[Any]:
-        array = found if isinstance(found, np.ndarray) else np.asarray(found)
-        if array.shape != shape:
-            raise WorldError(f"{self.name}: expected {part} of shape {list(shape)}, as its spaces say, got {list(array.shape)} in {where}")
-        if part == "pixels":
-            if array.dtype != np.uint8:
-                raise WorldError(f"{self.name}: expected pixels of uint8, got {array.dtype} in {where}")
-            return array.copy()
-        if array.dtype.kind not in "fiub":
-            raise WorldError(f"{self.name}: expected {part} of numbers, got {array.dtype} in {where}")
-        # A sum of squares is quick to compute, and where it is small so are its summands; the rest is looked at one by one.
-        if array.dtype.kind == "f" and not array.dot(array) <= SMALL:
-            wrong = np.flatnonzero(~(np.abs(array) <= LARGEST))
-            if len(wrong):
-                got = f"{array[wrong[0]]} as number {wrong[0]} of its {part} in {where}"
-                raise WorldError(f"{self.name}: expected finite numbers of float32, got {got}")
-        return array.astype(np.float32)
+
+def copied(name: str, found: Any, part: str, shape: tuple[int, ...], where: str) -> NDArray[Any]:
+    """A part of what a world shows: uint8 `pixels`, or a vector of finite numbers as float32.
+
+    Args:
+        name: of the world.
+        found: what it returned.
+        part: its name.
+        shape: as the spaces say.
+        where: `reset` or `step`.
+
+    Raises:
+        WorldError: when it is something else.
+    """
+    array = found if isinstance(found, np.ndarray) else np.asarray(found)
+    if array.shape != shape:
+        raise WorldError(f"{name}: expected {part} of shape {list(shape)}, as its spaces say, got {list(array.shape)} in {where}")
+    if part == "pixels":
+        if array.dtype != np.uint8:
+            raise WorldError(f"{name}: expected pixels of uint8, got {array.dtype} in {where}")
+        return array.copy()
+    if array.dtype.kind not in "fiub":
+        raise WorldError(f"{name}: expected {part} of numbers, got {array.dtype} in {where}")
+    # A sum of squares is quick to compute, and where it is small so are its summands; the rest is looked at one by one.
+    if array.dtype.kind == "f" and not array.dot(array) <= SMALL:
+        wrong = np.flatnonzero(~(np.abs(array) <= LARGEST))
+        if len(wrong):
+            raise WorldError(f"{name}: expected finite numbers of float32, got {array[wrong[0]]} as number {wrong[0]} of its {part} in {where}")
+    return array.astype(np.float32)
 
 
 def name_of(factory: object) -> str:
@@ -111,7 +123,7 @@ def finite(name: str, reward: Any) -> float:
     try:
         number = float(reward)
     except (TypeError, ValueError) as error:
-        raise WorldError(f"{name}: expected a number for a reward, got {_described(reward)}") from error
+        raise WorldError(f"{name}: expected a number for a reward, got {described(reward)}") from error
     if not -LARGEST <= number <= LARGEST:
         raise WorldError(f"{name}: expected a finite reward of float32, got {number}")
     return number
@@ -119,7 +131,7 @@ def finite(name: str, reward: Any) -> float:
 
 def longest_episode(factory: object) -> int:
     """Steps that an episode of a factory's worlds may last while somebody waits for its end."""
-    return max(LONGEST, getattr(factory, "max_steps", None) or 0)
+    return max(LONGEST, getattr(factory, "max_steps", None) or 0, getattr(factory, "horizon", None) or 0)
 
 
 def no_end(factory: object, steps: int) -> WorldError:
@@ -128,7 +140,8 @@ def no_end(factory: object, steps: int) -> WorldError:
     return WorldError(f"{name_of(factory)}: expected an episode to end, got {steps} steps without an end; give it a time limit: {limit}")
 
 
-def _described(found: Any) -> str:
+def described(found: Any) -> str:
+    """What something is, in a few words of a message."""
     if isinstance(found, (tuple, list)):
         return f"a {type(found).__name__} of {len(found)}"
     if isinstance(found, np.ndarray):
