@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
@@ -185,7 +186,8 @@ class ParallelWorlds:
     @property
     def name(self) -> str:
         """In messages."""
-        return f"{getattr(self.env, '__module__', '')}.{getattr(self.env, '__qualname__', repr(self.env))}".lstrip(".")
+        made: Any = self.env.func if isinstance(self.env, functools.partial) else self.env
+        return f"{made.__module__}.{getattr(made, '__qualname__', type(made).__qualname__)}"
 
     def _agents(self, env: Any) -> tuple[str, ...]:
         """All that may ever be there; an environment may know them only after it was reset."""
