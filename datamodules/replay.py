@@ -18,6 +18,7 @@ from visagent.actors.roles import Task
 from visagent.actors.shards import ReplayShards, ShardOrder
 from visagent.actors.transitions import TransitionActors
 from visagent.errors import ConfigError
+from visagent.experience.replay import write_down
 from visagent.experience.transitions import TransitionBatch
 
 
@@ -110,7 +111,9 @@ class ReplayDataModule(ActorDataModule):
             self.seed,
         )
         for worker in range(count):
-            shards.store(worker, fresh=not self.resumed)
+            store = shards.store(worker, fresh=not self.resumed)
+            if self.resumed:
+                store.require(self.written[list(shards.mine(worker))])
         if self.pool == "serial":
             return SerialActors(shards, count)
         return ProcessActors(shards, count, {}, ahead=1, shared_memory=self.shared_memory, timeout=self.timeout)
@@ -154,6 +157,7 @@ class ReplayDataModule(ActorDataModule):
     def state_dict(self) -> dict[str, Any]:
         self._settle()
         if self.replay is not None:
+            write_down(self.folder)  # before the checkpoint says that they are there
             module: Any = self.trainer.lightning_module  # type: ignore[union-attr]
             everyone = module.of_all_ranks(torch.from_numpy(self.written).to(module.device))
             self.stored = torch.cat([part.cpu() for part in everyone])

@@ -12,6 +12,7 @@ import logging
 import multiprocessing
 import subprocess
 from collections.abc import Callable, Iterator
+from multiprocessing.heap import BufferWrapper
 from pathlib import Path
 
 import pytest
@@ -65,15 +66,15 @@ def _left() -> dict[str, object]:
     """Processes, open files and shared memory of this process."""
     gc.collect()
     links = [os.readlink(link) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
-    mapped = {line.split()[-3] for line in Path("/proc/self/maps").read_text().splitlines() if "/pym-" in line}
+    blocks = sum(len(used) for used in BufferWrapper._heap._allocated_blocks.values())  # of shared memory; the heap keeps free ones for later
     children = Path(f"/proc/self/task/{os.getpid()}/children")
-    return {"processes": children.read_text().split(), "pipes": sorted(link for link in links if link.startswith(("pipe:", "socket:"))), "shared": mapped}
+    return {"processes": children.read_text().split(), "pipes": sorted(link for link in links if link.startswith(("pipe:", "socket:"))), "shared": blocks}
 
 
 @pytest.fixture
 def nothing_left() -> Iterator[None]:
     """A test that leaves processes, pipes or shared memory behind fails."""
-    multiprocessing.get_context("spawn").Value("i").get_lock()  # what the module keeps for itself: its tracker, its heap
+    multiprocessing.get_context("spawn").Lock()  # has the module start the tracker that it keeps for itself
     before = _left()
     yield
     after = _left()
