@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import shutil
+import signal
 import threading
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from visagent.config.presets import presets
 from visagent.experience.replay import ReplayMissing
 from visagent.networks.by_hand import ActorCriticByHand
 from visagent.runtime.record import RunFolder
-from visagent.runtime.train import train
+from visagent.runtime.train import Cancelled, train
 
 FAMILIES = ("ppo", "ddpg", "evolution")
 FILMED = ("ppo/cartpole", "ppo/lift", "evolution/hopper")
@@ -83,7 +84,7 @@ def test_resume_is_bitwise(preset, changes, compose, tmp_path, monkeypatch):
 
 @pytest.mark.process
 @pytest.mark.parametrize("preset", ["ppo/pendulum", "evolution/hopper", "ddpg/half_cheetah"])
-def test_processes_learn_what_one_process_learns_and_evaluating_changes_nothing(preset, compose, tmp_path):
+def test_processes_learn_what_one_process_learns_and_evaluating_changes_nothing(preset, compose, tmp_path, nothing_left):
     runs = {
         "serial": compose(preset, "actors=serial", f"paths.outputs={tmp_path}/serial"),
         "process": compose(preset, "actors=process", f"paths.outputs={tmp_path}/process"),
@@ -92,6 +93,25 @@ def test_processes_learn_what_one_process_learns_and_evaluating_changes_nothing(
     weights = {name: checkpoint(train(config), tmp_path / name)["state_dict"] for name, config in runs.items()}
     assert_same(weights["serial"], weights["process"])
     assert_same(weights["serial"], weights["blind"])
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(("raised", "left_as"), [(RuntimeError("power cut"), RuntimeError), (KeyboardInterrupt(), Cancelled)])
+def test_nothing_is_left_of_a_run_that_fails_or_is_stopped(raised, left_as, compose, monkeypatch, nothing_left):
+    """Actors, shards, pipes and shared memory, after an error and after Ctrl-C."""
+    before = signal.getsignal(signal.SIGINT)
+
+    def failing(self, batch, batch_index):
+        assert len(multiprocessing.active_children()) == 2
+        raise raised
+
+    monkeypatch.setattr(DDPG, "training_step", failing)
+    try:
+        with pytest.raises(left_as):
+            train(compose("ddpg/pendulum", "actors=process", "datamodule.actors=1"))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    raised.__traceback__ = None  # its frames have the pools
 
 
 @pytest.mark.process

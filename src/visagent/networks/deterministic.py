@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from visagent.envs.spaces import WorldSpaces
 from visagent.errors import ConfigError
+from visagent.networks.actor_critic import flattened
 from visagent.networks.policy import PolicyStep
 
 Observation = Mapping[str, Tensor]
@@ -84,8 +85,7 @@ class DeterministicActorCritic(nn.Module):
             for number, (kernel, stride) in enumerate(zip(pixel_kernels, pixel_strides, strict=True)):
                 found += [nn.Conv2d(channels[number], channels[number + 1], kernel, stride), nn.ReLU()]
             found.append(nn.Flatten())
-            with torch.no_grad():
-                flat = nn.Sequential(*found)(torch.zeros(1, *shapes["pixels"])).shape[1]
+            flat = flattened(nn.Sequential(*found), shapes["pixels"])
             self.stem = nn.Sequential(*found, nn.Linear(flat, pixel_features), nn.ReLU())
             width += pixel_features
         width += shapes["state"][0] if "state" in shapes else 0
