@@ -40,6 +40,18 @@ class EvolutionStrategies(ReinforcementModule):
             raise ConfigError(f"one process learns from all actors: expected trainer.devices=1 trainer.num_nodes=1, got {got}")
 
     def training_step(self, batch: PerturbationBatch, batch_index: int) -> None:
+        if not self.only_for_the_filter(batch.version):
+            self._learn(batch)
+        if self.network.normalizer is not None:
+            for count, mean, spread in zip(*batch.seen, strict=True):
+                self.network.normalizer.merge(*(part.to(self.network.vector.device) for part in (count, mean, spread)))
+        lag = float(int(self.iterations) - batch.version)
+        self.env_steps += batch.env_steps
+        self.iterations += 1
+        self.log_dict({"train/return": batch.returns.mean(), "train/return_std": batch.returns.std(unbiased=False)})
+        self.report(batch.episodes, batch.timing, lag)
+
+    def _learn(self, batch: PerturbationBatch) -> None:
         shaped = centered_ranks(batch.returns) if self.shaping == "ranks" else batch.returns
         table, sigma, vector = self.data.table, self.data.sigma, self.network.vector
         gradient = torch.zeros(len(vector))
@@ -49,21 +61,7 @@ class EvolutionStrategies(ReinforcementModule):
         optimizer: Any = self.optimizers()
         vector.grad = -gradient.to(vector.device)  # optimizers go down, returns are to go up
         optimizer.step()
-        if self.network.normalizer is not None:
-            for count, mean, spread in zip(*batch.seen, strict=True):
-                self.network.normalizer.merge(*(part.to(vector.device) for part in (count, mean, spread)))
-        lag = float(int(self.iterations) - batch.version)
-        self.env_steps += batch.env_steps
-        self.iterations += 1
-        self.log_dict(
-            {
-                "train/return": batch.returns.mean(),
-                "train/return_std": batch.returns.std(unbiased=False),
-                "train/gradient_norm": gradient.norm(),
-                "train/weight_norm": vector.detach().norm(),
-            }
-        )
-        self.report(batch.episodes, batch.timing, lag)
+        self.log_dict({"train/gradient_norm": gradient.norm(), "train/weight_norm": vector.detach().norm()})
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return self.make_optimizer(self.network.parameters())

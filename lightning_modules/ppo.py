@@ -49,7 +49,7 @@ class PPO(ReinforcementModule):
         clip: epsilon of the clipped objective.
         kl_target, kl_cutoff, beta, beta_range, beta_factor: of the penalty: its target (nats), eta, its first weight, that weight's range and factor.
         kl_stop: passes end when the mean divergence exceeds this multiple of the target; None for never.
-        publish_every: iterations after which the actors get the policy.
+        publish_every: iterations after which the actors get the policy; with a z-filter, counted from its first batch, which is for the filter alone.
         value_weight, entropy_weight: of the critic's loss and the entropy.
         max_grad_norm: gradients are scaled down to it; None for never.
         standardize: advantages of each `batch`, of each `minibatch`, or `none`.
@@ -110,11 +110,30 @@ class PPO(ReinforcementModule):
         return policy
 
     def published(self) -> tuple[dict[str, Tensor], int]:
-        return self.reference.state_dict(), int(self.iterations) // self.publish_every
+        return self.reference.state_dict(), self._publications(int(self.iterations))
+
+    def _publications(self, iterations: int) -> int:
+        """How often the policy was published in so many iterations; with a z-filter the first time is that after its first batch."""
+        if self.network.normalizer is None:
+            return iterations // self.publish_every
+        return 1 + (iterations - 1) // self.publish_every if iterations else 0
 
     def training_step(self, batch: RolloutBatch, batch_index: int) -> None:
-        reward = self._scaled(batch)
-        version = int(self.iterations) // self.publish_every
+        iterations, reward = int(self.iterations), self._scaled(batch)
+        version, following = self._publications(iterations), self._publications(iterations + 1)
+        if not self.only_for_the_filter(batch.version):
+            self._learn(batch, reward, stale=version > batch.version or self._publications(iterations - 1) == version)
+        self.env_steps += batch.env_steps * self.trainer.world_size
+        self.iterations += 1
+        if self.network.normalizer is not None:
+            self._take_in(self.network.normalizer, batch.observation["state"])
+        if following > version:
+            self._publish()
+        self.log("train/beta", self.beta)
+        self.report(batch.episodes, batch.timing, float(version - batch.version))
+
+    def _learn(self, batch: RolloutBatch, reward: Tensor, stale: bool) -> None:
+        """Learn from a batch, whose rewards the critic sees as `reward` `[T, B]`; `stale` as in `_passes`."""
         with torch.no_grad():
             advantage = generalized_advantages(
                 reward, batch.value, batch.last_value, batch.final_value, batch.terminated, batch.truncated, self.gamma, self.lam
@@ -125,14 +144,9 @@ class PPO(ReinforcementModule):
         progress = float(self.env_steps) / self.total_steps
         if self.schedule == "linear":
             scale_learning_rates(self.optimizers().optimizer, 1.0 + (self.final_rate - 1.0) * progress)  # type: ignore[union-attr]
-        self._passes(batch, advantage, returns, version > batch.version or int(self.iterations) % self.publish_every > 0)
-        self.env_steps += batch.env_steps * self.trainer.world_size
-        self.iterations += 1
-        if self.network.normalizer is not None:
-            self._take_in(self.network.normalizer, batch.observation["state"])
-        if int(self.iterations) % self.publish_every == 0:
-            self._publish()
-        self._report(batch, returns, value, version)
+        self._passes(batch, advantage, returns, stale)
+        spread = returns.var(unbiased=False)
+        self.log("train/explained_variance", 1.0 - (returns - value).var(unbiased=False) / spread.clamp_min(1e-8))
 
     @torch.no_grad()
     def _scaled(self, batch: RolloutBatch) -> Tensor:
@@ -305,20 +319,11 @@ class PPO(ReinforcementModule):
 
     def _publish(self) -> None:
         """The reference policy becomes the learner's; with it the penalty's weight may change."""
-        if self.variant == "adaptive_kl":
+        if self.variant == "adaptive_kl" and self.divergences[1] > 0:  # something was learned since
             mean = float(self.divergences[0] / self.divergences[1])
             self.beta.fill_(adapted_beta(float(self.beta), mean, self.kl_target, self.beta_factor, *self.beta_range))
         self.divergences.zero_()
         self.reference.load_state_dict(self.network.state_dict())
-
-    def _report(self, batch: RolloutBatch, returns: Tensor, value: Tensor, version: int) -> None:
-        spread = returns.var(unbiased=False)
-        found: dict[str, Any] = {
-            "train/explained_variance": 1.0 - (returns - value).var(unbiased=False) / spread.clamp_min(1e-8),
-            "train/beta": self.beta,
-        }
-        self.log_dict(found)
-        self.report(batch.episodes, batch.timing, float(version - batch.version))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return self.make_optimizer(self.network.parameters())

@@ -133,6 +133,19 @@ class ReinforcementModule(pl.LightningModule):
         torch.distributed.all_gather(found, tensor.contiguous())
         return found
 
+    def only_for_the_filter(self, version: int) -> bool:
+        """Whether a batch serves the z-filter alone: the first policy acted, or one of its kind on another rank, whose filter had seen nothing.
+
+        What is learned of raw observations does not hold for standardised ones: the first values that such a filter gives move a value function by
+        more than its own variance.
+
+        Args:
+            version: of the policy that acted.
+        """
+        if self.network.normalizer is None:
+            return False
+        return bool(self.sum_over_ranks(torch.tensor(float(version == 0), device=self.device)) > 0)
+
     def report(self, episodes: Sequence[Episode], timing: Mapping[str, float], lag: float) -> None:
         """Log what the actors say of a batch.
 
