@@ -60,6 +60,9 @@ class DDPG(ReinforcementModule):
             raise ConfigError(f"network: DDPG needs a deterministic policy with critics, got {name}; type network=deterministic")
         self.target = copy.deepcopy(self.network).requires_grad_(False)
 
+    def remedies(self) -> list[str]:
+        return [f"algorithm.reward_scale={self.reward_scale / 10:g}"]
+
     def training_step(self, batch: TransitionBatch, batch_index: int) -> None:
         sums: dict[str, Tensor] = {}
         noise = generator(self.seed, "smoothing", int(self.iterations))

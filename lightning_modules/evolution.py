@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ import torch
 from lightning_modules.reinforcement import NetworkFactory, OptimizerFactory, ReinforcementModule
 from visagent.errors import ConfigError
 from visagent.experience.perturbations import PerturbationBatch
-from visagent.objectives.evolution import antithetic_gradient, centered_ranks
+from visagent.objectives.evolution import antithetic_gradient, centered_ranks, undefined_last
 
 CHUNK = 64
 """Perturbations that are taken from the noise table at once."""
@@ -39,6 +40,9 @@ class EvolutionStrategies(ReinforcementModule):
             got = f"{self.trainer.world_size} ranks; for more speed raise datamodule.actors"
             raise ConfigError(f"one process learns from all actors: expected trainer.devices=1 trainer.num_nodes=1, got {got}")
 
+    def remedies(self) -> list[str]:
+        return [] if self.shaping == "ranks" else ["algorithm.shaping=ranks"]
+
     def training_step(self, batch: PerturbationBatch, batch_index: int) -> None:
         if not self.only_for_the_filter(batch.version):
             self._learn(batch)
@@ -48,11 +52,13 @@ class EvolutionStrategies(ReinforcementModule):
         lag = float(int(self.iterations) - batch.version)
         self.env_steps += batch.env_steps
         self.iterations += 1
-        self.log_dict({"train/return": batch.returns.mean(), "train/return_std": batch.returns.std(unbiased=False)})
-        self.report(batch.episodes, batch.timing, lag)
+        defined = batch.returns[batch.returns.isfinite()]
+        self.log_dict({"train/return": defined.mean(), "train/return_std": defined.std(unbiased=False)})
+        self.log("data/undefined_returns", float(batch.returns.numel() - len(defined)))
+        self.report([episode for episode in batch.episodes if math.isfinite(episode.total_reward)], batch.timing, lag)
 
     def _learn(self, batch: PerturbationBatch) -> None:
-        shaped = centered_ranks(batch.returns) if self.shaping == "ranks" else batch.returns
+        shaped = centered_ranks(batch.returns) if self.shaping == "ranks" else undefined_last(batch.returns)
         table, sigma, vector = self.data.table, self.data.sigma, self.network.vector
         gradient = torch.zeros(len(vector))
         for part in torch.arange(len(shaped)).split(CHUNK):

@@ -26,7 +26,7 @@ from visagent.objectives.policy_gradient import (
 )
 from visagent.seeding import generator
 
-PARTS = ("policy_loss", "value_loss", "entropy", "kl")
+PARTS = ("policy_loss", "value_loss", "entropy", "kl", "update_kl")
 REWARD_CLAMP = 10.0
 """Of normalised rewards, in standard deviations of the return."""
 WEIGHT_CLAMP = 2.0
@@ -48,7 +48,8 @@ class PPO(ReinforcementModule):
         epochs, minibatch_size: passes over each batch, and samples of a step of the optimizer (with an LSTM: worlds times steps).
         clip: epsilon of the clipped objective.
         kl_target, kl_cutoff, beta, beta_range, beta_factor: of the penalty: its target (nats), eta, its first weight, that weight's range and factor.
-        kl_stop: passes end when the mean divergence exceeds this multiple of the target; None for never.
+        kl_stop: passes end when the mean divergence from the policy that learning from the batch began with exceeds this multiple of the target, however
+            old the policy is that acted; None for never.
         publish_every: iterations after which the actors get the policy; with a z-filter, counted from its first batch, which is for the filter alone.
         value_weight, entropy_weight: of the critic's loss and the entropy.
         max_grad_norm: gradients are scaled down to it; None for never.
@@ -104,6 +105,10 @@ class PPO(ReinforcementModule):
 
     def prepare(self) -> None:
         self.reference = copy.deepcopy(self.network).requires_grad_(False)
+
+    def remedies(self) -> list[str]:
+        rewards = [] if self.returns is not None else ["algorithm.normalize_rewards=true"]
+        return rewards + (["algorithm.max_grad_norm=0.5"] if self.max_grad_norm is None else [])
 
     def acting_policy(self) -> ActorCritic:
         policy: ActorCritic = copy.deepcopy(self.reference).cpu().eval()
@@ -184,7 +189,7 @@ class PPO(ReinforcementModule):
         """
         steps, worlds = batch.reward.shape
         mine = slice(self.global_rank * worlds, (self.global_rank + 1) * worlds)
-        columns = {"action": batch.action, "log_prob": batch.log_prob, "parameters": batch.parameters, "returns": returns[:, mine]}
+        columns: dict[str, Tensor] = {"action": batch.action, "log_prob": batch.log_prob, "parameters": batch.parameters, "returns": returns[:, mine]}
         columns["advantage"] = (advantage if self.standardize == "none" else standardized(advantage))[:, mine]
         columns |= {f"{PREFIX}{name}": part for name, part in self.network.normalized(batch.observation).items()}  # the filter rests meanwhile
         place = torch.full(advantage.shape, -1)  # of a sample in this rank's own columns
@@ -195,8 +200,10 @@ class PPO(ReinforcementModule):
         else:
             columns = {name: tensor.flatten(0, 1) for name, tensor in columns.items()}
             place, advantage, size, axis = place.flatten(), advantage.flatten(), self.minibatch_size, 0
-        if stale and self.variant == "clip":
-            self._decouple(columns, batch.state)
+        measured = columns
+        if stale and (self.variant == "clip" or self.kl_stop is not None):
+            began = self._decouple(columns, batch.state)
+            measured = {**columns, "began": began}
         rng = generator(self.seed, "order", int(self.iterations))
         optimizer: Any = self.optimizers(use_pl_optimizer=False)
         parameters = list(self.network.parameters())
@@ -224,24 +231,26 @@ class PPO(ReinforcementModule):
                     self.descend(optimizer, self._loss(part, state, share)[0], parameters, share, self.max_grad_norm)
                 taken += 1
             if number == self.epochs - 1 or self.kl_stop is not None:
-                found = self._measure(columns, batch.state, axis, max(size, MEASURED))
-                if self.kl_stop is not None and found["kl"] > self.kl_stop * self.kl_target:
+                found = self._measure(measured, batch.state, axis, max(size, MEASURED))
+                if self.kl_stop is not None and found["update_kl"] > self.kl_stop * self.kl_target:
                     break
         self.divergences += torch.tensor([found["kl"], 1.0], device=self.device)
         self.log_dict({f"train/{name}": value for name, value in found.items()})
         self.log("train/optimizer_steps", float(taken))
 
     @torch.no_grad()
-    def _decouple(self, columns: dict[str, Tensor], state: Any) -> None:
-        """Clip around the policy that learning begins with instead of an older one that acted; what this one did is weighed.
+    def _decouple(self, columns: dict[str, Tensor], state: Any) -> Tensor:
+        """Clip around the policy that learning begins with instead of an older one that acted; what this one did is weighed. Returns its parameters.
 
         The decoupled objective of Hilton et al. 2022 (Eq. 4). Clipped around the policy that acted, a batch that is one update old would stop
         learning where that update ended.
         """
         found = self._judged(columns, state)
-        now = self.network.distribution.log_prob(found.parameters, columns["action"])
-        columns["weight"] = (now - columns["log_prob"]).exp_().clamp_(max=WEIGHT_CLAMP)
-        columns["log_prob"] = now
+        if self.variant == "clip":
+            now = self.network.distribution.log_prob(found.parameters, columns["action"])
+            columns["weight"] = (now - columns["log_prob"]).exp_().clamp_(max=WEIGHT_CLAMP)
+            columns["log_prob"] = now
+        return found.parameters
 
     @torch.no_grad()
     def _measure(self, columns: Mapping[str, Tensor], state: Any, axis: int, size: int) -> dict[str, float]:
@@ -274,7 +283,8 @@ class PPO(ReinforcementModule):
         value = 0.5 * (found.value - part["returns"]).square().mean()
         entropy = distribution.entropy(found.parameters).mean()
         loss = policy + self.value_weight * value - self.entropy_weight * entropy
-        return loss, torch.stack([policy.detach(), value.detach(), entropy.detach(), divergence.detach()])
+        moved = distribution.divergence(part["began"], found.parameters).mean() if "began" in part else divergence
+        return loss, torch.stack([policy.detach(), value.detach(), entropy.detach(), divergence.detach(), moved.detach()])
 
     def _all_divergence(self, own: Tensor, share: float) -> Tensor:
         """The mean divergence of a minibatch, given that of this rank's share in it."""

@@ -59,6 +59,10 @@ class ReinforcementModule(pl.LightningModule):
     def prepare(self) -> None:
         """What a method builds from its network."""
 
+    def remedies(self) -> list[str]:
+        """Overrides, beside a smaller learning rate, that may keep the method from diverging."""
+        return []
+
     @property
     def data(self) -> Any:
         """The DataModule."""

@@ -13,3 +13,7 @@ class ConfigError(UserError, ValueError):
 
 class MissingFileError(UserError, FileNotFoundError):
     """A file or folder that a config names is not there."""
+
+
+class DivergedError(UserError, ArithmeticError):
+    """A loss, weights or returns of a run are not finite any more."""

@@ -192,11 +192,12 @@ def test_what_an_older_policy_did_is_weighed(changes, stale, compose, monkeypatc
 
     def watched(self, columns, state):
         before = {name: tensor.clone() for name, tensor in columns.items()}
-        original(self, columns, state)
+        began = original(self, columns, state)
         again = self._judged(before, state)
         torch.testing.assert_close(columns["log_prob"], self.network.distribution.log_prob(again.parameters, before["action"]))
         torch.testing.assert_close(columns["weight"], (columns["log_prob"] - before["log_prob"]).exp().clamp_max(2.0))
         seen.append(float((columns["weight"] - 1).abs().max()))
+        return began
 
     monkeypatch.setattr(PPO, "_decouple", watched)
     train(compose("ppo/pendulum", "actors=serial", "algorithm.publish_every=2", "algorithm.epochs=2", *changes))

@@ -45,7 +45,7 @@ class Record:
         status: RUNNING (or cut off: see `RunFolder.is_locked`), FINISHED, FAILED or KILLED.
         env_steps: environment steps so far.
         metrics: final numbers, `test/...`.
-        history: metrics at the end of each epoch, keyed by the epoch's number as text.
+        history: metrics at the end of each epoch, keyed by the epoch's number as text; NaN where undefined.
         seconds: of all attempts together.
     """
 
@@ -84,6 +84,15 @@ def write_atomically(path: Path, text: str) -> None:
         raise
 
 
+def _to_json(metrics: Mapping[str, float]) -> dict[str, float | None]:
+    """JSON has no NaN."""
+    return {key: value if math.isfinite(value) else None for key, value in metrics.items()}
+
+
+def _from_json(metrics: Mapping[str, float | None]) -> dict[str, float]:
+    return {key: math.nan if value is None else float(value) for key, value in metrics.items()}
+
+
 class RunFolder:
     """`outputs/runs/<signature>/`: config.yaml, record.json, checkpoints/, figures/."""
 
@@ -107,7 +116,7 @@ class RunFolder:
             return None
         try:
             record = Record(**json.loads(path.read_text()))
-            record.metrics = {key: math.nan if value is None else float(value) for key, value in record.metrics.items()}
+            record.metrics, record.history = _from_json(record.metrics), {epoch: _from_json(values) for epoch, values in record.history.items()}
             return record
         except (ValueError, TypeError) as error:
             raise ConfigError(f"{path}: expected a run record, got something that does not read ({error}): move the folder away or delete it") from error
@@ -115,7 +124,7 @@ class RunFolder:
     def save(self, record: Record) -> None:
         """Write the record atomically."""
         content = asdict(record)
-        content["metrics"] = {key: value if math.isfinite(value) else None for key, value in record.metrics.items()}  # JSON has no NaN
+        content["metrics"], content["history"] = _to_json(record.metrics), {epoch: _to_json(values) for epoch, values in record.history.items()}
         write_atomically(self.path / "record.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
 
     def config(self) -> dict[str, Any]:
