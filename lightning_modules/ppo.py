@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_modules.reinforcement import NetworkFactory, OptimizerFactory, ReinforcementModule
+from lightning_modules.reinforcement import NetworkFactory, OptimizerFactory, ReinforcementModule, in_full_precision
 from lightning_modules.schedules import scale_learning_rates
 from visagent.experience.rollouts import PREFIX, RolloutBatch
 from visagent.networks.actor_critic import ActorCritic, Evaluation, RunningNormalizer
@@ -123,6 +123,7 @@ class PPO(ReinforcementModule):
             return iterations // self.publish_every
         return 1 + (iterations - 1) // self.publish_every if iterations else 0
 
+    @in_full_precision
     def training_step(self, batch: RolloutBatch, batch_index: int) -> None:
         iterations, reward = int(self.iterations), self._scaled(batch)
         version, following = self._publications(iterations), self._publications(iterations + 1)
