@@ -91,7 +91,7 @@ class GymnasiumWorlds:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message=".*is not in the possible render_modes.*")  # said below
                 env = gymnasium.make(self.id, max_episode_steps=self.max_steps, disable_env_checker=True, **kwargs)
-        except Exception as error:  # noqa: BLE001 (the environment is others' code, with errors of its own)
+        except Exception as error:
             raise ConfigError(f"datamodule.env.id={self.id}: gymnasium cannot make it ({type(error).__name__}: {error})") from error
         try:
             if kwargs.get("render_mode") == "rgb_array" and "rgb_array" not in env.metadata.get("render_modes", ()):

@@ -14,7 +14,6 @@ from visagent.errors import UserError
 from visagent.experience.rollouts import PREFIX
 from visagent.experience.transitions import Columns
 
-
 BEGIN_ANEW = "delete the run's folder to begin anew"
 
 

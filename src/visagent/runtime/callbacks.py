@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import io
-import math
 import os
 import random
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from pytorch_lightning.callbacks import Callback, Checkpoint, RichProgressBar
 
+from visagent.errors import DivergedError
 from visagent.runtime.checkpoints import FORMAT, STAMP, check_content, reading_checkpoint
 from visagent.runtime.record import Record, RunFolder
 
@@ -118,12 +119,22 @@ class RecordEpochs(Checkpoint):
 
     def __init__(self, folder: RunFolder, record: Record) -> None:
         self.folder, self.record = folder, record
+        self.written = -1
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        values = {key: float(value) for key, value in trainer.callback_metrics.items()}  # on all ranks: reading may reduce over them
+        self.written = trainer.current_epoch
+        self._write(trainer, pl_module, {key: float(value) for key, value in trainer.callback_metrics.items()})
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Keep what a run showed that diverged inside an epoch; what was evaluated is of the epoch before."""
+        if isinstance(exception, DivergedError) and self.written != trainer.current_epoch:
+            self._write(trainer, pl_module, {key: float(value) for key, value in trainer.callback_metrics.items() if not key.startswith("val/")})
+
+    def _write(self, trainer: pl.Trainer, pl_module: pl.LightningModule, values: Mapping[str, float]) -> None:
+        """On all ranks: reading the values may reduce over them."""
         if not trainer.is_global_zero:
             return
-        self.record.history[str(trainer.current_epoch)] = {key: value for key, value in sorted(values.items()) if math.isfinite(value)}
+        self.record.history[str(trainer.current_epoch)] = dict(sorted(values.items()))  # what is undefined stands there as NaN
         self.record.env_steps = int(getattr(pl_module, "env_steps", 0))  # none where the data come from files
         self.folder.save(self.record)
 
