@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from visagent.video import containers
+from visagent.video.entries import PICTURES, frames_of
 
 if TYPE_CHECKING:
     import av
@@ -26,7 +27,6 @@ Choose = Callable[[int], NDArray[np.int64]]
 """From a video's number of frames to the numbers of those wanted, from 0."""
 
 BACKENDS = ("decord", "pyav")
-PICTURES = (".jpg", ".jpeg", ".png")
 HEADER_SURPLUS = 2
 """A container may announce so many frames more than it holds, where its codec delays them: the last one stands in for these."""
 
@@ -46,7 +46,7 @@ def read_frames(path: Path | str, choose: Choose, backend: str = "decord") -> Fr
     """Read some frames.
 
     Args:
-        path: a video, a folder of pictures in the order of their names, or one picture.
+        path: a video, a folder of numbered pictures, or one picture.
         choose: which frames, given how many there are.
         backend: `decord` or `pyav`; a folder needs neither.
 
@@ -136,7 +136,11 @@ def _rgb(frame: av.VideoFrame) -> Frames:
 
 
 def _read_folder(path: Path, choose: Choose) -> Frames:
-    return _read_pictures(path, sorted(entry for entry in path.iterdir() if entry.suffix.lower() in PICTURES), choose)
+    try:
+        files = frames_of(path)
+    except ValueError as error:
+        raise VideoError(path, str(error)) from error
+    return _read_pictures(path, files, choose)
 
 
 def _read_pictures(path: Path, files: Sequence[Path], choose: Choose) -> Frames:
