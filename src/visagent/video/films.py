@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import av
 import numpy as np
-from av.sidedata.sidedata import Type
+from av.sidedata.sidedata import SideData, Type
 from av.stream import Disposition
 from numpy.typing import NDArray
 
@@ -81,9 +81,10 @@ class Turn:
     @staticmethod
     def of(frame: av.VideoFrame) -> Turn:
         """What a frame's display matrix asks for, to the nearest quarter turn; none without one."""
-        if Type.DISPLAYMATRIX not in frame.side_data:
+        data = cast("Mapping[Type, SideData]", frame.side_data).get(Type.DISPLAYMATRIX)  # typed as if it held motion vectors alone
+        if data is None:
             return Turn()
-        a, b, _, c, d = np.frombuffer(bytes(frame.side_data[Type.DISPLAYMATRIX]), np.int32)[:5].astype(np.int64)  # (x, y) is shown at (ax + cy, bx + dy)
+        a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5].astype(np.int64)  # (x, y) is shown at (ax + cy, bx + dy)
         if abs(a) + abs(d) >= abs(b) + abs(c):
             return Turn(False, bool(d < 0), bool(a < 0))
         return Turn(True, bool(b < 0), bool(c < 0))
