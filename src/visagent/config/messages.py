@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 import sys
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
@@ -13,6 +14,7 @@ from hydra.errors import OverrideParseException
 
 from visagent.config.keys import composed_keys
 from visagent.config.presets import presets
+from visagent.config.quoting import quoted
 from visagent.config.settings import OURS, signature_keys
 
 NEAR = 0.7
@@ -33,7 +35,7 @@ def composition_message(error: Exception, root: str | None) -> str:
     if isinstance(error, OverrideParseException):
         return _unreadable(error.override, text, root)
     if (found := re.search(r"Could not override '([^']+)'", text)) and root is not None:
-        return _unknown(found.group(1), text, root)
+        return _unknown(found.group(1), root)
     if found := re.search(r"An item is already at '([^']+)'", text):
         return f"{found.group(1)} is set already: type {found.group(1)}=VALUE, without a plus"
     if found := re.search(r"Error merging override (~\S+)\n.*does not support deletion", text):
@@ -63,10 +65,19 @@ def _listed(text: str) -> list[str]:
 def _unreadable(wrong: str, text: str, root: str | None) -> str:
     if "=" not in wrong:
         return f"expected KEY=VALUE, got {wrong!r}" + (f"; type run={wrong}" if root in ("evaluate", "export") else "")
-    return f"cannot read {wrong!r} ({text.splitlines()[0]}): put quotes within the shell's quotes around a value with spaces or signs, 'KEY=\"a b(c\"'"
+    key, _, value = wrong.partition("=")
+    said = f"cannot read {wrong!r} ({text.splitlines()[0]})"
+    if value[:1] in "[{'\"" or "," in value:  # meant as a list, a dict, a sweep or a text, with a slip in it
+        return f"{said}: lists are KEY=[a,b], dicts KEY={{a: 1}}; text with spaces or signs has quotes within the shell's, 'KEY=\"a b(c\"'"
+    return f"{said}: text with spaces or signs has quotes within the shell's; type {_in_shell(f'{key}={quoted(value)}')}"
 
 
-def _unknown(path: str, text: str, root: str) -> str:
+def _in_shell(word: str) -> str:
+    """A word for the shell; Hydra's quotes are single, so double ones around it read best."""
+    return shlex.quote(word) if re.search(r'["$`\\!]', word) else f'"{word}"'
+
+
+def _unknown(path: str, root: str) -> str:
     """For a key that is not in the composed config: what is like it, or how it is set where it may be."""
     known = composed_keys(root, sys.argv[1:], path)
     open_parent = next((p for p, (empty, _) in known.items() if empty and path.startswith(f"{p}.")), None)
@@ -79,27 +90,23 @@ def _unknown(path: str, text: str, root: str) -> str:
         return f"{path!r} is not set yet, but {target} takes it: type +{path}=..."
     if parent == "trainer" and leaf in OURS:
         return f"{path!r}: visagent sets it itself; {OURS[leaf]}"
-    return f"unknown config key {path!r}" + (_like(path, {key: key in known for key in [*known, *(f"{parent}.{name}" for name in arguments)]}) or f"\n{text}")
+    return f"unknown config key {path!r}; {_like(path, {key: key in known for key in [*known, *(f'{parent}.{name}' for name in arguments)]})}"
 
 
-def _like(path: str, known: Mapping[str, bool]) -> str | None:
-    """A hint at keys that are like one, with the plus that those need which are not set yet."""
+def _like(path: str, known: Mapping[str, bool]) -> str:
+    """A hint at keys that are like one, with the plus that those need which are not set yet; else what there is in its place."""
     parent, _, leaf = path.rpartition(".")
     siblings = {key.rpartition(".")[2]: key for key in known if key.rpartition(".")[0] == parent}
-    if near := difflib.get_close_matches(leaf, siblings, 1, cutoff=NEAR):
-        found = [siblings[near[0]]]
-    elif elsewhere := [key for key in known if key.rpartition(".")[2] == leaf]:
-        found = elsewhere[:3]
-    else:
-        found = difflib.get_close_matches(path, [key for key in known if "." in key], 1, cutoff=0.85)
+    found = [siblings[name] for name in difflib.get_close_matches(leaf, siblings, 1, cutoff=NEAR)]
+    if not found and parent not in known:  # a key of its own group may be called alike and be another thing
+        same = [key for key in known if key.rpartition(".")[2] == leaf]
+        found = same[:3] if not parent else [key for key in same if difflib.SequenceMatcher(None, key.rpartition(".")[0], parent).ratio() >= NEAR][:1]
     if found:
-        return f"; did you mean {' or '.join(key if known[key] else f'+{key}' for key in found)}?"
-    there = _names(siblings)
-    return f"; known in {parent}: {there}" if there and parent else None
-
-
-def _names(found: Iterable[str]) -> str:
-    return ", ".join(sorted(name for name in found if not name.startswith("_")))
+        return f"did you mean {' or '.join(key if known[key] else f'+{key}' for key in found)}?"
+    there = ", ".join(sorted(name for name in siblings if not name.startswith("_")))
+    if parent and not there:
+        return f"there is no {parent} in this config; --cfg job shows all of it"
+    return f"known {f'in {parent}' if parent else 'here'}: {there}"
 
 
 def undecodable(arguments: Iterable[str], error: UnicodeDecodeError) -> str:

@@ -82,6 +82,7 @@ class PathsConfig:
     def check(self) -> None:
         for name in ("outputs", "run", "videos"):
             value = getattr(self, name)
+            require(value is None or value.strip() != "", f"paths.{name}", value, "a folder")
             require(value is None or not value.startswith("~"), f"paths.{name}", value, f"a folder from / on, {os.path.expanduser(str(value))}")  # noqa: PTH111
 
 
