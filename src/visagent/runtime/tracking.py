@@ -306,3 +306,20 @@ def end_cut_off(client: MlflowClient, experiment: str, outputs: Path) -> int:
             client.set_terminated(run.info.run_id, "KILLED")
             ended += 1
     return ended
+
+
+def tend(outputs: Path) -> None:
+    """Before the outputs folder's own database is looked at: artifacts where the folder is now, and no run RUNNING whose process is gone.
+
+    Raises:
+        TrackingUnavailable: when it cannot be read.
+    """
+    from mlflow import MlflowClient
+
+    settle()
+    uri = f"sqlite:///{(outputs / 'mlflow.db').resolve()}"
+    _check_database(uri)
+    anchor_artifacts(outputs)
+    client = MlflowClient(uri)
+    for experiment in client.search_experiments():
+        end_cut_off(client, experiment.experiment_id, outputs)
