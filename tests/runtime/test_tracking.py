@@ -283,7 +283,7 @@ def test_a_broken_or_foreign_database_is_left_alone(content, tmp_path):
 @pytest.mark.parametrize(
     ("uri", "said"),
     [
-        ("./mlruns", r"a path, .*type logger\.tracking_uri=sqlite:///\./mlruns/mlflow\.db; or type logger=none"),
+        ("./mlruns", r"a path, .*type logger\.tracking_uri=sqlite:///\./mlruns/mlflow\.db \(or type logger=none\)"),
         ("x.db", r"type logger\.tracking_uri=sqlite:///x\.db"),
         ("file:///tmp/runs", r"type logger\.tracking_uri=sqlite:////tmp/runs/mlflow\.db"),
         ("htp://x", r"of an unknown kind, htp; did you mean http://x\?"),

@@ -72,7 +72,7 @@ def check_tracking(config: Mapping[str, Any], outputs: Path) -> None:
     where = "logger.tracking_uri" if config.get("tracking_uri") else "MLFLOW_TRACKING_URI"
     uri = tracking_uri(config, outputs)
     if problem := _problem(uri):
-        raise ConfigError(f"{where}: got {without_credentials(uri)!r}, {problem}; or type logger=none")
+        raise ConfigError(f"{where}: got {without_credentials(uri)!r}, {problem} (or type logger=none)")
 
 
 def _problem(uri: str) -> str | None:
