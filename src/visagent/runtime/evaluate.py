@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from visagent.config.schemas import EvaluateConfig, TrainConfig
 from visagent.config.signature import difference
+from visagent.config.trust import literal
 from visagent.config.validation import check_targets, validate
 from visagent.errors import ConfigError
 from visagent.runtime.checkpoints import check_checkpoint, reading_checkpoint
@@ -35,11 +37,11 @@ def evaluate(config: DictConfig) -> dict[str, float]:
     """
     asked = validate(config, EvaluateConfig)
     folder, record = _finished_epoch(Path(asked["paths"]["outputs"]), asked["run"])
-    stored = folder.config_here()
-    merged = OmegaConf.merge(stored, {"datamodule": asked["datamodule"], "trainer": asked["trainer"], "threads": asked["threads"]})
-    assert isinstance(merged, DictConfig)
-    resolved = validate(merged, TrainConfig)
-    check_targets(resolved)
+    stored = folder.runnable(asked["allow_targets"])
+    for group in ("algorithm", "network"):
+        if known := sorted(set(asked[group]) & set(stored[group])):
+            raise ConfigError(f"{group}.{known[0]}: the trained {group} is evaluated as it is; expected other settings of datamodule or trainer, or none")
+    resolved = _with(stored, {group: asked[group] for group in ("algorithm", "network", "datamodule", "trainer", "threads")})
 
     from visagent.runtime.report import print_table
 
@@ -52,6 +54,15 @@ def evaluate(config: DictConfig) -> dict[str, float]:
     return metrics
 
 
+def _with(stored: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """A stored config with changes, validated, its targets imported."""
+    merged = OmegaConf.merge(literal(stored), literal(changes))
+    assert isinstance(merged, DictConfig)
+    resolved = validate(merged, TrainConfig)
+    check_targets(resolved)
+    return resolved
+
+
 def _finished_epoch(outputs: Path, run: str) -> tuple[RunFolder, Record]:
     folder = find_run(outputs / "runs", run)
     record = folder.load()
@@ -62,22 +73,20 @@ def _finished_epoch(outputs: Path, run: str) -> tuple[RunFolder, Record]:
     return folder, record
 
 
-def trained(outputs: Path, run: str) -> tuple[Any, Any]:
+def trained(outputs: Path, run: str, allowed: Sequence[str] = ()) -> tuple[Any, Any]:
     """A run's module with the weights of its last checkpoint, and its DataModule.
 
     Args:
         outputs: where runs are.
         run: a signature, the beginning of one, or a folder.
+        allowed: see `visagent.config.trust.refuse_foreign`.
 
     Raises:
-        ConfigError: when there is no such run, or it has no checkpoint yet.
+        ConfigError: when there is no such run, it has no checkpoint yet, or its config would run the code of others.
     """
     folder, _ = _finished_epoch(outputs, run)
     here = {"accelerator": "cpu", "devices": 1, "num_nodes": 1, "strategy": "auto", "limit_test_batches": 0}
-    merged = OmegaConf.merge(folder.config_here(), {"trainer": here})
-    assert isinstance(merged, DictConfig)
-    resolved = validate(merged, TrainConfig)
-    check_targets(resolved)
+    resolved = _with(folder.runnable(allowed), {"trainer": here})
     _, module, datamodule = _tested(resolved, folder, False)
     return module.cpu().eval(), datamodule
 

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from visagent.config.schemas import ExportConfig
-from visagent.config.validation import validate
+from visagent.config.trust import literal
+from visagent.config.validation import check_targets, validate
 from visagent.errors import ConfigError
 from visagent.runtime.record import find_run
 
@@ -82,7 +83,8 @@ def _load(asked: dict[str, Any]) -> tuple[Exportable, Path]:
         path = Path(asked["checkpoint"])
         return released(path), outputs / "exported" / path.name.split(".")[0]
     folder = find_run(outputs / "runs", asked["run"])
-    stored = folder.config_here()
+    stored = folder.runnable(asked["allow_targets"])
+    check_targets({group: stored[group] for group in ("algorithm", "network")})
     from hydra.utils import get_class, instantiate
 
     describe = getattr(get_class(stored["algorithm"]["_target_"]), "exportable", None)
@@ -90,7 +92,7 @@ def _load(asked: dict[str, Any]) -> tuple[Exportable, Path]:
         raise ConfigError(f"run {folder.path}: {stored['name']} has no exported form; expected a run of a method that has one (experiment=rubiksnet/...)")
     if not folder.checkpoint.is_file():
         raise ConfigError(f"the run in {folder.path} has no checkpoint yet: finish its first epoch")
-    return describe(instantiate(stored["network"]), stored["datamodule"], check_checkpoint(folder)), folder.path / "network"
+    return describe(instantiate(literal(stored["network"])), stored["datamodule"], check_checkpoint(folder)), folder.path / "network"
 
 
 def _onnx(found: Exportable, x: Tensor, target: Path, threads: int) -> Callable[[Tensor], Tensor]:
@@ -106,16 +108,20 @@ def _onnx(found: Exportable, x: Tensor, target: Path, threads: int) -> Callable[
         logging.getLogger(noisy).setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter's own making
-        program = torch.onnx.export(
-            found.plain,
-            (_several(x),),
-            dynamo=True,
-            opset_version=OPSET,
-            input_names=[found.input],
-            output_names=[found.output],
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
-            verbose=False,
-        )
+        try:
+            program = torch.onnx.export(
+                found.plain,
+                (_several(x),),
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=[found.input],
+                output_names=[found.output],
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                verbose=False,
+            )
+        except torch.onnx.OnnxExporterError as error:
+            reason = str(error.__cause__ or error).strip().splitlines()[0]
+            raise ConfigError(f"{type(found.network).__name__} cannot be written as ONNX ({reason}); type format=pt2") from error
     assert program is not None
     program.save(str(target))
     options = onnxruntime.SessionOptions()

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from datetime import UTC, datetime
@@ -22,7 +22,9 @@ from typing import Any, Literal
 
 import yaml
 
+from visagent.config.history import completed
 from visagent.config.signature import difference
+from visagent.config.trust import refuse_foreign
 from visagent.errors import ConfigError
 from visagent.runtime.credentials import public, without_credentials
 
@@ -49,7 +51,7 @@ class Record:
         status: RUNNING (or cut off: see `RunFolder.is_locked`), FINISHED, FAILED or KILLED.
         env_steps: environment steps so far.
         metrics: final numbers, `test/...`.
-        history: metrics at the end of each epoch, keyed by the epoch's number as text.
+        history: metrics at the end of each epoch, keyed by the epoch's number as text; NaN where undefined.
         seconds: of all attempts together.
         tracking_uri: without credentials.
         later: fields that a later version added, kept as they are.
@@ -97,7 +99,7 @@ def _record(content: Any) -> Record:
         if not isinstance(content.get(name, {}), dict):
             raise ValueError(f"{name} is {content[name]!r}")
     record = Record(**{name: value for name, value in content.items() if name in known}, later={k: v for k, v in content.items() if k not in known})
-    record.metrics = {key: math.nan if value is None else float(value) for key, value in record.metrics.items()}
+    record.metrics, record.history = _from_json(record.metrics), {epoch: _from_json(values) for epoch, values in record.history.items()}
     return record
 
 
@@ -116,6 +118,15 @@ def write_atomically(path: Path, text: str) -> None:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def _to_json(metrics: Mapping[str, float]) -> dict[str, float | None]:
+    """JSON has no NaN."""
+    return {key: value if math.isfinite(value) else None for key, value in metrics.items()}
+
+
+def _from_json(metrics: Mapping[str, float | None]) -> dict[str, float]:
+    return {key: math.nan if value is None else float(value) for key, value in metrics.items()}
 
 
 class RunFolder:
@@ -183,11 +194,11 @@ class RunFolder:
         """Write the record atomically."""
         content = asdict(record)
         content |= content.pop("later")
-        content["metrics"] = {key: value if math.isfinite(value) else None for key, value in record.metrics.items()}  # JSON has no NaN
+        content["metrics"], content["history"] = _to_json(record.metrics), {epoch: _to_json(values) for epoch, values in record.history.items()}
         write_atomically(self.path / "record.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
 
     def config(self) -> dict[str, Any]:
-        """The stored config.
+        """The stored config, with the settings that are younger than it at the values that it ran with.
 
         Raises:
             ConfigError: when the folder holds none.
@@ -197,10 +208,23 @@ class RunFolder:
             raise ConfigError(f"{self.path}: expected a run folder with config.yaml, found none: move the folder away or delete it")
         try:
             stored = yaml.safe_load(path.read_text())
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: expected a run's config, got something that does not read ({error}): move the folder away or delete it") from error
         if not isinstance(stored, dict):
             raise ConfigError(f"{path}: expected a run's config, got {stored!r}: move the folder away or delete it")
+        return completed(stored)
+
+    def runnable(self, allowed: Sequence[str]) -> dict[str, Any]:
+        """`config_here`, once it is sure that nothing in it runs the code of others.
+
+        Args:
+            allowed: see `visagent.config.trust.refuse_foreign`.
+
+        Raises:
+            ConfigError: when it would, or when the folder holds none.
+        """
+        stored = self.config_here()
+        refuse_foreign(stored, f"the run in {self.path}", allowed)
         return stored
 
     def config_here(self) -> dict[str, Any]:
@@ -333,10 +357,10 @@ def hardware() -> dict[str, str]:
 
 
 def command() -> str:
-    """The command line as typed, the program by its name; of a sweep's child, the command that starts it alone."""
+    """The command line to paste, the program by its name; of a sweep's child, the command that starts it alone."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
     if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
         return without_credentials(shlex.join(["visagent-train", *HydraConfig.get().overrides.task]))
-    return without_credentials(" ".join([Path(sys.argv[0]).name, *sys.argv[1:]]))
+    return without_credentials(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]))

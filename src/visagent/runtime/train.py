@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 
 from visagent.config.schemas import TrainConfig
 from visagent.config.signature import signature
+from visagent.config.trust import literal
 from visagent.config.validation import check_targets, validate
 from visagent.errors import ConfigError, UserError, machine_message
 from visagent.runtime.checkpoints import checkpoint_to_resume, reading_checkpoint
@@ -272,7 +273,7 @@ def _make(group: str, config: dict[str, Any], **settings: Any) -> Any:
     from hydra.utils import instantiate
 
     try:
-        return instantiate(config, **settings)
+        return instantiate(literal(config), **literal(settings))
     except InstantiationException as error:
         cause = error.__cause__
         if isinstance(cause, UserError):
@@ -319,10 +320,11 @@ def _fit(config: dict[str, Any], folder: RunFolder, record: Record, tracker: MLf
     forget_absent_gpu()
 
     from visagent.runtime.callbacks import AtomicCheckpointIO, EpochCheckpoint, Progress, RandomState, RecordEpochs
+    from visagent.runtime.divergence import StopWhereDiverged, diverged, undefined_metric
 
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     module, datamodule = build(config)
-    callbacks: list[pl.Callback] = [RandomState(), RecordEpochs(folder, record), EpochCheckpoint(folder.checkpoint)]
+    callbacks: list[pl.Callback] = [RandomState(), RecordEpochs(folder, record), StopWhereDiverged(), EpochCheckpoint(folder.checkpoint)]
     if config["progress"]["bar"]:
         callbacks.append(Progress(refresh_rate=config["progress"]["refresh_rate"]))
     trainer = build_trainer(
@@ -342,6 +344,9 @@ def _fit(config: dict[str, Any], folder: RunFolder, record: Record, tracker: MLf
     if config["evaluate_after_training"]:
         trainer.test(module, datamodule, verbose=False)
         record.metrics = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("test/")}
+        undefined = undefined_metric(record.metrics)
+        if undefined is not None:
+            raise diverged(trainer, module, undefined, None, record.env_steps)
     if trainer.is_global_zero:
         draw(module, folder, record, tracker)
 
@@ -376,9 +381,11 @@ def draw(module: pl.LightningModule, folder: RunFolder, record: Record, tracker:
 
 
 def _save_figure(figure: Any, path: Path) -> bool:
+    from visagent.pictures import plain
+
     path.parent.mkdir(exist_ok=True)
     try:
-        figure.savefig(path, dpi=110, bbox_inches="tight")
+        plain(figure).savefig(path, dpi=110, bbox_inches="tight")
     except BaseException:
         path.unlink(missing_ok=True)  # a part of a picture
         raise
