@@ -22,6 +22,9 @@ from visagent.envs.spaces import WorldSpaces
 from visagent.experience.rollouts import Episode, Field
 from visagent.seeding import derive_seed
 
+TIMEOUT_S = 1800.0
+"""A task of the slowest worlds on a busy machine takes minutes."""
+
 
 @dataclass(frozen=True)
 class EvaluationEpisodes:
@@ -110,6 +113,7 @@ class ActorDataModule(pl.LightningDataModule):
         ahead: tasks that asynchronous actors may be ahead of the learner.
         max_lag: versions of the policy after which a part of a batch is dropped and made again; None for any.
         shared_memory: of processes; see `visagent.actors.process.ProcessActors`.
+        timeout: seconds without a word from actors elsewhere after which the run stops; None for ever.
         iterations_per_epoch: batches between two evaluations.
         eval_episodes, test_episodes: how many.
         eval_deterministic: act by the mode of the distribution when evaluating.
@@ -133,12 +137,13 @@ class ActorDataModule(pl.LightningDataModule):
         eval_deterministic: bool,
         film_episodes: int,
         seed: int,
+        timeout: float | None = TIMEOUT_S,
     ) -> None:
         super().__init__()
         self.env, self.pool, self.mode, self.workers, self.ahead, self.max_lag = env, pool, mode, actors, ahead, max_lag
         self.address, self.shared_memory, self.iterations_per_epoch, self.seed = address, shared_memory, iterations_per_epoch, seed
         self.eval_episodes, self.test_episodes, self.eval_deterministic = eval_episodes, test_episodes, eval_deterministic
-        self.film_episodes = film_episodes
+        self.film_episodes, self.timeout = film_episodes, timeout
         self.actors: Actors | None = None
         self.spaces: WorldSpaces = env.spaces()
         self.dropped = self.restarts = 0
@@ -162,8 +167,8 @@ class ActorDataModule(pl.LightningDataModule):
         ahead = self.ahead if self.mode == "asynchronous" else 0
         max_lag = self.max_lag if ahead else None
         if self.pool == "ray":
-            return RayActors(make_role, share, ahead, max_lag, self.address)
-        return ProcessActors(make_role, share, policy.state_dict(), ahead, max_lag, self.shared_memory)
+            return RayActors(make_role, share, ahead, max_lag, self.address, self.timeout)
+        return ProcessActors(make_role, share, policy.state_dict(), ahead, max_lag, self.shared_memory, self.timeout)
 
     def collect(self, epoch: int, iteration: int) -> Collected:
         """What all actors make with the weights that the module publishes."""
@@ -198,10 +203,17 @@ class ActorDataModule(pl.LightningDataModule):
         """Episodes on other seeds than those that are watched while training."""
         return self._evaluation("test", self.test_episodes, min(self.film_episodes, self.test_episodes))
 
+    def close(self) -> None:
+        """End the actors, whatever they are doing."""
+        actors, self.actors = self.actors, None
+        if actors is not None:
+            actors.close()
+
+    def on_exception(self, exception: BaseException) -> None:
+        self.close()
+
     def teardown(self, stage: str) -> None:
-        if self.actors is not None:
-            self.actors.close()
-            self.actors = None
+        self.close()
 
     def statistics(self) -> Mapping[str, float]:
         """What is worth logging about the actors."""

@@ -19,6 +19,8 @@ class MissingFileError(UserError, FileNotFoundError):
     """A file or folder that a config names is not there."""
 
 
+class DivergedError(UserError, ArithmeticError):
+    """A loss, weights or returns of a run are not finite any more."""
 SPACE = "free some, or choose another place, for example with paths.outputs=DIR"
 FILES = "allow more with 'ulimit -n 4096', or type fewer workers or actors"
 ANOTHER = "choose another path"

@@ -29,7 +29,7 @@ from visagent.runtime.mlflow_logger import MLflowTracker
 from visagent.runtime.multirun import MultirunParent
 from visagent.runtime.outbox import Store, names_tags, safe_name
 from visagent.runtime.record import PARENT_VARIABLE, RunFolder
-from visagent.runtime.tracking import TrackingUnavailable, ask, check_tracking, connect, end_cut_off, hold, tracking_uri
+from visagent.runtime.tracking import TrackingUnavailable, ask, check_tracking, connect, end_cut_off, hold, tend, tracking_uri
 from visagent.runtime.train import Cancelled, train
 
 PRESET = "navigation/behaviour_cloning"
@@ -283,7 +283,7 @@ def test_a_broken_or_foreign_database_is_left_alone(content, tmp_path):
 @pytest.mark.parametrize(
     ("uri", "said"),
     [
-        ("./mlruns", r"a path, .*type logger\.tracking_uri=sqlite:///\./mlruns/mlflow\.db; or type logger=none"),
+        ("./mlruns", r"a path, .*type logger\.tracking_uri=sqlite:///\./mlruns/mlflow\.db \(or type logger=none\)"),
         ("x.db", r"type logger\.tracking_uri=sqlite:///x\.db"),
         ("file:///tmp/runs", r"type logger\.tracking_uri=sqlite:////tmp/runs/mlflow\.db"),
         ("htp://x", r"of an unknown kind, htp; did you mean http://x\?"),
@@ -432,6 +432,7 @@ def test_what_runs_without_a_process_is_said_to_be_killed(client, tmp_path):
     hold(outputs, "dead-sweep").close()
     with folders["alive"].locked(), hold(outputs, "live-sweep"):
         assert end_cut_off(client, experiment, outputs) == 2
+        tend(outputs)
     states = {name: client.get_run(run).info.status for name, run in made.items()}
     assert states == {"dead": "KILLED", "alive": "RUNNING", "dead-sweep": "KILLED", "live-sweep": "RUNNING", "elsewhere": "RUNNING"}
 

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from visagent.actors.threads import one_thread
+from visagent.envs.border import Border, longest_episode, no_end
 from visagent.envs.episodes import Episodes, Observation, WorldFactory
 from visagent.errors import UserError
 from visagent.experience.rollouts import Episode
@@ -34,8 +35,11 @@ def run_episodes(policy: Policy, worlds: WorldFactory, seeds: Sequence[int], det
         worlds: makes the worlds.
         seeds: of the worlds; the first also seeds all actions.
         deterministic: act by the distribution's mode.
+
+    Raises:
+        WorldError: when an episode does not end.
     """
-    count = len(seeds)
+    count, longest = len(seeds), longest_episode(worlds)
     episodes = Episodes(worlds, count)
     try:
         episodes.reset(seeds)
@@ -49,6 +53,8 @@ def run_episodes(policy: Policy, worlds: WorldFactory, seeds: Sequence[int], det
             for end in ended:
                 first.setdefault(end.index, Episode(end.total_reward, end.steps, end.success))
             state = begin_again(step.state, [end.index for end in ended])
+            if episodes.steps.max() >= longest and any(episodes.steps[index] >= longest for index in range(count) if index not in first):
+                raise no_end(worlds, int(episodes.steps.max()))
         return [first[index] for index in range(count)]
     finally:
         episodes.close()
@@ -118,11 +124,12 @@ def _write(shoot: Callable[[Any], tuple[list[NDArray[np.uint8]], float]], film: 
 def _shoot(film: Film) -> tuple[list[NDArray[np.uint8]], float]:
     world, policy = film.worlds.make(drawn=True), film.policy
     try:
-        observation, rng, state = world.reset(film.seed), generator(film.seed, "act"), policy.initial_state(1)
+        border = Border.of(film.worlds, world)
+        observation, rng, state = border.reset(world, film.seed), generator(film.seed, "act"), policy.initial_state(1)
         pictures, over = [world.picture()], False
         while not over and len(pictures) < FILM_STEPS:
             step = policy.act(as_batch(observation), state, film.deterministic, rng)
-            observation, _, terminated, truncated = world.step(step.action[0].numpy())
+            observation, _, terminated, truncated = border.step(world, step.action[0].numpy())
             state, over = step.state, terminated or truncated
             pictures.append(world.picture())
     finally:

@@ -273,6 +273,7 @@ class ActorDataConfig:
     eval_deterministic: bool = MISSING
     film_episodes: int = added(as_before=0, signed=True)
     seed: int = MISSING
+    timeout: float | None = 1800.0
 
     def check(self) -> None:
         require(self.pool in ("serial", "process", "ray"), "datamodule.pool", self.pool, "serial, process or ray")
@@ -284,6 +285,7 @@ class ActorDataConfig:
         positive("datamodule", self, "ahead", "iterations_per_epoch", "eval_episodes", "test_episodes")
         require(self.film_episodes >= 0, "datamodule.film_episodes", self.film_episodes, "at least 0")
         require(self.max_lag is None or self.max_lag >= 0, "datamodule.max_lag", self.max_lag, "null or at least 0")
+        require(self.timeout is None or self.timeout > 0, "datamodule.timeout", self.timeout, "null or a number of seconds above 0")
 
 
 @dataclass

@@ -23,6 +23,7 @@ EXCLUDED = (
     "datamodule.workers",
     "datamodule.pool",
     "datamodule.address",
+    "datamodule.timeout",
     "datamodule.eval_batch_size",
     "progress",
     "logger",

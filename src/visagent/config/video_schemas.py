@@ -9,6 +9,7 @@ from omegaconf import MISSING
 from visagent.config.rules import positive, processes, require
 
 LAYOUTS = ("something_v2", "something_v1", "ucf101", "hmdb51", "kinetics")
+DENSE_SPAN = 64
 
 
 @dataclass
@@ -154,4 +155,7 @@ class ActionRecognitionDataConfig:
         require(self.mirror in ("none", "labels"), "datamodule.mirror", self.mirror, "none or labels")
         for name in self.protocols or [""]:
             require(name in ("1_clip", "2_clip", "dense"), "datamodule.protocols", name, "[1_clip,2_clip], [dense] or others of these")
+        dense = [key for key, asked in (("datamodule.dense=true", self.dense), ("datamodule.protocols=[dense]", "dense" in self.protocols)) if asked]
+        possible = not dense or self.num_frames <= DENSE_SPAN
+        require(possible, "datamodule.num_frames", self.num_frames, f"at most {DENSE_SPAN} with {' and '.join(dense)}, whose clips span as many frames")
         require(0 <= self.broken_share <= 1, "datamodule.broken_share", self.broken_share, "0.01 or another number in [0, 1]")

@@ -83,6 +83,11 @@ class RobosuiteWorlds:
     frame_stack: int
     curriculum: Curriculum | None = None
 
+    @property
+    def name(self) -> str:
+        """In messages."""
+        return f"datamodule.env.task={self.task}"
+
     def spaces(self) -> WorldSpaces:
         """Shapes, from a world that is made and closed."""
         world = self.make()

@@ -107,16 +107,20 @@ def _onnx(found: Exportable, x: Tensor, target: Path, threads: int) -> Callable[
         logging.getLogger(noisy).setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter's own making
-        program = torch.onnx.export(
-            found.plain,
-            (_several(x),),
-            dynamo=True,
-            opset_version=OPSET,
-            input_names=[found.input],
-            output_names=[found.output],
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
-            verbose=False,
-        )
+        try:
+            program = torch.onnx.export(
+                found.plain,
+                (_several(x),),
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=[found.input],
+                output_names=[found.output],
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                verbose=False,
+            )
+        except torch.onnx.OnnxExporterError as error:
+            reason = str(error.__cause__ or error).strip().splitlines()[0]
+            raise ConfigError(f"{type(found.network).__name__} cannot be written as ONNX ({reason}); type format=pt2") from error
     assert program is not None
     program.save(str(target))
     options = onnxruntime.SessionOptions()

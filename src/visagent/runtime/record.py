@@ -53,7 +53,7 @@ class Record:
         status: RUNNING (or cut off: see `RunFolder.is_locked`), FINISHED, FAILED or KILLED.
         env_steps: environment steps so far.
         metrics: final numbers, `test/...`.
-        history: metrics at the end of each epoch, keyed by the epoch's number as text.
+        history: metrics at the end of each epoch, keyed by the epoch's number as text; NaN where undefined.
         seconds: of all attempts together.
         tracking_uri: without credentials.
         later: fields that a later version added, kept as they are.
@@ -101,7 +101,7 @@ def _record(content: Any) -> Record:
         if not isinstance(content.get(name, {}), dict):
             raise ValueError(f"{name} is {content[name]!r}")
     record = Record(**{name: value for name, value in content.items() if name in known}, later={k: v for k, v in content.items() if k not in known})
-    record.metrics = {key: math.nan if value is None else float(value) for key, value in record.metrics.items()}
+    record.metrics, record.history = _from_json(record.metrics), {epoch: _from_json(values) for epoch, values in record.history.items()}
     return record
 
 
@@ -120,6 +120,15 @@ def write_atomically(path: Path, text: str) -> None:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+
+
+def _to_json(metrics: Mapping[str, float]) -> dict[str, float | None]:
+    """JSON has no NaN."""
+    return {key: value if math.isfinite(value) else None for key, value in metrics.items()}
+
+
+def _from_json(metrics: Mapping[str, float | None]) -> dict[str, float]:
+    return {key: math.nan if value is None else float(value) for key, value in metrics.items()}
 
 
 class RunFolder:
@@ -187,7 +196,7 @@ class RunFolder:
         """Write the record atomically."""
         content = asdict(record)
         content |= content.pop("later")
-        content["metrics"] = {key: value if math.isfinite(value) else None for key, value in record.metrics.items()}  # JSON has no NaN
+        content["metrics"], content["history"] = _to_json(record.metrics), {epoch: _to_json(values) for epoch, values in record.history.items()}
         write_atomically(self.path / "record.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
 
     def config(self) -> dict[str, Any]:

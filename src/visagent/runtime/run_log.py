@@ -81,8 +81,8 @@ class _Both(io.TextIOBase):
         return True
 
     @property
-    def encoding(self) -> str:  # type: ignore[override]
-        return str(self.console.encoding)
+    def encoding(self) -> str | None:  # type: ignore[override]
+        return getattr(self.console, "encoding", None)
 
     @property
     def errors(self) -> str | None:  # type: ignore[override]

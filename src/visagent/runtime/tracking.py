@@ -72,7 +72,7 @@ def check_tracking(config: Mapping[str, Any], outputs: Path) -> None:
     where = "logger.tracking_uri" if config.get("tracking_uri") else "MLFLOW_TRACKING_URI"
     uri = tracking_uri(config, outputs)
     if problem := _problem(uri):
-        raise ConfigError(f"{where}: got {without_credentials(uri)!r}, {problem}; or type logger=none")
+        raise ConfigError(f"{where}: got {without_credentials(uri)!r}, {problem} (or type logger=none)")
 
 
 def _problem(uri: str) -> str | None:
@@ -306,3 +306,20 @@ def end_cut_off(client: MlflowClient, experiment: str, outputs: Path) -> int:
             client.set_terminated(run.info.run_id, "KILLED")
             ended += 1
     return ended
+
+
+def tend(outputs: Path) -> None:
+    """Before the outputs folder's own database is looked at: artifacts where the folder is now, and no run RUNNING whose process is gone.
+
+    Raises:
+        TrackingUnavailable: when it cannot be read.
+    """
+    from mlflow import MlflowClient
+
+    settle()
+    uri = f"sqlite:///{(outputs / 'mlflow.db').resolve()}"
+    _check_database(uri)
+    anchor_artifacts(outputs)
+    client = MlflowClient(uri)
+    for experiment in client.search_experiments():
+        end_cut_off(client, experiment.experiment_id, outputs)

@@ -321,10 +321,11 @@ def _fit(config: dict[str, Any], folder: RunFolder, record: Record, tracker: MLf
     forget_absent_gpu()
 
     from visagent.runtime.callbacks import AtomicCheckpointIO, EpochCheckpoint, Progress, RandomState, RecordEpochs
+    from visagent.runtime.divergence import StopWhereDiverged, diverged, undefined_metric
 
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     module, datamodule = build(config)
-    callbacks: list[pl.Callback] = [RandomState(), RecordEpochs(folder, record), EpochCheckpoint(folder.checkpoint)]
+    callbacks: list[pl.Callback] = [RandomState(), RecordEpochs(folder, record), StopWhereDiverged(), EpochCheckpoint(folder.checkpoint)]
     if config["progress"]["bar"]:
         callbacks.append(Progress(refresh_rate=config["progress"]["refresh_rate"]))
     trainer = build_trainer(
@@ -344,6 +345,9 @@ def _fit(config: dict[str, Any], folder: RunFolder, record: Record, tracker: MLf
     if config["evaluate_after_training"]:
         trainer.test(module, datamodule, verbose=False)
         record.metrics = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("test/")}
+        undefined = undefined_metric(record.metrics)
+        if undefined is not None:
+            raise diverged(trainer, module, undefined, None, record.env_steps)
     if trainer.is_global_zero:
         draw(module, folder, record, tracker)
 
@@ -378,6 +382,8 @@ def draw(module: pl.LightningModule, folder: RunFolder, record: Record, tracker:
 
 
 def _save_figure(figure: Any, path: Path) -> bool:
+    from visagent.pictures import plain
+
     path.parent.mkdir(exist_ok=True)
     try:
         plain(figure).savefig(path, dpi=110, bbox_inches="tight")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 from textwrap import fill
 from typing import Any
@@ -159,7 +160,8 @@ def _histories(results: Results, spec: FigureConfig, row: str, column: str) -> l
 def _over(run: TableRun, x: str, metric: str) -> dict[int, tuple[float, float]]:
     """Two metrics by epoch, where it has both; steps of the worlds differ from seed to seed where episodes are counted whole."""
     assert run.record is not None
-    return {int(epoch): (values[x], values[metric]) for epoch, values in run.record.history.items() if x in values and metric in values}
+    found = {int(epoch): (values.get(x, math.nan), values.get(metric, math.nan)) for epoch, values in run.record.history.items()}
+    return {epoch: pair for epoch, pair in found.items() if all(map(math.isfinite, pair))}
 
 
 def frontier(results: Results, spec: FigureConfig, narrow: bool = False) -> Figure | None:
@@ -209,8 +211,8 @@ def _intervals(results: Results, drawn: str) -> str:
 def _history(run: TableRun, spec: FigureConfig) -> dict[int, float]:
     """The metric by epoch; on a logarithmic axis only what can stand there."""
     assert run.record is not None
-    found = {int(epoch): values[str(spec.metric)] for epoch, values in run.record.history.items() if spec.metric in values}
-    return {epoch: value for epoch, value in found.items() if value > 0 or not spec.logarithmic}
+    found = {int(epoch): values.get(str(spec.metric), math.nan) for epoch, values in run.record.history.items()}
+    return {epoch: value for epoch, value in found.items() if math.isfinite(value) and (value > 0 or not spec.logarithmic)}
 
 
 def _figure(panels: int, title: str, narrow: bool) -> Figure:
