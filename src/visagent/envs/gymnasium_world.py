@@ -91,7 +91,7 @@ class GymnasiumWorlds:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message=".*is not in the possible render_modes.*")  # said below
                 env = gymnasium.make(self.id, max_episode_steps=self.max_steps, disable_env_checker=True, **kwargs)
-        except Exception as error:  # noqa: BLE001 (the environment is others' code, with errors of its own)
+        except Exception as error:
             raise ConfigError(f"datamodule.env.id={self.id}: gymnasium cannot make it ({type(error).__name__}: {error})") from error
         try:
             if kwargs.get("render_mode") == "rgb_array" and "rgb_array" not in env.metadata.get("render_modes", ()):
@@ -202,7 +202,7 @@ class GymnasiumWorld:
             observation = np.asarray(observation)
             if observation.shape != self.shape:
                 got = f"{list(observation.shape)} from the environment"
-                raise WorldError(f"{self.made.name}: expected observations of shape {list(self.shape)}, as its observation_space says, got {got}")
+                raise WorldError(f"{self.made.name}: expected observations of shape {list(self.shape or ())}, as its observation_space says, got {got}")
         if self.made.observe == "own":
             if observation.ndim == 1:
                 return {"state": observation}

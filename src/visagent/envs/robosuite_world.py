@@ -60,7 +60,7 @@ class RobosuiteWorlds:
         camera: robosuite's name of it.
         render_quality: `reference` draws as robosuite does; `fast` draws no shadows and smooths no edges, and shows the robot by its collision
             shapes, in grey: more than ten times faster, but another picture, so that scores of the two do not compare.
-        max_steps: time limit in control steps of 1 / `control_hz`.
+        max_steps: time limit in control steps of 1 / `control_hz`, whatever `action_repeat`.
         control_hz: control steps a second of simulated time.
         max_velocity: of a joint at action 1 or -1, rad/s.
         reward_shaping: rewards also for parts of the task.
@@ -220,7 +220,7 @@ class RobosuiteWorld:
             use_camera_obs=False,
             use_object_obs=True,
             control_freq=made.control_hz,
-            horizon=made.max_steps * made.action_repeat + 1,
+            horizon=made.max_steps + 1,
             ignore_done=True,
             hard_reset=False,
             reward_shaping=made.reward_shaping,
@@ -328,7 +328,9 @@ class RobosuiteWorld:
         total, chosen = 0.0, np.clip(np.asarray(action, np.float64), -1.0, 1.0)
         for _ in range(self.made.action_repeat):
             total += self._advance(chosen)
-        self.steps += 1
+            self.steps += 1
+            if self.steps >= self.made.max_steps:
+                break
         return self.stack.add(self._frame()), total, False, self.steps >= self.made.max_steps
 
     def _advance(self, action: NDArray[np.float64]) -> float:

@@ -14,7 +14,6 @@ from visagent.errors import UserError
 from visagent.experience.rollouts import PREFIX
 from visagent.experience.transitions import Columns
 
-
 BEGIN_ANEW = "delete the run's folder to begin anew"
 
 
@@ -145,8 +144,9 @@ class ReplayStore:
         serial = self.rows["serial"][stream, place]
         back = np.minimum(np.arange(frames), self.rows["step"][stream, place].astype(np.int64)[:, None])
         before = number[:, None] - back
-        there: NDArray[np.bool_] = (self.rows["serial"][stream[:, None], before % self.ring] == serial[:, None] - back) & (before >= 0)
-        return there.all(axis=1) & (serial > 0)
+        there = (self.rows["serial"][stream[:, None], before % self.ring] == serial[:, None] - back) & (before >= 0)
+        whole: NDArray[np.bool_] = there.all(axis=1) & (serial > 0)
+        return whole
 
     def _any(self, written: NDArray[np.int64], window: NDArray[np.int64], n_step: int, frames: int) -> bool:
         """Whether there is any row to draw."""
