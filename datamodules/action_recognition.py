@@ -6,7 +6,7 @@ import functools
 import hashlib
 import logging
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader
 
-from datamodules.ranks import next_epoch, shard
+from datamodules.ranks import next_epoch, of_all_ranks, shard
 from visagent.errors import ConfigError, UserError
 from visagent.seeding import generator
 from visagent.video.dataset import EvaluationClips, TrainingClips, VideoBatch, collate, protocol
@@ -38,7 +38,7 @@ class ClipLoader:
     """A sized iterable of batches in worker processes, which keeps account of the files that could not be read.
 
     Args:
-        data: of samples.
+        data: of samples, with the `shape` of a clip.
         batches: numbers of the samples of each batch of this rank.
         workers: processes.
         name: of the protocol.
@@ -49,7 +49,7 @@ class ClipLoader:
 
     def __init__(
         self,
-        data: Dataset[Any],
+        data: TrainingClips | EvaluationClips,
         batches: Sequence[Sequence[int]],
         workers: int,
         name: str,
@@ -64,34 +64,38 @@ class ClipLoader:
         return len(self.batches)
 
     def __iter__(self) -> Iterator[VideoBatch]:
-        loader: Iterable[Any] = DataLoader(
+        loader: Iterable[VideoBatch] = DataLoader(
             self.data,
             batch_sampler=self.batches,  # type: ignore[arg-type]
             num_workers=self.workers,
-            collate_fn=functools.partial(collate, name=self.name),
+            collate_fn=functools.partial(collate, name=self.name, shape=self.data.shape),
             pin_memory=torch.cuda.is_available(),
             generator=torch.Generator(),  # the loader draws a number that nobody needs: not from the global one, which evaluating must not change
         )
         first, last = self.phase
         for position, batch in enumerate(loader):
-            self._account(batch.broken if isinstance(batch, VideoBatch) else batch)
-            if isinstance(batch, VideoBatch):
-                yield replace(batch, progress=first + (last - first) * position / len(self.batches))
+            for path, reason in batch.broken:
+                if path not in self.broken:
+                    log.warning("cannot read %s: %s", path, reason)
+                self.broken[path] = reason
+            check_share(self.broken, len(self.data), self.share)
+            yield replace(batch, progress=first + (last - first) * position / len(self.batches))
 
-    def _account(self, broken: Iterable[tuple[str, str]]) -> None:
-        for path, reason in broken:
-            if path not in self.broken:
-                log.warning("cannot read %s: %s", path, reason)
-            self.broken[path] = reason
-        videos = len(self.data)  # type: ignore[arg-type]
-        if len(self.broken) > self.share * videos:
-            listed = "\n".join(f"  {path}: {reason}" for path, reason in sorted(self.broken.items())[:NAMED])
-            more = f"\n  and {len(self.broken) - NAMED} more" if len(self.broken) > NAMED else ""
-            enough = math.ceil(1000 * len(self.broken) / videos) / 1000
-            raise BrokenVideosError(
-                f"{len(self.broken)} of {videos} videos cannot be read, more than datamodule.broken_share={self.share} allows; "
-                f"visagent-videos verify finds them all, datamodule.broken_share={enough} would go on without these:\n{listed}{more}"
-            )
+
+def check_share(broken: Mapping[str, str], videos: int, share: float) -> None:
+    """Refuse more broken files than a share of the videos.
+
+    Raises:
+        BrokenVideosError: with their names and reasons.
+    """
+    if len(broken) > share * videos:
+        listed = "\n".join(f"  {path}: {reason}" for path, reason in sorted(broken.items())[:NAMED])
+        more = f"\n  and {len(broken) - NAMED} more" if len(broken) > NAMED else ""
+        enough = math.ceil(1000 * len(broken) / videos) / 1000
+        raise BrokenVideosError(
+            f"{len(broken)} of {videos} videos cannot be read, more than datamodule.broken_share={share} allows; "
+            f"visagent-videos verify finds them all, datamodule.broken_share={enough} would go on without these:\n{listed}{more}"
+        )
 
 
 class Chain:
@@ -182,6 +186,17 @@ class ActionRecognitionDataModule(pl.LightningDataModule):
             count = len(self._lists["train"].clips)
             if count < self.batch_size:
                 raise ConfigError(f"datamodule.batch_size={self.batch_size} exceeds the {count} training videos: use {count} or less")
+            self._warn(self._lists)
+
+    def _warn(self, lists: Mapping[str, ClipList]) -> None:
+        """Of what the folder holds that is not what it seems."""
+        if self.trainer is not None and not self.trainer.is_global_zero:
+            return
+        refused = sorted({name for found in lists.values() for name in found.refused})
+        both = sorted({clip.path for clip in lists["train"].clips} & {clip.path for clip in lists["val"].clips})
+        for names, what in ((refused, "not read"), (both, "both trained and tested on")):
+            if names:
+                log.warning("%s: %d entries are %s: %s", self.root, len(names), what, ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else ""))
 
     @property
     def lists(self) -> dict[str, ClipList]:
@@ -212,7 +227,8 @@ class ActionRecognitionDataModule(pl.LightningDataModule):
         clips = self.lists["val"].clips
         rank, world = shard(self.trainer, self.batch_size)
         mine = range(rank, len(clips), world)
-        batches = [list(mine[start : start + self.eval_batch_size]) for start in range(0, len(mine), self.eval_batch_size)]
+        # A rank without videos has a batch without videos: it must come along to where results of all ranks are added up.
+        batches = [list(mine[start : start + self.eval_batch_size]) for start in range(0, max(1, len(mine)), self.eval_batch_size)]
         data = EvaluationClips(clips, self.num_frames, protocol(name, self.resize, self.crop), self.backend)
         return ClipLoader(data, batches, self.workers, name, self.broken["val"], self.broken_share)
 
@@ -227,6 +243,18 @@ class ActionRecognitionDataModule(pl.LightningDataModule):
     def statistics(self) -> dict[str, float]:
         """What is worth logging about the data, `data/...`."""
         return {"data/videos": float(len(self.lists["train"].clips)), "data/broken": float(sum(map(len, self.broken.values())))}
+
+    def join_accounts(self) -> None:
+        """Make the account of broken files that of all ranks; all of them must ask.
+
+        Raises:
+            BrokenVideosError: on every rank, when they are too many together.
+        """
+        for account in of_all_ranks(self.trainer, self.broken):
+            for split, files in account.items():
+                self.broken[split].update(files)
+        for split, files in self.broken.items():
+            check_share(files, len(self.lists[split].clips), self.broken_share)
 
     def state_dict(self) -> dict[str, Any]:
         """The account of broken files, and which clips these were."""

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from datamodules.ranks import next_epoch, shard
 from visagent.actors.rollout import Rollout
+from visagent.config.quoting import quoted
 from visagent.envs.navigation import SceneTables
 from visagent.errors import ConfigError
 from visagent.experience.navigation import Aggregate, NavigationBatch, NavigationSamples, minibatch_count, minibatches
@@ -194,7 +195,7 @@ class NavigationDataModule(pl.LightningDataModule):
                 near = difflib.get_close_matches(name, found, 1)
                 raise ConfigError(
                     f"unknown scene {name!r}: {self._folder()} holds {', '.join(found)}"
-                    + (f"; did you mean datamodule.scene_names=[{near[0]}]?" if near else "; choose with datamodule.scene_names=[NAME,...]")
+                    + (f"; did you mean datamodule.scene_names=[{quoted(near[0])}]?" if near else "; choose with datamodule.scene_names=[NAME,...]")
                 )
         return [read_dump(found[name], self.recompute_distances) for name in names]
 

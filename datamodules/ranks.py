@@ -1,10 +1,14 @@
-"""What DataModules ask the trainer: which share of a batch is this process's, and which epoch comes next."""
+"""What DataModules ask the trainer: which share of a batch is this process's, which epoch comes next, and what the other processes found."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
+
+import torch
 
 from visagent.errors import ConfigError
+
+Found = TypeVar("Found")
 
 
 def shard(trainer: Any, count: int, key: str = "datamodule.batch_size") -> tuple[int, int]:
@@ -21,8 +25,17 @@ def shard(trainer: Any, count: int, key: str = "datamodule.batch_size") -> tuple
     world = trainer.world_size if trainer else 1
     if count % world:
         lower = count - count % world
-        raise ConfigError(f"{key}={count} is not divisible by {world} ranks: use {lower or world} or {lower + world}")
+        raise ConfigError(f"{key}={count} is not divisible by {world} ranks: use {f'{lower} or ' if lower else ''}{lower + world}")
     return (trainer.global_rank if trainer else 0, world)
+
+
+def of_all_ranks(trainer: Any, found: Found) -> list[Found]:
+    """What every rank has found, in the order of ranks: all of them must ask."""
+    if not trainer or trainer.world_size == 1:
+        return [found]
+    gathered: list[Any] = [None] * trainer.world_size
+    torch.distributed.all_gather_object(gathered, found)
+    return gathered
 
 
 def next_epoch(trainer: Any) -> int:

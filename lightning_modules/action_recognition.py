@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -57,6 +58,7 @@ class ActionRecognition(pl.LightningModule):
     """
 
     clips_seen: Tensor
+    clock = "clips_seen"
     mean: Tensor
     std: Tensor
 
@@ -92,6 +94,10 @@ class ActionRecognition(pl.LightningModule):
         self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
 
+    def remedies(self) -> list[str]:
+        """Overrides, beside a smaller learning rate, that may keep the method from diverging."""
+        return ["trainer.gradient_clip_val=1.0"] if self.trainer.gradient_clip_val is None else []
+
     def setup(self, stage: str) -> None:
         """Build the network for the data's classes and frames, once."""
         if hasattr(self, "network"):
@@ -107,6 +113,7 @@ class ActionRecognition(pl.LightningModule):
         if self.sync_batch_norm and self.trainer.world_size > 1:
             self.network = synchronize_batch_norm(self.network, self.trainer.strategy.root_device)
         self.metrics = nn.ModuleDict()
+        self.counted: dict[str, int] = {}
         self.confusion = MulticlassConfusionMatrix(len(self.classes))
         self.confused: Tensor | None = None
 
@@ -172,13 +179,18 @@ class ActionRecognition(pl.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        data.join_accounts()
         self.log_dict(data.statistics())
         self.log("step", self.clips_seen.float(), on_step=False, on_epoch=True)
 
     # Evaluation
 
+    def on_validation_start(self) -> None:
+        self._prepare_metrics("val/validation")
+
     def validation_step(self, batch: VideoBatch, batch_index: int) -> None:
-        self._count("val", batch, self.network, "")
+        if len(batch):
+            self._count("val", batch, self.network, "")
 
     def on_validation_epoch_end(self) -> None:
         self._log_metrics("val")
@@ -187,8 +199,13 @@ class ActionRecognition(pl.LightningModule):
         """Evaluate what would be deployed: with whole temporal shifts where attention has been learned, and as it was trained beside it."""
         rubiks = self.rubiks
         self.deployed: nn.Module = copy.deepcopy(rubiks).harden() if rubiks is not None and rubiks.attentions() else self.network
+        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
+        suffixes = ("",) if self.deployed is self.network else ("", SOFT)
+        self._prepare_metrics(*(f"test/{protocol}{suffix}" for protocol in data.protocols for suffix in suffixes))
 
     def test_step(self, batch: VideoBatch, batch_index: int) -> None:
+        if not len(batch):
+            return
         logits = self._count("test", batch, self.deployed, "")
         if self.deployed is not self.network:
             self._count("test", batch, self.network, SOFT)
@@ -196,17 +213,23 @@ class ActionRecognition(pl.LightningModule):
         if batch.name == data.protocols[0]:
             self.confusion.update(logits.argmax(dim=1), batch.label)
 
+    def _prepare_metrics(self, *names: str) -> None:
+        """Counters of top-1 and top-5, on every rank whatever it will see: all of them add up."""
+        for key in (f"{name}/top{top}" for name in names for top in (1, 5)):
+            if key not in self.metrics:
+                top = min(int(key[-1]), len(self.classes))
+                self.metrics[key] = MulticlassAccuracy(len(self.classes), top_k=top, average="micro").to(self.device)
+                self.counted[key] = 0
+
     def _count(self, split: str, batch: VideoBatch, network: nn.Module, suffix: str) -> Tensor:
         """Logits averaged over the views of each video, counted."""
         views = batch.clips.shape[1]
         logits = network(self.normalized(batch.clips.flatten(0, 1))).unflatten(0, (-1, views)).mean(dim=1)
         name = f"{split}/{batch.name}{suffix}"
         for top in (1, 5):
-            key = f"{name}/top{top}"
-            if key not in self.metrics:
-                self.metrics[key] = MulticlassAccuracy(len(self.classes), top_k=min(top, len(self.classes)), average="micro").to(self.device)
-            metric: Any = self.metrics[key]
+            metric: Any = self.metrics[f"{name}/top{top}"]
             metric.update(logits.float(), batch.label)
+            self.counted[f"{name}/top{top}"] += len(batch)
         counted: Tensor = logits
         return counted
 
@@ -214,15 +237,23 @@ class ActionRecognition(pl.LightningModule):
         for key, metric in self.metrics.items():
             if key.startswith(f"{split}/"):
                 counter: Any = metric
-                self.log(key, counter.compute(), prog_bar=key == "val/validation/top1")
+                with warnings.catch_warnings():
+                    warnings.filterwarnings("ignore", message=".*was called before the ``update`` method.*")  # on a rank that had nothing to count
+                    share = counter.compute()
+                seen = self.trainer.strategy.reduce(torch.tensor(self.counted[key], device=self.device), reduce_op="sum")
+                self.log(key, torch.where(seen > 0, share, torch.nan), prog_bar=key == "val/validation/top1")
                 counter.reset()
+                self.counted[key] = 0
         self.log("step", self.clips_seen.float())
 
     def on_test_epoch_end(self) -> None:
         self._log_metrics("test")
-        self.confused = self.confusion.compute().cpu()  # of all ranks, so by all of them
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*was called before the ``update`` method.*")
+            self.confused = self.confusion.compute().cpu()  # of all ranks, so by all of them
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-        self.log("test/broken", float(len(data.broken["val"])), sync_dist=self.trainer.world_size > 1, reduce_fx="sum")
+        data.join_accounts()
+        self.log("test/broken", float(len(data.broken["val"])))
         self.log("test/network/parameters", float(self.cost.parameters))
         self.log("test/network/gmacs", self.cost.multiply_adds / 1e9)
         deployed = self.deployed

@@ -40,6 +40,9 @@ class SafeDAgger(DAgger):
                 f"algorithm=safe_dagger fits a safety policy on D_safe, which {type(data).__name__} does not collect: "
                 "type datamodule=safe_dagger, or experiment=navigation/safe_dagger"
             )
+        if self.trainer.world_size > 1:  # the batch that sets its threshold has no loss, which Lightning takes from one process alone
+            got = f"{self.trainer.world_size} ranks"
+            raise ConfigError(f"the safety policy is fitted by one process: expected trainer.devices=1 trainer.num_nodes=1, got {got}")
         super().setup(stage)
 
     def build_heads(self) -> None:

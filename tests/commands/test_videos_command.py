@@ -28,9 +28,20 @@ def test_verify_finds_what_is_broken(synthetic, tmp_path, capsys):
     (videos / "2.webm").unlink()
     (videos / "4.webm").write_bytes((videos / "4.webm").read_bytes()[:-200])
     (videos / "6.webm").write_bytes(b"")
+    for name in ("99.webm", "[6].webm.part", ".DS_Store"):
+        (videos / name).write_bytes(b"")
     assert main(["verify", str(tmp_path / "data"), "--workers", "1"]) == 1
     shown = capsys.readouterr().out
-    for expected in ("2.webm: No such file", "4.webm: it is cut off: 200 of", "6.webm: the file is empty", ": 3 broken"):
+    for expected in (
+        "2.webm: No such file",
+        "4.webm: it is cut off: 200 of",
+        "6.webm: the file is empty",
+        ": 3 broken",
+        "1 not listed: 99.webm",
+        "1 refused",
+        ": [6].webm.part",
+        "1 ignored",
+    ):
         assert expected in shown
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import onnxruntime
@@ -10,9 +11,14 @@ import pytest
 import torch
 from hydra import compose as hydra_compose
 from hydra import initialize_config_module
+from hydra.utils import instantiate
+from torch.utils._python_dispatch import TorchDispatchMode
 
+from conftest import ROOT
+from visagent.config.schemas import register
+from visagent.config.validation import locate, parameters
 from visagent.errors import ConfigError
-from visagent.networks.deploy import MOST_GROUPS, SeparableShift, WholeShift, deployable
+from visagent.networks.deploy import MOST_GROUPS, SeparableShift, WholeShift, action_network, deployable
 from visagent.networks.rubiksnet import RubiksNet, save_official_checkpoint
 from visagent.runtime.export import export
 from visagent.runtime.train import train
@@ -54,16 +60,61 @@ def test_few_displacements_become_slices_and_many_convolutions():
     assert {type(block.as3) for _, block in deployable(network).blocks()} == {SeparableShift}
 
 
-def settings(*overrides):
-    from visagent.config.schemas import register
+def pytest_generate_tests(metafunc):
+    if "classifier" in metafunc.fixturenames:
+        names, networks = zip(*classifiers(), strict=True)
+        metafunc.parametrize("classifier", networks, ids=names)
 
+
+def settings(*overrides):
     register()
     with initialize_config_module("visagent.conf", version_base="1.3"):
         return hydra_compose("export", list(overrides))
 
 
-def test_a_run_exports_to_onnx(compose, tmp_path, capsys):
-    config = compose("rubiksnet/something_v2", "network.variant=rubiks3d-aq", "trainer.max_epochs=1")
+class Operators(TorchDispatchMode):
+    """Notes whose operators run, `aten` being PyTorch's own."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = set()
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.seen.add(func.namespace)
+        return func(*args, **(kwargs or {}))
+
+
+def classifiers():
+    """The networks in conf/network that classify clips, by what their classes take."""
+    register()
+    found = []
+    for path in sorted((ROOT / "conf/network").glob("*.yaml")):
+        with initialize_config_module("visagent.conf", version_base="1.3"):
+            network = hydra_compose(f"network/{path.stem}").network
+        if {"num_classes", "num_frames"} <= set(parameters(locate(network._target_, "network"))):
+            found.append((path.stem, network))
+    assert len(found) >= 5, "a network that classifies clips is known by its arguments"
+    return found
+
+
+@torch.no_grad()
+def test_every_classifier_is_exported_in_operations_that_every_runtime_has(monkeypatch, classifier):
+    from visagent.networks import rubiksnet
+
+    for name, tier in rubiksnet.TIERS.items():  # deeper ones repeat the same blocks
+        monkeypatch.setitem(rubiksnet.TIERS, name, replace(tier, blocks=(1, 1, 1, 1)))
+    torch.manual_seed(0)
+    found = action_network(instantiate(classifier)(num_classes=5, num_frames=4), list("abcde"), 4, 32)
+    with Operators() as operators:
+        plain = found.plain(clips := torch.randn(2, *found.shape))
+    assert operators.seen == {"aten"}
+    expected = found.network(clips)
+    assert float((plain - expected).abs().max() / expected.abs().max()) < 1e-5
+
+
+@pytest.mark.parametrize("network", ["network.variant=rubiks3d-aq", "network=tsm"])
+def test_a_run_exports_to_onnx(network, compose, tmp_path, capsys):
+    config = compose("rubiksnet/something_v2", network, "trainer.max_epochs=1", "evaluate_after_training=false", "+trainer.limit_train_batches=1")
     record = train(config)
     target = export(settings(f"run={record.signature}", f"paths.outputs={config.paths.outputs}", "trials=2", "batch=3"))
     assert target.name == "network.onnx" and target.parent.name == record.signature

@@ -175,7 +175,27 @@ def test_batches_are_checked():
         VideoBatch(clips, torch.zeros(3), torch.zeros(2))
     with pytest.raises(ValueError, match="protocol: expected one of"):
         protocol("3_clip", 20, 16)
-    assert collate([]) == ()
+
+
+def test_a_batch_of_no_readable_video_names_what_is_broken(damaged):
+    clips = read("something_v2", damaged, "train").clips
+    data = EvaluationClips([clips[2], clips[4]], 4, protocol("1_clip", 20, 16), "decord")  # an empty file and a cut one
+    batch = collate([data[0], data[1]], "1_clip", data.shape)
+    assert len(batch) == 0 and batch.clips.shape == (0, 1, 4, 3, 16, 16) and batch.label.dtype == torch.int64
+    assert [path.rsplit("/", 1)[1] for path, _ in batch.broken] == ["3.webm", "5.webm"]
+    assert len(collate([], "1_clip", data.shape)) == 0
+
+
+def test_what_is_not_read_and_what_is_in_both_splits_is_said(synthetic, tmp_path, caplog):
+    shutil.copytree(synthetic("kinetics"), tmp_path / "data")
+    (next((tmp_path / "data/train").iterdir()) / "clip.mp4.part").write_bytes(b"")
+    datamodule("kinetics", tmp_path, root=str(tmp_path / "data"))
+    assert "1 entries are not read: " in caplog.text and "clip.mp4.part" in caplog.text and "both trained" not in caplog.text
+    shutil.copytree(synthetic("ucf101"), tmp_path / "both")
+    lists = tmp_path / "both/ucfTrainTestlist"
+    (lists / "testlist01.txt").write_text((lists / "trainlist01.txt").read_text())
+    datamodule("ucf101", tmp_path, root=str(tmp_path / "both"))
+    assert "16 entries are both trained and tested on: " in caplog.text
 
 
 def test_a_batch_larger_than_the_data_is_refused(tmp_path):

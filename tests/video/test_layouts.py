@@ -11,8 +11,8 @@ import pytest
 from visagent.config import video_schemas
 from visagent.errors import ConfigError, MissingFileError
 from visagent.video import command
-from visagent.video.decode import count_frames, read_frames
-from visagent.video.layouts import LAYOUTS, detect, mirrored_labels, read
+from visagent.video.decode import VideoError, all_frames, count_frames, read_frames
+from visagent.video.layouts import LAYOUTS, Survey, detect, mirrored_labels, read, survey
 from visagent.video.make import Recipe, make
 from visagent.video.synthetic import ACTIONS, examples
 from visagent.video.verify import videos_of
@@ -181,6 +181,14 @@ def test_a_wrong_folder_is_named(layout, tmp_path):
         ("labels", "{", "expected JSON"),
         ("labels", "[]", "expected an object of class names and numbers"),
         ("labels", '{"a": "x"}', "expected a whole number for each class"),
+        ("labels", '{"a": 0.0, "b": 1.5}', "numbers 0 to 1, each once"),
+        ("labels", '{"a": "0", "b": "1", "a": "2"}', "each name once, got 'a' more than once"),
+        ("train", '[{"id": "../../x", "template": "Holding [something]"}]', r"names within 20bn-something-something-v2, got '\.\./\.\./x\.webm'"),
+        (
+            "train",
+            '[{"id": 1, "template": "Holding [something]"}, {"id": "1", "template": "Pushing [something] from left to right"}]',
+            "listed for two classes",
+        ),
         ("train", "5", "expected a list of entries"),
         ("train", "[null]", "expected entries with id and template"),
         ("train", '[{"id": "1", "template": 3}]', "expected entries with id and template"),
@@ -244,3 +252,149 @@ def test_two_processes_that_want_the_same_videos(tmp_path):
     made = sorted(int(process.communicate(timeout=60)[0]) for process in processes)
     assert made == [0, 16] and all(process.returncode == 0 for process in processes)
     assert [path.name for path in tmp_path.iterdir() if "partial" in path.name] == []
+
+
+def pictures(folder, *names):
+    """Pictures whose brightness is ten times their place."""
+    from PIL import Image
+
+    folder.mkdir(parents=True, exist_ok=True)
+    for place, name in enumerate(names, start=1):
+        Image.new("RGB", (16, 8), (10 * place,) * 3).save(folder / name, quality=95)
+
+
+def order(folder):
+    return [round(float(value) / 10) for value in all_frames(folder).mean(axis=(1, 2, 3))]
+
+
+@pytest.mark.parametrize("name", ["{}.jpg", "img_{}.png", "IMG_{:05d}.JPG", "2024-01-{}_frame_0001.jpeg", "frame_{}_t0.5.jpg"])
+def test_frames_are_read_in_the_order_of_their_numbers(name, tmp_path):
+    pictures(tmp_path, *(name.format(number) for number in range(1, 13)))
+    assert order(tmp_path) == list(range(1, 13))
+
+
+@pytest.mark.parametrize("beside", ["flow_x_{}.jpg", "x_{:04d}.jpg", "{}_flow.png", "tvl1_u_{}.jpg", "._img_{}.jpg"])
+def test_flow_and_hidden_pictures_are_no_frames(beside, tmp_path):
+    pictures(tmp_path, *(f"img_{number}.jpg" for number in range(1, 13)))
+    pictures(tmp_path, *(beside.format(number) for number in range(3)), *(beside.replace("x", "y").format(number) for number in range(3)))
+    (tmp_path / "Thumbs.db").write_bytes(b"x")
+    assert order(tmp_path) == list(range(1, 13))
+
+
+def test_a_series_of_any_name_is_read_and_names_without_numbers_keep_their_order(tmp_path):
+    pictures(tmp_path / "river-flow-1", *(f"river-flow-1_{number}.jpg" for number in range(1, 13)))
+    assert order(tmp_path / "river-flow-1") == list(range(1, 13))
+    pictures(tmp_path / "letters", "a.jpg", "b.jpg", "c.png")
+    assert order(tmp_path / "letters") == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (("img_1.jpg", "img_2.jpg", "depth_1.jpg"), r"one series of numbered pictures, got several: depth_1\.jpg and 0 more like it, img_1\.jpg and 1 more"),
+        (("flow_x_1.jpg", "flow_y_1.jpg"), "one series of numbered pictures, got several"),
+        (("1.jpg", "01.jpg"), r"one picture for each number, got 01\.jpg and 1\.jpg"),
+        (("1.jpg", "1.png"), r"one picture for each number, got 1\.jpg and 1\.png"),
+        (("1.bmp", "2.bmp"), r"holds no frames \(\.jpg, \.jpeg, \.png\) but 1\.bmp, 2\.bmp"),
+        ((), "holds no frames"),
+    ],
+)
+def test_a_folder_that_leaves_open_what_its_frames_are_is_refused(names, said, tmp_path):
+    pictures(tmp_path / "clip", *names)
+    with pytest.raises(VideoError, match=said):
+        read_frames(tmp_path / "clip", np.arange)
+
+
+def class_folders(root, *more):
+    for name in ("train/cat/1.mp4", "train/cat/clip/1.jpg", "train/dog/2.avi", "val/cat/3.mp4", *more):
+        write(root / name, "x")
+    return root
+
+
+def test_what_class_folders_hold_is_read_refused_or_ignored(tmp_path):
+    beside = (
+        "train/notes.txt",
+        "train/dog/2.avi.part",
+        "train/cat/._1.mp4",
+        "train/.DS_Store",
+        "train/dog/Thumbs.db",
+        "train/__MACOSX/._cat.mp4",
+        "train/@eaDir/x.mp4",
+    )
+    found = read("kinetics", class_folders(tmp_path, *beside), "train")
+    assert found.classes == ("cat", "dog")
+    assert [(clip.path.removeprefix(f"{tmp_path}/train/"), clip.label) for clip in found.clips] == [("cat/1.mp4", 0), ("cat/clip", 0), ("dog/2.avi", 1)]
+    assert [name.removeprefix(f"{tmp_path}/train/") for name in found.refused] == ["notes.txt", "dog/2.avi.part"]
+    assert survey(tmp_path, videos_of(tmp_path, "kinetics")) == Survey((), found.refused, 5)
+    assert [path.removeprefix(f"{tmp_path}/") for path in videos_of(tmp_path, None)] == ["train/cat/1.mp4", "train/dog/2.avi", "val/cat/3.mp4"]
+
+
+def test_videos_that_no_list_names_are_known(tmp_path):
+    something_v2_folder(tmp_path, "new")
+    for name in ("78687.webm", "7.webm", "9.webm", ".9.webm", "7.webm.md5"):
+        write(tmp_path / "20bn-something-something-v2" / name, "x")
+    beside = survey(tmp_path, videos_of(tmp_path, "something_v2"))
+    assert [path.rsplit("/", 1)[1] for path in (*beside.unlisted, *beside.refused)] == ["9.webm", "7.webm.md5"] and beside.hidden == 1
+
+
+LISTS = {
+    "ucfTrainTestlist/classInd.txt": "1 A\n2 B\n",
+    "ucfTrainTestlist/trainlist01.txt": "A/a.avi 1\nB/b.avi 2\n",
+    "ucfTrainTestlist/testlist01.txt": "A/c.avi\n",
+    "testTrainMulti_7030_splits/wave_test_split1.txt": "a.avi 1\nb.avi 2\n",
+    "something-something-v1-labels.csv": "Holding something\nMoving something up\n",
+    "something-something-v1-train.csv": "1;Holding something\n2;Moving something up\n",
+    "something-something-v1-validation.csv": "3;Holding something\n",
+}
+
+
+def listed(root, layout, changes, encoding="utf-8"):
+    (root / "UCF-101").mkdir(parents=True)
+    (root / "hmdb51_org/wave").mkdir(parents=True)
+    (root / "20bn-something-something-v1").mkdir()
+    for name, text in {**LISTS, **changes}.items():
+        write(root / name, "")
+        (root / name).write_bytes(text.encode(encoding))
+    found = read(layout, root, "train")
+    return [(clip.path.split("/", len(root.parts))[-1], clip.label) for clip in found.clips]
+
+
+@pytest.mark.parametrize("layout", ["ucf101", "hmdb51", "something_v1"])
+def test_a_byte_order_mark_is_no_part_of_a_list(layout, tmp_path):
+    assert listed(tmp_path / "marked", layout, {}, "utf-8-sig") == listed(tmp_path / "plain", layout, {})
+
+
+@pytest.mark.parametrize(
+    ("layout", "name", "text"),
+    [
+        ("ucf101", "ucfTrainTestlist/trainlist01.txt", "A/a.avi\t1\nB/b.avi  2\n"),
+        ("ucf101", "ucfTrainTestlist/trainlist01.txt", "A/a.avi 120 1\nB/b.avi 98 2\n"),
+        ("ucf101", "ucfTrainTestlist/trainlist01.txt", "UCF-101/A/a.avi 1\r\nB\\b.avi 2\r\n"),
+        ("ucf101", "ucfTrainTestlist/trainlist01.txt", "A/a.avi 1\nA/a.avi 1\nB/b.avi 2\n"),
+        ("hmdb51", "testTrainMulti_7030_splits/wave_test_split1.txt", "a.avi\t1 \r\nb.avi  2\r\n"),
+        ("something_v1", "something-something-v1-train.csv", '1;"Holding something"\n 2 ; Moving something up \n'),
+    ],
+)
+def test_lists_as_people_have_them(layout, name, text, tmp_path):
+    assert listed(tmp_path / "theirs", layout, {name: text}) == listed(tmp_path / "ours", layout, {})
+
+
+@pytest.mark.parametrize(
+    ("layout", "name", "text", "said"),
+    [
+        ("ucf101", "ucfTrainTestlist/trainlist01.txt", "A/a.avi 0\nB/b.avi 1\n", r"expected 1, the number of A in classInd\.txt, at the end of 'A/a\.avi 0'"),
+        ("ucf101", "ucfTrainTestlist/trainlist01.txt", "A//etc/passwd.avi 1\n", "expected names within UCF-101"),
+        ("ucf101", "ucfTrainTestlist/classInd.txt", "1 A\n2 A\n", "each name once, got 'A' more than once"),
+        ("hmdb51", "testTrainMulti_7030_splits/wave_test_split1.txt", "a.avi 3\n", r"expected lines FILE 0\|1\|2, got 'a\.avi 3'"),
+        ("something_v1", "something-something-v1-labels.csv", "a\na\n", "each name once, got 'a' more than once"),
+        ("something_v1", "something-something-v1-train.csv", "1;Holding something\n1;Moving something up\n", "1 is listed for two classes"),
+    ],
+)
+def test_lists_that_contradict_themselves_are_refused(layout, name, text, said, tmp_path):
+    with pytest.raises(ConfigError, match=said):
+        listed(tmp_path, layout, {name: text})
+
+
+def test_lists_in_another_encoding_are_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"something-something-v1-train\.csv: expected text in UTF-8"):
+        listed(tmp_path, "something_v1", {"something-something-v1-train.csv": "1;Holding caf\xe9\n"}, "latin-1")

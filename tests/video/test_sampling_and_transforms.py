@@ -5,6 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from visagent.config import video_schemas
+from visagent.config.schemas import TrainConfig
+from visagent.config.validation import validate
+from visagent.errors import ConfigError
 from visagent.video import sampling, transforms
 
 SEGMENTS = (8, 16)
@@ -70,3 +74,40 @@ def test_a_training_crop_is_one_place_for_all_frames():
         assert cut.shape == (3, 24, 24, 3)
         assert (cut == cut[:1]).all()
         assert (np.diff(cut[0, 0, :, 0].astype(int)) >= 0).all()
+
+
+def test_training_crops_lie_within_frames_of_every_size():
+    """Up to 400 pixels and every crop; a crop fits on a grid of quarters wherever its side does."""
+    for size in range(16, 401):
+        for shorter in range(1, 401):
+            sides = transforms.crop_sides(shorter, size)
+            assert min(sides) >= 1 and max(sides) <= shorter, (shorter, size)
+    for one in range(1, 401):
+        for other in {1, 2, 3, max(1, one - 1), one, 221, 222, 223, 224, 225, 226, 227, 399, 400}:
+            for pair in transforms.multi_scale_boxes(one, other, 224):
+                for width, height, x, y in pair:
+                    assert 0 <= x <= one - width and 0 <= y <= other - height, (one, other)
+
+
+@pytest.mark.parametrize("height", [222, 223])
+def test_a_crop_shows_the_picture_where_its_shorter_side_is_just_below_it(height):
+    frames = np.broadcast_to(np.arange(height, dtype=np.uint8)[None, :, None, None], (1, height, 400, 3))
+    for seed in range(60):
+        rows = transforms.random_crop(frames, 224, np.random.default_rng(seed))[0, :, 0, 0]
+        assert len(np.unique(rows)) >= height * min(transforms.SCALES) - 1
+
+
+def test_dense_clips_move_as_long_as_they_fit_their_span():
+    for frames in range(2, sampling.DENSE_SPAN + 1):
+        assert (np.diff(sampling.ten_dense(1000, frames)) >= 1).all()
+    for draw in (lambda: sampling.ten_dense(100, 65), lambda: sampling.random_dense(100, 65, np.random.default_rng(0))):
+        with pytest.raises(ValueError, match="dense sampling: expected at most 64 frames, the span that they lie in, got 65"):
+            draw()
+    assert sampling.DENSE_SPAN == video_schemas.DENSE_SPAN  # what must not import the sampling knows its span
+
+
+@pytest.mark.parametrize("asked", ["datamodule.dense=true", "datamodule.protocols=[1_clip,dense]"])
+def test_more_frames_than_a_dense_clip_spans_are_refused_before_anything_runs(asked, compose):
+    with pytest.raises(ConfigError, match=r"datamodule\.num_frames: expected at most 64 with datamodule\.\w+=.* got 65; for example datamodule\.num_frames=64"):
+        validate(compose("rubiksnet/something_v2", "datamodule.num_frames=65", asked), TrainConfig)
+    validate(compose("rubiksnet/something_v2", "datamodule.num_frames=64", asked), TrainConfig)

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 from omegaconf import MISSING
 
-from visagent.config.rules import positive, require
+from visagent.config.rules import positive, processes, require
 
 LAYOUTS = ("something_v2", "something_v1", "ucf101", "hmdb51", "kinetics")
+DENSE_SPAN = 64
 
 
 @dataclass
@@ -149,9 +150,12 @@ class ActionRecognitionDataConfig:
         require(1 <= self.fold <= 3, "datamodule.fold", self.fold, "1, 2 or 3")
         require(self.crop >= 16, "datamodule.crop", self.crop, "at least 16 pixels")
         require(self.resize >= self.crop, "datamodule.resize", self.resize, f"at least datamodule.crop, {self.crop} pixels")
-        require(self.workers >= 0, "datamodule.workers", self.workers, "at least 0")
+        processes("datamodule", self, "workers", least=0)
         require(self.backend in ("decord", "pyav"), "datamodule.backend", self.backend, "decord or pyav")
         require(self.mirror in ("none", "labels"), "datamodule.mirror", self.mirror, "none or labels")
         for name in self.protocols or [""]:
             require(name in ("1_clip", "2_clip", "dense"), "datamodule.protocols", name, "[1_clip,2_clip], [dense] or others of these")
+        dense = [key for key, asked in (("datamodule.dense=true", self.dense), ("datamodule.protocols=[dense]", "dense" in self.protocols)) if asked]
+        possible = not dense or self.num_frames <= DENSE_SPAN
+        require(possible, "datamodule.num_frames", self.num_frames, f"at most {DENSE_SPAN} with {' and '.join(dense)}, whose clips span as many frames")
         require(0 <= self.broken_share <= 1, "datamodule.broken_share", self.broken_share, "0.01 or another number in [0, 1]")

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from visagent.envs.spaces import WorldSpaces
 from visagent.errors import ConfigError
 from visagent.networks.distributions import ActionDistribution, Categorical, DiagonalGaussian
+from visagent.networks.mixed_precision import through_stem
 from visagent.networks.policy import PolicyStep
 
 Observation = Mapping[str, Tensor]
@@ -169,6 +170,9 @@ class ActorCritic(nn.Module):
         orthogonal_init: orthogonal weights instead of PyTorch's own.
     """
 
+    mixed = False
+    """Whether the stem computes in bfloat16 while the network learns; acting does so in float32."""
+
     def __init__(
         self,
         spaces: WorldSpaces,
@@ -220,7 +224,7 @@ class ActorCritic(nn.Module):
         """`[N, F]` of normalised observations `[N, ...]`, before the LSTM."""
         parts = []
         if self.stem is not None:
-            parts.append(self.stem(normalized["pixels"]))
+            parts.append(through_stem(self.stem, normalized["pixels"], self.mixed and self.training))
         if "state" in normalized:
             parts.append(normalized["state"])
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)

@@ -15,18 +15,19 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
             return super().forward(x)
         from torch.distributed.nn.functional import all_reduce  # differentiable
 
-        count = all_reduce(torch.tensor(float(x.numel() // x.shape[1]), device=x.device))
-        mean = all_reduce(x.sum(dim=(0, 2, 3))) / count
-        centred = x - mean[:, None, None]
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))  # sums of half precision would not hold what they count, nor do the buffers take them
+        count = all_reduce(torch.tensor(float(x.numel() // x.shape[1]), dtype=wide.dtype, device=x.device))
+        mean = all_reduce(wide.sum(dim=(0, 2, 3))) / count
+        centred = wide - mean[:, None, None]
         variance = all_reduce(centred.square().sum(dim=(0, 2, 3))) / count
         if self.running_mean is not None and self.running_var is not None and self.num_batches_tracked is not None:
             with torch.no_grad():
                 self.num_batches_tracked += 1
                 share = self.momentum if self.momentum is not None else 1.0 / float(self.num_batches_tracked)
-                self.running_mean.lerp_(mean, share)
-                self.running_var.lerp_(variance * count / (count - 1), share)
+                for running, new in ((self.running_mean, mean), (self.running_var, variance * count / (count - 1))):
+                    running.copy_(running.to(wide.dtype).lerp(new, share))
         out: Tensor = centred * (self.weight * torch.rsqrt(variance + self.eps))[:, None, None] + self.bias[:, None, None]
-        return out
+        return out.to(x.dtype)
 
 
 def synchronize_batch_norm(network: nn.Module, device: torch.device) -> nn.Module:

@@ -1,6 +1,6 @@
-"""Action networks as other programs run them.
+"""Action networks as other programs run them, in operations that every runtime has.
 
-RubiksNet in operations that every runtime has: the shift op as slices and pads where shifts are whole, as depthwise convolutions where not.
+The shift op becomes slices and pads where shifts are whole, as TSM's are, and depthwise convolutions where not.
 """
 
 from __future__ import annotations
@@ -45,12 +45,10 @@ class Exportable:
 def action_network(network: nn.Module, classes: Sequence[str], num_frames: int, crop: int) -> Exportable:
     """A classifier of clips; attention is made whole shifts (Section 6.3.3)."""
     network = network.float().eval()
-    plain = network
     if isinstance(network, RubiksNet):
         network = network.harden()
-        plain = deployable(network)
     description = {"classes": list(classes), "mean": MEAN, "std": STD, "range": "RGB in 0..1 before normalisation"}
-    return Exportable(network, plain, (num_frames, 3, crop, crop), "clips", "logits", description)
+    return Exportable(network, deployable(network), (num_frames, 3, crop, crop), "clips", "logits", description)
 
 
 def released(path: Path) -> Exportable:
@@ -153,7 +151,7 @@ def _along(shift: Tensor, axis: int, stride: int) -> AlongAxis:
 
 
 @torch.no_grad()
-def deployable(network: RubiksNet) -> RubiksNet:
+def deployable(network: nn.Module) -> nn.Module:
     """A copy of a network, in eval mode, that computes the same without the shift op.
 
     Attention is made whole first (Section 6.3.3). Whole shifts within a block cost no copy for their order: channels that move alike are made
@@ -162,39 +160,43 @@ def deployable(network: RubiksNet) -> RubiksNet:
     Args:
         network: left as it is.
     """
-    clone = copy.deepcopy(network).eval().harden()
-    for _, block in clone.blocks():
-        _replace_time(block)
-        _replace_space(block, clone.num_frames)
+    clone = copy.deepcopy(network).eval()
+    if isinstance(clone, RubiksNet):
+        clone.harden()
+    for module in list(clone.modules()):
+        if isinstance(module, RubiksBlock):
+            assert isinstance(clone, RubiksNet)
+            _replace_space(module, clone.num_frames)
+        elif isinstance(module, nn.Sequential) and len(module) == 2 and isinstance(module[0], TemporalShift):
+            _replace_time(module, module[0])
     return clone
 
 
 class SortedTimeShift(nn.Module):
-    """Whole temporal shifts of channels in any order."""
+    """Whole temporal shifts of channels in any order; those that lie together already, as TSM's do, stay where they are."""
 
     order: Tensor
 
     def __init__(self, offsets: Tensor, num_frames: int) -> None:
         super().__init__()
-        order = torch.argsort(offsets, stable=True)
+        first = (offsets[:, None] == offsets).to(torch.int8).argmax(dim=1)  # the first channel that moves alike
+        order = torch.argsort(first, stable=True)
+        self.together = torch.equal(order, torch.arange(len(offsets)))
         zero = torch.zeros_like(offsets)
         self.shift = WholeShift(torch.stack([offsets, zero, zero])[:, order], num_frames, 1)
         self.register_buffer("order", order)
 
     def forward(self, x: Tensor) -> Tensor:
-        shifted: Tensor = self.shift(x[:, self.order])
+        shifted: Tensor = self.shift(x if self.together else x[:, self.order])
         return shifted
 
 
-def _replace_time(block: RubiksBlock) -> None:
-    time = block.time
-    if time is None:
-        return
-    assert isinstance(time, TemporalShift) and isinstance(block.conv2, nn.Sequential)
-    shift, mix = SortedTimeShift(time.offsets, time.num_frames), block.conv2[1]
-    assert isinstance(mix, nn.Conv2d)
-    mix.weight.copy_(mix.weight[:, shift.order])  # the pointwise convolution takes the channels in their new order
-    block.conv2[0] = shift
+def _replace_time(pair: nn.Sequential, time: TemporalShift) -> None:
+    """Of a shift and the convolution that reads it, which takes the channels in their new order."""
+    shift, mix = SortedTimeShift(time.offsets, time.num_frames), pair[1]
+    assert isinstance(mix, nn.Conv2d) and mix.groups == 1
+    mix.weight.copy_(mix.weight[:, shift.order])
+    pair[0] = shift
 
 
 def _replace_space(block: RubiksBlock, num_frames: int) -> None:

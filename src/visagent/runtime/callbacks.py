@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import math
+import io
 import os
 import random
+from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,49 +16,103 @@ import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from pytorch_lightning.callbacks import Callback, Checkpoint, RichProgressBar
 
+from visagent.errors import DivergedError
+from visagent.runtime.checkpoints import FORMAT, STAMP, check_content, reading_checkpoint
 from visagent.runtime.record import Record, RunFolder
 
 
+def random_state(device: torch.device) -> dict[str, Any]:
+    """The global generators of this process, and that of its device, as tensors and plain Python."""
+    kind, keys, position, has_gauss, gauss = np.random.get_state()
+    version, state, gauss_next = random.getstate()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": [torch.cuda.get_rng_state(device)] if device.type == "cuda" else [],
+        "numpy": [str(kind), torch.from_numpy(np.asarray(keys, np.int64)), int(position), int(has_gauss), float(gauss)],
+        "python": [version, list(state), gauss_next],
+    }
+
+
+def restore_random_state(state: dict[str, Any], device: torch.device) -> None:
+    """Put the generators where they were."""
+    torch.set_rng_state(state["torch"])
+    if state["cuda"] and device.type == "cuda":
+        # Earlier checkpoints hold the generators of all devices that the first process saw.
+        torch.cuda.set_rng_state(state["cuda"][device.index or 0 if len(state["cuda"]) > 1 else 0], device)
+    kind, keys, *rest = state["numpy"]
+    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
+    version, numbers, gauss_next = state["python"]
+    random.setstate((version, tuple(numbers), gauss_next))
+
+
 class RandomState(Callback):
-    """Saves the global generators, which Lightning does not: a resumed run then ends bitwise like an unbroken one.
+    """Saves the global generators of every rank, which Lightning does not: a resumed run then ends bitwise like an unbroken one.
 
     Tensors and plain Python only, so that checkpoints load with `weights_only=True`.
     """
 
     def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
-        kind, keys, position, has_gauss, gauss = np.random.get_state()
-        version, state, gauss_next = random.getstate()
-        checkpoint["random_state"] = {
-            "torch": torch.get_rng_state(),
-            "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
-            "numpy": [str(kind), torch.from_numpy(np.asarray(keys, np.int64)), int(position), int(has_gauss), float(gauss)],
-            "python": [version, list(state), gauss_next],
-        }
+        own = random_state(trainer.strategy.root_device)
+        everyone: list[Any] = [own] * trainer.world_size
+        if trainer.world_size > 1:  # a checkpoint is made by all ranks and written by the first
+            torch.distributed.all_gather_object(everyone, own)
+        checkpoint["random_state"] = everyone
 
     def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
-        self._waiting = checkpoint["random_state"]
+        saved = checkpoint["random_state"]
+        states = saved if isinstance(saved, list) else [saved]  # earlier checkpoints hold the first rank's alone
+        self._waiting = states[trainer.global_rank % len(states)]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         # As late as can be: setting up the resumed run may draw numbers too.
         waiting = self.__dict__.pop("_waiting", None)
         if waiting is None:
             return
-        torch.set_rng_state(waiting["torch"])
-        if waiting["cuda"] and torch.cuda.device_count() == len(waiting["cuda"]):
-            torch.cuda.set_rng_state_all(waiting["cuda"])
-        kind, keys, *rest = waiting["numpy"]
-        np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
-        version, state, gauss_next = waiting["python"]
-        random.setstate((version, tuple(state), gauss_next))
+        restore_random_state(waiting, trainer.strategy.root_device)
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and renames it: a kill leaves the old one whole."""
+    """Writes a checkpoint beside its place and renames it once it is on the disk: a kill, or a loss of power, leaves the old one whole.
+
+    The one before is kept as `previous.ckpt`, in case the disk spoils the last.
+    """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        partial = f"{path}.partial"
-        super().save_checkpoint(checkpoint, partial, storage_options)
+        path = Path(path)
+        partial = path.with_name(f"{path.name}.partial")
+        buffer = io.BytesIO()
+        torch.save({**checkpoint, STAMP: {"format": FORMAT, "version": version("visagent")}}, buffer)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with partial.open("wb") as file:
+                file.write(buffer.getbuffer())
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+        if path.is_file():
+            os.replace(path, path.with_name("previous.ckpt"))
         os.replace(partial, path)
+        _settle_folder(path.parent)
+
+    def load_checkpoint(self, path: Any, *arguments: Any, **settings: Any) -> dict[str, Any]:
+        with reading_checkpoint(Path(path)):
+            checkpoint = super().load_checkpoint(path, *arguments, **settings)
+        check_content(Path(path), checkpoint)
+        return checkpoint
+
+
+def _settle_folder(folder: Path) -> None:
+    """Have the names in a folder on the disk too."""
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
 
 
 class EpochCheckpoint(Checkpoint):
@@ -80,12 +136,22 @@ class RecordEpochs(Checkpoint):
 
     def __init__(self, folder: RunFolder, record: Record) -> None:
         self.folder, self.record = folder, record
+        self.written = -1
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        values = {key: float(value) for key, value in trainer.callback_metrics.items()}  # on all ranks: reading may reduce over them
+        self.written = trainer.current_epoch
+        self._write(trainer, pl_module, {key: float(value) for key, value in trainer.callback_metrics.items()})
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Keep what a run showed that diverged inside an epoch; what was evaluated is of the epoch before."""
+        if isinstance(exception, DivergedError) and self.written != trainer.current_epoch:
+            self._write(trainer, pl_module, {key: float(value) for key, value in trainer.callback_metrics.items() if not key.startswith("val/")})
+
+    def _write(self, trainer: pl.Trainer, pl_module: pl.LightningModule, values: Mapping[str, float]) -> None:
+        """On all ranks: reading the values may reduce over them."""
         if not trainer.is_global_zero:
             return
-        self.record.history[str(trainer.current_epoch)] = {key: value for key, value in sorted(values.items()) if math.isfinite(value)}
+        self.record.history[str(trainer.current_epoch)] = dict(sorted(values.items()))  # what is undefined stands there as NaN
         self.record.env_steps = int(getattr(pl_module, "env_steps", 0))  # none where the data come from files
         self.folder.save(self.record)
 

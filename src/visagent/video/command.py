@@ -10,6 +10,8 @@ from pathlib import Path
 from visagent.errors import ConfigError
 
 LAYOUTS = ("something_v2", "something_v1", "ucf101", "hmdb51", "kinetics")
+NAMED = 8
+"""Entries of a folder that a line names; the rest it counts."""
 
 
 def _processes(text: str) -> int:
@@ -76,6 +78,7 @@ def _verify(options: argparse.Namespace) -> int:
     from rich.console import Console
     from rich.progress import track
 
+    from visagent.video.layouts import survey
     from visagent.video.verify import verify_all, videos_of
 
     layout = _layout(options)
@@ -89,7 +92,12 @@ def _verify(options: argparse.Namespace) -> int:
         else:
             frames.append(verdict.frames)
     lengths = f", {min(frames)} to {max(frames)} frames" if frames else ""
-    console.print(f"{len(paths)} videos ({layout or 'no known layout'}){lengths}: {broken} broken", highlight=False)
+    console.print(f"{len(paths)} videos ({layout or 'no known layout'}){lengths}: {broken} broken", highlight=False, markup=False)
+    beside = survey(options.folder, paths)
+    for what, names in (("not listed", beside.unlisted), ("refused, as no video, picture or folder", beside.refused)):
+        shown = ", ".join(Path(name).name for name in names[:NAMED]) + (", ..." if len(names) > NAMED else "")
+        console.print(f"beside them {len(names)} {what}" + (f": {shown}" if names else ""), highlight=False, markup=False, soft_wrap=True)
+    console.print(f"beside them {beside.hidden} ignored, as hidden", highlight=False)
     return 1 if broken else 0
 
 

@@ -88,6 +88,7 @@ class TrainingClips(Dataset[Sample]):
     ) -> None:
         self.clips, self.num_frames, self.crop, self.backend = clips, num_frames, crop, backend
         self.mirrored, self.dense, self.seed, self.epoch = tuple(mirrored), dense, seed, epoch
+        self.shape = (num_frames, 3, crop, crop)
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -161,11 +162,12 @@ def protocol(name: str, resize: int, crop: int) -> Protocol:
 PROTOCOLS = ("1_clip", "2_clip", "dense")
 
 
-class EvaluationClips(Dataset[Sample | None]):
-    """All views of each video, crops first, then clips; None for a video that cannot be read."""
+class EvaluationClips(Dataset[Sample]):
+    """All views of each video, crops first, then clips; no view of a video that cannot be read."""
 
     def __init__(self, clips: Sequence[Clip], num_frames: int, protocol: Protocol, backend: str) -> None:
         self.clips, self.num_frames, self.protocol, self.backend = clips, num_frames, protocol, backend
+        self.shape = (num_frames, 3, protocol.crop, protocol.crop)
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -183,23 +185,27 @@ class EvaluationClips(Dataset[Sample | None]):
         try:
             frames = transforms.resize_short_side(read_frames(clip.path, choose, self.backend), plan.resize)
         except VideoError as error:
-            empty = np.zeros((0, self.num_frames, 3, plan.crop, plan.crop), np.uint8)
+            empty = np.zeros((0, *self.shape), np.uint8)
             return Sample(empty, clip.label, index, ((clip.path, error.reason),))
         crops = transforms.three_crops(frames, plan.crop) if plan.three_crops else [transforms.center_crop(frames, plan.crop)]
         stacked = np.stack([transforms.channels_first(crop) for crop in crops])
-        return Sample(stacked.reshape(len(crops) * views, self.num_frames, 3, plan.crop, plan.crop), clip.label, index, ())
+        return Sample(stacked.reshape(len(crops) * views, *self.shape), clip.label, index, ())
 
 
-def collate(samples: Sequence[Sample], name: str = "") -> VideoBatch | tuple[tuple[str, str], ...]:
-    """A batch of the samples that could be read; where none could, the broken files alone."""
-    broken = tuple(entry for sample in samples for entry in sample.broken)
+def collate(samples: Sequence[Sample], name: str, shape: Sequence[int]) -> VideoBatch:
+    """A batch of the samples that could be read; where none could, one without videos.
+
+    Args:
+        samples: of one batch, none where a process has no video of its own.
+        name: of the protocol.
+        shape: of a clip, `[T, 3, H, W]`.
+    """
     whole = [sample for sample in samples if len(sample.clips)]
-    if not whole:
-        return broken
+    clips = default_collate([torch.from_numpy(sample.clips) for sample in whole]) if whole else torch.zeros(0, 1, *shape, dtype=torch.uint8)
     return VideoBatch(
-        default_collate([torch.from_numpy(sample.clips) for sample in whole]),  # straight into shared memory where a worker does it
-        torch.tensor([sample.label for sample in whole]),
-        torch.tensor([sample.index for sample in whole]),
-        broken,
+        clips,  # straight into shared memory where a worker does it
+        torch.tensor([sample.label for sample in whole], dtype=torch.int64),
+        torch.tensor([sample.index for sample in whole], dtype=torch.int64),
+        tuple(entry for sample in samples for entry in sample.broken),
         name,
     )

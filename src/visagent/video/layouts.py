@@ -1,7 +1,8 @@
 """The layouts in which action data sets are distributed, read as lists of clips.
 
 Each reader takes the data set's folder as it was unpacked and returns the clips of a split (`train` or `val`) with the classes in the order of
-their labels. Nothing is decoded here.
+their labels. Nothing is decoded here. What a list names is read, what only lies beside it is not; where folders are the list, `visagent.video.entries`
+says what is a video.
 """
 
 from __future__ import annotations
@@ -9,14 +10,16 @@ from __future__ import annotations
 import csv
 import difflib
 import json
+import os
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from visagent.errors import ConfigError, MissingFileError
-from visagent.video.decode import PICTURES
+from visagent.video.entries import hidden, kind
 
 SPLITS = ("train", "val")
 FOLDERS = {
@@ -27,7 +30,6 @@ FOLDERS = {
     "kinetics": ("train", "training"),
 }
 """Names of each data set's folder of videos as it is distributed, by which a layout is recognised."""
-VIDEO_SUFFIXES = (".webm", ".mp4", ".avi", ".mkv", ".mov", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv")
 WHERE = "paths.videos=DIR says where it is when training"
 OPPOSITES = (("left", "right"), ("clockwise", "counterclockwise"))
 """Words that a mirrored video turns into each other."""
@@ -43,10 +45,16 @@ class Clip:
 
 @dataclass(frozen=True)
 class ClipList:
-    """Clips of a split; `classes[label]` is a class's name."""
+    """Clips of a split.
+
+    Attributes:
+        classes: `classes[label]` is a class's name.
+        refused: what was met and not read, by name: neither video nor picture nor folder, or listed twice.
+    """
 
     clips: tuple[Clip, ...]
     classes: tuple[str, ...]
+    refused: tuple[str, ...] = field(default=(), compare=False)
 
 
 def first_folder(root: Path, names: Sequence[str], what: str) -> Path:
@@ -71,13 +79,42 @@ def _first_file(root: Path, names: Sequence[str], what: str) -> Path:
     raise MissingFileError(f"{what}: {root} has no {' or '.join(names)}; {WHERE}")
 
 
+def _text(path: Path) -> str:
+    """What a list says, whatever program wrote it: a byte order mark is none of it."""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: expected text in UTF-8 ({error}); for example: iconv -f UTF-16 -t UTF-8, or -f LATIN1") from error
+
+
 def _lines(path: Path) -> list[str]:
     """Its lines that are not blank, whatever ended them."""
+    return [line.strip() for line in _text(path).splitlines() if line.strip()]
+
+
+def _rows(path: Path) -> list[list[str]]:
+    """The rows of a list whose columns are separated by `;`, quoted or not."""
+    rows = csv.reader(_text(path).splitlines(), delimiter=";")
+    return [cells for row in rows if any(cells := [cell.strip() for cell in row])]
+
+
+def _json(path: Path) -> Any:
+    """A JSON file, in which no name stands twice."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        _once([name for name, _ in pairs], path)
+        return dict(pairs)
+
     try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: expected text in UTF-8 ({error})") from error
-    return [line.strip() for line in text.splitlines() if line.strip()]
+        return json.loads(_text(path), object_pairs_hook=once)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{path}: expected JSON ({error})") from error
+
+
+def _once(names: Iterable[str], where: Path) -> None:
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
+    if twice:
+        raise ConfigError(f"{where}: expected each name once, got {', '.join(map(repr, twice[:5]))} more than once")
 
 
 def _numbered(names: Mapping[str, Any], first: int, where: Path) -> dict[str, int]:
@@ -86,14 +123,47 @@ def _numbered(names: Mapping[str, Any], first: int, where: Path) -> dict[str, in
         labels = {name: int(number) - first for name, number in names.items()}
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{where}: expected a whole number for each class ({error})") from error
-    if sorted(labels.values()) != list(range(len(labels))):
+    if sorted(labels.values()) != list(range(len(labels))) or any(labels[name] + first != float(number) for name, number in names.items()):
         raise ConfigError(f"{where}: expected the numbers {first} to {len(labels) - 1 + first}, each once")
     return labels
 
 
 def _class_folders(folder: Path) -> list[Path]:
     """Its folders in the order of their names; hidden ones hold no class."""
-    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    return sorted(entry for entry in folder.iterdir() if kind(entry) == "folder")
+
+
+def _listed(folder: Path, name: str, where: Path) -> Path:
+    """What a list names within the folder of videos, written with either kind of slash, with or without that folder's own name.
+
+    Raises:
+        ConfigError: for a name that leads out of it.
+    """
+    parts = [part for part in name.replace("\\", "/").split("/") if part != "."]
+    if parts[:1] == [folder.name] and len(parts) > 1:
+        parts = parts[1:]
+    if "" in parts or ".." in parts:
+        raise ConfigError(f"{where}: expected names within {folder.name}, got {name!r}")
+    return folder.joinpath(*parts)
+
+
+def _clip_list(found: Iterable[tuple[Path, int]], classes: Sequence[str], where: Path, refused: Iterable[str] = ()) -> ClipList:
+    """The clips, each once.
+
+    Raises:
+        ConfigError: when one is listed for two classes.
+    """
+    labels: dict[str, int] = {}
+    twice = []
+    for path, label in found:
+        name = str(path)
+        if name not in labels:
+            labels[name] = label
+        elif labels[name] == label:
+            twice.append(f"{path} (listed twice)")
+        else:
+            raise ConfigError(f"{where}: {path.name} is listed for two classes, {classes[labels[name]]!r} and {classes[label]!r}: leave one of them")
+    return ClipList(tuple(Clip(path, label) for path, label in labels.items()), tuple(classes), (*refused, *twice))
 
 
 def _check_split(split: str) -> None:
@@ -121,10 +191,7 @@ def something_v2(root: Path, split: str) -> ClipList:
 
     def load(name: str) -> tuple[Path, Any]:
         path = _first_file(root, (f"labels/{name}.json", f"something-something-v2-{name}.json", f"labels/something-something-v2-{name}.json"), what)
-        try:
-            return path, json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:  # UnicodeDecodeError is one, too
-            raise ConfigError(f"{path}: expected JSON ({error})") from error
+        return path, _json(path)
 
     label_file, named = load("labels")
     if not isinstance(named, dict):
@@ -138,9 +205,9 @@ def something_v2(root: Path, split: str) -> ClipList:
     for entry in entries:
         if not isinstance(entry, dict) or not isinstance(entry.get("id"), (str, int)) or not isinstance(entry.get("template"), str):
             raise ConfigError(f"{path}: expected entries with id and template, got {entry}")
-        name = entry["template"].replace("[", "").replace("]", "")
-        clips.append(Clip(str(videos / (str(entry["id"]) if frames else f"{entry['id']}.webm")), _label(name, labels, path)))
-    return ClipList(tuple(clips), tuple(sorted(labels, key=labels.__getitem__)))
+        name = entry["template"].replace("[", "").replace("]", "").strip()
+        clips.append((_listed(videos, f"{entry['id']}" if frames else f"{entry['id']}.webm", path), _label(name, labels, path)))
+    return _clip_list(clips, sorted(labels, key=labels.__getitem__), path)
 
 
 def something_v1(root: Path, split: str) -> ClipList:
@@ -152,15 +219,16 @@ def something_v1(root: Path, split: str) -> ClipList:
     what = "Something-Something V1"
     folder = first_folder(root, FOLDERS["something_v1"], what)
     stem = {"train": "train", "val": "validation"}[split]
-    classes = _lines(_first_file(root, ("something-something-v1-labels.csv", "labels/something-something-v1-labels.csv"), what))
+    label_file = _first_file(root, ("something-something-v1-labels.csv", "labels/something-something-v1-labels.csv"), what)
+    classes = [";".join(row) for row in _rows(label_file)]
+    _once(classes, label_file)
     labels = {name: number for number, name in enumerate(classes)}
     path = _first_file(root, (f"something-something-v1-{stem}.csv", f"labels/something-something-v1-{stem}.csv"), what)
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.reader(file, delimiter=";") if row]
+    rows = _rows(path)
     for row in rows:
         if len(row) != 2:
             raise ConfigError(f"{path}: expected lines ID;CLASS, got {';'.join(row)!r}")
-    return ClipList(tuple(Clip(str(folder / row[0]), _label(row[1], labels, path)) for row in rows), tuple(classes))
+    return _clip_list([(_listed(folder, row[0], path), _label(row[1], labels, path)) for row in rows], classes, path)
 
 
 def ucf101(root: Path, split: str, fold: int) -> ClipList:
@@ -176,13 +244,18 @@ def ucf101(root: Path, split: str, fold: int) -> ClipList:
     for pair in pairs:
         if len(pair) != 2:
             raise ConfigError(f"{index}: expected lines NUMBER CLASS, got {' '.join(pair)!r}")
+    _once([name for _, name in pairs], index)
     labels = _numbered({name: number for number, name in pairs}, 1, index)
     path = _first_file(lists, (f"{'train' if split == 'train' else 'test'}list0{fold}.txt",), what)
     clips = []
     for line in _lines(path):
-        name = line.rsplit(" ", 1)[0] if re.search(r"\s\d+$", line) else line
-        clips.append(Clip(str(videos / name), _label(name.split("/")[0], labels, path)))
-    return ClipList(tuple(clips), tuple(sorted(labels, key=labels.__getitem__)))
+        name, *numbers = re.split(r"\s+(?=[\d\s]+$)", line)
+        video = _listed(videos, name, path)
+        label = _label(video.parent.name, labels, path)
+        if numbers and int(numbers[-1]) != label + 1:
+            raise ConfigError(f"{path}: expected {label + 1}, the number of {video.parent.name} in {index.name}, at the end of {line!r}")
+        clips.append((video, label))
+    return _clip_list(clips, sorted(labels, key=labels.__getitem__), path)
 
 
 def hmdb51(root: Path, split: str, fold: int) -> ClipList:
@@ -197,12 +270,12 @@ def hmdb51(root: Path, split: str, fold: int) -> ClipList:
     for number, name in enumerate(classes):
         path = _first_file(lists, (f"{name}_test_split{fold}.txt",), what)
         for line in _lines(path):
-            file, _, use = line.rpartition(" ")
-            if use not in ("0", "1", "2"):
+            columns = line.rsplit(None, 1)
+            if len(columns) != 2 or columns[1] not in ("0", "1", "2"):
                 raise ConfigError(f"{path}: expected lines FILE 0|1|2, got {line!r}")
-            if use == wanted:
-                clips.append(Clip(str(videos / name / file.strip()), number))
-    return ClipList(tuple(clips), tuple(classes))
+            if columns[1] == wanted:
+                clips.append((_listed(videos / name, columns[0], path), number))
+    return _clip_list(clips, classes, lists)
 
 
 def folders(root: Path, split: str) -> ClipList:
@@ -212,11 +285,14 @@ def folders(root: Path, split: str) -> ClipList:
     train = first_folder(root, FOLDERS["kinetics"], "a data set of class folders")
     classes = [folder.name for folder in _class_folders(train)]
     labels = {name: number for number, name in enumerate(classes)}
-    clips: list[Clip] = []
+    clips: list[tuple[Path, int]] = []
+    refused = [str(entry) for entry in sorted(top.iterdir()) if kind(entry) not in ("folder", "hidden")]
     for folder in _class_folders(top):
         label = _label(folder.name, labels, top)
-        clips += [Clip(str(entry), label) for entry in sorted(folder.iterdir()) if entry.is_dir() or entry.suffix.lower() in (*VIDEO_SUFFIXES, *PICTURES)]
-    return ClipList(tuple(clips), tuple(classes))
+        entries = [(entry, kind(entry)) for entry in sorted(folder.iterdir())]
+        clips += [(entry, label) for entry, what in entries if what not in ("other", "hidden")]
+        refused += [str(entry) for entry, what in entries if what == "other"]
+    return _clip_list(clips, classes, top, refused)
 
 
 LAYOUTS: dict[str, Callable[..., ClipList]] = {
@@ -259,6 +335,48 @@ def read(layout: str, root: Path | str, split: str, fold: int = 1) -> ClipList:
     found = LAYOUTS[layout](Path(root), split, **settings)
     if not found.clips:
         raise ConfigError(f"{root}: no {split} videos are listed in the {layout} layout")
+    return found
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What lies in the folders of some clips besides them.
+
+    Attributes:
+        unlisted: videos, pictures and folders that no list names.
+        refused: neither of these, by name.
+        hidden: how many entries are nobody's data.
+    """
+
+    unlisted: tuple[str, ...]
+    refused: tuple[str, ...]
+    hidden: int
+
+
+def survey(root: Path, paths: Iterable[str]) -> Survey:
+    """Look through the folders below a data set's root in which clips lie."""
+    clips = {Path(path) for path in paths}
+    within = {folder for clip in clips for folder in clip.parents if root in folder.parents}
+    unlisted: list[str] = []
+    refused: list[str] = []
+    out_of_sight = 0
+    for folder in sorted(folder for folder in within - clips if folder.is_dir()):
+        for entry in sorted(folder.iterdir()):
+            if entry in clips or entry in within:
+                continue
+            what = kind(entry)
+            out_of_sight += what == "hidden"
+            if what != "hidden":
+                (refused if what == "other" else unlisted).append(str(entry))
+    return Survey(tuple(unlisted), tuple(refused), out_of_sight)
+
+
+def video_files(root: Path) -> list[str]:
+    """All video files below a folder, but for what is hidden."""
+    found = []
+    for folder, folders, names in os.walk(root):
+        folders[:] = sorted(name for name in folders if not hidden(name))
+        found += [str(entry) for entry in map(Path(folder).joinpath, sorted(names)) if kind(entry) == "video"]
     return found
 
 

@@ -55,4 +55,6 @@ def ten_dense(count: int, frames: int) -> Indices:
 
 
 def _dense(count: int, frames: int, start: int) -> Indices:
+    if frames > DENSE_SPAN:
+        raise ValueError(f"dense sampling: expected at most {DENSE_SPAN} frames, the span that they lie in, got {frames}")
     return (np.arange(frames, dtype=np.int64) * (DENSE_SPAN // frames) + start) % count

@@ -54,11 +54,15 @@ def three_crops(frames: Frames, size: int) -> list[Frames]:
     return [frames[:, 2 * step_y : 2 * step_y + size, x : x + size] for x in (0, 4 * step_x, 2 * step_x)]
 
 
+def crop_sides(shorter: int, size: int, scales: Sequence[float] = SCALES) -> list[int]:
+    """Sides of the training crops from a frame whose shorter side is given: shares of it, or `size` itself where that is near and the frame has it."""
+    sides = [max(1, int(shorter * scale)) for scale in scales]
+    return [size if abs(side - size) < 3 and size <= shorter else side for side in sides]
+
+
 def multi_scale_boxes(width: int, height: int, size: int, scales: Sequence[float] = SCALES) -> list[list[Box]]:
     """All training crops: for each pair of neighbouring scales, the 13 fixed places on a grid of quarters."""
-    shorter = min(width, height)
-    sides = [int(shorter * scale) for scale in scales]
-    sides = [size if abs(side - size) < 3 else side for side in sides]
+    sides = crop_sides(min(width, height), size, scales)
     boxes = []
     for i, crop_height in enumerate(sides):
         for j, crop_width in enumerate(sides):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from visagent.errors import ConfigError, MissingFileError
 from visagent.video.decode import VideoError, count_frames, read_frames
-from visagent.video.layouts import FOLDS, LAYOUTS, SPLITS, VIDEO_SUFFIXES, WITH_FOLDS, has_fold, read
+from visagent.video.layouts import FOLDS, LAYOUTS, SPLITS, WITH_FOLDS, has_fold, read, video_files
 from visagent.video.sampling import middle_segments
 
 DIFFERENCE = 8.0
@@ -44,7 +44,7 @@ def videos_of(root: Path, layout: str | None) -> list[str]:
     if layout is not None and layout not in LAYOUTS:
         raise ConfigError(f"--layout: expected one of {', '.join(LAYOUTS)}, got {layout!r}")
     if layout is None:
-        found = [str(path) for path in sorted(root.rglob("*")) if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()]
+        found = video_files(root)
     else:
         folds = FOLDS if layout in WITH_FOLDS else FOLDS[:1]
         listed = [(split, fold) for fold in folds for split in SPLITS if fold == FOLDS[0] or has_fold(layout, root, fold)]
