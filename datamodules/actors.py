@@ -24,8 +24,6 @@ from visagent.experience.rollouts import Episode, Field
 from visagent.seeding import derive_seed
 
 log = logging.getLogger(__name__)
-TIMEOUT_S = 1800.0
-"""A task of the slowest worlds on a busy machine takes minutes."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +140,7 @@ class ActorDataModule(pl.LightningDataModule):
         eval_deterministic: bool,
         film_episodes: int,
         seed: int,
-        timeout: float | None = TIMEOUT_S,
+        timeout: float | None = None,
     ) -> None:
         super().__init__()
         self.env, self.pool, self.mode, self.workers, self.ahead, self.max_lag = env, pool, mode, actors, ahead, max_lag
