@@ -10,6 +10,7 @@ import importlib
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -302,9 +303,9 @@ class RobosuiteWorld:
         if not path.is_file():
             from visagent.envs.scripted import script
 
-            plain = replace(self.made, curriculum=None, pixels=0, action_repeat=1, max_steps=SCRIPTED_STEPS, observe=("proprioception",)).make()
-            save(path, list(script(plain, SCRIPTED, 0)), self.made.task, robot)
-            plain.close()
+            plain = replace(self.made, curriculum=None, pixels=0, action_repeat=1, max_steps=SCRIPTED_STEPS, observe=("proprioception",))
+            with closing(plain.make()) as world:
+                save(path, list(script(world, SCRIPTED, 0)), self.made.task, robot)
         return load(path, len(self.state()), f"datamodule.env.curriculum.cache: {path}")
 
     def state(self) -> NDArray[np.float64]:
