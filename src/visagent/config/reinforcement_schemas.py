@@ -273,7 +273,7 @@ class ActorDataConfig:
     eval_deterministic: bool = MISSING
     film_episodes: int = added(as_before=0, signed=True)
     seed: int = MISSING
-    timeout: float | None = 1800.0
+    timeout: float | None = added(as_before=None)
 
     def check(self) -> None:
         require(self.pool in ("serial", "process", "ray"), "datamodule.pool", self.pool, "serial, process or ray")
