@@ -95,6 +95,7 @@ class NavigationDataConfig:
     new_targets_per_distance: int = MISSING
     new_target_starts: int = MISSING
     new_target_max_steps: int = MISSING
+    disjoint_starts: bool = MISSING
     recompute_distances: bool = MISSING
     seed: int = MISSING
 
