@@ -18,7 +18,7 @@ from visagent.actors.segments import SegmentActors
 from visagent.envs import border
 from visagent.envs.border import Border, WorldError
 from visagent.envs.episodes import Episodes, make_all
-from visagent.envs.gymnasium_world import GymnasiumWorlds, _CHECKED
+from visagent.envs.gymnasium_world import _CHECKED, GymnasiumWorlds
 from visagent.envs.spaces import ActionSpace, WorldSpaces
 from visagent.errors import ConfigError
 from visagent.networks.actor_critic import ActorCritic

@@ -136,7 +136,11 @@ def longest_episode(factory: object) -> int:
 
 def no_end(factory: object, steps: int) -> WorldError:
     """The error for an episode that does not end."""
-    limit = "type datamodule.env.max_steps=1000" if hasattr(factory, "max_steps") else "have it say truncated after some steps (datamodule.env.max_steps is gymnasium's)"
+    limit = (
+        "type datamodule.env.max_steps=1000"
+        if hasattr(factory, "max_steps")
+        else "have it say truncated after some steps (datamodule.env.max_steps is gymnasium's)"
+    )
     return WorldError(f"{name_of(factory)}: expected an episode to end, got {steps} steps without an end; give it a time limit: {limit}")
 
 

@@ -265,7 +265,9 @@ class ParallelWorld:
             raise
         if not isinstance(found, tuple) or len(found) != count or not all(isinstance(part, Mapping) for part in found):
             got = described(found)
-            raise WorldError(f"{self.made.name}: expected {what} to return {expected}, each a dict by agent, as PettingZoo's parallel environments do; got {got}")
+            raise WorldError(
+                f"{self.made.name}: expected {what} to return {expected}, each a dict by agent, as PettingZoo's parallel environments do; got {got}"
+            )
         return found
 
     def _away(self, n: int, shown: Mapping[str, Any], what: str) -> NDArray[np.bool_]:
