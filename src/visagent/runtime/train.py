@@ -243,7 +243,7 @@ def _deliver(config: dict[str, Any], folder: RunFolder, outputs: Path) -> None:
     if not outbox_path(folder.path, uri, outputs).is_file():
         return
     try:
-        ask(lambda: deliver_finished(Store(uri, config["logger"]["experiment"], outputs), folder.path.parent))
+        ask(lambda: deliver_finished(Store(uri, config["logger"]["experiment"], outputs), folder.path.parent), uri)
         log.info("MLflow has now what it had missed of this run")
     except TrackingUnavailable as error:
         log.warning("MLflow at %s still cannot be used (%s); what it misses stays in %s", without_credentials(uri), error, folder.path)
@@ -389,8 +389,6 @@ def draw(module: pl.LightningModule, folder: RunFolder, record: Record, tracker:
 
 
 def _save_figure(figure: Any, path: Path) -> bool:
-    from visagent.pictures import plain
-
     path.parent.mkdir(exist_ok=True)
     try:
         plain(figure).savefig(path, dpi=110, bbox_inches="tight")
