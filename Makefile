@@ -25,6 +25,7 @@ bench: setup
 
 browse: setup
 	@test -f outputs/mlflow.db || { echo "no tracked run yet: type 'make run' first" >&2; exit 1; }
+	@$(BIN)/python -c 'from pathlib import Path; from visagent.runtime.tracking import tend; tend(Path("outputs"))'
 	MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow ui --backend-store-uri sqlite:///outputs/mlflow.db --host 127.0.0.1 --port $(PORT)
 
 # The checks that need a CUDA device: the device tests, a training of each family on it, the benchmarks of rollouts and of the op.

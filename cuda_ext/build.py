@@ -14,7 +14,8 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -86,25 +87,29 @@ def build() -> Built:
     BUILD.mkdir(exist_ok=True)
     for left in BUILD.glob("*.o"):  # of a build that failed or was stopped
         left.unlink(missing_ok=True)
-    name, compiler = key(), find_compiler()
-    library, reason = BUILD / f"rubiks_shift_cpu_{name}.so", None
-    if compiler is None:
-        reason = "no C++ compiler: install g++ (or name one with CXX=...) and type python -m cuda_ext.build"
-    else:
-        try:
-            _compile(compiler, Path(torch.__file__).parent, library)
-        except subprocess.CalledProcessError as error:
-            reason = f"{compiler} failed:\n{error.stderr.strip()}"
-    cuda, cuda_reason, nvcc = BUILD / f"rubiks_shift_cuda_{name}.so", None, find_nvcc()
-    if nvcc is not None and compiler is not None:
-        try:
-            _compile_cuda(nvcc, compiler, Path(torch.__file__).parent, cuda)
-        except subprocess.CalledProcessError as error:
-            cuda_reason = f"{nvcc} failed:\n{(error.stderr or error.stdout).strip()}"
+    name, compiler, nvcc, torch_folder = key(), find_compiler(), find_nvcc(), Path(torch.__file__).parent
+    library, cuda = BUILD / f"rubiks_shift_cpu_{name}.so", BUILD / f"rubiks_shift_cuda_{name}.so"
+    reason: str | None = "no C++ compiler: install g++ (or name one with CXX=...) and type python -m cuda_ext.build"
+    cuda_reason: str | None = None
+    if compiler is not None:
+        with ThreadPoolExecutor() as pool:
+            pending = pool.submit(_failure, compiler, lambda: _compile(compiler, torch_folder, library))
+            if nvcc is not None:
+                cuda_reason = _failure(nvcc, lambda: _compile_cuda(nvcc, compiler, torch_folder, cuda))
+            reason = pending.result()
     has_cuda = nvcc is not None and compiler is not None and cuda_reason is None
     built = Built(name, None if reason else str(library), compiler, reason, str(cuda) if has_cuda else None, cuda_reason)
     INFO.write_text(json.dumps(asdict(built), indent=1) + "\n")
     return built
+
+
+def _failure(compiler: str, compile_all: Callable[[], None]) -> str | None:
+    """What a compiler said that failed; None where it did not."""
+    try:
+        compile_all()
+    except subprocess.CalledProcessError as error:
+        return f"{compiler} failed:\n{(error.stderr or error.stdout).strip()}"
+    return None
 
 
 def _compile_cuda(nvcc: str, compiler: str, torch: Path, library: Path) -> None:
@@ -121,7 +126,7 @@ def _compile_cuda(nvcc: str, compiler: str, torch: Path, library: Path) -> None:
     host = [f"-ccbin={compiler}", "-Xcompiler=-fPIC", "--cudart=shared", "-shared"]
     source = str(SOURCES / "rubiks_shift_cuda.cu")
     links = [f"-L{torch / 'lib'}", "-ltorch_cuda", "-ltorch_cpu", "-ltorch"]
-    _run([nvcc, "-O3", "-std=c++20", *host, *wanted, *include, TARGET, "-DUSE_CUDA", source, "-o", str(partial), *links])
+    _run([nvcc, "-O3", "-std=c++20", "--threads=0", *host, *wanted, *include, TARGET, "-DUSE_CUDA", source, "-o", str(partial), *links])
     os.replace(partial, library)
     for old in BUILD.glob("rubiks_shift_cuda_*.so"):
         if old != library:
@@ -132,10 +137,10 @@ def _compile(compiler: str, torch: Path, library: Path) -> None:
     include = [f"-I{torch / 'include'}", f"-I{torch / 'include/torch/csrc/api/include'}"]
     sets = INSTRUCTION_SETS if platform.machine() == "x86_64" else {"baseline": ()}
     jobs = [(f"kernels_{isa}.cpp", list(flags)) for isa, flags in sets.items()] + [("rubiks_shift_cpu.cpp", [*include, TARGET])]
-    objects = []
-    for source, flags in jobs:
-        objects.append(BUILD / f"{Path(source).stem}_{os.getpid()}.o")
-        _run([compiler, *COMMON, *flags, "-c", str(SOURCES / source), "-o", str(objects[-1])])
+    objects = [BUILD / f"{Path(source).stem}_{os.getpid()}.o" for source, _ in jobs]
+    commands = [[compiler, *COMMON, *flags, "-c", str(SOURCES / source), "-o", str(to)] for (source, flags), to in zip(jobs, objects, strict=True)]
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(_run, commands))
     partial = library.with_suffix(f".{os.getpid()}")
     _run([compiler, "-shared", *map(str, objects), "-o", str(partial), f"-L{torch / 'lib'}", "-ltorch_cpu", "-ltorch"])
     os.replace(partial, library)

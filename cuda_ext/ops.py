@@ -109,12 +109,18 @@ def _check(x: Tensor, shift: Tensor, axes: int) -> None:
         raise ValueError(f"rubiks_shift_{axes}d: expected at least one of everything but N in x {layout}, got {list(x.shape)}")
     if shift.shape != (axes, x.shape[channel]):
         raise ValueError(f"rubiks_shift_{axes}d: expected shift [{axes}, {x.shape[channel]}] for x with {x.shape[channel]} channels, got {list(shift.shape)}")
-    if x.dtype not in DTYPES or shift.dtype != x.dtype:
-        raise ValueError(f"rubiks_shift_{axes}d: expected x and shift of one floating dtype, got {x.dtype} and {shift.dtype}")
+    for name, dtype in (("x", x.dtype), ("shift", shift.dtype)):
+        if dtype not in DTYPES:
+            raise ValueError(f"rubiks_shift_{axes}d: expected {name} of a floating dtype ({', '.join(str(d) for d in DTYPES)}), got {dtype}")
     if shift.device != x.device:
         raise ValueError(f"rubiks_shift_{axes}d: expected x and shift on one device, got {x.device} and {shift.device}")
     if not torch.compiler.is_compiling() and forward_ad._current_level >= 0 and any(forward_ad.unpack_dual(t).tangent is not None for t in (x, shift)):
         raise NotImplementedError(f"rubiks_shift_{axes}d: no forward-mode derivative; use reverse mode")
+
+
+def _in_working_precision(x: Tensor, shift: Tensor) -> Tensor:
+    """The shift in the precision that kernels compute in: rounded to a half precision of x, 3.3 pixels would be 3.297 and its gradient as coarse."""
+    return shift.to(reference.working_precision(x.dtype))
 
 
 def rubiks_shift_3d(x: Tensor, shift: Tensor, stride: int | Sequence[int] = 1, padding: int | Sequence[int] = 0, quantize: bool = False) -> Tensor:
@@ -122,20 +128,22 @@ def rubiks_shift_3d(x: Tensor, shift: Tensor, stride: int | Sequence[int] = 1, p
 
     Args:
         x: `[N, T, C, H, W]`, floating.
-        shift: `[3, C]` of the same dtype, rows T, H, W, in frames and pixels; +1 reads the next one.
+        shift: `[3, C]`, floating, rows T, H, W, in frames and pixels; +1 reads the next one. Its dtype may be another one than x's (float32 beside
+            bfloat16, as under autocast); both are computed in float32, or in float64 where x is. A channel whose shift is infinite or not a number
+            becomes NaN.
         stride: of T, H, W, or one for all.
         padding: zeros put before and after each axis.
         quantize: round shifts to whole numbers, halves up; the gradient by the shift stays that of the interpolation.
 
     Returns:
-        `[N, T', C, H', W']` with `n' = (n + 2 padding - 1) // stride + 1`.
+        `[N, T', C, H', W']` in x's dtype, with `n' = (n + 2 padding - 1) // stride + 1`.
 
     Raises:
         ValueError: when a shape, dtype or setting does not fit.
     """
     _check(x, shift, 3)
     settings = (_per_axis("stride", stride, 3, 1), _per_axis("padding", padding, 3, 0), quantize, False)
-    shifted: Tensor = torch.ops.visagent.rubiks_shift(x, shift, *settings)
+    shifted: Tensor = torch.ops.visagent.rubiks_shift(x, _in_working_precision(x, shift), *settings)
     return shifted
 
 
@@ -144,7 +152,7 @@ def rubiks_shift_2d(x: Tensor, shift: Tensor, stride: int | Sequence[int] = 1, p
 
     Args:
         x: `[N, C, H, W]`, floating.
-        shift: `[2, C]` of the same dtype, rows H, W.
+        shift: `[2, C]`, floating, rows H, W; of its own dtype, as in 3D.
         stride: of H, W, or one for both.
         padding: zeros put before and after each axis.
         quantize: round the place that is read, halves away from zero (the 3D op rounds the shift, halves up).
@@ -156,7 +164,8 @@ def rubiks_shift_2d(x: Tensor, shift: Tensor, stride: int | Sequence[int] = 1, p
         ValueError: when a shape, dtype or setting does not fit.
     """
     _check(x, shift, 2)
-    still = torch.cat([torch.zeros_like(shift[:1]), shift])
+    moves = _in_working_precision(x, shift)
+    still = torch.cat([torch.zeros_like(moves[:1]), moves])
     settings = ([1, *_per_axis("stride", stride, 2, 1)], [0, *_per_axis("padding", padding, 2, 0)], quantize, True)
     shifted: Tensor = torch.ops.visagent.rubiks_shift(x.unsqueeze(1), still, *settings)
     return shifted.squeeze(1)

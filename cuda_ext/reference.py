@@ -5,9 +5,8 @@ shift `a`, stride `s` and padding `p`
 
     M[i, j] = (1 - r) [j = b(i) + f] + r [j = b(i) + f + 1],    b(i) = i s - p,  f = floor(a),  r = a - f,
 
-so that a shift of +1 reads the next frame, row or column, and what lies outside is zero. A channel with a shift that is not a number becomes NaN
-as a whole. Written as batched matrix products, which cost more
-arithmetic than a kernel but run at the speed of the matrix library.
+so that a shift of +1 reads the next frame, row or column, and what lies outside is zero. A channel with a shift that is infinite or not a number
+becomes NaN as a whole. Written as batched matrix products, which cost more arithmetic than a kernel but run at the speed of the matrix library.
 """
 
 from __future__ import annotations
@@ -74,9 +73,9 @@ def apply(x: Tensor, matrices: Sequence[Tensor]) -> Tensor:
     return torch.einsum("ntchw,cot->nochw", x, time)
 
 
-def _working_precision(*tensors: Tensor) -> list[Tensor]:
-    """Half precisions are computed in float32."""
-    return [t.float() if t.dtype in (torch.float16, torch.bfloat16) else t for t in tensors]
+def working_precision(dtype: torch.dtype) -> torch.dtype:
+    """What the op computes in for x of a dtype, and the dtype of the shifts that kernels take: half precisions are computed in float32."""
+    return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
 
 
 def _matrices(shift: Tensor, sizes: Sequence[int], stride: Sequence[int], padding: Sequence[int], quantize: bool, away: bool) -> list[Tensor]:
@@ -86,14 +85,15 @@ def _matrices(shift: Tensor, sizes: Sequence[int], stride: Sequence[int], paddin
 
 
 def _defined(values: Tensor, shift: Tensor, axis: int) -> Tensor:
-    """Values whose axis of channels is `axis`, NaN where a component of the channel's shift is NaN: rounding would hide it."""
-    undefined = shift.isnan().any(dim=0).view([-1 if d == axis else 1 for d in range(values.dim())])
+    """Values whose axis of channels is `axis`, NaN where a component of the channel's shift is no finite number: rounding would hide it."""
+    undefined = shift.isfinite().logical_not().any(dim=0).view([-1 if d == axis else 1 for d in range(values.dim())])
     return values.masked_fill(undefined, float("nan"))
 
 
 def forward(x: Tensor, shift: Tensor, stride: Sequence[int], padding: Sequence[int], quantize: bool, away: bool) -> Tensor:
     """The op; x `[N, T, C, H, W]`, shift `[3, C]` with rows T, H, W."""
-    values, moves = _working_precision(x, shift)
+    dtype = working_precision(x.dtype)
+    values, moves = x.to(dtype), shift.to(dtype)
     sizes = (x.shape[1], x.shape[3], x.shape[4])
     return _defined(apply(values, _matrices(moves, sizes, stride, padding, quantize, away)), moves, 2).to(x.dtype).contiguous()
 
@@ -103,7 +103,8 @@ def backward(grad: Tensor, x: Tensor, shift: Tensor, stride: Sequence[int], padd
 
     Rounding has no useful derivative: quantised or not, the shift's gradient is that of the interpolation (straight through).
     """
-    upstream, values, moves = _working_precision(grad, x, shift)
+    dtype = working_precision(x.dtype)
+    upstream, values, moves = grad.to(dtype), x.to(dtype), shift.to(dtype)
     sizes = (x.shape[1], x.shape[3], x.shape[4])
     adjoint = [matrix.transpose(1, 2) for matrix in _matrices(moves, sizes, stride, padding, quantize, away)]
     linear = _matrices(moves, sizes, stride, padding, False, away)

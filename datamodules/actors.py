@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -21,6 +22,8 @@ from visagent.envs.episodes import WorldFactory
 from visagent.envs.spaces import WorldSpaces
 from visagent.experience.rollouts import Episode, Field
 from visagent.seeding import derive_seed
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -110,12 +113,16 @@ class ActorDataModule(pl.LightningDataModule):
         ahead: tasks that asynchronous actors may be ahead of the learner.
         max_lag: versions of the policy after which a part of a batch is dropped and made again; None for any.
         shared_memory: of processes; see `visagent.actors.process.ProcessActors`.
+        timeout: seconds without a word from actors elsewhere after which the run stops; None for ever.
         iterations_per_epoch: batches between two evaluations.
         eval_episodes, test_episodes: how many.
         eval_deterministic: act by the mode of the distribution when evaluating.
         film_episodes: test episodes of which a video is made.
         seed: of worlds and actions.
     """
+
+    steps: int
+    """Of each world in a batch; where batches are whole episodes there is no such number."""
 
     def __init__(
         self,
@@ -133,15 +140,17 @@ class ActorDataModule(pl.LightningDataModule):
         eval_deterministic: bool,
         film_episodes: int,
         seed: int,
+        timeout: float | None = None,
     ) -> None:
         super().__init__()
         self.env, self.pool, self.mode, self.workers, self.ahead, self.max_lag = env, pool, mode, actors, ahead, max_lag
         self.address, self.shared_memory, self.iterations_per_epoch, self.seed = address, shared_memory, iterations_per_epoch, seed
         self.eval_episodes, self.test_episodes, self.eval_deterministic = eval_episodes, test_episodes, eval_deterministic
-        self.film_episodes = film_episodes
+        self.film_episodes, self.timeout = film_episodes, timeout
         self.actors: Actors | None = None
         self.spaces: WorldSpaces = env.spaces()
-        self.dropped = self.restarts = 0
+        self.dropped = self.restarts = self.ended = 0
+        self.warned = False
 
     def make_role(self, policy: nn.Module) -> RoleFactory:
         """What the actors do, with copies of `policy`."""
@@ -162,8 +171,8 @@ class ActorDataModule(pl.LightningDataModule):
         ahead = self.ahead if self.mode == "asynchronous" else 0
         max_lag = self.max_lag if ahead else None
         if self.pool == "ray":
-            return RayActors(make_role, share, ahead, max_lag, self.address)
-        return ProcessActors(make_role, share, policy.state_dict(), ahead, max_lag, self.shared_memory)
+            return RayActors(make_role, share, ahead, max_lag, self.address, self.timeout)
+        return ProcessActors(make_role, share, policy.state_dict(), ahead, max_lag, self.shared_memory, self.timeout)
 
     def collect(self, epoch: int, iteration: int) -> Collected:
         """What all actors make with the weights that the module publishes."""
@@ -177,7 +186,19 @@ class ActorDataModule(pl.LightningDataModule):
         found = self.actors.collect(Task(epoch, iteration, begin))
         self.dropped += found.dropped
         self.restarts = found.restarts
+        self.ended = len(found.episodes) + (self.ended if iteration else 0)
+        if iteration == self.iterations_per_epoch - 1 and self.mode == "synchronous" and not self.ended and not self.warned:
+            self.warned = True
+            self._warn_of_short_epochs()
         return found
+
+    def _warn_of_short_epochs(self) -> None:
+        log.warning(
+            "no episode ended in an epoch, which has %d steps in each world: every epoch begins new episodes, so that nothing is learned of what comes later "
+            "in one; type datamodule.iterations_per_epoch=%d, or more",
+            self.steps * self.iterations_per_epoch,
+            4 * self.iterations_per_epoch,
+        )
 
     def train_dataloader(self) -> ExperienceLoader:
         """The batches of the epoch that comes next; nothing is collected before they are asked for."""
@@ -198,10 +219,17 @@ class ActorDataModule(pl.LightningDataModule):
         """Episodes on other seeds than those that are watched while training."""
         return self._evaluation("test", self.test_episodes, min(self.film_episodes, self.test_episodes))
 
+    def close(self) -> None:
+        """End the actors, whatever they are doing."""
+        actors, self.actors = self.actors, None
+        if actors is not None:
+            actors.close()
+
+    def on_exception(self, exception: BaseException) -> None:
+        self.close()
+
     def teardown(self, stage: str) -> None:
-        if self.actors is not None:
-            self.actors.close()
-            self.actors = None
+        self.close()
 
     def statistics(self) -> Mapping[str, float]:
         """What is worth logging about the actors."""

@@ -18,6 +18,7 @@ from visagent.actors.roles import Task
 from visagent.actors.shards import ReplayShards, ShardOrder
 from visagent.actors.transitions import TransitionActors
 from visagent.errors import ConfigError
+from visagent.experience.replay import write_down
 from visagent.experience.transitions import TransitionBatch
 
 
@@ -110,10 +111,12 @@ class ReplayDataModule(ActorDataModule):
             self.seed,
         )
         for worker in range(count):
-            shards.store(worker, fresh=not self.resumed)
+            store = shards.store(worker, fresh=not self.resumed)
+            if self.resumed:
+                store.require(self.written[list(shards.mine(worker))])
         if self.pool == "serial":
             return SerialActors(shards, count)
-        return ProcessActors(shards, count, {}, ahead=1, shared_memory=self.shared_memory)
+        return ProcessActors(shards, count, {}, ahead=1, shared_memory=self.shared_memory, timeout=self.timeout)
 
     def next_batch(self, epoch: int, iteration: int) -> TransitionBatch:
         batch = epoch * self.iterations_per_epoch + iteration
@@ -154,6 +157,7 @@ class ReplayDataModule(ActorDataModule):
     def state_dict(self) -> dict[str, Any]:
         self._settle()
         if self.replay is not None:
+            write_down(self.folder)  # before the checkpoint says that they are there
             module: Any = self.trainer.lightning_module  # type: ignore[union-attr]
             everyone = module.of_all_ranks(torch.from_numpy(self.written).to(module.device))
             self.stored = torch.cat([part.cpu() for part in everyone])
@@ -163,11 +167,18 @@ class ReplayDataModule(ActorDataModule):
         self.stored = state_dict["written"]
         self.resumed = True
 
+    def close(self) -> None:
+        replay, self.replay, self.pending = self.replay, None, False
+        try:
+            if replay is not None:
+                replay.close()
+        finally:
+            super().close()
+
     def teardown(self, stage: str) -> None:
-        if self.replay is not None:
-            self._settle()
-            self.replay.close()
-            self.replay = None
-        super().teardown(stage)
+        try:
+            self._settle()  # the shards are to write all that they were told
+        finally:
+            super().teardown(stage)
         if stage == "fit" and self.trainer is not None and self.trainer.current_epoch >= (self.trainer.max_epochs or 0):
             shutil.rmtree(self.folder, ignore_errors=True)  # of all ranks, which are done with it

@@ -58,6 +58,7 @@ class ActionRecognition(pl.LightningModule):
     """
 
     clips_seen: Tensor
+    clock = "clips_seen"
     mean: Tensor
     std: Tensor
 
@@ -92,6 +93,10 @@ class ActionRecognition(pl.LightningModule):
         self.register_buffer("clips_seen", torch.zeros((), dtype=torch.int64))
         self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
+
+    def remedies(self) -> list[str]:
+        """Overrides, beside a smaller learning rate, that may keep the method from diverging."""
+        return ["trainer.gradient_clip_val=1.0"] if self.trainer.gradient_clip_val is None else []
 
     def setup(self, stage: str) -> None:
         """Build the network for the data's classes and frames, once."""

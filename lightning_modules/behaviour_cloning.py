@@ -52,6 +52,7 @@ class BehaviourCloning(pl.LightningModule):
 
     env_steps: Tensor
     samples_seen: Tensor
+    clock = "samples_seen"
 
     def __init__(self, network: NetworkFactory, optimizer: OptimizerFactory, labels: str, label_smoothing: float, schedule: str, seed: int) -> None:
         super().__init__()
@@ -65,6 +66,10 @@ class BehaviourCloning(pl.LightningModule):
         self.register_buffer("env_steps", torch.zeros((), dtype=torch.int64))
         self.register_buffer("samples_seen", torch.zeros((), dtype=torch.int64))
         self.examples: list[Example] = []
+
+    def remedies(self) -> list[str]:
+        """Overrides, beside a smaller learning rate, that may keep the method from diverging."""
+        return ["trainer.gradient_clip_val=1.0"] if self.trainer.gradient_clip_val is None else []
 
     def setup(self, stage: str) -> None:
         """Build the network for the DataModule's scenes, once."""

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_modules.reinforcement import NetworkFactory, OptimizerFactory, ReinforcementModule
+from lightning_modules.reinforcement import NetworkFactory, OptimizerFactory, ReinforcementModule, in_full_precision
 from visagent.errors import ConfigError
 from visagent.experience.transitions import TransitionBatch
 from visagent.objectives.deterministic_policy_gradient import n_step_target, smoothed
@@ -60,6 +60,10 @@ class DDPG(ReinforcementModule):
             raise ConfigError(f"network: DDPG needs a deterministic policy with critics, got {name}; type network=deterministic")
         self.target = copy.deepcopy(self.network).requires_grad_(False)
 
+    def remedies(self) -> list[str]:
+        return [f"algorithm.reward_scale={self.reward_scale / 10:g}"]
+
+    @in_full_precision
     def training_step(self, batch: TransitionBatch, batch_index: int) -> None:
         sums: dict[str, Tensor] = {}
         noise = generator(self.seed, "smoothing", int(self.iterations))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -9,7 +10,7 @@ import torch
 from lightning_modules.reinforcement import NetworkFactory, OptimizerFactory, ReinforcementModule
 from visagent.errors import ConfigError
 from visagent.experience.perturbations import PerturbationBatch
-from visagent.objectives.evolution import antithetic_gradient, centered_ranks
+from visagent.objectives.evolution import antithetic_gradient, centered_ranks, undefined_last
 
 CHUNK = 64
 """Perturbations that are taken from the noise table at once."""
@@ -39,8 +40,25 @@ class EvolutionStrategies(ReinforcementModule):
             got = f"{self.trainer.world_size} ranks; for more speed raise datamodule.actors"
             raise ConfigError(f"one process learns from all actors: expected trainer.devices=1 trainer.num_nodes=1, got {got}")
 
+    def remedies(self) -> list[str]:
+        return [] if self.shaping == "ranks" else ["algorithm.shaping=ranks"]
+
     def training_step(self, batch: PerturbationBatch, batch_index: int) -> None:
-        shaped = centered_ranks(batch.returns) if self.shaping == "ranks" else batch.returns
+        if not self.only_for_the_filter(batch.version):
+            self._learn(batch)
+        if self.network.normalizer is not None:
+            for count, mean, spread in zip(*batch.seen, strict=True):
+                self.network.normalizer.merge(*(part.to(self.network.vector.device) for part in (count, mean, spread)))
+        lag = float(int(self.iterations) - batch.version)
+        self.env_steps += batch.env_steps
+        self.iterations += 1
+        defined = batch.returns[batch.returns.isfinite()]
+        self.log_dict({"train/return": defined.mean(), "train/return_std": defined.std(unbiased=False)})
+        self.log("data/undefined_returns", float(batch.returns.numel() - len(defined)))
+        self.report([episode for episode in batch.episodes if math.isfinite(episode.total_reward)], batch.timing, lag)
+
+    def _learn(self, batch: PerturbationBatch) -> None:
+        shaped = centered_ranks(batch.returns) if self.shaping == "ranks" else undefined_last(batch.returns)
         table, sigma, vector = self.data.table, self.data.sigma, self.network.vector
         gradient = torch.zeros(len(vector))
         for part in torch.arange(len(shaped)).split(CHUNK):
@@ -49,21 +67,7 @@ class EvolutionStrategies(ReinforcementModule):
         optimizer: Any = self.optimizers()
         vector.grad = -gradient.to(vector.device)  # optimizers go down, returns are to go up
         optimizer.step()
-        if self.network.normalizer is not None:
-            for count, mean, spread in zip(*batch.seen, strict=True):
-                self.network.normalizer.merge(*(part.to(vector.device) for part in (count, mean, spread)))
-        lag = float(int(self.iterations) - batch.version)
-        self.env_steps += batch.env_steps
-        self.iterations += 1
-        self.log_dict(
-            {
-                "train/return": batch.returns.mean(),
-                "train/return_std": batch.returns.std(unbiased=False),
-                "train/gradient_norm": gradient.norm(),
-                "train/weight_norm": vector.detach().norm(),
-            }
-        )
-        self.report(batch.episodes, batch.timing, lag)
+        self.log_dict({"train/gradient_norm": gradient.norm(), "train/weight_norm": vector.detach().norm()})
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return self.make_optimizer(self.network.parameters())

@@ -60,6 +60,9 @@ class MacDQN(OptionLearner):
         self.target = copy.deepcopy(self.network).requires_grad_(False)
         self.network.epsilon.fill_(self.epsilon)
 
+    def remedies(self) -> list[str]:
+        return [f"algorithm.reward_scale={self.reward_scale / 10:g}"] + (["algorithm.max_grad_norm=1.0"] if self.max_grad_norm is None else [])
+
     def training_step(self, batch: EpisodeBatch, batch_index: int) -> None:
         version, optimizer = int(self.iterations), self.optimizers().optimizer  # type: ignore[union-attr]
         losses, parameters = [], list(self.network.parameters())

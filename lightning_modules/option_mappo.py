@@ -96,6 +96,9 @@ class OptionMAPPO(OptionLearner):
         if hasattr(self.data, "buffer"):
             raise ConfigError("datamodule: algorithm=option_mappo expects what its newest policy did, got whole episodes; type datamodule=options")
 
+    def remedies(self) -> list[str]:
+        return ["algorithm.max_grad_norm=10.0"] if self.max_grad_norm is None else []
+
     def training_step(self, batch: OptionBatch, batch_index: int) -> None:
         version, valid = int(self.iterations), batch.valid
         with torch.no_grad():

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lightning_modules.reinforcement import NetworkFactory, OptimizerFactory, ReinforcementModule
+from lightning_modules.reinforcement import NetworkFactory, OptimizerFactory, ReinforcementModule, in_full_precision
 from lightning_modules.schedules import scale_learning_rates
 from visagent.experience.rollouts import PREFIX, RolloutBatch
 from visagent.networks.actor_critic import ActorCritic, Evaluation, RunningNormalizer
@@ -26,7 +26,7 @@ from visagent.objectives.policy_gradient import (
 )
 from visagent.seeding import generator
 
-PARTS = ("policy_loss", "value_loss", "entropy", "kl")
+PARTS = ("policy_loss", "value_loss", "entropy", "kl", "update_kl")
 REWARD_CLAMP = 10.0
 """Of normalised rewards, in standard deviations of the return."""
 WEIGHT_CLAMP = 2.0
@@ -48,8 +48,9 @@ class PPO(ReinforcementModule):
         epochs, minibatch_size: passes over each batch, and samples of a step of the optimizer (with an LSTM: worlds times steps).
         clip: epsilon of the clipped objective.
         kl_target, kl_cutoff, beta, beta_range, beta_factor: of the penalty: its target (nats), eta, its first weight, that weight's range and factor.
-        kl_stop: passes end when the mean divergence exceeds this multiple of the target; None for never.
-        publish_every: iterations after which the actors get the policy.
+        kl_stop: passes end when the mean divergence from the policy that learning from the batch began with exceeds this multiple of the target, however
+            old the policy is that acted; None for never.
+        publish_every: iterations after which the actors get the policy; with a z-filter, counted from its first batch, which is for the filter alone.
         value_weight, entropy_weight: of the critic's loss and the entropy.
         max_grad_norm: gradients are scaled down to it; None for never.
         standardize: advantages of each `batch`, of each `minibatch`, or `none`.
@@ -105,16 +106,40 @@ class PPO(ReinforcementModule):
     def prepare(self) -> None:
         self.reference = copy.deepcopy(self.network).requires_grad_(False)
 
+    def remedies(self) -> list[str]:
+        rewards = [] if self.returns is not None else ["algorithm.normalize_rewards=true"]
+        return rewards + (["algorithm.max_grad_norm=0.5"] if self.max_grad_norm is None else [])
+
     def acting_policy(self) -> ActorCritic:
         policy: ActorCritic = copy.deepcopy(self.reference).cpu().eval()
         return policy
 
     def published(self) -> tuple[dict[str, Tensor], int]:
-        return self.reference.state_dict(), int(self.iterations) // self.publish_every
+        return self.reference.state_dict(), self._publications(int(self.iterations))
 
+    def _publications(self, iterations: int) -> int:
+        """How often the policy was published in so many iterations; with a z-filter the first time is that after its first batch."""
+        if self.network.normalizer is None:
+            return iterations // self.publish_every
+        return 1 + (iterations - 1) // self.publish_every if iterations else 0
+
+    @in_full_precision
     def training_step(self, batch: RolloutBatch, batch_index: int) -> None:
-        reward = self._scaled(batch)
-        version = int(self.iterations) // self.publish_every
+        iterations, reward = int(self.iterations), self._scaled(batch)
+        version, following = self._publications(iterations), self._publications(iterations + 1)
+        if not self.only_for_the_filter(batch.version):
+            self._learn(batch, reward, stale=version > batch.version or self._publications(iterations - 1) == version)
+        self.env_steps += batch.env_steps * self.trainer.world_size
+        self.iterations += 1
+        if self.network.normalizer is not None:
+            self._take_in(self.network.normalizer, batch.observation["state"])
+        if following > version:
+            self._publish()
+        self.log("train/beta", self.beta)
+        self.report(batch.episodes, batch.timing, float(version - batch.version))
+
+    def _learn(self, batch: RolloutBatch, reward: Tensor, stale: bool) -> None:
+        """Learn from a batch, whose rewards the critic sees as `reward` `[T, B]`; `stale` as in `_passes`."""
         with torch.no_grad():
             advantage = generalized_advantages(
                 reward, batch.value, batch.last_value, batch.final_value, batch.terminated, batch.truncated, self.gamma, self.lam
@@ -125,14 +150,9 @@ class PPO(ReinforcementModule):
         progress = float(self.env_steps) / self.total_steps
         if self.schedule == "linear":
             scale_learning_rates(self.optimizers().optimizer, 1.0 + (self.final_rate - 1.0) * progress)  # type: ignore[union-attr]
-        self._passes(batch, advantage, returns, version > batch.version or int(self.iterations) % self.publish_every > 0)
-        self.env_steps += batch.env_steps * self.trainer.world_size
-        self.iterations += 1
-        if self.network.normalizer is not None:
-            self._take_in(self.network.normalizer, batch.observation["state"])
-        if int(self.iterations) % self.publish_every == 0:
-            self._publish()
-        self._report(batch, returns, value, version)
+        self._passes(batch, advantage, returns, stale)
+        spread = returns.var(unbiased=False)
+        self.log("train/explained_variance", 1.0 - (returns - value).var(unbiased=False) / spread.clamp_min(1e-8))
 
     @torch.no_grad()
     def _scaled(self, batch: RolloutBatch) -> Tensor:
@@ -170,7 +190,7 @@ class PPO(ReinforcementModule):
         """
         steps, worlds = batch.reward.shape
         mine = slice(self.global_rank * worlds, (self.global_rank + 1) * worlds)
-        columns = {"action": batch.action, "log_prob": batch.log_prob, "parameters": batch.parameters, "returns": returns[:, mine]}
+        columns: dict[str, Tensor] = {"action": batch.action, "log_prob": batch.log_prob, "parameters": batch.parameters, "returns": returns[:, mine]}
         columns["advantage"] = (advantage if self.standardize == "none" else standardized(advantage))[:, mine]
         columns |= {f"{PREFIX}{name}": part for name, part in self.network.normalized(batch.observation).items()}  # the filter rests meanwhile
         place = torch.full(advantage.shape, -1)  # of a sample in this rank's own columns
@@ -181,8 +201,10 @@ class PPO(ReinforcementModule):
         else:
             columns = {name: tensor.flatten(0, 1) for name, tensor in columns.items()}
             place, advantage, size, axis = place.flatten(), advantage.flatten(), self.minibatch_size, 0
-        if stale and self.variant == "clip":
-            self._decouple(columns, batch.state)
+        measured = columns
+        if stale and (self.variant == "clip" or self.kl_stop is not None):
+            began = self._decouple(columns, batch.state)
+            measured = {**columns, "began": began}
         rng = generator(self.seed, "order", int(self.iterations))
         optimizer: Any = self.optimizers(use_pl_optimizer=False)
         parameters = list(self.network.parameters())
@@ -210,24 +232,26 @@ class PPO(ReinforcementModule):
                     self.descend(optimizer, self._loss(part, state, share)[0], parameters, share, self.max_grad_norm)
                 taken += 1
             if number == self.epochs - 1 or self.kl_stop is not None:
-                found = self._measure(columns, batch.state, axis, max(size, MEASURED))
-                if self.kl_stop is not None and found["kl"] > self.kl_stop * self.kl_target:
+                found = self._measure(measured, batch.state, axis, max(size, MEASURED))
+                if self.kl_stop is not None and found["update_kl"] > self.kl_stop * self.kl_target:
                     break
         self.divergences += torch.tensor([found["kl"], 1.0], device=self.device)
         self.log_dict({f"train/{name}": value for name, value in found.items()})
         self.log("train/optimizer_steps", float(taken))
 
     @torch.no_grad()
-    def _decouple(self, columns: dict[str, Tensor], state: Any) -> None:
-        """Clip around the policy that learning begins with instead of an older one that acted; what this one did is weighed.
+    def _decouple(self, columns: dict[str, Tensor], state: Any) -> Tensor:
+        """Clip around the policy that learning begins with instead of an older one that acted; what this one did is weighed. Returns its parameters.
 
         The decoupled objective of Hilton et al. 2022 (Eq. 4). Clipped around the policy that acted, a batch that is one update old would stop
         learning where that update ended.
         """
         found = self._judged(columns, state)
-        now = self.network.distribution.log_prob(found.parameters, columns["action"])
-        columns["weight"] = (now - columns["log_prob"]).exp_().clamp_(max=WEIGHT_CLAMP)
-        columns["log_prob"] = now
+        if self.variant == "clip":
+            now = self.network.distribution.log_prob(found.parameters, columns["action"])
+            columns["weight"] = (now - columns["log_prob"]).exp_().clamp_(max=WEIGHT_CLAMP)
+            columns["log_prob"] = now
+        return found.parameters
 
     @torch.no_grad()
     def _measure(self, columns: Mapping[str, Tensor], state: Any, axis: int, size: int) -> dict[str, float]:
@@ -260,7 +284,8 @@ class PPO(ReinforcementModule):
         value = 0.5 * (found.value - part["returns"]).square().mean()
         entropy = distribution.entropy(found.parameters).mean()
         loss = policy + self.value_weight * value - self.entropy_weight * entropy
-        return loss, torch.stack([policy.detach(), value.detach(), entropy.detach(), divergence.detach()])
+        moved = distribution.divergence(part["began"], found.parameters).mean() if "began" in part else divergence
+        return loss, torch.stack([policy.detach(), value.detach(), entropy.detach(), divergence.detach(), moved.detach()])
 
     def _all_divergence(self, own: Tensor, share: float) -> Tensor:
         """The mean divergence of a minibatch, given that of this rank's share in it."""
@@ -305,20 +330,11 @@ class PPO(ReinforcementModule):
 
     def _publish(self) -> None:
         """The reference policy becomes the learner's; with it the penalty's weight may change."""
-        if self.variant == "adaptive_kl":
+        if self.variant == "adaptive_kl" and self.divergences[1] > 0:  # something was learned since
             mean = float(self.divergences[0] / self.divergences[1])
             self.beta.fill_(adapted_beta(float(self.beta), mean, self.kl_target, self.beta_factor, *self.beta_range))
         self.divergences.zero_()
         self.reference.load_state_dict(self.network.state_dict())
-
-    def _report(self, batch: RolloutBatch, returns: Tensor, value: Tensor, version: int) -> None:
-        spread = returns.var(unbiased=False)
-        found: dict[str, Any] = {
-            "train/explained_variance": 1.0 - (returns - value).var(unbiased=False) / spread.clamp_min(1e-8),
-            "train/beta": self.beta,
-        }
-        self.log_dict(found)
-        self.report(batch.episodes, batch.timing, float(version - batch.version))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return self.make_optimizer(self.network.parameters())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -22,6 +23,17 @@ UNKNOWN = -1.0
 """For the success of an episode whose world does not say."""
 NetworkFactory = Callable[[WorldSpaces], nn.Module]
 OptimizerFactory = Callable[[Sequence[Mapping[str, Any]]], torch.optim.Optimizer]
+
+
+def in_full_precision(step: Callable[..., None]) -> Callable[..., None]:
+    """A step of a module outside the trainer's mixed precision, which would reach into losses and values; the network says what is computed in less."""
+
+    @functools.wraps(step)
+    def run(self: pl.LightningModule, *arguments: Any) -> None:
+        with torch.autocast(self.device.type, enabled=False):
+            step(self, *arguments)
+
+    return run
 
 
 class ReinforcementModule(pl.LightningModule):
@@ -48,16 +60,32 @@ class ReinforcementModule(pl.LightningModule):
 
     def setup(self, stage: str) -> None:
         """Build the network for the DataModule's worlds, once."""
-        if self.trainer.precision == "16-mixed":
-            raise ConfigError("trainer.precision: reinforcement learning does not scale its gradients: expected 32-true or bf16-mixed, got 16-mixed")
         if not hasattr(self, "network"):
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(derive_seed(self.seed, "weights"))
                 self.network = made(self._make_network, self.data.spaces)
+            self._set_precision()
             self.prepare()
+
+    def _set_precision(self) -> None:
+        """Have the network compute in the trainer's precision.
+
+        Raises:
+            ConfigError: where that does not pay: all networks of reinforcement learning are small, but for convolutions over pictures.
+        """
+        precision, pictures = self.trainer.precision, getattr(self.network, "stem", None) is not None
+        if precision == "bf16-mixed" and pictures:
+            self.network.mixed = True
+        elif precision != "32-true":
+            expected = "32-true or bf16-mixed" if pictures else "32-true, as this network has no convolutions over pictures"
+            raise ConfigError(f"trainer.precision: expected {expected}, got {precision}; type trainer.precision=32-true")
 
     def prepare(self) -> None:
         """What a method builds from its network."""
+
+    def remedies(self) -> list[str]:
+        """Overrides, beside a smaller learning rate, that may keep the method from diverging."""
+        return []
 
     @property
     def data(self) -> Any:
@@ -95,7 +123,7 @@ class ReinforcementModule(pl.LightningModule):
         """One step of an optimizer, with the gradient of all ranks.
 
         A method takes thousands of small steps in a training step. Lightning's own way costs more than such a step; it is not needed where numbers
-        are not scaled (`setup` refuses precision 16-mixed).
+        are not scaled (`setup` refuses precision 16-mixed as others).
 
         Args:
             optimizer: of `parameters`.
@@ -132,6 +160,19 @@ class ReinforcementModule(pl.LightningModule):
         found = [torch.empty_like(tensor) for _ in range(self.trainer.world_size)]
         torch.distributed.all_gather(found, tensor.contiguous())
         return found
+
+    def only_for_the_filter(self, version: int) -> bool:
+        """Whether a batch serves the z-filter alone: the first policy acted, or one of its kind on another rank, whose filter had seen nothing.
+
+        What is learned of raw observations does not hold for standardised ones: the first values that such a filter gives move a value function by
+        more than its own variance.
+
+        Args:
+            version: of the policy that acted.
+        """
+        if self.network.normalizer is None:
+            return False
+        return bool(self.sum_over_ranks(torch.tensor(float(version == 0), device=self.device)) > 0)
 
     def report(self, episodes: Sequence[Episode], timing: Mapping[str, float], lag: float) -> None:
         """Log what the actors say of a batch.
@@ -182,6 +223,7 @@ class ReinforcementModule(pl.LightningModule):
         """Test episodes to be filmed, by name."""
         return self.films
 
+    @in_full_precision
     def _evaluate(self, batch: Any, split: str) -> None:
         policy = copy.deepcopy(self.network).cpu().eval()
         seeds = [batch.seeds[start : start + AT_ONCE] for start in range(0, len(batch.seeds), AT_ONCE)]  # what runs together stays together

@@ -35,7 +35,8 @@ fi
 
 echo "set-up: installing into .venv (about 5 minutes and 8 GB the first time)"
 [ -x .venv/bin/python ] || "$python" -m venv .venv
-.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,export,ray,robosuite]'
+# Modules are compiled when they are first imported: to compile all 24,000 of them now takes two minutes of a processor.
+.venv/bin/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.[dev,export,ray,robosuite]'
 
 renders() { .venv/bin/python -c 'from visagent.scenes.render import probe; print("set-up: headless OpenGL works with MUJOCO_GL=" + probe())' 2>/dev/null; }
 if ! renders; then

@@ -6,10 +6,19 @@ import os
 
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+# What `visagent.runtime.tracking.settle` gives MLflow for a process; here once, so that no test leaves it behind.
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_JITTER", "0")
+os.environ.setdefault("MLFLOW_ARTIFACT_UPLOAD_DOWNLOAD_TIMEOUT", "30")
 
+import gc
 import logging
+import multiprocessing
 import subprocess
 from collections.abc import Callable, Iterator
+from multiprocessing.heap import BufferWrapper
 from pathlib import Path
 
 import pytest
@@ -57,6 +66,25 @@ def nothing_leaks() -> Iterator[None]:
     for name, level in levels.items():
         logging.getLogger(name).setLevel(level)
     assert not ours, f"environment variables changed: {sorted(ours)}"
+
+
+def _left() -> dict[str, object]:
+    """Processes, open files and shared memory of this process."""
+    gc.collect()
+    links = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    blocks = sum(len(used) for used in BufferWrapper._heap._allocated_blocks.values())  # of shared memory; the heap keeps free ones for later
+    children = Path(f"/proc/self/task/{os.getpid()}/children")
+    return {"processes": children.read_text().split(), "pipes": sorted(link for link in links if link.startswith(("pipe:", "socket:"))), "shared": blocks}
+
+
+@pytest.fixture
+def nothing_left() -> Iterator[None]:
+    """A test that leaves processes, pipes or shared memory behind fails."""
+    multiprocessing.get_context("spawn").Lock()  # has the module start the tracker that it keeps for itself
+    before = _left()
+    yield
+    after = _left()
+    assert after == before
 
 
 @pytest.fixture(scope="session")

@@ -3,8 +3,6 @@
 #include <torch/csrc/stable/ops.h>
 #include <torch/csrc/stable/tensor.h>
 #include <torch/headeronly/core/ScalarType.h>
-#include <torch/headeronly/util/BFloat16.h>
-#include <torch/headeronly/util/Half.h>
 
 #include <algorithm>
 #include <array>
@@ -50,12 +48,8 @@ const Kernels& kernels(const Tensor& x) {
 std::vector<double> numbers(const Tensor& shift) {
   std::vector<double> out(shift.numel());
   const void* data = shift.const_data_ptr();
-  for (size_t i = 0; i < out.size(); ++i) switch (shift.scalar_type()) {
-      case ScalarType::Double: out[i] = static_cast<const double*>(data)[i]; break;
-      case ScalarType::Float: out[i] = static_cast<const float*>(data)[i]; break;
-      case ScalarType::BFloat16: out[i] = static_cast<float>(static_cast<const c10::BFloat16*>(data)[i]); break;
-      default: out[i] = static_cast<float>(static_cast<const c10::Half*>(data)[i]);
-    }
+  const bool is_double = shift.scalar_type() == ScalarType::Double;
+  for (size_t i = 0; i < out.size(); ++i) out[i] = is_double ? static_cast<const double*>(data)[i] : static_cast<const float*>(data)[i];
   return out;
 }
 
@@ -67,7 +61,7 @@ struct Axis {
 // Bytes of a result that some cache may still hold when it is read.
 constexpr int64_t kCached = 24 << 20;
 
-// Far shifts read nothing but zeros; bounded, so that they fit an int. One that is not a number is dealt with before.
+// Far shifts read nothing but zeros; bounded, so that they fit an int. One that is not finite is dealt with before.
 double bounded(double shift, const Axis& axis) {
   const double far = axis.length + axis.padding + static_cast<double>(axis.out()) * axis.stride + 2;
   return std::min(far, std::max(-far, shift));
@@ -129,12 +123,13 @@ struct Problem {
   int64_t batch, time, channels, height, width;
   std::array<Axis, 3> axes;
   std::vector<double> shift;
-  std::vector<char> undefined;  // by channel: a component of its shift is not a number, and so is all that follows from it
+  std::vector<char> undefined;  // by channel: a component of its shift is infinite or not a number, and all that follows from it is none
 
   Problem(const Tensor& x, const Tensor& moves, const std::vector<int64_t>& stride, const std::vector<int64_t>& padding) {
     STD_TORCH_CHECK(x.dim() == 5, "rubiks_shift: expected x [N, T, C, H, W]");
     STD_TORCH_CHECK(moves.dim() == 2 && moves.size(0) == 3 && moves.size(1) == x.size(2), "rubiks_shift: expected shift [3, C]");
-    STD_TORCH_CHECK(moves.scalar_type() == x.scalar_type(), "rubiks_shift: expected x and shift of one dtype");
+    STD_TORCH_CHECK(moves.scalar_type() == (x.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float),
+                    "rubiks_shift: expected a shift of float64 for x of float64, of float32 for any other");
     STD_TORCH_CHECK(stride.size() == 3 && padding.size() == 3, "rubiks_shift: expected three strides and paddings");
     batch = x.size(0), time = x.size(1), channels = x.size(2), height = x.size(3), width = x.size(4);
     const int64_t lengths[3] = {time, height, width};
@@ -147,7 +142,7 @@ struct Problem {
     for (int d = 0; d < 3; ++d)
       for (int64_t c = 0; c < channels; ++c) {
         double& component = shift[d * channels + c];
-        if (std::isnan(component)) undefined[c] = 1, component = 0;
+        if (!std::isfinite(component)) undefined[c] = 1, component = 0;
         component = bounded(component, axes[d]);
       }
   }
@@ -247,18 +242,17 @@ std::tuple<Tensor, Tensor> backward(
       }
     }
   });
-  Tensor by_shift = torch::stable::new_empty(values, {3, p.channels});
+  Tensor by_shift = torch::stable::empty_like(torch::stable::contiguous(shift));
   void* target = by_shift.mutable_data_ptr();
   for (int d = 0; d < 3; ++d)
     for (int64_t c = 0; c < p.channels; ++c) {
       double sum = 0;  // over the samples in order, whatever the threads did
       for (int64_t n = 0; n < p.batch; ++n) sum += sums[(n * p.channels + c) * 3 + d];
       const int64_t place = d * p.channels + c;
-      switch (values.scalar_type()) {
-        case ScalarType::Double: static_cast<double*>(target)[place] = sum; break;
-        case ScalarType::Float: static_cast<float*>(target)[place] = static_cast<float>(sum); break;
-        case ScalarType::BFloat16: static_cast<c10::BFloat16*>(target)[place] = static_cast<float>(sum); break;
-        default: static_cast<c10::Half*>(target)[place] = static_cast<float>(sum);
+      if (by_shift.scalar_type() == ScalarType::Double) {
+        static_cast<double*>(target)[place] = sum;
+      } else {
+        static_cast<float*>(target)[place] = static_cast<float>(sum);
       }
     }
   return {by_x, by_shift};

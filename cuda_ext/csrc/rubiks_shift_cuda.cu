@@ -45,8 +45,8 @@ using torch::stable::Tensor;
 constexpr int kThreads = 256;
 
 // Steps through the frames, kStages of them on their way at a time: by the copy engine where there is one, which one warp tells what to bring.
-template <class S, int kStages, class Body>
-__device__ __forceinline__ void go_through(Body& body, const Shape& p, const Tiling& tiling, const S* shift, S* stages, Visit* visits) {
+template <class S, class A, int kStages, class Body>
+__device__ __forceinline__ void go_through(Body& body, const Shape& p, const Tiling& tiling, const A* shift, S* stages, Visit* visits) {
   const int first = blockIdx.x % tiling.groups * tiling.channels;
   for (int g = threadIdx.x; g < body.channels; g += tiling.threads) visits[g] = Body::visit(p, shift, first + g);
 #pragma unroll
@@ -100,22 +100,22 @@ __device__ __forceinline__ void go_through(Body& body, const Shape& p, const Til
 }
 
 template <class S, class A, bool kAdjoint, bool kUnit, int kStages>
-__global__ void __launch_bounds__(kMostThreads, sizeof(A) == 4 ? 4 : 2) resample_tiles_kernel(const S* in, const S* shift, S* out, Shape p, Tiling tiling) {
+__global__ void __launch_bounds__(kMostThreads, sizeof(A) == 4 ? 4 : 2) resample_tiles_kernel(const S* in, const A* shift, S* out, Shape p, Tiling tiling) {
   extern __shared__ __align__(16) unsigned char memory[];
   __shared__ Visit visits[kMostChannels];
   Resampling<S, A, kAdjoint, kUnit> body(in, shift, out, p, tiling, blockIdx.x, blockIdx.y, threadIdx.x);
-  go_through<S, kStages>(body, p, tiling, shift, reinterpret_cast<S*>(memory), visits);
+  go_through<S, A, kStages>(body, p, tiling, shift, reinterpret_cast<S*>(memory), visits);
 }
 
 // The gradient by the shift, one sum of each block in `sums` [3, C, N, chunks].
 template <class S, class A, bool kUnit, int kStages>
 __global__ void __launch_bounds__(kMostThreads, sizeof(A) == 4 ? 4 : 2)
-    differentiate_tiles_kernel(const S* grad, const S* x, const S* shift, double* sums, Shape p, Tiling tiling) {
+    differentiate_tiles_kernel(const S* grad, const S* x, const A* shift, double* sums, Shape p, Tiling tiling) {
   extern __shared__ __align__(16) unsigned char memory[];
   __shared__ Visit visits[kMostChannels];
   __shared__ A found[3][kMostThreads];
   Differentiation<S, A, kUnit> body(grad, x, shift, p, tiling, blockIdx.x, blockIdx.y, threadIdx.x);
-  go_through<S, kStages>(body, p, tiling, shift, reinterpret_cast<S*>(memory), visits);
+  go_through<S, A, kStages>(body, p, tiling, shift, reinterpret_cast<S*>(memory), visits);
 #pragma unroll
   for (int d = 0; d < 3; ++d) found[d][threadIdx.x] = body.sums[d];
   __syncthreads();
@@ -132,7 +132,7 @@ __global__ void __launch_bounds__(kMostThreads, sizeof(A) == 4 ? 4 : 2)
 
 // Forward, or as the adjoint the gradient by x.
 template <class S, class A, bool kAdjoint, int kPixels>
-__global__ void __launch_bounds__(kThreads) resample_kernel(const S* in, const S* shift, S* out, Shape p) {
+__global__ void __launch_bounds__(kThreads) resample_kernel(const S* in, const A* shift, S* out, Shape p) {
   const int item = blockIdx.x, n = item / p.channels, c = item % p.channels;
   const int64_t x_plane = static_cast<int64_t>(p.height) * p.width, y_plane = static_cast<int64_t>(p.out_height) * p.out_width;
   const int64_t from_plane = kAdjoint ? y_plane : x_plane, to_plane = kAdjoint ? x_plane : y_plane;
@@ -142,7 +142,7 @@ __global__ void __launch_bounds__(kThreads) resample_kernel(const S* in, const S
   const int place = blockIdx.y * kThreads + threadIdx.x;
   if (place >= rows * groups) return;
   Axis<A> all[3];
-  axes_of<S, A>(p, shift, c, all);
+  axes_of(p, shift, c, all);
   const int h = place / groups, w = place % groups * kPixels;
   resample<S, A, kAdjoint, kPixels>(in + (n * from_frames * p.channels + c) * from_plane, p.channels * from_plane,
                                     out + (n * to_frames * p.channels + c) * to_plane, p.channels * to_plane, all[0], all[1], all[2], h, w,
@@ -163,7 +163,7 @@ __device__ __forceinline__ A block_sum(A value, A* shared) {
 
 // The gradient by the shift, one sum of each block in `sums` [3, C, N, chunks]; with by_x that by x too.
 template <class S, class A, int kPixels>
-__global__ void __launch_bounds__(kThreads) differentiate_kernel(const S* grad, const S* x, const S* shift, S* by_x, double* sums, Shape p) {
+__global__ void __launch_bounds__(kThreads) differentiate_kernel(const S* grad, const S* x, const A* shift, S* by_x, double* sums, Shape p) {
   __shared__ A shared[kThreads / 32];
   const int item = blockIdx.x, n = item / p.channels, c = item % p.channels;
   const int64_t x_plane = static_cast<int64_t>(p.height) * p.width, y_plane = static_cast<int64_t>(p.out_height) * p.out_width;
@@ -172,7 +172,7 @@ __global__ void __launch_bounds__(kThreads) differentiate_kernel(const S* grad, 
   A found[3] = {0, 0, 0};
   if (place < p.out_height * groups) {
     Axis<A> all[3];
-    axes_of<S, A>(p, shift, c, all);
+    axes_of(p, shift, c, all);
     const int h = place / groups, w = place % groups * kPixels;
     const int64_t x_first = (static_cast<int64_t>(n) * p.time * p.channels + c) * x_plane;
     const S* upstream = grad + (static_cast<int64_t>(n) * p.out_time * p.channels + c) * y_plane;
@@ -191,19 +191,20 @@ __global__ void __launch_bounds__(kThreads) differentiate_kernel(const S* grad, 
 }
 
 // The sums of a row, in order within each thread and between them.
-template <class S>
-__global__ void __launch_bounds__(kThreads) add_kernel(const double* sums, S* out, int64_t count) {
+template <class A>
+__global__ void __launch_bounds__(kThreads) add_kernel(const double* sums, A* out, int64_t count) {
   __shared__ double shared[kThreads / 32];
   double total = 0;
   for (int64_t i = threadIdx.x; i < count; i += kThreads) total += sums[blockIdx.x * count + i];
   total = block_sum(total, shared);
-  if (threadIdx.x == 0) Number<S>::store(out + blockIdx.x, total);
+  if (threadIdx.x == 0) out[blockIdx.x] = static_cast<A>(total);
 }
 
 Shape shape_of(const Tensor& x, const Tensor& shift, const std::vector<int64_t>& stride, const std::vector<int64_t>& padding, bool quantize, bool away) {
   STD_TORCH_CHECK(x.dim() == 5, "rubiks_shift: expected x [N, T, C, H, W]");
   STD_TORCH_CHECK(shift.dim() == 2 && shift.size(0) == 3 && shift.size(1) == x.size(2), "rubiks_shift: expected shift [3, C]");
-  STD_TORCH_CHECK(shift.scalar_type() == x.scalar_type(), "rubiks_shift: expected x and shift of one dtype");
+  STD_TORCH_CHECK(shift.scalar_type() == (x.scalar_type() == ScalarType::Double ? ScalarType::Double : ScalarType::Float),
+                  "rubiks_shift: expected a shift of float64 for x of float64, of float32 for any other");
   STD_TORCH_CHECK(stride.size() == 3 && padding.size() == 3, "rubiks_shift: expected three strides and paddings");
   Shape p;
   p.batch = static_cast<int>(x.size(0)), p.time = static_cast<int>(x.size(1)), p.channels = static_cast<int>(x.size(2));
@@ -258,7 +259,7 @@ int room_for(F kernel, const Tiling& tiling, int stages) {
 }
 
 template <class S, class A, bool kAdjoint, bool kUnit>
-void run_tiles(const S* in, const S* shift, S* out, const Shape& p, const Tiling& tiling, cudaStream_t stream) {
+void run_tiles(const S* in, const A* shift, S* out, const Shape& p, const Tiling& tiling, cudaStream_t stream) {
   const auto kernel = resample_tiles_kernel<S, A, kAdjoint, kUnit, kForwardStages>;
   kernel<<<grid(p, tiling), tiling.threads, room_for<S>(kernel, tiling, kForwardStages), stream>>>(in, shift, out, p, tiling);
   STD_CUDA_KERNEL_LAUNCH_CHECK();
@@ -266,7 +267,8 @@ void run_tiles(const S* in, const S* shift, S* out, const Shape& p, const Tiling
 
 template <class S, class A, bool kAdjoint>
 void run(const Tensor& in, const Tensor& shift, Tensor& out, const Shape& p) {
-  const S *from = static_cast<const S*>(in.const_data_ptr()), *moves = static_cast<const S*>(shift.const_data_ptr());
+  const S* from = static_cast<const S*>(in.const_data_ptr());
+  const A* moves = static_cast<const A*>(shift.const_data_ptr());
   S* to = static_cast<S*>(out.mutable_data_ptr());
   Tiling tiling;
   if (divide_resampling<S>(p, kAdjoint, kForwardStages, kMostBytes, aligned<S>(p, from), &tiling)) {
@@ -285,7 +287,7 @@ void run(const Tensor& in, const Tensor& shift, Tensor& out, const Shape& p) {
 template <class S, class A>
 void run_backward(const Tensor& grad, const Tensor& x, const Tensor& shift, Tensor& by_x, Tensor& by_shift, const Shape& p) {
   const S *upstream = static_cast<const S*>(grad.const_data_ptr()), *values = static_cast<const S*>(x.const_data_ptr());
-  const S* moves = static_cast<const S*>(shift.const_data_ptr());
+  const A* moves = static_cast<const A*>(shift.const_data_ptr());
   S* to = static_cast<S*>(by_x.mutable_data_ptr());
   const bool fused = p.stride[0] == 1 && p.stride[1] == 1 && p.stride[2] == 1 && p.padding[0] == 0 && p.padding[1] == 0 && p.padding[2] == 0;
   Tiling tiling;
@@ -304,7 +306,7 @@ void run_backward(const Tensor& grad, const Tensor& x, const Tensor& shift, Tens
     differentiate_kernel<S, A, kShared<S>><<<blocks, kThreads, 0, stream_of(x)>>>(upstream, values, moves, fused ? to : nullptr, partial, p);
   }
   STD_CUDA_KERNEL_LAUNCH_CHECK();
-  add_kernel<S><<<3 * p.channels, kThreads, 0, stream_of(x)>>>(partial, static_cast<S*>(by_shift.mutable_data_ptr()), count);
+  add_kernel<A><<<3 * p.channels, kThreads, 0, stream_of(x)>>>(partial, static_cast<A*>(by_shift.mutable_data_ptr()), count);
   STD_CUDA_KERNEL_LAUNCH_CHECK();
   if (!fused || tiled) run<S, A, true>(grad, shift, by_x, p);
 }

@@ -37,8 +37,8 @@ VISAGENT_BOTH Axis<A> axis(A shift, int in, int out, int stride, int padding, bo
   Axis<A> all;
   all.in = in, all.out = out, all.stride = stride, all.padding = padding;
   const A far = static_cast<A>(in) + padding + static_cast<A>(out) * stride + 2;
-  const bool number = shift == shift;
-  const A undefined = shift;
+  const A undefined = shift - shift;  // not a number where the shift is infinite or not one itself
+  const bool number = undefined == 0;
   if (!number) shift = 0;
   if (shift > far) shift = far;
   if (shift < -far) shift = -far;
@@ -56,7 +56,7 @@ VISAGENT_BOTH Axis<A> axis(A shift, int in, int out, int stride, int padding, bo
   return all;
 }
 
-// What a place has that reads nothing: zero, or NaN where a component of the shift is not a number, as all that follows from it.
+// What a place has that reads nothing: zero, or NaN where a component of the shift is not finite, as all that follows from it.
 template <class A>
 VISAGENT_BOTH A nothing(const Axis<A>& time, const Axis<A>& height, const Axis<A>& width) {
   return A(0) * (time.weight[0] + height.weight[0] + width.weight[0]);

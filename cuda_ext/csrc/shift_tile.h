@@ -344,12 +344,12 @@ struct Place {
   }
 };
 
-template <class S, class A>
-VISAGENT_BOTH void axes_of(const Shape& p, const S* shift, int channel, Axis<A>* out) {
+template <class A>
+VISAGENT_BOTH void axes_of(const Shape& p, const A* shift, int channel, Axis<A>* out) {
   const int in[3] = {p.time, p.height, p.width}, outs[3] = {p.out_time, p.out_height, p.out_width};
 #pragma unroll
   for (int d = 0; d < 3; ++d)
-    out[d] = axis<A>(A(Number<S>::load(shift + d * p.channels + channel)), in[d], outs[d], p.stride[d], p.padding[d], p.quantize, p.away);
+    out[d] = axis<A>(shift[d * p.channels + channel], in[d], outs[d], p.stride[d], p.padding[d], p.quantize, p.away);
 }
 
 // Forward, or as the adjoint the gradient by x: without a stride in time, as the adjoint with both in space or none. What one thread does.
@@ -370,11 +370,11 @@ struct Resampling {
   int64_t out_step;
   int out_columns;
 
-  VISAGENT_BOTH Resampling(const S* in, const S* shift, S* out_, const Shape& p, const Tiling& tiling, int group, int chunk, int thread) {
+  VISAGENT_BOTH Resampling(const S* in, const A* shift, S* out_, const Shape& p, const Tiling& tiling, int group, int chunk, int thread) {
     const Place place(p, tiling, group, chunk, thread);
     channels = place.channels, channel = place.channel, rows = place.rows;
     Axis<A> axes[3];
-    axes_of<S, A>(p, shift, place.first_channel + channel, axes);
+    axes_of(p, shift, place.first_channel + channel, axes);
     const Reach<A> time = reach<kAdjoint>(axes[0]), height = reach<kAdjoint>(axes[1]), width = reach<kAdjoint>(axes[2]);
     const int in_rows = kAdjoint ? p.out_height : p.height, frames = kAdjoint ? p.time : p.out_time;
     columns = kAdjoint ? p.out_width : p.width;
@@ -413,9 +413,9 @@ struct Resampling {
     out = out_ + place.n * frames * out_step + (place.first_channel + channel) * plane + place.h * out_columns + place.w;
   }
 
-  VISAGENT_BOTH static Visit visit(const Shape& p, const S* shift, int channel) {
+  VISAGENT_BOTH static Visit visit(const Shape& p, const A* shift, int channel) {
     Axis<A> axes[3];
-    axes_of<S, A>(p, shift, channel, axes);
+    axes_of(p, shift, channel, axes);
     const Reach<A> time = reach<kAdjoint>(axes[0]);
     return {time.offset, time.lowest, (kAdjoint ? p.time : p.out_time) + (time.two ? 1 : 0)};
   }
@@ -494,12 +494,12 @@ struct Differentiation {
   A before[kRows], second[kRows];  // the upstream gradients of the last outputs
   A sums[3];
 
-  VISAGENT_BOTH Differentiation(const S* grad, const S* x_, const S* shift, const Shape& p, const Tiling& tiling, int group, int chunk, int thread) {
+  VISAGENT_BOTH Differentiation(const S* grad, const S* x_, const A* shift, const Shape& p, const Tiling& tiling, int group, int chunk, int thread) {
     const Place place(p, tiling, group, chunk, thread);
     channels = place.channels, first_channel = place.first_channel, channel = place.channel, rows = place.rows;
     time = p.out_time, columns = p.out_width, x_columns = p.width, steps = p.out_time + 2, stride = p.stride[1];
     Axis<A> axes[3];
-    axes_of<S, A>(p, shift, first_channel + channel, axes);
+    axes_of(p, shift, first_channel + channel, axes);
     in_time = slope(axes[0]), in_height = slope(axes[1]), in_width = slope(axes[2]);
     const int start = in_height.start - p.padding[1];
     int first = 0, last = p.height;
@@ -528,9 +528,9 @@ struct Differentiation {
   }
 
   // Of x; of the upstream gradient the step is the frame.
-  VISAGENT_BOTH static Visit visit(const Shape& p, const S* shift, int channel) {
+  VISAGENT_BOTH static Visit visit(const Shape& p, const A* shift, int channel) {
     Axis<A> axes[3];
-    axes_of<S, A>(p, shift, channel, axes);
+    axes_of(p, shift, channel, axes);
     return {axes[0].start - p.padding[0], 0, p.out_time + axes[0].count - 1};
   }
 

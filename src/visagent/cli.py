@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from omegaconf import DictConfig
-
-UNUSABLE_PATH = (FileExistsError, NotADirectoryError, IsADirectoryError, PermissionError)
-"""What a path that the user chose can be; anything else that a file does is an error of ours."""
 
 
 def train() -> None:
@@ -22,13 +20,29 @@ def train() -> None:
 def evaluate() -> None:
     """Entry point of `visagent-evaluate`."""
     # The run has these settings, the root that Hydra composes has none: to Hydra they are new ones.
-    sys.argv = [sys.argv[0], *(f"++{argument}" if re.match(r"(datamodule|trainer)\.[\w.]+=", argument) else argument for argument in sys.argv[1:])]
+    settings = re.compile(r"(algorithm|network|datamodule|trainer)\.[\w.]+=")
+    sys.argv[1:] = [f"++{argument}" if settings.match(argument) else argument for argument in _allowing(sys.argv[1:])]
     _hydra("evaluate", _evaluate_task)
 
 
 def export() -> None:
     """Entry point of `visagent-export`."""
+    sys.argv[1:] = _allowing(sys.argv[1:])
     _hydra("export", _export_task)
+
+
+def _allowing(arguments: Sequence[str]) -> list[str]:
+    """`--allow-targets PREFIX` as the override that Hydra reads."""
+    given, rest, waiting = [], [], iter(arguments)
+    for argument in waiting:
+        name, equals, value = argument.partition("=")
+        if name != "--allow-targets":
+            rest.append(argument)
+            continue
+        given.append(value if equals else next(waiting, ""))
+        if re.fullmatch(r"[\w.]+", given[-1]) is None:
+            _fail(f"error: --allow-targets: expected the dotted name of a package, module or class, such as my_worlds, got {given[-1] or 'nothing'!r}")
+    return [*rest, f"allow_targets=[{','.join(given)}]"] if given else rest
 
 
 def table() -> None:
@@ -109,10 +123,15 @@ def _hydra(root: str, task: Callable[[DictConfig], None]) -> None:
     for argument in sys.argv[1:]:
         if (dashed := re.match(r"--(experiment|debug|seed|run|[a-z_]+\.[a-z_.]+)(=|$)", argument)) is not None:
             _fail(f"error: got {argument!r}; overrides have no dashes: type {dashed.group(1)}=VALUE")
+        if any("\ud800" <= sign <= "\udfff" for sign in argument):
+            _fail(f"error: got {argument!r}, which is not UTF-8; expected text that is")
+    sys.argv[1:] = [_at_home(argument) for argument in sys.argv[1:]]
     import hydra
 
+    from visagent.config.composition import refuse_empty_groups
     from visagent.config.schemas import register
 
+    _guarded(lambda: refuse_empty_groups(sys.argv[1:]))
     register()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     # Hydra would print its own message and exit: ours name the nearest key. A user's own HYDRA_FULL_ERROR keeps the traceback.
@@ -122,30 +141,66 @@ def _hydra(root: str, task: Callable[[DictConfig], None]) -> None:
     _guarded(main, root, wants_traceback)
 
 
+PATHS = re.compile(r"\+{0,2}(paths\.\w+|run|output|checkpoint|[\w.]+\.(scenes|root|cache|demonstrations|initialize_from|extractor_weights|dir))")
+
+
+def _at_home(argument: str) -> str:
+    """An override of a path with the home folder for `~`: the shell puts it there at the beginning of a word alone, and Hydra makes folders before we look."""
+    key, equals, value = argument.partition("=")
+    plain = value[1:-1] if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" else value
+    if not equals or PATHS.fullmatch(key) is None or re.match(r"~(/|$)", plain) is None:
+        return argument
+    from visagent.config.quoting import quoted
+
+    return f"{key}={quoted(os.path.expanduser(plain))}"  # noqa: PTH111 (a Path would lose a slash at the end)
+
+
 def _guarded(main: Callable[[], int | None], root: str | None = None, wants_traceback: bool = False) -> int:
     """Run; print what a user can mend as one message and exit with 2."""
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from visagent.errors import UserError
+    from visagent.errors import UserError, machine_message
 
     try:
-        return main() or 0
+        try:
+            status = main() or 0
+        except SystemExit:
+            sys.stdout.flush()
+            raise
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # whoever read has read enough: head, or a pager that was left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
     except (UserError, HydraException, OmegaConfBaseException) as error:
         if wants_traceback:
             raise
         from visagent.config.messages import composition_message
 
         _fail(f"error: {error}" if isinstance(error, UserError) else f"error: {composition_message(error, root)}")
-    except OSError as error:
-        if wants_traceback or error.filename is None or not isinstance(error, UNUSABLE_PATH):
+    except UnicodeDecodeError as error:
+        if wants_traceback or root is None:
             raise
-        _fail(f"error: {error.filename}: {error.strerror}; choose another path")
+        from visagent.config.messages import undecodable
+
+        _fail(f"error: {undecodable(sys.argv[1:], error)}")
+    except MemoryError as error:
+        if wants_traceback:
+            raise
+        _fail(f"error: not enough memory for these settings ({error or 'no more was to be had'}): choose smaller ones")
+    except OSError as error:
+        message = machine_message(error)
+        if wants_traceback or message is None:
+            raise
+        _fail(f"error: {message}")
     except KeyboardInterrupt as stop:
         print("stopped; the same command resumes at the last finished epoch", file=sys.stderr)
-        sys.exit(143 if stop.args else 130)
+        sys.exit(128 + (stop.args[0] if stop.args else signal.SIGINT))
 
 
 def _fail(message: str) -> NoReturn:
-    print(message, file=sys.stderr)
+    from visagent.runtime.credentials import without_credentials
+
+    print(without_credentials(message), file=sys.stderr)
     sys.exit(2)

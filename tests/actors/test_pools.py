@@ -15,10 +15,11 @@ from visagent.actors.process import ProcessActors
 from visagent.actors.queued import ActorError, QueuedActors
 from visagent.actors.roles import Report, Task
 from visagent.actors.segments import SegmentActors
+from visagent.envs.border import WorldError
 from visagent.envs.gymnasium_world import GymnasiumWorlds
 from visagent.experience.rollouts import RolloutBatch
 from visagent.networks.actor_critic import ActorCritic
-from visagent.testing.worlds import CountingWorlds, SleepingWorlds
+from visagent.testing.worlds import CountingWorlds, ReusingWorlds, SleepingWorlds
 
 SETTINGS = {
     "actor_hidden": [8], "critic_hidden": [8], "activation": "tanh", "squash_mean": False, "init_log_std": -0.5, "normalize": True, "pixel_features": 16,
@@ -115,6 +116,37 @@ def test_a_world_that_always_fails_stops_the_run_with_its_traceback():
     actors.publish(weights, 0)
     with pytest.raises(ActorError, match=r"(?s)actor 0 failed 3 times in a row.*Traceback.*RuntimeError: the world is broken"):
         actors.collect(Task(0, 0, True))
+
+
+@pytest.mark.process
+def test_a_world_that_writes_in_one_place_and_then_no_number(nothing_left):
+    """What a process writes is that of a world that does neither; its mistake is the user's, so that nothing is tried again."""
+    worlds = {"right": CountingWorlds(4, truncates=True), "odd": ReusingWorlds(4, truncates=True, spoils=8, learner=os.getpid())}
+    made = {name: segments(kind) for name, kind in worlds.items()}
+    actors = {"right": SerialActors(made["right"][0], 1), "odd": ProcessActors(made["odd"][0], 1, made["odd"][1])}
+    found = {}
+    for name, pool in actors.items():
+        pool.publish(made["right"][1], 0)
+        found[name] = {key: array.copy() for key, array in pool.collect(Task(0, 0, True)).arrays.items()}
+    assert found["right"]["final_value"][3].all() and all(np.array_equal(found["right"][key], found["odd"][key]) for key in found["right"])
+    with pytest.raises(
+        WorldError, match=r"^visagent\.testing\.worlds\.ReusingWorlds: expected finite numbers of float32, got nan as number 0 of its state in step$"
+    ):
+        actors["odd"].collect(Task(0, 1, False))
+    assert actors["odd"].restarts == 0
+
+
+@pytest.mark.process
+def test_an_actor_that_says_nothing_is_not_waited_for_for_ever(nothing_left):
+    make, weights = segments(ReusingWorlds(4, hangs=8, learner=os.getpid()))
+    actors = ProcessActors(make, 1, weights)
+    actors.publish(weights, 0)
+    actors.collect(Task(0, 0, True))
+    actors.timeout = 0.2
+    with pytest.raises(
+        ActorError, match=r"actor 0: expected word within 0\.2 s \(datamodule\.timeout\), got none: a world hangs.*type datamodule\.timeout=1, or null"
+    ):
+        actors.collect(Task(0, 1, False))
 
 
 class Obedient(QueuedActors):

@@ -26,8 +26,9 @@ def test_the_ui_shows_parameters_curves_and_pictures(browser, compose, tmp_path)
         run = f"http://127.0.0.1:{port}/#/experiments/1/runs/{record.mlflow_run_id}"
         text = "return document.body.innerText"
         browser.open(run)
-        shown = wait_for(lambda: (t := browser.run(text)) and "optimizer.lr" in t and "datamodule.batch_size" in t and t, "the parameters")
-        assert "navigation/dagger-s0" in shown and "Finished" in shown and "train/loss" in shown
+        # The page's parts come one after the other, in no certain order.
+        expected = ("navigation/dagger-s0", "Finished", "optimizer.lr", "datamodule.batch_size", "train/loss")
+        wait_for(lambda: all(part in (browser.run(text) or "") for part in expected), f"{', '.join(expected)} on the run's page")
         browser.picture(shots / "overview.png")
         browser.open(f"{run}/model-metrics")
         wait_for(lambda: browser.run("return document.querySelectorAll('.js-plotly-plot .main-svg').length"), "a curve")

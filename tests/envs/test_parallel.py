@@ -12,10 +12,13 @@ import numpy as np
 import pytest
 from pettingzoo import ParallelEnv
 
-from visagent.envs import tool_delivery, water_filling
+from visagent.actors.options import run_option_episodes
+from visagent.envs import border, tool_delivery, water_filling
+from visagent.envs.border import WorldError
 from visagent.envs.parallel import ParallelWorlds
 from visagent.envs.schemes import Scheme
 from visagent.errors import ConfigError
+from visagent.networks.scripted_options import UniformOptions
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # of PettingZoo's own environments, which its tests import
@@ -88,6 +91,79 @@ class CorridorWithState(Corridor):
 
     def state(self):
         return np.array(self.place, np.float32)
+
+
+class Shifts(ParallelEnv):
+    """Agents who are there in some of twelve steps alone; each sees the step, in an array that is written anew."""
+
+    metadata = {"name": "shifts", "render_modes": []}
+    shifts = {"first": range(13), "late": range(4, 13), "away": [*range(3), *range(6, 13)], "early": range(8)}
+    open = 0
+
+    def __init__(self, shows=lambda step: step, pays=1.0):
+        self.possible_agents, self.agents, self.shows, self.pays = list(self.shifts), [], shows, pays
+        self.seen = {agent: np.zeros(1, np.float32) for agent in self.shifts}
+        Shifts.open += 1
+
+    def close(self):
+        Shifts.open -= 1
+
+    def observation_space(self, agent):
+        return gymnasium.spaces.Box(-99, 99, (1,), np.float32)
+
+    def action_space(self, agent):
+        return gymnasium.spaces.Discrete(2)
+
+    def _now(self):
+        self.agents = [agent for agent, shift in self.shifts.items() if self.steps in shift]
+        for shown in self.seen.values():
+            shown[:] = self.steps
+        return {agent: self.shows(self.seen[agent]) for agent in self.agents}
+
+    def reset(self, seed=None, options=None):
+        self.steps = 0
+        return self._now(), {agent: {} for agent in self.agents}
+
+    def step(self, actions):
+        assert set(actions) == set(self.agents), f"actions of {sorted(actions)}, agents {self.agents}"
+        self.steps += 1
+        shown = self._now()
+        over = self.steps == 12
+        found = shown, *(dict.fromkeys({**actions, **shown}, value) for value in (self.pays, False, over, {}))
+        self.agents = [] if over else self.agents
+        return found
+
+
+class Undecided(Shifts):
+    """Knows its agents after reset only."""
+
+    def __init__(self):
+        super().__init__()
+        del self.possible_agents
+
+    def reset(self, seed=None, options=None):
+        self.possible_agents = list(self.shifts)
+        return super().reset(seed, options)
+
+
+class Last:
+    """An option of some steps."""
+
+    def __init__(self, steps):
+        self.name, self.steps = f"{steps}", steps
+
+    def available(self, observation):
+        return True
+
+    def act(self, observation, elapsed):
+        return 0
+
+    def ends(self, observation, elapsed):
+        return elapsed == self.steps
+
+
+def shifts(env=Shifts, steps=(2, 3)):
+    return ParallelWorlds(env, {agent: tuple(map(Last, steps)) for agent in Shifts.shifts}, idle=dict.fromkeys(Shifts.shifts, 1))
 
 
 class WalkTo:
@@ -179,7 +255,7 @@ def test_an_agent_that_has_left_chooses_no_more(name):
     assert result.truncated[0] and not result.terminated[0]
     late = [(step, who) for step, who in decisions if step > 5]
     assert late and all(later - step >= 8 for (step, _), (later, _) in itertools.pairwise(late))  # the ways of the right walker alone
-    assert name != "async" or all(who == [False, True] for _, who in late)
+    assert all(who == [False, True] for _, who in late)
 
 
 def test_who_terminates_when_the_time_is_over_has_terminated():
@@ -256,3 +332,79 @@ def test_what_is_missing_is_named():
         world.step(np.array([[-1, 0]]), np.ones(1, bool))
     with pytest.raises(ConfigError, match=r"expected some of each agent of \['left', 'right'\], got those of \['left'\]"):
         ParallelWorlds(Corridor, {"left": (Stay(),)}).spaces()
+
+
+@pytest.mark.parametrize("name", ["async", "sync_wait", "sync_cut", "end2end"])
+@pytest.mark.parametrize("env", [Shifts, Undecided])
+def test_who_is_not_there_chooses_nothing_and_who_comes_chooses(name, env):
+    worlds = shifts(env).primitives() if name == "end2end" else shifts(env)
+    world, one = worlds.make(1), np.ones(1, bool)
+    scheme, chosen = Scheme(world, name, 1, 4), []
+    for _ in range(2):  # episodes
+        world.reset(one, [0])
+        scheme.reset(one)
+        chosen.append([])
+        assert [part[0, 0] for part in world.observation] == [0.0] * 4
+        for step in range(12):
+            choosing = scheme.choosing()
+            there = [step in shift for shift in Shifts.shifts.values()]
+            assert not (choosing[0] & ~np.array(there)).any() and world.absent()[0].tolist() == [not here for here in there]
+            if choosing.any():
+                scheme.choose(choosing, np.arange(1), np.array([[0, 1, 0, 1]]))  # options of 2, 3, 2, 3 steps
+                chosen[-1].append((step, "".join("flae"[agent] for agent in np.flatnonzero(choosing))))
+            result = scheme.step(one)
+        assert result.truncated[0] and not result.terminated[0] and [part[0, 0] for part in world.observation] == [12.0, 12.0, 12.0, 8.0]
+    assert chosen[0] == chosen[1]
+    expected = {
+        "async": [(0, "fae"), (2, "fa"), (3, "e"), (4, "fl"), (6, "fae"), (7, "l"), (8, "fa"), (10, "fla")],
+        "sync_wait": [(0, "fae"), (3, "fe"), (6, "flae"), (9, "fla")],
+        "sync_cut": [(0, "fae"), (2, "fae"), (4, "fle"), (6, "flae"), (8, "fla"), (10, "fla")],
+        "end2end": [(step, "".join(name[0] for name, shift in Shifts.shifts.items() if step in shift)) for step in range(12)],
+    }
+    assert chosen[0] == expected[name]
+    world.close()
+
+
+@pytest.mark.parametrize("name", ["async", "sync_wait", "sync_cut", "end2end"])
+def test_policies_act_in_teams_that_change_and_every_environment_is_closed(name):
+    worlds = shifts().primitives() if name == "end2end" else shifts()
+    policy, open_before = UniformOptions(worlds.spaces()), Shifts.open
+    episodes = run_option_episodes(policy, worlds, name, (1, 2, 3), False)
+    assert [episode.steps for episode in episodes] == [12] * 3 and Shifts.open == open_before
+
+    def stop(through, over):
+        if through.steps.max() == 3:
+            raise RuntimeError("in the middle")
+
+    with pytest.raises(RuntimeError, match="in the middle"):
+        run_option_episodes(policy, worlds, name, (1, 2), False, stop)
+    assert Shifts.open == open_before
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"shows": lambda _: np.zeros(2)}, r"expected observation of first of shape \[1\], as its spaces say, got \[2\] in reset"),
+        ({"shows": lambda _: "far"}, r"expected observation of first in Box\(.*\), got str 'far' in reset"),
+        (
+            {"shows": lambda step: np.where(step > 1, np.nan, step)},
+            "expected finite numbers of float32, got nan as number 0 of its observation of first in step",
+        ),
+        ({"pays": float("inf")}, "expected a finite reward of float32, got inf"),
+        ({"pays": "a lot"}, "expected a number for a reward, got str 'a lot'"),
+    ],
+)
+def test_what_a_parallel_environment_returns_is_checked(settings, message):
+    worlds = shifts(functools.partial(Shifts, **settings))
+    policy = UniformOptions(worlds.spaces())
+    with pytest.raises(WorldError, match=message):
+        run_option_episodes(policy, worlds, "async", (1,), False)
+
+
+def test_episodes_and_options_without_an_end_are_refused(monkeypatch):
+    monkeypatch.setattr(border, "LONGEST", 8)
+    worlds = shifts(steps=(10**6,))
+    policy = UniformOptions(worlds.spaces())
+    message = r"test_parallel\.Shifts: expected its episodes and options to end, got 8 steps without an end while these run: 1000000 of first, 1000000 of late"
+    with pytest.raises(WorldError, match=message):
+        run_option_episodes(policy, worlds, "async", (1,), False)

@@ -31,6 +31,9 @@ class Clock:
     def waiting(self):
         return np.zeros((1, 2), bool)
 
+    def absent(self):
+        return np.zeros((1, 2), bool)
+
     def interrupt(self, which):
         self.left[which] = 0
 

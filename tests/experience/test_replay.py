@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from visagent.envs.spaces import ActionSpace, WorldSpaces
 from visagent.errors import UserError
-from visagent.experience.replay import ReplayMissing, ReplayStore
+from visagent.experience.replay import ReplayMissing, ReplayStore, write_down
 from visagent.experience.transitions import row_columns
 
 SPACES = WorldSpaces({"state": (1,), "pixels": (3, 2, 2)}, ActionSpace("continuous", 1), frames=1)
@@ -16,7 +18,7 @@ STACKED = WorldSpaces({"state": (3,), "pixels": (9, 2, 2)}, ActionSpace("continu
 
 def stream(seed, lengths, spaces):
     """Rows of episodes of these lengths, the last unfinished; a negative length is an episode that broke off. Every row's state is its number."""
-    rng, rows = np.random.default_rng(seed), []
+    rng, rows, serial = np.random.default_rng(seed), [], 0
     for place, length in enumerate(lengths):
         for step in range(abs(length)):
             over = length > 0 and step == length - 1 and place < len(lengths) - 1
@@ -24,6 +26,10 @@ def stream(seed, lengths, spaces):
             rows.append({"step": step, "terminated": over and not cut, "truncated": cut, "final": False, "reward": rng.normal(), "action": rng.normal()})
         if over:
             rows.append({"step": length, "terminated": False, "truncated": False, "final": True, "reward": 0.0, "action": 0.0})
+        for row in rows[-abs(length) - over :]:
+            serial += 1
+            row["serial"] = serial
+        serial += length < 0
     for number, row in enumerate(rows):
         row["observation.state"], row["observation.pixels"] = number, number % 256
     columns = row_columns(spaces)
@@ -92,3 +98,37 @@ def test_files_outlive_the_store_and_writing_again_changes_nothing(tmp_path):
         ReplayStore(tmp_path, row_columns(SPACES), 1, 60, 5, fresh=False)
     with pytest.raises(ReplayMissing, match="expected the rows of the run that is resumed"):
         ReplayStore(tmp_path / "other", row_columns(SPACES), 1, 50, 5, fresh=False)
+
+
+def test_no_draw_reaches_over_rows_that_were_dropped(tmp_path):
+    """Of one episode, rows 5 to 9 were dropped and made again as 15 to 19, which lie before 10 to 14; their steps go on by chance."""
+    serial = np.array([1, 2, 3, 4, 5, 16, 17, 18, 19, 20, 11, 12, 13, 14, 15])
+    columns = {name: np.zeros((15, *shape), dtype) for name, (shape, dtype) in row_columns(STACKED).items()}
+    columns["serial"], columns["step"] = serial, np.arange(15, dtype=np.int32)
+    columns["observation.state"][:, 0] = serial
+    store = ReplayStore(tmp_path, row_columns(STACKED), 1, 50, 5, fresh=True)
+    store.write(0, 0, columns, 15)
+    drawn = store.draw(np.array([15]), 500, 3, 3, np.random.default_rng(0))
+    seen = {tuple(here) for here in drawn["observation.state"].tolist()}
+    assert seen == {(1, 1, 1), (1, 1, 2), (1, 2, 3), (2, 3, 4), (16, 17, 18), (17, 18, 19), (11, 12, 13), (12, 13, 14)}
+    for here, there, steps in zip(drawn["observation.state"], drawn["next_observation.state"], drawn["steps"], strict=True):
+        assert there[-1] == here[-1] + steps and (np.diff(there) <= 1).all()
+
+
+def test_rows_that_are_not_there_are_named_and_not_waited_for(tmp_path):
+    rows, columns = stream(0, [5, 9], SPACES)
+    store = ReplayStore(tmp_path, row_columns(SPACES), 1, 50, 5, fresh=True)
+    with pytest.raises(ReplayMissing, match=r"expected rows that follow each other among 12, got none; delete the run's folder to begin anew"):
+        store.draw(np.array([12]), 4, 2, 1, np.random.default_rng(0))
+    store.write(0, 0, columns, len(rows))
+    store.require(np.array([len(rows)]))
+    with pytest.raises(ReplayMissing, match=rf"got 3 of {len(rows) + 3} never written, the first of them row {len(rows)} in stream 0; delete the run's folder"):
+        store.require(np.array([len(rows) + 3]))
+
+
+def test_rows_are_on_the_disk_before_they_are_counted(tmp_path, monkeypatch):
+    store = ReplayStore(tmp_path / "shard_0", row_columns(SPACES), 1, 50, 5, fresh=True)
+    written = []
+    monkeypatch.setattr("os.fsync", lambda number: written.append(Path(f"/proc/self/fd/{number}").readlink().name))
+    write_down(tmp_path)
+    assert sorted(written) == sorted(f"{name}.npy" for name in store.rows)

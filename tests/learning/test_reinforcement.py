@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import shutil
+import signal
 import threading
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from visagent.config.presets import presets
 from visagent.experience.replay import ReplayMissing
 from visagent.networks.by_hand import ActorCriticByHand
 from visagent.runtime.record import RunFolder
-from visagent.runtime.train import train
+from visagent.runtime.train import Cancelled, train
 
 FAMILIES = ("ppo", "ddpg", "evolution")
 FILMED = ("ppo/cartpole", "ppo/lift", "evolution/hopper")
@@ -83,7 +84,7 @@ def test_resume_is_bitwise(preset, changes, compose, tmp_path, monkeypatch):
 
 @pytest.mark.process
 @pytest.mark.parametrize("preset", ["ppo/pendulum", "evolution/hopper", "ddpg/half_cheetah"])
-def test_processes_learn_what_one_process_learns_and_evaluating_changes_nothing(preset, compose, tmp_path):
+def test_processes_learn_what_one_process_learns_and_evaluating_changes_nothing(preset, compose, tmp_path, nothing_left):
     runs = {
         "serial": compose(preset, "actors=serial", f"paths.outputs={tmp_path}/serial"),
         "process": compose(preset, "actors=process", f"paths.outputs={tmp_path}/process"),
@@ -92,6 +93,25 @@ def test_processes_learn_what_one_process_learns_and_evaluating_changes_nothing(
     weights = {name: checkpoint(train(config), tmp_path / name)["state_dict"] for name, config in runs.items()}
     assert_same(weights["serial"], weights["process"])
     assert_same(weights["serial"], weights["blind"])
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(("raised", "left_as"), [(RuntimeError("power cut"), RuntimeError), (KeyboardInterrupt(), Cancelled)])
+def test_nothing_is_left_of_a_run_that_fails_or_is_stopped(raised, left_as, compose, monkeypatch, nothing_left):
+    """Actors, shards, pipes and shared memory, after an error and after Ctrl-C."""
+    before = signal.getsignal(signal.SIGINT)
+
+    def failing(self, batch, batch_index):
+        assert len(multiprocessing.active_children()) == 2
+        raise raised
+
+    monkeypatch.setattr(DDPG, "training_step", failing)
+    try:
+        with pytest.raises(left_as):
+            train(compose("ddpg/pendulum", "actors=process", "datamodule.actors=1"))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    raised.__traceback__ = None  # its frames have the pools
 
 
 @pytest.mark.process
@@ -148,6 +168,8 @@ def test_evolution_learns_and_anyone_can_rebuild_its_update(compose, monkeypatch
             other["vector"] = self.network.vector.detach().clone().requires_grad_()
             other["optimizer"] = self._make_optimizer([{"params": [other["vector"]]}])
         original(self, batch, batch_index)
+        if batch.version == 0:  # for the z-filter alone
+            return
         noise = torch.from_numpy(self.data.table.rows(batch.offset.numpy(), len(other["vector"])))
         other["vector"].grad = -antithetic_gradient(centered_ranks(batch.returns), noise, self.data.sigma)
         other["optimizer"].step()
@@ -157,6 +179,12 @@ def test_evolution_learns_and_anyone_can_rebuild_its_update(compose, monkeypatch
     settings = ("datamodule.pairs=16", "datamodule.env.max_steps=100", "datamodule.worlds_per_actor=8", "datamodule.iterations_per_epoch=15")
     record = train(compose("evolution/cartpole", *settings, "datamodule.test_episodes=10", "trainer.max_epochs=1"))
     assert record.metrics["test/return"] > 70  # of 100; a random policy: about 22
+
+
+def test_an_epoch_shorter_than_an_episode_is_said_once(compose, caplog):
+    train(compose("ppo/pendulum", "actors=serial", "datamodule.env.max_steps=60", "datamodule.film_episodes=0"))
+    said = [record.message for record in caplog.records if "no episode ended in an epoch" in record.message]
+    assert len(said) == 1 and "which has 32 steps in each world" in said[0] and "type datamodule.iterations_per_epoch=8" in said[0]
 
 
 @pytest.mark.process
@@ -179,23 +207,27 @@ def test_a_resumed_run_whose_replay_is_gone_says_so(compose, tmp_path, monkeypat
         train(config)
 
 
-@pytest.mark.parametrize("changes", [(), ("network.lstm=5",), ("datamodule.env.observe=pixels", "datamodule.env.pixels=40")])
-def test_what_an_older_policy_did_is_weighed(changes, compose, monkeypatch):
-    """With the policy published every other iteration, each second batch is clipped around the policy that learning begins with."""
+@pytest.mark.parametrize(("changes", "stale"), [((), 1), (("network.lstm=5",), 1), (("datamodule.env.observe=pixels", "datamodule.env.pixels=40"), 2)])
+def test_what_an_older_policy_did_is_weighed(changes, stale, compose, monkeypatch):
+    """With the policy published every other iteration, each second batch is clipped around the policy that learning begins with.
+
+    Of four batches, the first one is for the z-filter alone where there is one.
+    """
     seen = []
     original = PPO._decouple
 
     def watched(self, columns, state):
         before = {name: tensor.clone() for name, tensor in columns.items()}
-        original(self, columns, state)
+        began = original(self, columns, state)
         again = self._judged(before, state)
         torch.testing.assert_close(columns["log_prob"], self.network.distribution.log_prob(again.parameters, before["action"]))
         torch.testing.assert_close(columns["weight"], (columns["log_prob"] - before["log_prob"]).exp().clamp_max(2.0))
         seen.append(float((columns["weight"] - 1).abs().max()))
+        return began
 
     monkeypatch.setattr(PPO, "_decouple", watched)
     train(compose("ppo/pendulum", "actors=serial", "algorithm.publish_every=2", "algorithm.epochs=2", *changes))
-    assert len(seen) == 2 and all(1e-6 < apart < 1.0 for apart in seen)
+    assert len(seen) == stale and all(1e-6 < apart < 1.0 for apart in seen)
 
 
 class Aiming(gymnasium.Env):
@@ -232,7 +264,7 @@ def test_ddpg_learns_to_aim(compose, monkeypatch):
     ],
 )
 def test_ppo_by_hand_learns_what_autograd_does(changes, compose, tmp_path, monkeypatch):
-    settings = (*changes, "datamodule.iterations_per_epoch=1", "trainer.max_epochs=1", "algorithm.epochs=2")
+    settings = (*changes, "datamodule.iterations_per_epoch=2", "trainer.max_epochs=1", "algorithm.epochs=2")
     quick = checkpoint(train(compose(*settings, f"paths.outputs={tmp_path}/quick")), tmp_path / "quick")["state_dict"]
     monkeypatch.setattr(ActorCriticByHand, "serves", staticmethod(lambda _: False))
     slow = checkpoint(train(compose(*settings, f"paths.outputs={tmp_path}/slow")), tmp_path / "slow")["state_dict"]

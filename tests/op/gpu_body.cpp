@@ -111,8 +111,8 @@ struct Stages {
   }
 };
 
-template <class S, class Body>
-void run_block(const Shape& p, const Tiling& tiling, const S* shift, std::vector<Body>& threads, int first_channel) {
+template <class S, class A, class Body>
+void run_block(const Shape& p, const Tiling& tiling, const A* shift, std::vector<Body>& threads, int first_channel) {
   std::vector<Visit> visits;
   for (int g = 0; g < threads[0].channels; ++g) visits.push_back(Body::visit(p, shift, first_channel + g));
   Stages<S> stages(tiling);
@@ -140,7 +140,7 @@ bool is_aligned(const Problem& p, const S* tensor) {
 }
 
 template <class S, class A, bool kAdjoint, bool kUnit>
-int resample_tiled(const Problem& p, const S* in, const S* shift, S* out, int64_t bytes) {
+int resample_tiled(const Problem& p, const S* in, const A* shift, S* out, int64_t bytes) {
   const Shape s = shape(p);
   const bool aligned = is_aligned(p, in);
   Tiling tiling;
@@ -149,13 +149,13 @@ int resample_tiled(const Problem& p, const S* in, const S* shift, S* out, int64_
     for (int chunk = 0; chunk < tiling.chunks; ++chunk) {
       std::vector<Resampling<S, A, kAdjoint, kUnit>> threads;
       for (int thread = 0; thread < tiling.threads; ++thread) threads.emplace_back(in, shift, out, s, tiling, group, chunk, thread);
-      run_block(s, tiling, shift, threads, group % tiling.groups * tiling.channels);
+      run_block<S>(s, tiling, shift, threads, group % tiling.groups * tiling.channels);
     }
   return tiling.whole ? 1 : 2;
 }
 
 template <class S, class A, bool kUnit>
-int differentiate_tiled(const Problem& p, const S* grad, const S* x, const S* shift, double* by_shift, int64_t bytes) {
+int differentiate_tiled(const Problem& p, const S* grad, const S* x, const A* shift, double* by_shift, int64_t bytes) {
   const Shape s = shape(p);
   const bool aligned = is_aligned(p, grad) && is_aligned(p, x);
   Tiling tiling;
@@ -164,7 +164,7 @@ int differentiate_tiled(const Problem& p, const S* grad, const S* x, const S* sh
     for (int chunk = 0; chunk < tiling.chunks; ++chunk) {
       std::vector<Differentiation<S, A, kUnit>> threads;
       for (int thread = 0; thread < tiling.threads; ++thread) threads.emplace_back(grad, x, shift, s, tiling, group, chunk, thread);
-      run_block(s, tiling, shift, threads, group % tiling.groups * tiling.channels);
+      run_block<S>(s, tiling, shift, threads, group % tiling.groups * tiling.channels);
       for (const auto& thread : threads)
         for (int d = 0; d < 3 && thread.rows > 0; ++d) by_shift[d * p.channels + thread.first_channel + thread.channel] += thread.sums[d];
     }
@@ -173,7 +173,8 @@ int differentiate_tiled(const Problem& p, const S* grad, const S* x, const S* sh
 
 template <class S, class A>
 int forward_tiled(const Problem& p, const void* x, const void* shift, void* out, int64_t bytes) {
-  const S *in = static_cast<const S*>(x), *moves = static_cast<const S*>(shift);
+  const S* in = static_cast<const S*>(x);
+  const A* moves = static_cast<const A*>(shift);
   if (p.stride[1] == 1) return resample_tiled<S, A, false, true>(p, in, moves, static_cast<S*>(out), bytes);
   return resample_tiled<S, A, false, false>(p, in, moves, static_cast<S*>(out), bytes);
 }
@@ -206,7 +207,8 @@ int tiled_slope(const int64_t* sizes, const int64_t* stride, const int64_t* padd
                 const void* x, const void* shift, double* by_shift) {
   const Problem p = problem(sizes, stride, padding, quantize, away);
   const auto of = [&]<class S, class A>(S*, A*) {
-    const S *upstream = static_cast<const S*>(grad), *values = static_cast<const S*>(x), *moves = static_cast<const S*>(shift);
+    const S *upstream = static_cast<const S*>(grad), *values = static_cast<const S*>(x);
+    const A* moves = static_cast<const A*>(shift);
     if (p.stride[1] == 1) return differentiate_tiled<S, A, true>(p, upstream, values, moves, by_shift, bytes);
     return differentiate_tiled<S, A, false>(p, upstream, values, moves, by_shift, bytes);
   };

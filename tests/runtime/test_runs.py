@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import multiprocessing
 import os
+import re
+import shutil
+import signal
 import sys
 import time
 from pathlib import Path
@@ -13,23 +17,41 @@ import pytest
 import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_module
+from matplotlib.figure import Figure
 
 from visagent import cli
 from visagent.config.schemas import TrainConfig
 from visagent.config.validation import validate
-from visagent.errors import ConfigError
+from visagent.errors import ConfigError, UserError, machine_message
+from visagent.lifeline import end_with_parent
+from visagent.runtime import info as runtime_info
+from visagent.runtime import train as runtime_train
 from visagent.runtime.evaluate import evaluate
 from visagent.runtime.record import Record, RunFolder, find_run, write_atomically
 from visagent.runtime.report import learning_curves, metric_table
-from visagent.runtime.train import Cancelled, forget_absent_gpu, train
+from visagent.runtime.stopping import signals_cancel
+from visagent.runtime.train import Cancelled, forget_absent_gpu, global_rank, train
 
 PRESET = "navigation/behaviour_cloning"
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """Where the outputs of the run that `finished` gives lie, once it was trained."""
+    return tmp_path_factory.mktemp("finished") / "outputs"
+
+
 @pytest.fixture
-def finished(compose):
+def finished(compose, kept):
+    """A finished run, trained once and copied for each test."""
     config = compose(PRESET, "trainer.max_epochs=1")
-    return config, train(config)
+    if not kept.exists():
+        train(config)
+        shutil.copytree(config.paths.outputs, kept)
+    else:
+        shutil.copytree(kept, config.paths.outputs)
+    (path,) = Path(config.paths.outputs).glob("runs/*")
+    return config, RunFolder(path).load()
 
 
 def run_folder(config, record) -> RunFolder:
@@ -254,6 +276,270 @@ def test_table_and_curves_come_from_the_record():
     )
     assert len(learning_curves(record).axes) == 3
     assert learning_curves(Record("s", "n", "c", 0, "smoke")) is None
+
+
+@pytest.mark.parametrize(
+    ("number", "place", "said"),
+    [
+        (errno.ENOSPC, None, "^No space left on device; free some"),
+        (errno.EDQUOT, "/a/b", "^/a/b: Disk quota exceeded; free some"),
+        (errno.EROFS, "/a/b", r"^/a/b: Read-only file system; choose another place, for example with paths\.outputs=DIR"),
+        (errno.ENAMETOOLONG, "/a/b", "^/a/b: File name too long; choose a shorter name"),
+        (errno.EMFILE, "/a/b", "^/a/b: Too many open files; allow more with 'ulimit -n 4096', or type fewer workers or actors"),
+        (errno.EACCES, "/a/b", "^/a/b: Permission denied; choose another path"),
+        (errno.ENOTDIR, "/a/b", "^/a/b: Not a directory; choose another path"),
+    ],
+)
+def test_what_the_machine_refuses_is_one_line(number, place, said, capsys):
+    error = OSError(number, os.strerror(number), place)
+    assert re.search(said, machine_message(error))
+
+    def main():
+        raise error
+
+    with pytest.raises(SystemExit) as stop:
+        cli._guarded(main)
+    shown = capsys.readouterr().err
+    assert stop.value.code == 2 and shown.startswith("error: ") and shown.count("\n") == 1
+
+
+def test_what_the_machine_refuses_is_known_by_its_words_too():
+    worker = OSError("Caught OSError in DataLoader worker process 0.\nOriginal Traceback:\n...\nOSError: [Errno 24] Too many open files: 'x'")
+    hdf5 = OSError("Unable to synchronously create file (unable to open file: name = 'x', errno = 28, error message = 'No space left on device')")
+    torch_s = RuntimeError("Too many open files. Communication with the workers is no longer possible.")
+    assert [machine_message(error).split(";")[0] for error in (worker, hdf5, torch_s)] == [
+        "Too many open files",
+        "No space left on device",
+        "Too many open files",
+    ]
+    for other in (FileNotFoundError(errno.ENOENT, "No such file", "x"), PermissionError(errno.EPERM, "no"), ValueError("28"), OSError("odd")):
+        assert machine_message(other) is None
+
+
+def test_a_record_that_cannot_be_written_closes_the_tracker_and_says_so(compose, monkeypatch, caplog):
+    """A disk that is full to the end: one message, and the first reason stays."""
+    closed = []
+
+    class Tracker:
+        def save_artifact(self, path):
+            pass
+
+        def close(self, status):
+            closed.append(status)
+
+    monkeypatch.setattr(runtime_train, "_tracker", lambda *_: Tracker())
+    monkeypatch.setattr(runtime_train, "_fit", lambda *_: monkeypatch.setattr(RunFolder, "save", full))
+
+    def full(self, record):
+        raise OSError(errno.ENOSPC, "No space left on device", str(self.path / "record.json"))
+
+    with pytest.raises(UserError, match=r"record\.json: No space left on device"):
+        train(compose(PRESET, "logger=mlflow"))
+    assert closed == ["FAILED"] and "the record cannot be written" in caplog.text
+
+
+def test_evaluation_prints_its_numbers_before_it_saves_them(finished, capsys):
+    config, record = finished
+    (run_folder(config, record).path / "evaluations").write_text("in the way")
+    with pytest.raises(OSError, match="File exists"):
+        evaluate(evaluation(config.paths.outputs, f"run={record.signature}"))
+    assert "success rate" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("variables", "rank"),
+    [
+        ({}, 0),
+        ({"LOCAL_RANK": "1"}, 1),  # started by Lightning
+        ({"RANK": "3", "LOCAL_RANK": "1"}, 3),  # torchrun, the second of two nodes
+        ({"RANK": "2", "LOCAL_RANK": "0", "GROUP_RANK": "1"}, 2),
+        ({"RANK": "0", "LOCAL_RANK": "0"}, 0),
+        ({"SLURM_PROCID": "4", "SLURM_LOCALID": "0"}, 4),
+        ({"SLURM_PROCID": "0"}, 0),
+        ({"SLURM_PROCID": "0", "LOCAL_RANK": "1"}, 1),  # started by Lightning in a shell within a job
+        ({"NODE_RANK": "1"}, 2),  # Lightning's own start on a second node
+        ({"NODE_RANK": "1", "LOCAL_RANK": "1"}, 3),
+    ],
+)
+def test_the_global_rank_decides_who_keeps_the_record(variables, rank, monkeypatch):
+    for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "SLURM_PROCID", "LOCAL_WORLD_SIZE"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert global_rank({"devices": 2}) == rank
+
+
+def test_a_second_node_leaves_the_record_alone(compose, monkeypatch):
+    monkeypatch.setenv("RANK", "2")
+    monkeypatch.setenv("LOCAL_RANK", "0")
+    fitted = []
+    monkeypatch.setattr(runtime_train, "_fit", lambda *given: fitted.append(given[-1]))
+    config = compose(PRESET, "logger=mlflow")
+    train(config)
+    (folder,) = Path(config.paths.outputs).glob("runs/*")
+    assert fitted == [None] and not (folder / "record.json").exists() and "attempt 1" in (folder / "log.rank2.txt").read_text()
+
+
+def test_a_failure_of_another_rank_is_the_records_cause(compose, monkeypatch):
+    config = compose(PRESET)
+
+    def fail(config, folder, record, tracker):
+        raise ConfigError("its videos do not read")
+
+    with monkeypatch.context() as patch:
+        patch.setenv("LOCAL_RANK", "1")
+        patch.setattr(runtime_train, "_fit", fail)
+        with pytest.raises(ConfigError):
+            train(config)
+    (path,) = Path(config.paths.outputs).glob("runs/*")
+    said = "the process of rank 1 failed: its videos do not read"
+    assert RunFolder(path).failure_of_ranks() == said
+    # The first rank was killed with it: whoever reads the record is told the cause.
+    folder = RunFolder(path)
+    folder.save(Record(path.name, PRESET, "c", 0, "smoke"))
+    assert (folder.load().status, folder.load().error) == ("FAILED", said)
+
+    def follow(config, folder, record, tracker):  # or it comes to an end of its own, which is no cause
+        folder.failed(1, "its videos do not read")
+        raise RuntimeError("Connection closed by peer")
+
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setattr(runtime_train, "_fit", follow)
+    with pytest.raises(UserError, match=said):
+        train(compose(PRESET))
+    assert folder.load().status == "FAILED" and folder.load().error == said
+
+
+def test_records_of_later_versions_keep_what_they_have(tmp_path):
+    folder = RunFolder(tmp_path)
+    folder.save(Record("s", "n", "c", 0, "smoke"))
+    content = json.loads((tmp_path / "record.json").read_text())
+    (tmp_path / "record.json").write_text(json.dumps({**content, "novelty": 1}))
+    record = folder.load()
+    folder.save(record)
+    assert json.loads((tmp_path / "record.json").read_text())["novelty"] == 1
+    (tmp_path / "record.json").write_text(json.dumps({**content, "format": 2, "history": []}))
+    with pytest.raises(ConfigError, match=r"record\.json: its record was written by a later version.*update this one") as caught:
+        folder.load()
+    assert "delete" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [('{"signature": "x"}', "it lacks name, command, seed, scale"), ("[]", "expected a dictionary, got list"), ("{", "Expecting")]
+)
+def test_records_that_do_not_read_say_why(content, said, tmp_path):
+    (tmp_path / "record.json").write_text(content)
+    with pytest.raises(ConfigError, match=said):
+        RunFolder(tmp_path).load()
+
+
+def test_figures_that_fail_are_warnings(compose, monkeypatch, caplog):
+    def figures():
+        raise ValueError("no such glyph")
+
+    broken = Figure()
+    monkeypatch.setattr(broken, "savefig", lambda *_, **__: figures())
+    folder = RunFolder(compose(PRESET).paths.outputs)
+    folder.path.mkdir(parents=True)
+
+    class Module:
+        def figures(self):
+            return {"bad": broken, "good": Figure()}
+
+        def videos(self):
+            figures()
+
+    runtime_train.draw(Module(), folder, Record("s", "n", "c", 0, "smoke"), None)
+    assert [path.name for path in folder.figures.iterdir()] == ["good.png"]
+    assert "no picture of bad: ValueError: no such glyph" in caplog.text and "no picture of the method's films" in caplog.text
+    Module.figures = lambda _: figures()
+    runtime_train.draw(Module(), folder, Record("s", "n", "c", 0, "smoke"), None)
+    assert "no picture of the method's pictures" in caplog.text
+
+
+def test_a_cut_off_run_is_shown_as_that(tmp_path, capsys):
+    folder = RunFolder(tmp_path / "runs" / "rabc")
+    folder.path.mkdir(parents=True)
+    record = Record("rabc", "n", "c", 0, "smoke")
+    folder.save(record)
+    assert folder.state(record) == "CUT OFF"
+    (folder.path / "mlflow-unsent.own.jsonl").write_text("{}")
+    runtime_info._runs(tmp_path)
+    shown = capsys.readouterr().out
+    assert "CUT OFF" in shown and "(not all in MLflow yet)" in shown
+    with folder.locked():
+        assert folder.state(record) == "RUNNING"
+    folder.save(Record("rabc", "n", "c", 0, "smoke", status="FINISHED"))
+    assert folder.state(record) == "FINISHED"  # it came to its end between the reading and the look
+
+
+def test_a_hangup_ends_a_run_and_nohup_does_not(compose, monkeypatch):
+    from lightning_modules.behaviour_cloning import BehaviourCloning
+
+    def hang_up(self, batch):
+        signal.raise_signal(signal.SIGHUP)
+        raise AssertionError("the signal did nothing")
+
+    monkeypatch.setattr(BehaviourCloning, "imitate", hang_up)
+    config = compose(PRESET)
+    with pytest.raises(Cancelled) as stop:
+        train(config)
+    assert stop.value.args == (signal.SIGHUP,)
+    (path,) = Path(config.paths.outputs).glob("runs/*/record.json")
+    assert RunFolder(path.parent).load().status == "KILLED"
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with signals_cancel([]):
+            assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN and signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_moved_run_finds_its_caches_from_anywhere(tmp_path, monkeypatch):
+    folder = RunFolder(tmp_path / "outputs" / "runs" / "rabc")
+    stored = {
+        "paths": {"outputs": "outputs", "run": None},
+        "datamodule": {"scenes": "embedded", "cache": "outputs/cache/scenes", "env": {"cache": "outputs/cache/x"}, "root": "outputs2/y"},
+        "name": "outputs/z",
+    }
+    folder.create(stored)
+    (tmp_path / "outputs").rename(tmp_path / "moved")
+    monkeypatch.chdir("/")
+    here = RunFolder(tmp_path / "moved" / "runs" / "rabc").config_here()
+    assert here["datamodule"] == {
+        "scenes": "embedded",
+        "cache": f"{tmp_path}/moved/cache/scenes",
+        "env": {"cache": f"{tmp_path}/moved/cache/x"},
+        "root": "outputs2/y",
+    }
+    assert here["name"] == "outputs/z" and here["paths"]["outputs"] == f"{tmp_path}/moved"
+
+
+def _sleep_on():
+    end_with_parent()
+    time.sleep(600)
+
+
+def _start_worker(pipe):
+    worker = multiprocessing.get_context("spawn").Process(target=_sleep_on)
+    worker.start()
+    pipe.send(worker.pid)
+    time.sleep(600)
+
+
+def test_workers_end_with_a_parent_that_is_killed():
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    parent = context.Process(target=_start_worker, args=(theirs,))
+    parent.start()
+    assert ours.poll(60)
+    worker = ours.recv()
+    parent.kill()
+    parent.join()
+    deadline = time.monotonic() + 60
+    while Path(f"/proc/{worker}").exists() and "Z" not in Path(f"/proc/{worker}/stat").read_text().split()[2] and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{worker}").exists() or Path(f"/proc/{worker}/stat").read_text().split()[2] == "Z"
 
 
 def test_validation_and_training_see_the_same_config(compose):

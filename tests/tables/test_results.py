@@ -254,7 +254,7 @@ def test_the_peak_of_a_run_and_when_it_reached_a_level(extra, finish):
     columns = [ColumnConfig("only", {"room": "bathroom"})]
     grid = expand("nobody/tiny", make_spec(measures=levels, rows=rows, columns=columns, panels=[], aggregate=None, figures=[], claims=[]), "smoke")
     for (_, seed), run in plan(grid, extra).items():
-        rates = (0.1, 0.6, 0.8 + 0.1 * seed, 0.7)
+        rates = (math.nan, 0.6, 0.8 + 0.1 * seed, 0.7)  # before the first one nothing was measured
         finish(run, {"val/rate": 0.7}, history={str(10 * epoch): {"val/rate": rate, "step": 100.0 * epoch} for epoch, rate in enumerate(rates)})
     cells = collect(grid, plan(grid, extra)).cells
     assert cells[("", "low", "rate", "only")].values == {seed: pytest.approx(0.8 + 0.1 * seed) for seed in range(3)}

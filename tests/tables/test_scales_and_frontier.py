@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from visagent.config.table_schemas import ClaimConfig, ColumnConfig, FigureConfig, MeasureConfig, RowConfig, ScaleConfig, TableConfig, TableRootConfig
@@ -88,6 +90,7 @@ def test_learning_is_shown_beside_the_level_of_what_does_not_learn():
         for seed in (0, 1):
             row, column = cell.overrides
             learned = {"0": {"step": 10.0 + seed, "val/return": -1.0}, "1": {"step": 20.0 + seed, "val/return": 8.0 - seed}}
+            learned["2"] = {"step": 30.0, "val/return": math.nan}
             record = Record("s", "n", "c", seed, "paper", metrics={"test/return": -3.0}, history=learned if column == "a=1" else {})
             state = "finished" if row == "x=2" else "not started"
             runs[(cell.overrides, seed)] = TableRun("r", cell.overrides, seed, "s", {}, None, state, None, record if row == "x=2" else None)

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from visagent.actors.threads import one_thread
+from visagent.envs.border import longest_episode, no_end
 from visagent.envs.episodes import Episodes, Observation, WorldFactory
 from visagent.errors import UserError
 from visagent.experience.rollouts import Episode
@@ -34,8 +35,11 @@ def run_episodes(policy: Policy, worlds: WorldFactory, seeds: Sequence[int], det
         worlds: makes the worlds.
         seeds: of the worlds; the first also seeds all actions.
         deterministic: act by the distribution's mode.
+
+    Raises:
+        WorldError: when an episode does not end.
     """
-    count = len(seeds)
+    count, longest = len(seeds), longest_episode(worlds)
     episodes = Episodes(worlds, count)
     try:
         episodes.reset(seeds)
@@ -49,6 +53,8 @@ def run_episodes(policy: Policy, worlds: WorldFactory, seeds: Sequence[int], det
             for end in ended:
                 first.setdefault(end.index, Episode(end.total_reward, end.steps, end.success))
             state = begin_again(step.state, [end.index for end in ended])
+            if episodes.steps.max() >= longest and any(episodes.steps[index] >= longest for index in range(count) if index not in first):
+                raise no_end(worlds, int(episodes.steps.max()))
         return [first[index] for index in range(count)]
     finally:
         episodes.close()

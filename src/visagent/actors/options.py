@@ -5,9 +5,10 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import numpy as np
 import torch
@@ -15,6 +16,8 @@ from numpy.typing import NDArray
 
 from visagent.actors.evaluation import FILM_STEPS, make_film
 from visagent.actors.roles import Report, Task, timing
+from visagent.envs import border
+from visagent.envs.border import WorldError
 from visagent.envs.options import OptionStep, OptionWorldFactory
 from visagent.envs.schemes import Scheme
 from visagent.envs.timeline import Timeline
@@ -117,6 +120,8 @@ class OptionActor:
                     out[name][here] = getattr(situation, name)
             decided = clock()
             step = through.step(active)
+            if taken.max() >= made.steps + border.LONGEST:  # of this task, and nobody has chosen in all the steps beyond it
+                through.refuse_endless(int(taken.argmax()), border.LONGEST)
             moved = clock()
             here = (place[active], np.flatnonzero(active))
             reward = step.reward[active]
@@ -151,7 +156,7 @@ class OptionActor:
         return found
 
     def close(self) -> None:
-        """Nothing to give back."""
+        self.run_through.close()
 
 
 class RunThrough:
@@ -166,7 +171,8 @@ class RunThrough:
     """
 
     def __init__(self, worlds: OptionWorldFactory, scheme: str, count: int, memory: int = 0, max_option_steps: int | None = None) -> None:
-        self.world, self.spaces = worlds.make(count), worlds.spaces()
+        self.worlds, self.spaces = worlds, worlds.spaces()
+        self.world = worlds.make(count)
         self.scheme = Scheme(self.world, scheme, count, len(self.spaces.agents))
         self.total_reward, self.last_reward, self.last_rewards = np.zeros(count), np.zeros(count), np.zeros(count)
         self.steps, self.option_steps = np.zeros(count, np.int64), np.zeros(count, np.int64)
@@ -214,6 +220,23 @@ class RunThrough:
             agent = int(lacking.nonzero()[0, 1])
             names = ", ".join(self.spaces.options[agent])
             raise ConfigError(f"options: {self.spaces.agents[agent]} is to choose, and none of {names} is available: give it one that always is")
+
+    def refuse_endless(self, episode: int, steps: int) -> NoReturn:
+        """Stop, as an episode goes on and on.
+
+        Raises:
+            WorldError: naming the options that run in it.
+        """
+        zipped = zip(self.spaces.agents, self.spaces.options, self.scheme.running[episode], strict=True)
+        running = ", ".join(f"{names[option]} of {agent}" for agent, names, option in zipped)
+        raise WorldError(
+            f"{border.name_of(self.worlds)}: expected its episodes and options to end, got {steps} steps without an end while these run: {running}; "
+            "have the options end, and the episodes: datamodule.env.horizon=600 in visagent's worlds, datamodule.max_option_steps=200 in any"
+        )
+
+    def close(self) -> None:
+        """Close the world."""
+        self.world.close()
 
     def step(self, active: NDArray[np.bool_]) -> OptionStep:
         """One low-level step of some episodes."""
@@ -264,25 +287,31 @@ def run_option_episodes(
         deterministic: choose the most probable joint option.
         watch: is shown the episodes before every step, and after the last one with True.
         max_option_steps: after which an episode is truncated; None for never.
+
+    Raises:
+        WorldError: when an episode does not end.
     """
-    count = len(seeds)
+    count, longest = len(seeds), border.longest_episode(worlds)
     through, rng = RunThrough(worlds, scheme, count, policy.memory_size, max_option_steps), generator(seeds[0], "act")
     active, found = np.ones(count, bool), [OptionEpisode(0.0, 0)] * count
-    through.reset(active, seeds)
-    while active.any():
-        choosing = through.scheme.choosing() & active[:, None]
-        rows = np.flatnonzero(choosing.any(axis=1))
-        if len(rows):
-            through.decide(policy, choosing, rows, deterministic, rng)
+    with closing(through):
+        through.reset(active, seeds)
+        while active.any():
+            choosing = through.scheme.choosing() & active[:, None]
+            rows = np.flatnonzero(choosing.any(axis=1))
+            if len(rows):
+                through.decide(policy, choosing, rows, deterministic, rng)
+            if watch is not None:
+                watch(through, False)
+            step = through.step(active)
+            over = np.flatnonzero(step.terminated | step.truncated)
+            for n, episode in zip(over, through.ended(over), strict=True):
+                found[n] = episode
+            active[over] = False
+            if (through.steps[active] >= longest).any():
+                through.refuse_endless(int((through.steps * active).argmax()), longest)
         if watch is not None:
-            watch(through, False)
-        step = through.step(active)
-        over = np.flatnonzero(step.terminated | step.truncated)
-        for n, episode in zip(over, through.ended(over), strict=True):
-            found[n] = episode
-        active[over] = False
-    if watch is not None:
-        watch(through, True)
+            watch(through, True)
     return found
 
 

@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 
 from visagent.actors.roles import Report, Task, timing
-from visagent.envs.episodes import WorldFactory
+from visagent.envs.border import Border, longest_episode, no_end
+from visagent.envs.episodes import WorldFactory, close_all, make_all
 from visagent.experience.noise import NoiseTable
 from visagent.experience.perturbations import perturbation_fields
 from visagent.experience.rollouts import Episode, Field
@@ -60,7 +61,8 @@ class PerturbationActor:
 
     def __init__(self, made: PerturbationActors, worker: int) -> None:
         self.made, self.worker, self.policy = made, worker, copy.deepcopy(made.policy)
-        self.worlds = [made.worlds.make() for _ in range(made.count)]
+        self.worlds = make_all(made.worlds, made.count)
+        self.border, self.longest = Border.of(made.worlds, self.worlds[0]), longest_episode(made.worlds)
 
     def run(self, task: Task, out: Mapping[str, NDArray[Any]], version: int) -> Report:
         made, clock = self.made, time.perf_counter
@@ -91,7 +93,7 @@ class PerturbationActor:
             jobs[place] = pair, sign, episode = waiting.pop()
             perturbation = torch.from_numpy(made.table.rows(out["offset"][pair : pair + 1], len(vector))[0])
             vectors[place] = vector + SIGNS[sign] * made.sigma * perturbation
-            shown[place] = self.worlds[place].reset(derive_seed(made.seed, "world", *where, pair, episode))["state"]
+            shown[place] = self.border.reset(self.worlds[place], derive_seed(made.seed, "world", *where, pair, episode))["state"]
             totals[place], steps[place] = 0.0, 0
             return True
 
@@ -106,12 +108,14 @@ class PerturbationActor:
             decided = clock()
             done = []
             for place, action in zip(active, actions, strict=True):
-                observation, reward, over, cut = self.worlds[place].step(action)
+                observation, reward, over, cut = self.border.step(self.worlds[place], action)
                 shown[place] = observation["state"]
                 totals[place] += reward
                 steps[place] += 1
                 if over or cut:
                     done.append(place)
+                elif steps[place] >= self.longest:
+                    raise no_end(made.worlds, int(steps[place]))
             moved = clock()
             for place in done:
                 pair, sign, _ = jobs[place]
@@ -128,5 +132,4 @@ class PerturbationActor:
         return Report(version, tuple(ended), timing(acting, stepping, sum(world.drawing for world in self.worlds) - drawing))
 
     def close(self) -> None:
-        for world in self.worlds:
-            world.close()
+        close_all(self.worlds)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
 from torch import Tensor
 
-from visagent.actors.roles import Report, RoleFactory, Task
+from visagent.actors.roles import Report, Role, RoleFactory, Task
 from visagent.experience.rollouts import Episode, allocate, part
 
 Weights = Mapping[str, Tensor]
@@ -111,7 +112,13 @@ class SerialActors:
     """
 
     def __init__(self, make_role: RoleFactory, workers: int) -> None:
-        self.roles = [make_role(worker) for worker in range(workers)]
+        self.roles: list[Role] = []
+        try:
+            for worker in range(workers):
+                self.roles.append(make_role(worker))
+        except BaseException:
+            self.close()
+            raise
         self.fields = make_role.fields()
         self.arrays = allocate(self.fields, workers)
         self.slots = [LocalArrays(self.arrays)]
@@ -137,5 +144,6 @@ class SerialActors:
         return self.collect(self.requested.pop(0))
 
     def close(self) -> None:
-        for role in self.roles:
-            role.close()
+        with ExitStack() as stack:  # all of them, even if one cannot be closed
+            for role in self.roles:
+                stack.callback(role.close)

@@ -14,6 +14,8 @@ from visagent.actors.queued import QueuedActors
 from visagent.actors.roles import RoleFactory, Task
 from visagent.actors.shared import SharedArrays, SharedWeights
 from visagent.actors.threads import one_thread
+from visagent.envs.border import WorldFailure
+from visagent.errors import UserError
 from visagent.experience.rollouts import allocate, part
 
 CLOSING_S = 5.0
@@ -38,6 +40,9 @@ def _work(pipe: connection.Connection, make_role: RoleFactory, worker: int, slot
             pipe.send((report, own))
     except (EOFError, KeyboardInterrupt, BrokenPipeError):
         pass
+    except UserError as error:  # a world may do better the next time, a user's mistake stays one
+        with suppress(BrokenPipeError):
+            pipe.send(str(error) if isinstance(error, WorldFailure) else error)
     except Exception:  # noqa: BLE001 (whatever it is goes to the learner, which stops the run with it)
         with suppress(BrokenPipeError):
             pipe.send(traceback.format_exc())
@@ -56,18 +61,32 @@ class ProcessActors(QueuedActors):
         ahead: tasks that a worker may be ahead of the learner; 0 for synchronous.
         max_lag: versions; None for any.
         shared_memory: workers write where the learner reads; otherwise what they make is pickled and goes through a pipe, which is slower.
+        timeout: see `QueuedActors`.
     """
 
-    def __init__(self, make_role: RoleFactory, workers: int, weights: Weights, ahead: int = 0, max_lag: int | None = None, shared_memory: bool = True) -> None:
-        super().__init__(make_role, workers, ahead, max_lag)
+    def __init__(
+        self,
+        make_role: RoleFactory,
+        workers: int,
+        weights: Weights,
+        ahead: int = 0,
+        max_lag: int | None = None,
+        shared_memory: bool = True,
+        timeout: float | None = None,
+    ) -> None:
+        super().__init__(make_role, workers, ahead, max_lag, timeout)
         self._context = get_context("spawn")
         self._make_role, self._weights, self._shared_memory = make_role, SharedWeights(weights), shared_memory
         self._pipes: list[connection.Connection] = []
         self._processes: list[Any] = []
-        for worker in range(workers):
-            pipe, process = self._start(worker)
-            self._pipes.append(pipe)
-            self._processes.append(process)
+        try:
+            for worker in range(workers):
+                pipe, process = self._start(worker)
+                self._pipes.append(pipe)
+                self._processes.append(process)
+        except BaseException:  # Ctrl-C, or no memory for another one
+            self.close()
+            raise
 
     def _start(self, worker: int) -> tuple[connection.Connection, Any]:
         ours, theirs = self._context.Pipe()
@@ -87,7 +106,12 @@ class ProcessActors(QueuedActors):
             self._pipes[worker].send((slot, task))
 
     def _listen(self) -> None:
-        for ready in connection.wait(self._pipes):
+        found = connection.wait(self._pipes, self.timeout)
+        if not found:
+            for worker in self._awaited:
+                self._processes[worker].kill()  # it would not hear that the pipe is closed
+            self._silent()
+        for ready in found:
             worker = self._pipes.index(ready)  # type: ignore[arg-type]
             try:
                 said = self._pipes[worker].recv()
@@ -95,6 +119,8 @@ class ProcessActors(QueuedActors):
                 said = None
             if isinstance(said, tuple):
                 self._finished(worker, *said)
+            elif isinstance(said, UserError):
+                self._refused(said)
             else:
                 self._processes[worker].join()
                 self._died(worker, said or f"its process ended with exit code {self._processes[worker].exitcode}")

@@ -6,7 +6,7 @@ import logging
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NoReturn
 
 from numpy.typing import NDArray
 
@@ -39,13 +39,15 @@ class QueuedActors:
         workers: how many.
         ahead: tasks that a worker may be ahead of the learner; 0 for synchronous.
         max_lag: versions; None for any.
+        timeout: seconds without a word from any worker that is waited for, after which the run stops; None for ever.
 
     Raises:
-        ActorError: when a worker dies `CRASHES` times in a row, with its traceback.
+        ActorError: when a worker dies `CRASHES` times in a row, with its traceback, or when all that are waited for are silent for `timeout`.
+        UserError: what a worker says of a user's mistake, which trying again does not mend.
     """
 
-    def __init__(self, make_role: RoleFactory, workers: int, ahead: int, max_lag: int | None) -> None:
-        self.ahead, self.max_lag, self.workers = ahead, max_lag, workers
+    def __init__(self, make_role: RoleFactory, workers: int, ahead: int, max_lag: int | None, timeout: float | None = None) -> None:
+        self.ahead, self.max_lag, self.workers, self.timeout = ahead, max_lag, workers, timeout
         self._fields = make_role.fields()
         shapes = {name: (joined(field, workers), field.dtype) for name, field in self._fields.items()}
         self.slots: Sequence[SharedArrays] = [SharedArrays(shapes) for _ in range(ahead + 1)]
@@ -64,7 +66,7 @@ class QueuedActors:
         raise NotImplementedError
 
     def _listen(self) -> None:
-        """Wait for at least one worker, and call `_finished` or `_died`."""
+        """Wait for at least one worker, and call `_finished`, `_died` or `_refused`, or, after `timeout`, `_silent`."""
         raise NotImplementedError
 
     def _restart(self, worker: int) -> None:
@@ -100,6 +102,25 @@ class QueuedActors:
         unfinished, self._asked[worker] = self._asked[worker], deque()
         for position, (slot, task) in enumerate(unfinished):
             self._ask(worker, slot, replace(task, begin=task.begin or position == 0))
+
+    def _refused(self, error: UserError) -> NoReturn:
+        """Stop with what a worker says of a user's mistake."""
+        self.close()
+        raise error
+
+    @property
+    def _awaited(self) -> list[int]:
+        """The workers that have something to do."""
+        return [worker for worker in range(self.workers) if self._asked[worker]]
+
+    def _silent(self) -> NoReturn:
+        """Stop, as no worker that is waited for has said anything for `timeout`."""
+        names, limit = ", ".join(map(str, self._awaited)), self.timeout or 0.0
+        self.close()
+        raise ActorError(
+            f"actor {names}: expected word within {limit:g} s (datamodule.timeout), got none: a world hangs, or a task takes longer; "
+            f"type datamodule.timeout={max(1.0, 4 * limit):g}, or null to wait for ever"
+        )
 
     def collect(self, task: Task) -> Collected:
         if task.begin:

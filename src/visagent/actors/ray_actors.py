@@ -10,7 +10,8 @@ from typing import Any
 from visagent.actors.pool import Weights
 from visagent.actors.queued import QueuedActors
 from visagent.actors.roles import RoleFactory, Task
-from visagent.errors import ConfigError
+from visagent.envs.border import WorldFailure
+from visagent.errors import ConfigError, UserError
 from visagent.experience.rollouts import allocate
 
 log = logging.getLogger(__name__)
@@ -63,13 +64,23 @@ class RayActors(QueuedActors):
         ahead: tasks that a worker may be ahead of the learner; 0 for synchronous.
         max_lag: versions; None for any.
         address: of the cluster, `HOST:PORT` or `auto`; None to start one on this machine.
+        timeout: see `QueuedActors`.
 
     Raises:
         ConfigError: when Ray is not installed or the cluster cannot be reached.
     """
 
-    def __init__(self, make_role: RoleFactory, workers: int, ahead: int = 0, max_lag: int | None = None, address: str | None = None) -> None:
-        super().__init__(make_role, workers, ahead, max_lag)
+    def __init__(
+        self,
+        make_role: RoleFactory,
+        workers: int,
+        ahead: int = 0,
+        max_lag: int | None = None,
+        address: str | None = None,
+        timeout: float | None = None,
+    ) -> None:
+        super().__init__(make_role, workers, ahead, max_lag, timeout)
+        self._since = time.monotonic()  # something was asked for or heard last
         self._make_role = make_role
         self._ray = ray = _ray()
         self._ours = not ray.is_initialized()
@@ -97,13 +108,19 @@ class RayActors(QueuedActors):
         return [str(found) for found in self._ray.get([handle.node.remote() for handle in self._workers], timeout=STARTING_S)]
 
     def _send(self, worker: int, slot: int, task: Task) -> None:
+        self._since = time.monotonic()
         # A task carries the weights that are newest when it is asked for.
         self._under_way[self._workers[worker].run.remote(task, self._weights, self._version)] = worker
 
     def _listen(self) -> None:
         ray, failures = self._ray, self._ray.exceptions
-        done, _ = ray.wait(list(self._under_way), num_returns=1, timeout=STARTING_S)
-        if not done:
+        limit = STARTING_S if self.timeout is None else min(STARTING_S, self.timeout)
+        done, _ = ray.wait(list(self._under_way), num_returns=1, timeout=limit)
+        if done:
+            self._since = time.monotonic()
+        elif self.timeout is not None and time.monotonic() - self._since >= self.timeout:
+            self._silent()
+        else:
             free = ray.available_resources().get("CPU", 0.0)
             log.warning("no actor has answered for %.0f s; %d actors need a CPU each, the cluster has %.0f free ones", STARTING_S, self.workers, free)
         for reference in done:
@@ -111,6 +128,9 @@ class RayActors(QueuedActors):
             try:
                 report, arrays = ray.get(reference)
             except (failures.RayActorError, failures.RayTaskError) as error:
+                cause = getattr(error, "cause", None)
+                if isinstance(cause, UserError) and not isinstance(cause, WorldFailure):
+                    self._refused(cause)
                 # The worker, its node or its world failed; what else it was asked for is not waited for.
                 if isinstance(error, failures.RayActorError):  # a node that dies is known to be dead seconds later, and asked in vain until then
                     time.sleep(NODE_S * self._crashes[worker])
@@ -124,7 +144,9 @@ class RayActors(QueuedActors):
         self._workers[worker] = self._start(worker)
 
     def close(self) -> None:
-        for handle in self._workers:
+        workers, self._workers = self._workers, []
+        for handle in workers:
             self._ray.kill(handle)
         if self._ours:
+            self._ours = False
             self._ray.shutdown()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import time
 from collections.abc import Mapping
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from typing import Any
 
 import numpy as np
@@ -72,4 +72,7 @@ class SharedWeights:
             copied = {name: torch.from_numpy(view.copy()) for name, view in views.items() if name != self.VERSION}
             if before % 2 == 0 and int(views[self.VERSION][0]) == before:
                 return copied, before // 2 - 1
+            writer = parent_process()
+            if writer is not None and not writer.is_alive():  # killed while it wrote
+                raise EOFError("whoever wrote the weights is gone")
             time.sleep(1e-4)

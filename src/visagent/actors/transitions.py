@@ -62,6 +62,7 @@ class TransitionActor:
     def __init__(self, made: TransitionActors, worker: int) -> None:
         self.made, self.worker, self.policy = made, worker, copy.deepcopy(made.policy)
         self.episodes = Episodes(made.worlds, made.count)
+        self.serial = np.zeros(made.count, np.int64)
         self.sigma = made.exploration.sigma(worker * made.count, made.count, made.total)
 
     def _begin(self, task: Task) -> None:
@@ -69,6 +70,7 @@ class TransitionActor:
         self.episodes.reset([derive_seed(self.made.seed, "world", *where, index) for index in range(self.made.count)])
         self.generator = generator(self.made.seed, "act", *where)
         self.noise = torch.zeros(self.made.count, self.made.spaces.action.size)
+        self.serial = np.maximum(self.serial + 2, task.attempt << 40)  # no actor before this one has come so far
 
     def run(self, task: Task, out: Mapping[str, NDArray[Any]], version: int) -> Report:
         self.episodes.of_epoch(task.epoch)
@@ -91,7 +93,8 @@ class TransitionActor:
                 action = (self.policy.act(shown, deterministic=True).action + self.noise).clamp(-1.0, 1.0)
             for name, array in worlds.observation.items():
                 out[f"{PREFIX}{name}"][everywhere, row] = array[:, -made.spaces.frame[name][0] :]
-            out["step"][everywhere, row] = worlds.steps
+            out["step"][everywhere, row], out["serial"][everywhere, row] = worlds.steps, self.serial
+            self.serial += 1
             out["action"][everywhere, row] = action.numpy()
             decided = clock()
             over = worlds.step(action.numpy(), reward, terminated, truncated)
@@ -114,7 +117,8 @@ class TransitionActor:
             out[f"{PREFIX}{name}"][world, row] = part[-self.made.spaces.frame[name][0] :]
         out["action"][world, row], out["reward"][world, row] = 0.0, 0.0
         out["terminated"][world, row] = out["truncated"][world, row] = False
-        out["final"][world, row], out["step"][world, row] = True, steps
+        out["final"][world, row], out["step"][world, row], out["serial"][world, row] = True, steps, self.serial[world]
+        self.serial[world] += 1
 
     def close(self) -> None:
         self.episodes.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -10,8 +11,10 @@ from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from visagent.config.schemas import TrainConfig, register
+from visagent.config.presets import conf_folder, options, presets
+from visagent.config.schemas import REQUIRED_GROUPS, TrainConfig, register
 from visagent.config.validation import validate
+from visagent.errors import ConfigError
 
 PRESET_NAME = "${hydra:runtime.choices.experiment}"
 """What conf/train.yaml gives a run for a name; only a Hydra application can resolve it."""
@@ -28,6 +31,20 @@ def config_folder() -> Iterator[None]:
         yield
 
 
+def refuse_empty_groups(overrides: Sequence[str]) -> None:
+    """Refuse `group=null`, which Hydra does not read.
+
+    Raises:
+        ConfigError: with the group's options.
+    """
+    for override in overrides:
+        group, _, value = override.partition("=")
+        if value in ("null", "None", "''", '""') and (conf_folder() / group).is_dir() and re.fullmatch(r"[a-z_]+", group):
+            there = ", ".join(presets() if group == "experiment" else options(group))
+            instead = "" if group in REQUIRED_GROUPS else ", or to leave it out"
+            raise ConfigError(f"{override}: expected one of {there}{instead}")
+
+
 def compose_root(root: str, overrides: Sequence[str]) -> DictConfig:
     """The composed config of a root, within `config_folder()`."""
     return compose(root, list(overrides))
@@ -40,6 +57,7 @@ def compose_run(overrides: Sequence[str]) -> dict[str, Any]:
         ConfigError: when it cannot be run.
         HydraException: when it does not compose.
     """
+    refuse_empty_groups(overrides)
     config = compose("train", list(overrides), return_hydra_config=True)
     choices = config.hydra.runtime.choices
     raw = OmegaConf.to_container(config, resolve=False)

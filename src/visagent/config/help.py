@@ -34,6 +34,7 @@ EVALUATE = """visagent-evaluate: test a trained run again.
   visagent-evaluate run=r3f2 datamodule.seed=7            other starts
   visagent-evaluate run=r3f2 datamodule.max_steps=200     another cut-off; any data setting of the run
   visagent-evaluate run=r3f2 trainer.accelerator=gpu      another device
+  visagent-evaluate run=r3f2 --allow-targets my_worlds     a run with code of others than visagent, which its folder may then run
 
 The numbers go to RUN/evaluations/; the run's own record stays as it is."""
 
@@ -43,6 +44,7 @@ EXPORT = """visagent-export: a trained network as a file for other programs, che
   visagent-export run=r3f2 format=pt2                          a PyTorch 2 archive; loading it needs 'import cuda_ext.ops'
   visagent-export checkpoint=rubiksnet_tiny.pth.tar            a checkpoint of RubiksNet's released format
   visagent-export run=r3f2 output=net.onnx batch=4 threads=2   another file; the batch and the threads that are timed
+  visagent-export run=r3f2 --allow-targets my_networks         a run with code of others than visagent, which its folder may then run
 
 Attention (RS-AQ) becomes whole shifts; the file takes normalised clips [N, T, 3, H, W] and gives logits [N, classes]."""
 

@@ -11,11 +11,11 @@ from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 
-def composed_keys(root: str, arguments: Sequence[str], wrong: str) -> dict[str, bool]:
+def composed_keys(root: str, arguments: Sequence[str], wrong: str) -> dict[str, tuple[bool, Any]]:
     """All keys of the config that `arguments` compose to without the override of `wrong` and without flags and sweeps.
 
     Returns:
-        key -> whether it is an empty dict, which takes any key with `+`.
+        key -> whether it is an empty dict, which takes any key with `+`, and its value.
     """
     overrides = [a for a in arguments if "=" in a and not a.startswith("-") and a.lstrip("+~").split("=", 1)[0] != wrong and "," not in a]
     GlobalHydra.instance().clear()
@@ -29,9 +29,9 @@ def composed_keys(root: str, arguments: Sequence[str], wrong: str) -> dict[str, 
     return dict(_paths(plain, ""))
 
 
-def _paths(node: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, bool]]:
+def _paths(node: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, tuple[bool, Any]]]:
     for key, value in node.items():
         path = f"{prefix}.{key}" if prefix else str(key)
-        yield path, isinstance(value, Mapping) and not value
+        yield path, (isinstance(value, Mapping) and not value, value)
         if isinstance(value, Mapping):
             yield from _paths(value, path)

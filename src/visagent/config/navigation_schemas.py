@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from omegaconf import MISSING
 
-from visagent.config.rules import positive, require
+from visagent.config.rules import added, positive, require
 from visagent.experts.schedules import beta_schedule
 
 
@@ -82,7 +82,7 @@ class NavigationDataConfig:
     scene_names: list[str] = MISSING
     cache: str = MISSING
     extractor: str = MISSING
-    extractor_weights: str | None = MISSING
+    extractor_weights: str | None = added(as_before=None, signed=True)
     make_workers: int = MISSING
     targets_per_scene: int = MISSING
     targets: dict[str, list[int]] = field(default_factory=dict)
@@ -97,6 +97,7 @@ class NavigationDataConfig:
     new_targets_per_distance: int = MISSING
     new_target_starts: int = MISSING
     new_target_max_steps: int = MISSING
+    disjoint_starts: bool = MISSING
     recompute_distances: bool = MISSING
     seed: int = MISSING
 
@@ -110,7 +111,7 @@ class NavigationDataConfig:
         require(
             all(d >= 1 for d in self.new_target_distances), "datamodule.new_target_distances", list(self.new_target_distances), "distances of at least 1 step"
         )
-        require(self.make_workers >= 0, "datamodule.make_workers", self.make_workers, "0 (one per core) or more")
+        require(0 <= self.make_workers <= 1024, "datamodule.make_workers", self.make_workers, "0 (one per core), or at most 1024")
         require(
             self.scenes != "embedded" or len(self.scene_names) > 0,
             "datamodule.scene_names",

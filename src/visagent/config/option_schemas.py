@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from omegaconf import MISSING
 
 from visagent.config.reinforcement_schemas import ActorDataConfig
-from visagent.config.rules import positive, require
+from visagent.config.rules import added, positive, require
 
 
 @dataclass
@@ -27,8 +27,8 @@ class OptionMAPPOConfig:
     entropy_weight: float = MISSING
     entropy: str = MISSING
     max_grad_norm: float | None = MISSING
-    schedule: str = MISSING
-    final_rate: float = MISSING
+    schedule: str = added(as_before="constant", signed=True)
+    final_rate: float = added(as_before=0.0, signed=True)
     seed: int = MISSING
 
     def check(self) -> None:
@@ -78,7 +78,7 @@ class MacDQNConfig:
     final_epsilon: float = MISSING
     exploring_steps: int = MISSING
     max_grad_norm: float | None = MISSING
-    reward_scale: float = MISSING
+    reward_scale: float = added(as_before=1.0, signed=True)
     seed: int = MISSING
 
     def check(self) -> None:
@@ -160,7 +160,7 @@ class OptionDataConfig(ActorDataConfig):
     worlds_per_actor: int = MISSING
     steps: int = MISSING
     gamma: float = MISSING
-    max_option_steps: int | None = MISSING
+    max_option_steps: int | None = added(as_before=None, signed=True)
 
     def check(self) -> None:
         super().check()

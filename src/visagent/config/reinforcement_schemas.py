@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from omegaconf import MISSING
 
-from visagent.config.rules import positive, require
+from visagent.config.rules import added, positive, processes, require
 
 
 @dataclass
@@ -36,7 +36,7 @@ class PPOConfig:
     schedule: str = MISSING
     final_rate: float = MISSING
     reward_scale: float = MISSING
-    normalize_rewards: bool = MISSING
+    normalize_rewards: bool = added(as_before=False, signed=True)
     seed: int = MISSING
 
     def check(self) -> None:
@@ -181,8 +181,8 @@ class GymnasiumConfig:
     id: str = MISSING
     kwargs: dict[str, Any] = field(default_factory=dict)
     max_steps: int | None = MISSING
-    observe: str = MISSING
-    pixels: int = MISSING
+    observe: str = added(as_before="own", signed=True)
+    pixels: int = added(as_before=84, signed=True)
     action_repeat: int = MISSING
     frame_stack: int = MISSING
 
@@ -217,6 +217,19 @@ class CurriculumConfig:
         require(self.growth >= 0, f"{where}.growth", self.growth, "at least 0")
 
 
+NO_CURRICULUM = {
+    "_target_": "visagent.envs.demonstrations.Curriculum",
+    "demonstrations": "scripted",
+    "probability": 0.0,
+    "uniform": 1.0,
+    "forward": 0.0,
+    "reverse": 0.0,
+    "window": 25,
+    "growth": 25,
+    "cache": "outputs/cache/demonstrations",
+}
+
+
 @dataclass
 class RobosuiteConfig:
     """Worlds of a robosuite task; see `visagent.envs.robosuite_world.RobosuiteWorlds`."""
@@ -234,7 +247,7 @@ class RobosuiteConfig:
     reward_shaping: bool = MISSING
     action_repeat: int = MISSING
     frame_stack: int = MISSING
-    curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
+    curriculum: CurriculumConfig = added(as_before=NO_CURRICULUM, signed=True, default_factory=CurriculumConfig)
 
     def check(self) -> None:
         require(self.render_quality in ("fast", "reference"), "datamodule.env.render_quality", self.render_quality, "fast or reference")
@@ -250,27 +263,31 @@ class ActorDataConfig:
 
     env: Any = MISSING
     pool: str = MISSING
-    address: str | None = MISSING
+    address: str | None = added(as_before=None, signed=True)
     mode: str = MISSING
     actors: int = MISSING
     ahead: int = MISSING
     max_lag: int | None = MISSING
-    shared_memory: bool = MISSING
+    shared_memory: bool = added(as_before=True, signed=True)
     iterations_per_epoch: int = MISSING
     eval_episodes: int = MISSING
     test_episodes: int = MISSING
     eval_deterministic: bool = MISSING
-    film_episodes: int = MISSING
+    film_episodes: int = added(as_before=0, signed=True)
     seed: int = MISSING
+    timeout: float | None = added(as_before=None)
 
     def check(self) -> None:
         require(self.pool in ("serial", "process", "ray"), "datamodule.pool", self.pool, "serial, process or ray")
         require(self.mode in ("synchronous", "asynchronous"), "datamodule.mode", self.mode, "synchronous or asynchronous")
         possible = self.mode == "synchronous" or self.pool != "serial"
         require(possible, "datamodule.mode", self.mode, "synchronous where datamodule.pool=serial: one process does one thing at a time")
-        positive("datamodule", self, "actors", "ahead", "iterations_per_epoch", "eval_episodes", "test_episodes")
+        require(isinstance(self.env, dict) and "_target_" in self.env, "datamodule.env", self.env, "worlds, chosen with env=NAME")
+        processes("datamodule", self, "actors")
+        positive("datamodule", self, "ahead", "iterations_per_epoch", "eval_episodes", "test_episodes")
         require(self.film_episodes >= 0, "datamodule.film_episodes", self.film_episodes, "at least 0")
         require(self.max_lag is None or self.max_lag >= 0, "datamodule.max_lag", self.max_lag, "null or at least 0")
+        require(self.timeout is None or self.timeout > 0, "datamodule.timeout", self.timeout, "null or a number of seconds above 0")
 
 
 @dataclass

@@ -6,8 +6,10 @@ module here imports torch or lightning: `--help` and `--cfg job` stay fast.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 from omegaconf import MISSING
@@ -49,7 +51,7 @@ from visagent.config.reinforcement_schemas import (
     RolloutDataConfig,
     UniformPolicyConfig,
 )
-from visagent.config.rules import positive, require
+from visagent.config.rules import added, positive, processes, require
 from visagent.config.video_schemas import (
     ActionRecognitionConfig,
     ActionRecognitionDataConfig,
@@ -78,6 +80,12 @@ class PathsConfig:
     run: str | None = None
     videos: str = "embedded"
 
+    def check(self) -> None:
+        for name in ("outputs", "run", "videos"):
+            value = getattr(self, name)
+            require(value is None or value.strip() != "", f"paths.{name}", value, "a folder")
+            require(value is None or not value.startswith("~"), f"paths.{name}", value, f"a folder from / on, {os.path.expanduser(str(value))}")  # noqa: PTH111
+
 
 @dataclass
 class ProgressConfig:
@@ -85,7 +93,7 @@ class ProgressConfig:
 
     bar: bool = MISSING
     refresh_rate: int = MISSING
-    summary: bool = MISSING
+    summary: bool = added(as_before=True, signed=True)
 
     def check(self) -> None:
         positive("progress", self, "refresh_rate")
@@ -112,8 +120,9 @@ class TrainConfig:
     def check(self) -> None:
         require(0 <= self.seed < 2**32, "seed", self.seed, "a whole number from 0 to 4294967295")
         epochs = (self.trainer or {}).get("max_epochs", 1)
-        require(isinstance(epochs, int) and epochs >= 1, "trainer.max_epochs", epochs, "at least 1")
-        require(self.threads >= 1, "threads", self.threads, "at least 1")
+        require(type(epochs) is int and epochs >= 1, "trainer.max_epochs", epochs, "at least 1")
+        require(self.name.strip() != "" and self.name.isprintable(), "name", self.name, "a name in one line, or none for the preset's")
+        processes("", self, "threads")
         require(self.scale in SCALES, "scale", self.scale, " or ".join(SCALES))
         check_precision(schema_of((self.algorithm or {}).get("_target_", "")), self.trainer or {}, self.datamodule or {})
 
@@ -124,6 +133,9 @@ class EvaluateConfig:
 
     run: str = MISSING
     threads: int = MISSING
+    allow_targets: list[str] = field(default_factory=list)
+    algorithm: dict[str, Any] = field(default_factory=dict)
+    network: dict[str, Any] = field(default_factory=dict)
     datamodule: dict[str, Any] = field(default_factory=dict)
     trainer: dict[str, Any] = field(default_factory=dict)
     paths: PathsConfig = field(default_factory=PathsConfig)
@@ -140,6 +152,7 @@ class ExportConfig:
     batch: int = MISSING
     trials: int = MISSING
     threads: int = MISSING
+    allow_targets: list[str] = field(default_factory=list)
     paths: PathsConfig = field(default_factory=PathsConfig)
 
     def check(self) -> None:
@@ -202,6 +215,16 @@ def schema_of(target: str) -> type | None:
             if getattr(schema, "_target_", None) == target:
                 return schema
     return None
+
+
+def schema_below(schema: type | None, key: str, child: Mapping[Any, Any]) -> type | None:
+    """The schema of a dict within a config: its `_target_`'s, else the one that the schema above it declares for the key."""
+    target = child.get("_target_")
+    if isinstance(target, str):
+        return schema_of(target)
+    declared = next((item.type for item in fields(schema) if item.name == key), None) if schema is not None else None
+    found = getattr(sys.modules[schema.__module__], str(declared), None) if schema is not None else None
+    return found if isinstance(found, type) and is_dataclass(found) else None
 
 
 def register() -> None:

@@ -7,6 +7,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
+from visagent.config.history import neutral_keys
+from visagent.config.schemas import TrainConfig, schema_below
+
 EXCLUDED = (
     "trainer.devices",
     "trainer.num_nodes",
@@ -20,6 +23,7 @@ EXCLUDED = (
     "datamodule.workers",
     "datamodule.pool",
     "datamodule.address",
+    "datamodule.timeout",
     "datamodule.eval_batch_size",
     "progress",
     "logger",
@@ -32,19 +36,23 @@ EXCLUDED = (
 def changes_identity(override: str) -> bool:
     """Whether a command-line override (`key=value`, `group=option`) can change a run's signature."""
     key = override.lstrip("+~").split("=", 1)[0].replace("/", ".")
+    if key == "paths.videos":  # the data set itself: `datamodule.root` follows it
+        return True
     return not any(key == excluded or key.startswith(f"{excluded}.") for excluded in EXCLUDED)
 
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A resolved config (plain Python) without its machine-only keys."""
+    """A resolved config (plain Python) without its machine-only keys, and without younger settings that leave all as before."""
 
-    def strip(node: Any, path: str) -> Any:
+    def strip(node: Any, schema: type | None, path: str) -> Any:
         if not isinstance(node, Mapping):
             return node
         inner = {key: f"{path}.{key}" if path else str(key) for key in node}
-        return {key: strip(node[key], where) for key, where in inner.items() if where not in EXCLUDED}
+        below = {key: schema_below(schema, str(key), value) if isinstance(value, Mapping) else None for key, value in node.items()}
+        neutral = neutral_keys(node, schema, path)
+        return {key: strip(node[key], below[key], where) for key, where in inner.items() if where not in EXCLUDED and key not in neutral}
 
-    stripped = strip(config, "")
+    stripped = strip(config, TrainConfig, "")
     assert isinstance(stripped, dict)
     return stripped
 

@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
-import importlib
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
 from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from visagent.config.schemas import REQUIRED_GROUPS, known_keys, schema_of
+from visagent.config.pairs import check_pairs
+from visagent.config.presets import options, presets
+from visagent.config.schemas import REQUIRED_GROUPS, TrainConfig, known_keys, schema_below
+from visagent.config.settings import check_numbers, check_trainer, signature_keys, unknown_key
+from visagent.config.trust import dicts, locate
 from visagent.errors import ConfigError
-
-
-def unknown_key(path: str, known: Iterable[str]) -> ConfigError:
-    """The error for a key that is not there, naming the nearest that is."""
-    parent, _, key = path.rpartition(".")
-    names = [name for name in known if not name.startswith("_")]
-    near = difflib.get_close_matches(key, names, 1, cutoff=0.5)
-    if near:
-        hint = f"did you mean {f'{parent}.' if parent else ''}{near[0]}?"
-    else:
-        hint = f"known here: {', '.join(sorted(names)) or 'nothing'}"
-    return ConfigError(f"unknown config key {path!r}; {hint}")
 
 
 def validate(config: DictConfig, root: type) -> dict[str, Any]:
@@ -41,14 +31,11 @@ def validate(config: DictConfig, root: type) -> dict[str, Any]:
     Raises:
         ConfigError: naming the key, what was got and what to type.
     """
-    for group in REQUIRED_GROUPS if "algorithm" in known_keys(root) else ():
-        if config.get(group) is None:
-            from visagent.config.presets import presets
-
-            raise ConfigError(f"no {group} chosen: start from a preset, for example experiment={presets()[0]}; presets: {', '.join(presets())}")
     for key in config:
         if key not in known_keys(root):
             raise unknown_key(str(key), known_keys(root))
+    if root is TrainConfig:
+        _check_groups(config)
     missing = sorted(OmegaConf.missing_keys(config))
     if missing:
         raise ConfigError(
@@ -60,7 +47,28 @@ def validate(config: DictConfig, root: type) -> dict[str, Any]:
         raise ConfigError(f"config does not resolve: {error}") from error
     assert isinstance(resolved, dict)
     _check_node(config, root, "")
+    if root is TrainConfig:
+        check_numbers(resolved["optimizer"], "optimizer")
+        check_numbers(resolved["trainer"], "trainer")
+        check_trainer(resolved["trainer"], resolved["algorithm"]["_target_"])
+        if (known := signature_keys(resolved["optimizer"]["_target_"])) is not None:
+            for key in resolved["optimizer"]:
+                if not key.startswith("_") and key not in known:
+                    raise unknown_key(f"optimizer.{key}", known)
     return {str(key): value for key, value in resolved.items()}
+
+
+def _check_groups(config: DictConfig) -> None:
+    """Every group that a run needs is there, says what to make, and goes with the others."""
+    for group in REQUIRED_GROUPS:
+        node = config.get(group)
+        if node is None:
+            raise ConfigError(f"no {group} chosen: start from a preset, for example experiment={presets()[0]}; presets: {', '.join(presets())}")
+        target = None if not isinstance(node, DictConfig) or OmegaConf.is_missing(node, "_target_") else node.get("_target_")
+        if not isinstance(target, str) or "." not in target:
+            got = target if isinstance(node, DictConfig) else node
+            raise ConfigError(f"{group}._target_: expected the dotted name of what to make, got {got!r}; choose with {group}=NAME: {', '.join(options(group))}")
+    check_pairs(config)
 
 
 def _check_node(node: DictConfig, schema: type | None, path: str) -> None:
@@ -73,20 +81,7 @@ def _check_node(node: DictConfig, schema: type | None, path: str) -> None:
     for key in node:
         child = node._get_node(key)
         if isinstance(child, DictConfig) and not child._is_none():
-            where = f"{path}.{key!s}" if path else str(key)
-            declared = {item.name: item.type for item in fields(schema)}[str(key)] if schema is not None else None
-            target = child.get("_target_")
-            named = schema_of(target) if isinstance(target, str) else _field_schema(schema, declared)
-            _check_node(child, named, where)
-
-
-def _field_schema(schema: type | None, declared: object) -> type | None:
-    """The dataclass declared for a field, if it is one."""
-    if schema is None or declared is None:
-        return None
-    module = importlib.import_module(schema.__module__)
-    found = getattr(module, str(declared), None)
-    return found if isinstance(found, type) and hasattr(found, "__dataclass_fields__") else None
+            _check_node(child, schema_below(schema, str(key), child), f"{path}.{key!s}" if path else str(key))
 
 
 def _check_rules(node: DictConfig, schema: type, path: str) -> None:
@@ -101,6 +96,7 @@ def _check_rules(node: DictConfig, schema: type, path: str) -> None:
         OmegaConf.merge(OmegaConf.structured(schema), {name: value for name, value in values.items() if name not in nested})
     except OmegaConfBaseException as error:
         raise ConfigError(f"{path or 'config'}: {str(error).splitlines()[0]}") from error
+    check_numbers({name: value for name, value in values.items() if not isinstance(value, dict)}, path)
     check = getattr(schema, "check", None)
     if check is not None:
         instance: Any = object.__new__(schema)
@@ -118,30 +114,13 @@ def check_targets(config: Mapping[str, Any], path: str = "") -> None:
 
     Arguments that the runtime adds itself may be missing; unknown ones are refused with the nearest known one.
     """
-    target = config.get("_target_")
-    if isinstance(target, str):
-        accepted = parameters(locate(target, path))
-        given = [key for key in config if not key.startswith("_")]
-        if accepted is not None:
-            for key in given:
-                if key not in accepted:
-                    raise unknown_key(f"{path}.{key}" if path else key, accepted)
-    for key, value in config.items():
-        if isinstance(value, Mapping):
-            check_targets(value, f"{path}.{key}" if path else str(key))
-
-
-def locate(target: str, path: str) -> Any:
-    """The object that a `_target_` names.
-
-    Raises:
-        ConfigError: when it cannot be imported.
-    """
-    module, _, name = target.rpartition(".")
-    try:
-        return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"{path}._target_: cannot import {target!r} ({error})") from error
+    for where, node in dicts(config, path):
+        target = node.get("_target_")
+        if not isinstance(target, str) or (accepted := parameters(locate(target, where))) is None:
+            continue
+        for key in node:
+            if not str(key).startswith("_") and key not in accepted:
+                raise unknown_key(f"{where}.{key}" if where else str(key), accepted)
 
 
 def parameters(target: Any) -> list[str] | None:

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from omegaconf import MISSING
 
-from visagent.config.rules import positive, require
+from visagent.config.rules import positive, processes, require
 
 LAYOUTS = ("something_v2", "something_v1", "ucf101", "hmdb51", "kinetics")
 DENSE_SPAN = 64
@@ -152,7 +152,7 @@ class ActionRecognitionDataConfig:
         require(1 <= self.fold <= 3, "datamodule.fold", self.fold, "1, 2 or 3")
         require(self.crop >= 16, "datamodule.crop", self.crop, "at least 16 pixels")
         require(self.resize >= self.crop, "datamodule.resize", self.resize, f"at least datamodule.crop, {self.crop} pixels")
-        require(self.workers >= 0, "datamodule.workers", self.workers, "at least 0")
+        processes("datamodule", self, "workers", least=0)
         require(self.backend in ("decord", "pyav"), "datamodule.backend", self.backend, "decord or pyav")
         require(self.mirror in ("none", "labels"), "datamodule.mirror", self.mirror, "none or labels")
         for name in self.protocols or [""]:

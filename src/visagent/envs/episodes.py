@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from visagent.envs.border import Border
 from visagent.envs.spaces import WorldSpaces
 
 Observation = Mapping[str, NDArray[Any]]
@@ -61,6 +63,25 @@ class WorldFactory(Protocol):
         ...
 
 
+def make_all(factory: WorldFactory, count: int) -> list[World]:
+    """`count` worlds of a factory, or none where one of them cannot be made."""
+    made: list[World] = []
+    try:
+        for _ in range(count):
+            made.append(factory.make())
+    except BaseException:
+        close_all(made)
+        raise
+    return made
+
+
+def close_all(worlds: Sequence[World]) -> None:
+    """Close worlds, all of them even if one cannot be closed."""
+    with ExitStack() as stack:
+        for world in worlds:
+            stack.callback(world.close)
+
+
 @dataclass(frozen=True)
 class EpisodeEnd:
     """An episode that is over: its summed reward, its steps, its success, and the observation that no policy acted on."""
@@ -82,8 +103,9 @@ class Episodes:
     """
 
     def __init__(self, factory: WorldFactory, count: int) -> None:
-        self.worlds = [factory.make() for _ in range(count)]
-        shapes = factory.spaces().observation
+        self.worlds = make_all(factory, count)
+        self.border = Border.of(factory, self.worlds[0])
+        shapes = self.border.shapes
         self.observation = {name: np.zeros((count, *shape), np.uint8 if name == "pixels" else np.float32) for name, shape in shapes.items()}
         self.total_reward, self.steps = np.zeros(count), np.zeros(count, np.int64)
 
@@ -100,7 +122,7 @@ class Episodes:
     def reset(self, seeds: Sequence[int]) -> None:
         """Begin everywhere; `observation` then holds the first observations."""
         for index, (world, seed) in enumerate(zip(self.worlds, seeds, strict=True)):
-            self._show(index, world.reset(seed))
+            self._show(index, self.border.reset(world, seed))
         self.total_reward[:], self.steps[:] = 0, 0
 
     def _show(self, index: int, observation: Observation) -> None:
@@ -119,18 +141,17 @@ class Episodes:
         """
         ended = []
         for index, world in enumerate(self.worlds):
-            observation, gained, over, cut = world.step(actions[index])
+            observation, gained, over, cut = self.border.step(world, actions[index])
             reward[index], terminated[index], truncated[index] = gained, over, cut and not over
             self.total_reward[index] += gained
             self.steps[index] += 1
             if over or cut:
                 ended.append(EpisodeEnd(index, float(self.total_reward[index]), int(self.steps[index]), cut and not over, world.success, observation))
                 self.total_reward[index], self.steps[index] = 0, 0
-                observation = world.reset(None)
+                observation = self.border.reset(world, None)
             self._show(index, observation)
         return ended
 
     def close(self) -> None:
         """Close all worlds."""
-        for world in self.worlds:
-            world.close()
+        close_all(self.worlds)

@@ -23,13 +23,17 @@ class FrameStack:
 
     def begin(self, frame: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """The first observation of an episode."""
-        self.frames.extend([frame] * self.count)
+        self.frames.extend([self._kept(frame)] * self.count)
         return self._joined()
 
     def add(self, frame: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
         """The next one."""
-        self.frames.append(frame)
+        self.frames.append(self._kept(frame))
         return self._joined()
+
+    def _kept(self, frame: Mapping[str, NDArray[Any]]) -> Mapping[str, NDArray[Any]]:
+        """A copy, as the world may write the next one in the same place; a single frame is not kept beyond its step."""
+        return frame if self.count == 1 else {part: np.array(array) for part, array in frame.items()}
 
     def _joined(self) -> dict[str, NDArray[Any]]:
         if self.count == 1:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+import logging
 import os
+import re
 import time
 import warnings
 from collections.abc import Mapping
@@ -12,14 +15,20 @@ from typing import Any
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+from gymnasium.utils.passive_env_checker import env_reset_passive_checker, env_step_passive_checker
 from numpy.typing import NDArray
 from PIL import Image
 
+from visagent.envs.border import WorldError, finite
 from visagent.envs.episodes import Observation
 from visagent.envs.frames import FrameStack
 from visagent.envs.spaces import ActionSpace, WorldSpaces
 from visagent.errors import ConfigError
 from visagent.headless import prefer_headless
+
+log = logging.getLogger(__name__)
+_CHECKED: set[str] = set()
+"""Environments that gymnasium's checker has seen in this process."""
 
 
 @dataclass(frozen=True)
@@ -44,10 +53,26 @@ class GymnasiumWorlds:
     action_repeat: int = 1
     frame_stack: int = 1
 
+    @property
+    def name(self) -> str:
+        """In messages."""
+        return f"datamodule.env.id={self.id}"
+
     def spaces(self) -> WorldSpaces:
-        """Shapes, from a world that is made and closed."""
+        """Shapes, from a world that is made, shown to gymnasium's checker where none of its kind was, and closed.
+
+        Raises:
+            ConfigError: see `make`.
+            WorldError: when the environment is not gymnasium's of today.
+        """
         world = self.make()
-        world.close()
+        try:
+            kind = f"{self.id} {self.kwargs}"
+            if kind not in _CHECKED:
+                check(world.env.unwrapped, self.name)
+                _CHECKED.add(kind)
+        finally:
+            world.close()
         return world.spaces
 
     def make(self, drawn: bool = False) -> GymnasiumWorld:
@@ -66,11 +91,43 @@ class GymnasiumWorlds:
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", message=".*is not in the possible render_modes.*")  # said below
                 env = gymnasium.make(self.id, max_episode_steps=self.max_steps, disable_env_checker=True, **kwargs)
-        except (gymnasium.error.Error, TypeError, ImportError) as error:
-            raise ConfigError(f"datamodule.env.id={self.id}: gymnasium cannot make it ({error})") from error
-        if kwargs.get("render_mode") == "rgb_array" and "rgb_array" not in env.metadata.get("render_modes", ()):
-            raise ConfigError(f"datamodule.env.id={self.id}: it cannot be drawn as an array; type datamodule.film_episodes=0 datamodule.env.observe=own")
-        return GymnasiumWorld(env, self)
+        except Exception as error:
+            raise ConfigError(f"datamodule.env.id={self.id}: gymnasium cannot make it ({type(error).__name__}: {error})") from error
+        try:
+            if kwargs.get("render_mode") == "rgb_array" and "rgb_array" not in env.metadata.get("render_modes", ()):
+                raise ConfigError(f"datamodule.env.id={self.id}: it cannot be drawn as an array; type datamodule.film_episodes=0 datamodule.env.observe=own")
+            return GymnasiumWorld(env, self)
+        except BaseException:
+            env.close()
+            raise
+
+
+def check(env: gymnasium.Env[Any, Any], name: str) -> None:
+    """Take a step of an environment under the eyes of gymnasium's own checker, whose advice is logged.
+
+    Raises:
+        WorldError: where it cannot be acted in.
+    """
+    taken = inspect.signature(env.reset).parameters.values()
+    if not any(parameter.name == "seed" or parameter.kind == parameter.VAR_KEYWORD for parameter in taken):
+        raise WorldError(f"{name}: expected reset(*, seed=None, options=None) as in gymnasium, got reset{inspect.signature(env.reset)}, as before gym 0.26")
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        try:
+            _returned(name, "reset", env_reset_passive_checker(env, seed=0), "(observation, info)", 2)
+            env.action_space.seed(0)
+            expected = "(observation, reward, terminated, truncated, info)"
+            _returned(name, "step", env_step_passive_checker(env, env.action_space.sample()), expected, 5)
+        except (AssertionError, gymnasium.error.Error) as error:
+            raise WorldError(f"{name}: gymnasium's checker refuses it: {error}") from error
+    for message in dict.fromkeys(re.sub(r"\x1b\[\d+m", "", str(warning.message)) for warning in said if "WARN" in str(warning.message)):
+        log.warning("%s: gymnasium's checker says: %s", name, message)
+
+
+def _returned(name: str, what: str, found: Any, expected: str, count: int) -> None:
+    if not isinstance(found, tuple) or len(found) != count:
+        got = f"{len(found)} values" if isinstance(found, tuple) else type(found).__name__
+        raise WorldError(f"{name}: expected {what} to return {count} values, {expected}, as gymnasium's do; got {got}, as before gym 0.26")
 
 
 class GymnasiumWorld:
@@ -80,13 +137,14 @@ class GymnasiumWorld:
     drawing = 0.0
 
     def __init__(self, env: gymnasium.Env[Any, Any], made: GymnasiumWorlds) -> None:
-        self.env, self.made, self.name = env, made, made.id
+        self.env, self.made = env, made
         self.fps = float(env.metadata.get("render_fps", 30)) / made.action_repeat
         self.stack = FrameStack(made.frame_stack)
         self.info: Mapping[str, Any] = {}
         shapes: dict[str, tuple[int, ...]] = {}
         if made.observe != "pixels":
             shapes |= self._own(env.observation_space)
+            self.shape = env.observation_space.shape
         if made.observe != "own":
             if "pixels" in shapes:
                 raise ConfigError(f"datamodule.env.observe={made.observe}: {made.id} observes pictures itself; type datamodule.env.observe=own")
@@ -97,8 +155,10 @@ class GymnasiumWorld:
         if isinstance(space, spaces.Box) and len(space.shape) == 1:
             return {"state": space.shape}
         if isinstance(space, spaces.Box) and len(space.shape) == 3 and space.dtype == np.uint8:
-            return {"pixels": (space.shape[2], *space.shape[:2])}
-        raise ConfigError(f"datamodule.env.id={self.name}: expected observations of one vector or one uint8 picture [H, W, C], got {space}")
+            height, width, channels = space.shape
+            self.channels_first = height < min(width, channels)  # as wrappers that stack frames leave them
+            return {"pixels": space.shape if self.channels_first else (channels, height, width)}
+        raise ConfigError(f"{self.made.name}: expected observations of one vector or one uint8 picture [H, W, C] or [C, H, W], got {space}")
 
     def _actions(self, space: spaces.Space[Any]) -> ActionSpace:
         if isinstance(space, spaces.Discrete):
@@ -106,9 +166,9 @@ class GymnasiumWorld:
             return ActionSpace("discrete", int(space.n))
         if isinstance(space, spaces.Box) and len(space.shape) == 1 and space.is_bounded():
             self.low, self.span = space.low.astype(np.float64), (space.high.astype(np.float64) - space.low) / 2
-            self.dtype = space.dtype
+            self.dtype, self.whole = space.dtype, np.issubdtype(space.dtype, np.integer)
             return ActionSpace("continuous", space.shape[0])
-        raise ConfigError(f"datamodule.env.id={self.name}: expected Discrete or bounded one-dimensional Box actions, got {space}")
+        raise ConfigError(f"{self.made.name}: expected Discrete or bounded one-dimensional Box actions, got {space}")
 
     def reset(self, seed: int | None) -> Observation:
         observation, _ = self.env.reset(seed=None if seed is None else seed % 2**32)
@@ -119,7 +179,7 @@ class GymnasiumWorld:
         total = 0.0
         for _ in range(self.made.action_repeat):
             observation, reward, terminated, truncated, self.info = self.env.step(given)
-            total += float(reward)
+            total += finite(self.made.name, reward)
             if terminated or truncated:
                 break
         return self.stack.add(self._frame(observation)), total, bool(terminated), bool(truncated)
@@ -133,11 +193,20 @@ class GymnasiumWorld:
     def _action(self, action: NDArray[Any]) -> Any:
         if self.spaces.action.kind == "discrete":
             return int(action) + self.first
+        if self.whole:  # each number has an equal part of the range
+            return (self.low + np.minimum((np.clip(action, -1.0, 1.0) + 1.0) * (self.span + 0.5) // 1, 2 * self.span)).astype(self.dtype)
         return (self.low + (np.clip(action, -1.0, 1.0) + 1.0) * self.span).astype(self.dtype)
 
     def _frame(self, observation: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        if self.made.observe != "pixels":
+            observation = np.asarray(observation)
+            if observation.shape != self.shape:
+                got = f"{list(observation.shape)} from the environment"
+                raise WorldError(f"{self.made.name}: expected observations of shape {list(self.shape or ())}, as its observation_space says, got {got}")
         if self.made.observe == "own":
-            return {"pixels": observation.transpose(2, 0, 1)} if observation.ndim == 3 else {"state": observation}
+            if observation.ndim == 1:
+                return {"state": observation}
+            return {"pixels": observation if self.channels_first else observation.transpose(2, 0, 1)}
         side, began = self.made.pixels, time.perf_counter()
         picture = np.asarray(Image.fromarray(self.picture()).resize((side, side), Image.Resampling.BOX))
         self.drawing += time.perf_counter() - began
@@ -145,10 +214,15 @@ class GymnasiumWorld:
         return frame if self.made.observe == "pixels" else {"state": observation, **frame}
 
     def picture(self) -> NDArray[np.uint8]:
+        advice = "type datamodule.film_episodes=0 datamodule.env.observe=own"
         try:
-            return np.asarray(self.env.render(), np.uint8)
+            drawn: Any = self.env.render()
         except (gymnasium.error.Error, ImportError) as error:
-            raise ConfigError(f"datamodule.env.id={self.name}: it cannot be drawn ({error}); type datamodule.film_episodes=0 and observe=own") from error
+            raise ConfigError(f"{self.made.name}: it cannot be drawn ({error}); {advice}") from error
+        if not isinstance(drawn, np.ndarray) or drawn.ndim != 3 or drawn.shape[2] != 3:
+            got = f"an array {list(drawn.shape)}" if isinstance(drawn, np.ndarray) else type(drawn).__name__
+            raise WorldError(f"{self.made.name}: expected render() to return a picture [H, W, 3], got {got}; {advice}")
+        return drawn.astype(np.uint8, copy=False)
 
     def close(self) -> None:
         self.env.close()

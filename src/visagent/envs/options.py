@@ -49,7 +49,7 @@ class OptionStep:
 
     Attributes:
         reward: `[N]`, shared by all agents.
-        done: `[N, n]` bool, the agent's option ended with this step.
+        done: `[N, n]` bool, the agent is to choose: its option ended with this step, or it came.
         terminated, truncated: `[N]` bool, the episode ended with this step.
     """
 
@@ -97,6 +97,10 @@ class OptionWorld(Protocol):
         """`[N, n]`, agents whose option goes on until another agent does something: those that wait for all count them as finished."""
         ...
 
+    def absent(self) -> NDArray[np.bool_]:
+        """`[N, n]`, agents that are not there: not yet, no more, or not just now. They choose nothing and nobody waits for them; who comes is to choose."""
+        ...
+
     def interrupt(self, which: NDArray[np.bool_]) -> None:
         """Stop options that run, where `which` `[N, n]`, and show their agents what is there."""
         ...
@@ -108,6 +112,10 @@ class OptionWorld(Protocol):
 
     def picture(self, episode: int) -> NDArray[np.uint8]:
         """`[H, W, 3]`, an episode as a person would see it."""
+        ...
+
+    def close(self) -> None:
+        """Give back what the world holds."""
         ...
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -11,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pettingzoo import ParallelEnv
 
+from visagent.envs.border import WorldError, copied, described, failed, finite
 from visagent.envs.options import IDLE, OptionSpaces, OptionStep, OptionWorldFactory
 from visagent.errors import ConfigError
 
@@ -101,7 +104,7 @@ class OptionParallelEnv(ParallelEnv[str, NDArray[np.float32], int]):
         return self.world.picture(0)
 
     def close(self) -> None:
-        """Nothing to give back."""
+        self.world.close()
 
 
 class Option(Protocol):
@@ -151,7 +154,8 @@ class Primitive:
 class ParallelWorlds:
     """Any parallel environment with a set of options, as worlds that the schemes and the learner take.
 
-    The agents' rewards are averaged; an episode is over when it is for all agents. An agent that is out before acts and chooses no more.
+    The agents' rewards are averaged; an episode is over when none is left. An agent that is not there acts and chooses nothing; it may come late, leave
+    before the end and come back.
 
     Args:
         env: makes the environment; importable, so that it reaches other processes.
@@ -165,13 +169,12 @@ class ParallelWorlds:
 
     def spaces(self) -> OptionSpaces:
         """Observations, and the environment's `state` where it has one, are flattened (`gymnasium.spaces.flatten`)."""
-        env = self.env()
-        agents = tuple(env.possible_agents)
-        if set(agents) != set(self.options):
-            raise ConfigError(f"options: expected some of each agent of {list(agents)}, got those of {list(self.options)}")
-        sizes = tuple(gymnasium.spaces.flatdim(env.observation_space(agent)) for agent in agents)
-        space = getattr(env, "state_space", None)
-        env.close()
+        with closing(self.env()) as env:
+            agents = self._agents(env)
+            if set(agents) != set(self.options):
+                raise ConfigError(f"options: expected some of each agent of {list(agents)}, got those of {list(self.options)}")
+            sizes = tuple(gymnasium.spaces.flatdim(env.observation_space(agent)) for agent in agents)
+            space = getattr(env, "state_space", None)
         if self.idle is not None and set(self.idle) != set(agents):
             raise ConfigError(f"idle: expected an action of each agent of {list(agents)}, got those of {list(self.idle)}")
         for agent in agents:
@@ -179,6 +182,21 @@ class ParallelWorlds:
                 raise ConfigError(f"options: expected at least one of {agent}, got none")
         options = tuple(tuple(option.name for option in self.options[agent]) for agent in agents)
         return OptionSpaces(agents, sizes, options, 0 if space is None else gymnasium.spaces.flatdim(space))
+
+    @property
+    def name(self) -> str:
+        """In messages."""
+        made: Any = self.env.func if isinstance(self.env, functools.partial) else self.env
+        return f"{made.__module__}.{getattr(made, '__qualname__', type(made).__qualname__)}"
+
+    def _agents(self, env: Any) -> tuple[str, ...]:
+        """All that may ever be there; an environment may know them only after it was reset."""
+        if not getattr(env, "possible_agents", None):
+            env.reset(seed=0)
+        found = tuple(getattr(env, "possible_agents", None) or env.agents)
+        if not found:
+            raise WorldError(f"{self.name}: expected possible_agents, or agents after reset, got none")
+        return found
 
     def make(self, count: int) -> ParallelWorld:
         """`count` environments."""
@@ -190,14 +208,13 @@ class ParallelWorlds:
         Raises:
             ConfigError: where they are not discrete.
         """
-        env = self.env()
         found: dict[str, list[Option]] = {}
-        for agent in env.possible_agents:
-            space = env.action_space(agent)
-            if not isinstance(space, gymnasium.spaces.Discrete):
-                raise ConfigError(f"datamodule.scheme=end2end: expected discrete actions, got {space} of {agent}; use another scheme")
-            found[agent] = [Primitive(str(action), action) for action in range(int(space.start), int(space.start + space.n))]
-        env.close()
+        with closing(self.env()) as env:
+            for agent in self._agents(env):
+                space = env.action_space(agent)
+                if not isinstance(space, gymnasium.spaces.Discrete):
+                    raise ConfigError(f"datamodule.scheme=end2end: expected discrete actions, got {space} of {agent}; use another scheme")
+                found[agent] = [Primitive(str(action), action) for action in range(int(space.start), int(space.start + space.n))]
         return replace(self, options=found)
 
 
@@ -212,9 +229,14 @@ class ParallelWorld:
     success: NDArray[np.bool_] | None = None
 
     def __init__(self, made: ParallelWorlds, count: int) -> None:
-        self.made, self.count = made, count
-        self.envs = [made.env() for _ in range(count)]
-        spaces = made.spaces()
+        self.made, self.count, spaces = made, count, made.spaces()
+        self.envs: list[Any] = []
+        try:
+            for _ in range(count):
+                self.envs.append(made.env())
+        except BaseException:
+            self.close()
+            raise
         self.agents, self.sizes = spaces.agents, spaces.sizes
         self.flat = {agent: self.envs[0].observation_space(agent) for agent in self.agents}
         self.observation = [np.zeros((count, size), np.float32) for size in spaces.observations]
@@ -225,62 +247,105 @@ class ParallelWorld:
     def reset(self, which: NDArray[np.bool_], seeds: Sequence[int]) -> None:
         """Begin anew where `which` `[N]`."""
         for n, seed in zip(np.flatnonzero(which), seeds, strict=True):
-            self.seen[n] = dict(self.envs[n].reset(seed=seed % 2**32)[0])
+            found = self._returned("reset", functools.partial(self.envs[n].reset, seed=seed % 2**32), "(observations, infos)", 2)
+            self.gone[n], self.seen[n] = self._away(n, found[0], "reset"), dict(found[0])
+            if self.gone[n].all():
+                raise WorldError(f"{self.made.name}: expected agents after reset, got none")
             self._show_state(n)
-        self.elapsed[which], self.gone[which] = 0, False
-        self._observe(np.broadcast_to(which[:, None], self.gone.shape))
+        self.elapsed[which] = 0
+        for shown in self.observation:
+            shown[which] = 0.0
+        self._observe(which[:, None] & ~self.gone, "reset")
+
+    def _returned(self, what: str, call: Callable[[], Any], expected: str, count: int) -> tuple[Any, ...]:
+        try:
+            found = call()
+        except Exception as error:
+            raise failed(self.made.name, what, error) from error
+        if not isinstance(found, tuple) or len(found) != count or not all(isinstance(part, Mapping) for part in found):
+            got = described(found)
+            raise WorldError(
+                f"{self.made.name}: expected {what} to return {expected}, each a dict by agent, as PettingZoo's parallel environments do; got {got}"
+            )
+        return found
+
+    def _away(self, n: int, shown: Mapping[str, Any], what: str) -> NDArray[np.bool_]:
+        """`[n]`: which agents are not there; of each that is, something must be shown."""
+        here = list(self.envs[n].agents)
+        wrong = [name for name in here if name not in self.agents]
+        if wrong:
+            raise WorldError(f"{self.made.name}: expected agents out of {list(self.agents)}, its possible_agents, got {wrong} in {what}")
+        missing = [name for name in here if name not in shown]
+        if missing:
+            raise WorldError(f"{self.made.name}: expected observations of {here} in {what}, got none of {missing}")
+        return np.array([name not in here for name in self.agents])
 
     def _show_state(self, n: int) -> None:
         """What the environment's `state()` says; after the last agent has left, what it said before."""
         env = self.envs[n]
         if self.state.shape[1] and env.agents:
-            self.state[n] = gymnasium.spaces.flatten(env.state_space, env.state())
+            self.state[n] = self._flat(env.state_space, env.state(), "state", self.state.shape[1], "state()")
 
-    def _observe(self, which: NDArray[np.bool_]) -> None:
+    def _observe(self, which: NDArray[np.bool_], where: str) -> None:
         for n, agent in zip(*np.nonzero(which), strict=True):
-            name = self.agents[agent]
-            self.observation[agent][n] = gymnasium.spaces.flatten(self.flat[name], self.seen[n][name])
+            name, shown = self.agents[agent], self.observation[agent]
+            shown[n] = self._flat(self.flat[name], self.seen[n][name], f"observation of {name}", shown.shape[1], where)
+
+    def _flat(self, space: gymnasium.Space[Any], found: Any, part: str, size: int, where: str) -> NDArray[Any]:
+        try:
+            flat: Any = gymnasium.spaces.flatten(space, found)
+        except (ValueError, TypeError, KeyError, IndexError, AssertionError) as error:
+            raise WorldError(f"{self.made.name}: expected {part} in {space}, got {described(found)} in {where} ({error})") from error
+        return copied(self.made.name, flat, part, (size,), where)
 
     def available(self) -> NDArray[np.bool_]:
-        """`[N, m]`, as each option says of what its agent sees; all of an agent that has left."""
+        """`[N, m]`, as each option says of what its agent sees; all of an agent that is not there."""
         rows = zip(self.seen, self.gone, strict=True)
         return np.array(
             [[gone[i] or option.available(seen[name]) for i, name in enumerate(self.agents) for option in self.made.options[name]] for seen, gone in rows]
         )
 
     def waiting(self) -> NDArray[np.bool_]:
-        """`[N, n]`: agents that have left the episode; nobody waits for them, and they choose nothing by themselves."""
+        """`[N, n]`: nobody."""
+        return np.zeros_like(self.gone)
+
+    def absent(self) -> NDArray[np.bool_]:
+        """`[N, n]`: agents that are not among the environment's `agents`."""
         return self.gone
 
     def interrupt(self, which: NDArray[np.bool_]) -> None:
         """Stop options where `which` `[N, n]`."""
         self.elapsed[which] = 0
-        self._observe(which)
+        self._observe(which, "step")
 
     def step(self, options: NDArray[np.int64], active: NDArray[np.bool_]) -> OptionStep:
         """One step of the environments `active` `[N]` with the options `[N, n]`."""
         reward, done = np.zeros(self.count), np.zeros((self.count, len(self.agents)), bool)
-        terminated, truncated = np.zeros(self.count, bool), np.zeros(self.count, bool)
+        terminated, truncated, left = np.zeros(self.count, bool), np.zeros(self.count, bool), np.zeros_like(self.gone)
         for n in np.flatnonzero(active):
             env, seen = self.envs[n], self.seen[n]
             here = [(agent, name) for agent, name in enumerate(self.agents) if not self.gone[n, agent]]
             actions = {name: self._action(name, int(options[n, agent]), seen[name], int(self.elapsed[n, agent])) for agent, name in here}
-            shown, rewards, ended, cut, _ = env.step(actions)
+            expected = "(observations, rewards, terminations, truncations, infos)"
+            shown, rewards, ended, cut, _ = self._returned("step", functools.partial(env.step, actions), expected, 5)
+            away, before = self._away(n, shown, "step"), self.gone[n].copy()
             seen.update(shown)
-            reward[n] = sum(rewards.values()) / len(self.agents)
+            reward[n] = sum(finite(self.made.name, paid) for paid in rewards.values()) / len(self.agents)
+            left[n] = away & ~before
+            self.gone[n] = away if env.agents else before  # the end of an episode finds those there who were
             for agent, name in here:
-                self.gone[n, agent] = name not in env.agents
                 if options[n, agent] == IDLE:
                     continue
                 self.elapsed[n, agent] += 1
                 ends = self.made.options[name][options[n, agent]].ends(seen[name], int(self.elapsed[n, agent]))
-                done[n, agent] = ends and not self.gone[n, agent]
+                done[n, agent] = ends and not away[agent]
+            done[n] |= before & ~away  # who comes is to choose
             if not env.agents:
-                truncated[n] = any(cut[name] and not ended[name] for _, name in here)
+                truncated[n] = any(cut.get(name) and not ended.get(name) for _, name in here)
                 terminated[n] = not truncated[n]
             self._show_state(n)
         self.elapsed[done] = 0
-        self._observe((done | self.gone) & active[:, None])
+        self._observe(done | left, "step")
         return OptionStep(reward, done, terminated, truncated)
 
     def _action(self, name: str, option: int, seen: Any, elapsed: int) -> Any:
@@ -292,4 +357,13 @@ class ParallelWorld:
 
     def picture(self, episode: int) -> NDArray[np.uint8]:
         """What the environment renders; its render mode is `rgb_array`."""
-        return np.asarray(self.envs[episode].render(), np.uint8)
+        drawn = self.envs[episode].render()
+        if not isinstance(drawn, np.ndarray) or drawn.ndim != 3 or drawn.shape[2] != 3:
+            raise WorldError(f"{self.made.name}: expected render() to return a picture [H, W, 3], got {described(drawn)}; type datamodule.film_episodes=0")
+        return drawn.astype(np.uint8, copy=False)
+
+    def close(self) -> None:
+        """Close all environments, even if one cannot be closed."""
+        with ExitStack() as stack:
+            for env in self.envs:
+                stack.callback(env.close)

@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from visagent.envs.options import IDLE, OptionStep, OptionWorld
 
 SCHEMES = ("async", "sync_wait", "sync_cut", "end2end")
-"""The agents that have finished; all, once all have finished; all, as soon as one has finished, the others being interrupted; all, in every step."""
+"""The agents that have finished; all, once all have finished; all, as soon as one has finished, the others being interrupted; all, in every step. All are
+those that are there."""
 
 
 class Scheme:
@@ -36,20 +37,24 @@ class Scheme:
 
     def choosing(self) -> NDArray[np.bool_]:
         """`[N, n]`: who chooses now (Z); all False where all options go on. `running` holds what the others go on with."""
+        here = ~self.world.absent()
+        finished = self.finished & here
         if self.name == "sync_wait":
-            waiting = self.world.waiting() & ~self.finished
-            due = (self.finished | waiting).all(axis=1)
+            waiting = self.world.waiting() & here & ~finished
+            due = (finished | waiting | ~here).all(axis=1)
             self._stop(waiting & due[:, None])
         elif self.name == "sync_cut":
-            due = self.finished.any(axis=1)
-            self._stop(~self.finished & due[:, None])
+            due = finished.any(axis=1)
+            self._stop(here & ~finished & due[:, None])
         else:
-            return self.finished.copy()
-        return np.broadcast_to(due[:, None], self.finished.shape).copy()
+            return finished
+        chosen: NDArray[np.bool_] = due[:, None] & here
+        return chosen
 
     def next_choosers(self) -> NDArray[np.bool_]:
         """`[N, n]`: who would choose if an episode that is cut off had a decision now."""
-        return self.finished if self.name in ("async", "end2end") else np.ones_like(self.finished)
+        here = ~self.world.absent()
+        return self.finished & here if self.name in ("async", "end2end") else here
 
     def _stop(self, which: NDArray[np.bool_]) -> None:
         if which.any():

@@ -85,7 +85,7 @@ class ToolDelivery:
         self.made, self.count = made, count
         spaces = made.spaces()
         self.observation = [np.zeros((count, size), np.float32) for size in spaces.observations]
-        self.always = np.ones((count, sum(spaces.sizes)), bool)
+        self.always, self.nobody = np.ones((count, sum(spaces.sizes)), bool), np.zeros((count, 3), bool)
         n = count
         self.position, self.at = np.zeros((n, 2, 2)), np.zeros((n, 2), np.int64)
         self.left, self.basket = np.zeros((n, 2)), np.zeros((n, 2, TOOLS), np.int64)
@@ -151,6 +151,10 @@ class ToolDelivery:
         """`[N, 3]`: agents whose option goes on until another one does something: a turtlebot at the table."""
         return np.concatenate([self.left < 0, np.zeros((self.count, 1), bool)], axis=1)
 
+    def absent(self) -> NDArray[np.bool_]:
+        """`[N, 3]`: nobody."""
+        return self.nobody
+
     def interrupt(self, which: NDArray[np.bool_]) -> None:
         """Stop options where `which` `[N, 3]`: places are kept; the progress of a pass or a search and the patience at the table are lost."""
         self.left[which[:, :FETCH] & (self.left < 0)] = 0.0
@@ -200,6 +204,9 @@ class ToolDelivery:
             tools(self.position[episode, robot], np.repeat(np.arange(TOOLS), self.basket[episode, robot]).tolist())
         draw.text((8, image.height - 8), f"step {self.steps[episode]}", fill="black", anchor="lb")
         return np.asarray(image)
+
+    def close(self) -> None:
+        """Nothing to give back."""
 
     def _turtlebot(self, robot: int, option: NDArray[np.int64], reward: NDArray[np.float64], done: NDArray[np.bool_]) -> None:
         acts = option != IDLE

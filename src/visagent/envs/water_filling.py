@@ -178,6 +178,10 @@ class WaterFilling:
         """`[N, 2]`: nobody; every option ends by itself."""
         return self.nobody
 
+    def absent(self) -> NDArray[np.bool_]:
+        """`[N, 2]`: nobody."""
+        return self.nobody
+
     def interrupt(self, which: NDArray[np.bool_]) -> None:
         """Nothing is lost but the way; what the robots see is up to date always."""
 
@@ -273,6 +277,9 @@ class WaterFilling:
             draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour, outline="black")
         draw.text((6, image.height - 6), f"step {self.steps[episode]}   orange: vehicle, green: drone", fill="white", anchor="lb")
         return np.asarray(image)
+
+    def close(self) -> None:
+        """Nothing to give back."""
 
 
 def distances(neighbours: Sequence[Sequence[int]], goal: int) -> list[int]:

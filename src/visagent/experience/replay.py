@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,18 @@ from visagent.errors import UserError
 from visagent.experience.rollouts import PREFIX
 from visagent.experience.transitions import Columns
 
+BEGIN_ANEW = "delete the run's folder to begin anew"
+
 
 class ReplayMissing(UserError):
     """The files of a replay are not those that a resumed run needs."""
+
+
+def write_down(folder: Path) -> None:
+    """Have the operating system write the rows below a folder to the disk, whichever processes wrote them into its memory."""
+    for path in sorted(folder.rglob("*.npy")):
+        with path.open("rb+") as file:
+            os.fsync(file.fileno())
 
 
 class ReplayStore:
@@ -47,10 +57,10 @@ class ReplayStore:
             try:
                 found = np.load(path, mmap_mode="r+")
             except (OSError, ValueError) as error:
-                raise ReplayMissing(f"replay {path}: expected the rows of the run that is resumed ({error}); delete the run's folder to begin anew") from error
+                raise ReplayMissing(f"replay {path}: expected the rows of the run that is resumed ({error}); {BEGIN_ANEW}") from error
             if found.shape != expected or found.dtype != dtype:
                 got = f"{found.dtype} {list(found.shape)}"
-                raise ReplayMissing(f"replay {path}: expected {dtype} {list(expected)}, got {got}; delete the run's folder to begin anew")
+                raise ReplayMissing(f"replay {path}: expected {dtype} {list(expected)}, got {got}; {BEGIN_ANEW}")
             self.rows[name] = found
 
     def write(self, stream: int, number: int, rows: Mapping[str, NDArray[Any]], count: int) -> None:
@@ -62,10 +72,10 @@ class ReplayStore:
             kept[stream, : count - head] = rows[name][head:count]
 
     def draw(self, written: NDArray[np.int64], count: int, n_step: int, frames: int, rng: np.random.Generator) -> dict[str, NDArray[Any]]:
-        """Uniform draws of rows that have a successor.
+        """Uniform draws of rows that have a successor, and all frames of their stack.
 
         From each, the successor k steps later is taken, k being `n_step` or as many as are known: up to the episode's end, the end of the stream,
-        or a break in it (an actor that died, a new epoch).
+        or a break in it (an actor that died, a new epoch, rows that were dropped and made again).
 
         Args:
             written: `[S]` rows of each stream so far.
@@ -75,11 +85,12 @@ class ReplayStore:
 
         Raises:
             UserError: when nothing was written yet.
+            ReplayMissing: when no row can be drawn.
 
         Returns:
             As `visagent.experience.transitions.draw_fields`, `[N, ...]`.
         """
-        stream, number, steps = self._valid(written, count, n_step, rng)
+        stream, number, steps = self._valid(written, count, n_step, frames, rng)
         ahead = number[:, None] + np.arange(n_step)
         used = np.arange(n_step) < steps[:, None]
         place = ahead % self.ring
@@ -96,7 +107,7 @@ class ReplayStore:
                 found[f"next_{name}"] = self._stack(kept, stream, number + steps, frames)
         return found
 
-    def _valid(self, written: NDArray[np.int64], count: int, n_step: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], ...]:
+    def _valid(self, written: NDArray[np.int64], count: int, n_step: int, frames: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], ...]:
         window = np.minimum(written, self.capacity)
         borders = np.cumsum(window)
         if not borders[-1]:
@@ -108,7 +119,11 @@ class ReplayStore:
             stream = np.searchsorted(borders, flat, side="right")
             number = written[stream] - borders[stream] + flat
             steps = self._known(stream, number, written, n_step)
-            keep = np.flatnonzero(steps > 0)[:missing]
+            keep = np.flatnonzero((steps > 0) & self._whole(stream, number, frames))[:missing]
+            if not len(keep) and not self._any(written, window, n_step, frames):
+                raise ReplayMissing(
+                    f"replay {self.folder}: expected rows that follow each other among {borders[-1]}, got none; {BEGIN_ANEW}, or type datamodule.steps=32"
+                )
             found.append((stream[keep], number[keep], steps[keep]))
             missing -= len(keep)
         return tuple(np.concatenate(parts) for parts in zip(*found, strict=True))
@@ -117,11 +132,46 @@ class ReplayStore:
         """How many steps after each row, up to n, are known: 0 for the rows that nothing follows."""
         ahead = number[:, None] + np.arange(n_step + 1)
         place = ahead % self.ring
-        step = self.rows["step"][stream[:, None], place].astype(np.int64)
-        goes_on = (step == step[:, :1] + np.arange(n_step + 1)) & (ahead < written[stream][:, None])
+        serial = self.rows["serial"][stream[:, None], place]
+        goes_on = (serial == serial[:, :1] + np.arange(n_step + 1)) & (ahead < written[stream][:, None])
         goes_on[:, 1:] &= ~self.rows["final"][stream[:, None], place[:, :-1]]
         known: NDArray[np.int64] = np.logical_and.accumulate(goes_on, axis=1).sum(axis=1) - 1
         return known
+
+    def _whole(self, stream: NDArray[np.int64], number: NDArray[np.int64], frames: int) -> NDArray[np.bool_]:
+        """Whether the frames before each row, up to its episode's first, lie before it in its stream."""
+        place = number % self.ring
+        serial = self.rows["serial"][stream, place]
+        back = np.minimum(np.arange(frames), self.rows["step"][stream, place].astype(np.int64)[:, None])
+        before = number[:, None] - back
+        there = (self.rows["serial"][stream[:, None], before % self.ring] == serial[:, None] - back) & (before >= 0)
+        whole: NDArray[np.bool_] = there.all(axis=1) & (serial > 0)
+        return whole
+
+    def _any(self, written: NDArray[np.int64], window: NDArray[np.int64], n_step: int, frames: int) -> bool:
+        """Whether there is any row to draw."""
+        for stream, (end, count) in enumerate(zip(written, window, strict=True)):
+            number = np.arange(end - count, end)
+            where = np.full(count, stream)
+            if ((self._known(where, number, written, n_step) > 0) & self._whole(where, number, frames)).any():
+                return True
+        return False
+
+    def require(self, written: NDArray[np.int64]) -> None:
+        """Make sure that the rows are there which a resumed run draws from.
+
+        Args:
+            written: `[S]` rows of each stream.
+
+        Raises:
+            ReplayMissing: naming those that are not.
+        """
+        for stream, end in enumerate(written):
+            number = np.arange(max(0, end - self.capacity), end)
+            lost = number[self.rows["serial"][stream, number % self.ring] == 0]
+            if len(lost):
+                got = f"{len(lost)} of {len(number)} never written, the first of them row {lost[0]}"
+                raise ReplayMissing(f"replay {self.folder}: expected the rows of the run that is resumed, got {got} in stream {stream}; {BEGIN_ANEW}")
 
     def _stack(self, kept: NDArray[Any], stream: NDArray[np.int64], number: NDArray[np.int64], frames: int) -> NDArray[Any]:
         stacked: NDArray[Any] = kept[stream, number % self.ring]
@@ -134,6 +184,4 @@ class ReplayStore:
 
     def flush(self) -> None:
         """Have the operating system write everything down."""
-        for kept in self.rows.values():
-            if isinstance(kept, np.memmap):
-                kept.flush()
+        write_down(self.folder)

@@ -20,7 +20,9 @@ Columns = Mapping[str, tuple[tuple[int, ...], str]]
 def row_columns(spaces: WorldSpaces) -> dict[str, tuple[tuple[int, ...], str]]:
     """What one row of a stream holds: an observation's newest frame, the action taken on it, and what came of that.
 
-    `step` counts from 0 in each episode. The observation that ends an episode is a row of its own, with `final` set and no action.
+    `step` counts from 0 in each episode. The observation that ends an episode is a row of its own, with `final` set and no action. `serial` counts the
+    rows of a world from 1 with a gap before what a new epoch or actor begins, so that neighbours in a stream follow each other in time where it says so:
+    what was dropped and made again lies behind what was made meanwhile. 0 is a row that was never written.
     """
     action = ((spaces.action.size,), "float32") if spaces.action.kind == "continuous" else ((), "int64")
     observation = {f"{PREFIX}{name}": (shape, "uint8" if name == "pixels" else "float32") for name, shape in spaces.frame.items()}
@@ -32,6 +34,7 @@ def row_columns(spaces: WorldSpaces) -> dict[str, tuple[tuple[int, ...], str]]:
         "truncated": ((), "bool"),
         "final": ((), "bool"),
         "step": ((), "int32"),
+        "serial": ((), "int64"),
     }
 
 

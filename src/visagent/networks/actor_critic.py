@@ -9,7 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from visagent.envs.spaces import WorldSpaces
+from visagent.errors import ConfigError
 from visagent.networks.distributions import ActionDistribution, Categorical, DiagonalGaussian
+from visagent.networks.mixed_precision import through_stem
 from visagent.networks.policy import PolicyStep
 
 Observation = Mapping[str, Tensor]
@@ -118,14 +120,33 @@ def orthogonal(network: nn.Sequential, last: float) -> None:
         nn.init.zeros_(layer.bias)
 
 
+def flattened(convolutions: nn.Sequential, shape: tuple[int, ...]) -> int:
+    """Numbers that convolutions make of a picture `(C, H, W)`.
+
+    Raises:
+        ConfigError: when the picture is too small for them.
+    """
+    least = 1
+    for layer in reversed(convolutions):
+        if isinstance(layer, nn.Conv2d):
+            least = (least - 1) * layer.stride[0] + layer.kernel_size[0]
+    if min(shape[1:]) < least:
+        raise ConfigError(
+            f"network: expected pictures of at least {least} x {least} pixels for its convolutions, got {shape[1]} x {shape[2]} with {shape[0]} channels; "
+            "type datamodule.env.pixels=84 where the world draws them, or make the world's own ones larger"
+        )
+    with torch.no_grad():
+        made: Tensor = convolutions(torch.zeros(1, *shape))
+    return made[0].numel()
+
+
 class PixelStem(nn.Module):
     """Convolutions 8x8 stride 4 with 16 channels, 4x4 stride 2 with 32, and 256 units (Section 2.5.1)."""
 
     def __init__(self, shape: tuple[int, ...], features: int) -> None:
         super().__init__()
         self.convolutions = nn.Sequential(nn.Conv2d(shape[0], 16, 8, 4), nn.ReLU(), nn.Conv2d(16, 32, 4, 2), nn.ReLU(), nn.Flatten())
-        with torch.no_grad():
-            flat = self.convolutions(torch.zeros(1, *shape)).shape[1]
+        flat = flattened(self.convolutions, shape)
         self.linear = nn.Sequential(nn.Linear(flat, features), nn.ReLU())
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -148,6 +169,9 @@ class ActorCritic(nn.Module):
         lstm: units of an LSTM after the stem; 0 for none.
         orthogonal_init: orthogonal weights instead of PyTorch's own.
     """
+
+    mixed = False
+    """Whether the stem computes in bfloat16 while the network learns; acting does so in float32."""
 
     def __init__(
         self,
@@ -200,7 +224,7 @@ class ActorCritic(nn.Module):
         """`[N, F]` of normalised observations `[N, ...]`, before the LSTM."""
         parts = []
         if self.stem is not None:
-            parts.append(self.stem(normalized["pixels"]))
+            parts.append(through_stem(self.stem, normalized["pixels"], self.mixed and self.training))
         if "state" in normalized:
             parts.append(normalized["state"])
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from visagent.envs.spaces import WorldSpaces
 from visagent.errors import ConfigError
+from visagent.networks.actor_critic import flattened
+from visagent.networks.mixed_precision import through_stem
 from visagent.networks.policy import PolicyStep
 
 Observation = Mapping[str, Tensor]
@@ -60,6 +62,9 @@ class DeterministicActorCritic(nn.Module):
         ConfigError: for discrete actions.
     """
 
+    mixed = False
+    """Whether the stem computes in bfloat16 while the network learns; acting does so in float32."""
+
     def __init__(
         self,
         spaces: WorldSpaces,
@@ -84,8 +89,7 @@ class DeterministicActorCritic(nn.Module):
             for number, (kernel, stride) in enumerate(zip(pixel_kernels, pixel_strides, strict=True)):
                 found += [nn.Conv2d(channels[number], channels[number + 1], kernel, stride), nn.ReLU()]
             found.append(nn.Flatten())
-            with torch.no_grad():
-                flat = nn.Sequential(*found)(torch.zeros(1, *shapes["pixels"])).shape[1]
+            flat = flattened(nn.Sequential(*found), shapes["pixels"])
             self.stem = nn.Sequential(*found, nn.Linear(flat, pixel_features), nn.ReLU())
             width += pixel_features
         width += shapes["state"][0] if "state" in shapes else 0
@@ -97,7 +101,7 @@ class DeterministicActorCritic(nn.Module):
         """`[N, F]` of observations `[N, ...]`."""
         parts = []
         if self.stem is not None:
-            parts.append(self.stem(observation["pixels"].float() / 255.0))
+            parts.append(through_stem(self.stem, observation["pixels"].float() / 255.0, self.mixed and self.training))
         if "state" in observation:
             parts.append(observation["state"])
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)

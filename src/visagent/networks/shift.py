@@ -63,7 +63,7 @@ class RubiksShift3D(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """`[N T, C, H, W]` to `[N T, C, H', W']`."""
         clips = x.unflatten(0, (-1, self.num_frames))
-        return rubiks_shift_3d(clips, self.shift.to(x.dtype), (1, self.stride, self.stride), 0, self.quantize).flatten(0, 1)
+        return rubiks_shift_3d(clips, self.shift, (1, self.stride, self.stride), 0, self.quantize).flatten(0, 1)
 
     def normalize_gradient(self, t_factor: float) -> None:
         """Keep of the gradient only its direction, over the rows that are learned (Eq. 6.9)."""
@@ -88,7 +88,7 @@ class RubiksShift2D(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`[N, C, H, W]` to `[N, C, H', W']`."""
-        return rubiks_shift_2d(x, self.shift.to(x.dtype), self.stride)
+        return rubiks_shift_2d(x, self.shift, self.stride)
 
     def normalize_gradient(self, t_factor: float) -> None:
         """Keep of the gradient only its direction."""
@@ -151,6 +151,6 @@ class TemporalShift(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`[N T, C, H, W]` to the same; outside the clip are zeros."""
-        shift = torch.zeros(3, len(self.offsets), dtype=x.dtype, device=x.device)
+        shift = torch.zeros(3, len(self.offsets), dtype=self.offsets.dtype, device=x.device)
         shift[0] = self.offsets
         return rubiks_shift_3d(x.unflatten(0, (-1, self.num_frames)), shift, quantize=True).flatten(0, 1)

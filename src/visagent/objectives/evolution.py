@@ -6,12 +6,23 @@ import torch
 from torch import Tensor
 
 
+def undefined_last(returns: Tensor) -> Tensor:
+    """The same returns, with those that are not finite (a simulation broke down) a hair below all others; zeros where none is finite."""
+    finite = returns.isfinite()
+    if bool(finite.all()):
+        return returns
+    if not bool(finite.any()):
+        return torch.zeros_like(returns)
+    lowest = returns[finite].min()
+    return torch.where(finite, returns, torch.nextafter(lowest, torch.full_like(lowest, -torch.inf)))
+
+
 def centered_ranks(returns: Tensor) -> Tensor:
     """Ranks of all elements, from -1/2 to 1/2, so that no single return counts for more than its place (Section 2.1, "fitness shaping").
 
-    Elements that are equal share the mean of their ranks: where all policies earn the same, nothing is learned.
+    Elements that are equal share the mean of their ranks: where all policies earn the same, nothing is learned. What is not finite ranks last.
     """
-    flat = returns.reshape(-1)
+    flat = undefined_last(returns).reshape(-1)
     place: Tensor
     counts: Tensor
     _, place, counts = flat.unique(sorted=True, return_inverse=True, return_counts=True)

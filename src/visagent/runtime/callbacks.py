@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import math
+import io
 import os
 import random
+from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,8 @@ import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from pytorch_lightning.callbacks import Callback, Checkpoint, RichProgressBar
 
+from visagent.errors import DivergedError
+from visagent.runtime.checkpoints import FORMAT, STAMP, check_content, reading_checkpoint
 from visagent.runtime.record import Record, RunFolder
 
 
@@ -68,12 +72,47 @@ class RandomState(Callback):
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and renames it: a kill leaves the old one whole."""
+    """Writes a checkpoint beside its place and renames it once it is on the disk: a kill, or a loss of power, leaves the old one whole.
+
+    The one before is kept as `previous.ckpt`, in case the disk spoils the last.
+    """
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any | None = None) -> None:
-        partial = f"{path}.partial"
-        super().save_checkpoint(checkpoint, partial, storage_options)
+        path = Path(path)
+        partial = path.with_name(f"{path.name}.partial")
+        buffer = io.BytesIO()
+        torch.save({**checkpoint, STAMP: {"format": FORMAT, "version": version("visagent")}}, buffer)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with partial.open("wb") as file:
+                file.write(buffer.getbuffer())
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+        if path.is_file():
+            os.replace(path, path.with_name("previous.ckpt"))
         os.replace(partial, path)
+        _settle_folder(path.parent)
+
+    def load_checkpoint(self, path: Any, *arguments: Any, **settings: Any) -> dict[str, Any]:
+        with reading_checkpoint(Path(path)):
+            checkpoint = super().load_checkpoint(path, *arguments, **settings)
+        check_content(Path(path), checkpoint)
+        return checkpoint
+
+
+def _settle_folder(folder: Path) -> None:
+    """Have the names in a folder on the disk too."""
+    number = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
 
 
 class EpochCheckpoint(Checkpoint):
@@ -97,12 +136,22 @@ class RecordEpochs(Checkpoint):
 
     def __init__(self, folder: RunFolder, record: Record) -> None:
         self.folder, self.record = folder, record
+        self.written = -1
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        values = {key: float(value) for key, value in trainer.callback_metrics.items()}  # on all ranks: reading may reduce over them
+        self.written = trainer.current_epoch
+        self._write(trainer, pl_module, {key: float(value) for key, value in trainer.callback_metrics.items()})
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Keep what a run showed that diverged inside an epoch; what was evaluated is of the epoch before."""
+        if isinstance(exception, DivergedError) and self.written != trainer.current_epoch:
+            self._write(trainer, pl_module, {key: float(value) for key, value in trainer.callback_metrics.items() if not key.startswith("val/")})
+
+    def _write(self, trainer: pl.Trainer, pl_module: pl.LightningModule, values: Mapping[str, float]) -> None:
+        """On all ranks: reading the values may reduce over them."""
         if not trainer.is_global_zero:
             return
-        self.record.history[str(trainer.current_epoch)] = {key: value for key, value in sorted(values.items()) if math.isfinite(value)}
+        self.record.history[str(trainer.current_epoch)] = dict(sorted(values.items()))  # what is undefined stands there as NaN
         self.record.env_steps = int(getattr(pl_module, "env_steps", 0))  # none where the data come from files
         self.folder.save(self.record)
 

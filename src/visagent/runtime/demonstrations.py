@@ -28,6 +28,8 @@ def parser() -> argparse.ArgumentParser:
     record.add_argument("run", help="a run's signature or folder, of a robosuite task")
     record.add_argument("--outputs", type=Path, default=Path("outputs"), help="where runs are (default: %(default)s)")
     record.add_argument("--seed", type=int, default=0, help="of the first episode (default: %(default)s)")
+    trusted = "code of others that the run's config may name, such as my_worlds"
+    record.add_argument("--allow-targets", action="append", default=[], metavar="PREFIX", help=trusted)
     record.add_argument("--attempts", type=int, default=10, help="episodes for each that must succeed, at most (default: %(default)s)")
     for command in (script, record):
         command.add_argument("--episodes", type=int, default=20, help="how many (default: %(default)s)")
@@ -84,7 +86,7 @@ def _record(options: argparse.Namespace) -> None:
     from visagent.envs.robosuite_world import RobosuiteWorlds
     from visagent.runtime.evaluate import trained
 
-    module, data = trained(options.outputs, options.run)
+    module, data = trained(options.outputs, options.run, options.allow_targets)
     env = getattr(data, "env", None)
     if not isinstance(env, RobosuiteWorlds):
         raise ConfigError(f"run {options.run}: expected a run in a robosuite task, got one with {type(data).__name__} in {type(env).__name__}")

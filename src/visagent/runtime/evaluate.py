@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from visagent.config.schemas import EvaluateConfig, TrainConfig
 from visagent.config.signature import difference
+from visagent.config.trust import literal
 from visagent.config.validation import check_targets, validate
 from visagent.errors import ConfigError
+from visagent.runtime.checkpoints import check_checkpoint, reading_checkpoint
 from visagent.runtime.record import Record, RunFolder, command, commit, find_run, now, write_atomically
 
 log = logging.getLogger(__name__)
@@ -34,11 +37,11 @@ def evaluate(config: DictConfig) -> dict[str, float]:
     """
     asked = validate(config, EvaluateConfig)
     folder, record = _finished_epoch(Path(asked["paths"]["outputs"]), asked["run"])
-    stored = folder.config()
-    merged = OmegaConf.merge(stored, {"datamodule": asked["datamodule"], "trainer": asked["trainer"], "threads": asked["threads"]})
-    assert isinstance(merged, DictConfig)
-    resolved = validate(merged, TrainConfig)
-    check_targets(resolved)
+    stored = folder.runnable(asked["allow_targets"])
+    for group in ("algorithm", "network"):
+        if known := sorted(set(asked[group]) & set(stored[group])):
+            raise ConfigError(f"{group}.{known[0]}: the trained {group} is evaluated as it is; expected other settings of datamodule or trainer, or none")
+    resolved = _with(stored, {group: asked[group] for group in ("algorithm", "network", "datamodule", "trainer", "threads")})
 
     from visagent.runtime.report import print_table
 
@@ -46,9 +49,18 @@ def evaluate(config: DictConfig) -> dict[str, float]:
     trainer, _, _ = _tested(resolved, folder, bar)
     metrics = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("test/")}
     changed = difference(stored, resolved)
-    _save(folder.path, changed, metrics)
     print_table(record, folder, metrics, f"{record.name}  seed {record.seed}, evaluated again" + (f" with {'; '.join(changed)}" if changed else ""))
+    _save(folder.path, changed, metrics)
     return metrics
+
+
+def _with(stored: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """A stored config with changes, validated, its targets imported."""
+    merged = OmegaConf.merge(literal(stored), literal(changes))
+    assert isinstance(merged, DictConfig)
+    resolved = validate(merged, TrainConfig)
+    check_targets(resolved)
+    return resolved
 
 
 def _finished_epoch(outputs: Path, run: str) -> tuple[RunFolder, Record]:
@@ -61,44 +73,39 @@ def _finished_epoch(outputs: Path, run: str) -> tuple[RunFolder, Record]:
     return folder, record
 
 
-def trained(outputs: Path, run: str) -> tuple[Any, Any]:
+def trained(outputs: Path, run: str, allowed: Sequence[str] = ()) -> tuple[Any, Any]:
     """A run's module with the weights of its last checkpoint, and its DataModule.
 
     Args:
         outputs: where runs are.
         run: a signature, the beginning of one, or a folder.
+        allowed: see `visagent.config.trust.refuse_foreign`.
 
     Raises:
-        ConfigError: when there is no such run, or it has no checkpoint yet.
+        ConfigError: when there is no such run, it has no checkpoint yet, or its config would run the code of others.
     """
     folder, _ = _finished_epoch(outputs, run)
     here = {"accelerator": "cpu", "devices": 1, "num_nodes": 1, "strategy": "auto", "limit_test_batches": 0}
-    merged = OmegaConf.merge(folder.config(), {"trainer": here})
-    assert isinstance(merged, DictConfig)
-    resolved = validate(merged, TrainConfig)
-    check_targets(resolved)
+    resolved = _with(folder.runnable(allowed), {"trainer": here})
     _, module, datamodule = _tested(resolved, folder, False)
     return module.cpu().eval(), datamodule
 
 
 def _tested(resolved: dict[str, Any], folder: RunFolder, bar: bool) -> tuple[Any, Any, Any]:
     """Trainer, module and DataModule after a test with the last checkpoint."""
-    from visagent.runtime.callbacks import Progress
-    from visagent.runtime.train import build, build_trainer, check_checkpoint, prepare
+    from visagent.runtime.callbacks import AtomicCheckpointIO, Progress
+    from visagent.runtime.train import build, build_trainer, prepare
 
-    check_checkpoint(folder.checkpoint)
+    checkpoint = check_checkpoint(folder)
     prepare(resolved["threads"])
     module, datamodule = build(resolved)
-    trainer = build_trainer(resolved, logger=False, enable_checkpointing=False, callbacks=[Progress()] if bar else [], enable_progress_bar=bar)
+    trainer = build_trainer(
+        resolved, logger=False, enable_checkpointing=False, plugins=[AtomicCheckpointIO()], callbacks=[Progress()] if bar else [], enable_progress_bar=bar
+    )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint.*")  # they have nothing to do here
-        try:
-            trainer.test(module, datamodule, ckpt_path=str(folder.checkpoint), weights_only=True, verbose=False)
-        except RuntimeError as error:
-            if "loading state_dict" not in str(error):
-                raise
-            first = str(error).splitlines()[1].strip()
-            raise ConfigError(f"expected settings with the run's network ({folder.path}), got another one ({first}); leave out what changes it") from error
+        with reading_checkpoint(checkpoint):
+            trainer.test(module, datamodule, ckpt_path=str(checkpoint), weights_only=True, verbose=False)
     return trainer, module, datamodule
 
 

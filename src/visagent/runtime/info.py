@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import os
 import sys
 import warnings
 from collections.abc import Sequence
@@ -12,7 +11,9 @@ from pathlib import Path
 
 from visagent.config.presets import conf_folder, presets
 from visagent.errors import ConfigError
+from visagent.runtime.credentials import without_credentials
 from visagent.runtime.record import RunFolder, commit, hardware, versions
+from visagent.runtime.tracking import tracking_uri
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -76,12 +77,12 @@ def _op() -> dict[str, str]:
 
 
 def _storage(outputs: Path) -> dict[str, str]:
-    tracking = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(outputs / 'mlflow.db').resolve()}"
+    tracking = tracking_uri({}, outputs)
     thor = "installed" if importlib.util.find_spec("ai2thor") else "not installed (only for visagent-scenes from-ai2thor)"
     return {
         "runs": str((outputs / "runs").resolve()),
         "scene cache": str((outputs / "cache" / "scenes").resolve()),
-        "tracking": tracking,
+        "tracking": without_credentials(tracking),
         "configs": str(conf_folder()),
         "ai2thor": thor,
         "python": sys.executable,
@@ -101,7 +102,5 @@ def _runs(outputs: Path) -> None:
             print(f"  unreadable: {error}")
             continue
         if record is not None:
-            status = record.status
-            if status == "RUNNING" and not folder.is_locked():
-                status = "CUT OFF"  # type: ignore[assignment]
-            print(f"  {record.signature}  {status:9} {record.name}  seed {record.seed}  {record.scale}  {record.env_steps:,} env steps  {record.seconds:.0f} s")
+            done = f"{record.env_steps:,} env steps  {record.seconds:.0f} s" + ("  (not all in MLflow yet)" if folder.unsent() else "")
+            print(f"  {record.signature}  {folder.state(record):9} {record.name}  seed {record.seed}  {record.scale}  {done}")

@@ -12,9 +12,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -22,13 +22,22 @@ from typing import Any, Literal
 
 import yaml
 
+from visagent.config.history import completed
 from visagent.config.signature import difference
+from visagent.config.trust import refuse_foreign
 from visagent.errors import ConfigError
+from visagent.runtime.credentials import public, without_credentials
 
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 PARENT_VARIABLE = "VISAGENT_PARENT_RUN"
 """Environment variable with the MLflow run id of the multirun that this process belongs to."""
+UNSENT = "mlflow-unsent."
 LOCK_TRIES = 5
+SOURCE = "src/visagent/runtime/record.py"
+"""This file's place in a checkout."""
+FORMAT = 1
+"""Of record.json: counted up when an older program could no longer read it. New fields alone do not."""
+NEWER = "was written by a later version of visagent; nothing is wrong with it: update this one (pip install -U visagent), or choose another paths.outputs"
 PACKAGES = ("visagent", "torch", "pytorch-lightning", "hydra-core", "mlflow", "numpy", "mujoco")
 
 
@@ -45,8 +54,10 @@ class Record:
         status: RUNNING (or cut off: see `RunFolder.is_locked`), FINISHED, FAILED or KILLED.
         env_steps: environment steps so far.
         metrics: final numbers, `test/...`.
-        history: metrics at the end of each epoch, keyed by the epoch's number as text.
+        history: metrics at the end of each epoch, keyed by the epoch's number as text; NaN where undefined.
         seconds: of all attempts together.
+        tracking_uri: without credentials.
+        later: fields that a later version added, kept as they are.
     """
 
     signature: str
@@ -68,6 +79,31 @@ class Record:
     mlflow_run_id: str | None = None
     tracking_uri: str | None = None
     error: str | None = None
+    format: int = FORMAT
+    later: dict[str, Any] = field(default_factory=dict)
+
+
+def _record(content: Any) -> Record:
+    """The record that a file's content is.
+
+    Raises:
+        ConfigError: for one of a later format.
+        ValueError: when it is no record, with the reason.
+    """
+    if not isinstance(content, dict):
+        raise ValueError(f"expected a dictionary, got {type(content).__name__}")
+    if isinstance(content.get("format", FORMAT), int) and content.get("format", FORMAT) > FORMAT:
+        raise ConfigError(f"its record {NEWER}")
+    known = {item.name: item for item in fields(Record) if item.name != "later"}
+    absent = [name for name, item in known.items() if name not in content and item.default is MISSING and item.default_factory is MISSING]
+    if absent:
+        raise ValueError(f"it lacks {', '.join(absent)}")
+    for name in ("versions", "hardware", "metrics", "history"):
+        if not isinstance(content.get(name, {}), dict):
+            raise ValueError(f"{name} is {content[name]!r}")
+    record = Record(**{name: value for name, value in content.items() if name in known}, later={k: v for k, v in content.items() if k not in known})
+    record.metrics, record.history = _from_json(record.metrics), {epoch: _from_json(values) for epoch, values in record.history.items()}
+    return record
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -79,13 +115,25 @@ def write_atomically(path: Path, text: str) -> None:
             file.flush()
             os.fsync(file.fileno())
         os.replace(partial, path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror, str(path)) from error  # a full disk does not say which file
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
 
 
+def _to_json(metrics: Mapping[str, float]) -> dict[str, float | None]:
+    """JSON has no NaN."""
+    return {key: value if math.isfinite(value) else None for key, value in metrics.items()}
+
+
+def _from_json(metrics: Mapping[str, float | None]) -> dict[str, float]:
+    return {key: math.nan if value is None else float(value) for key, value in metrics.items()}
+
+
 class RunFolder:
-    """`outputs/runs/<signature>/`: config.yaml, record.json, checkpoints/, figures/."""
+    """`outputs/runs/<signature>/`: config.yaml, record.json, log.txt, checkpoints/, figures/."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
@@ -94,6 +142,33 @@ class RunFolder:
     def checkpoint(self) -> Path:
         """The last epoch's checkpoint."""
         return self.path / "checkpoints" / "last.ckpt"
+
+    @property
+    def previous_checkpoint(self) -> Path:
+        """The one of the epoch before."""
+        return self.checkpoint.with_name("previous.ckpt")
+
+    def log(self, rank: int = 0) -> Path:
+        """What the console said, of a rank."""
+        return self.path / ("log.txt" if rank == 0 else f"log.rank{rank}.txt")
+
+    def unsent(self) -> list[Path]:
+        """What MLflow has not taken yet; see `visagent.runtime.outbox`."""
+        return sorted(self.path.glob(f"{UNSENT}*"))
+
+    def failed(self, rank: int, cause: str) -> None:
+        """Keep why a rank other than the first failed: the first one's own end, if it comes to one, would hide it."""
+        write_atomically(self.path / f"failure.rank{rank}.txt", cause)
+
+    def failure_of_ranks(self) -> str | None:
+        """Why other ranks of the last attempt failed."""
+        found = [(path, path.read_text().strip()) for path in sorted(self.path.glob("failure.rank*.txt"))]
+        return "\n".join(f"the process of rank {path.name.removeprefix('failure.rank').removesuffix('.txt')} failed: {cause}" for path, cause in found) or None
+
+    def forget_failures(self) -> None:
+        """Before another attempt."""
+        for path in self.path.glob("failure.rank*.txt"):
+            path.unlink(missing_ok=True)
 
     @property
     def figures(self) -> Path:
@@ -106,20 +181,31 @@ class RunFolder:
         if not path.is_file():
             return None
         try:
-            record = Record(**json.loads(path.read_text()))
-            record.metrics = {key: math.nan if value is None else float(value) for key, value in record.metrics.items()}
-            return record
+            record = _record(json.loads(path.read_text()))
         except (ValueError, TypeError) as error:
+            if isinstance(error, ConfigError):
+                raise ConfigError(f"{path}: {error}") from error
             raise ConfigError(f"{path}: expected a run record, got something that does not read ({error}): move the folder away or delete it") from error
+        if record.status == "RUNNING" and (cause := self.failure_of_ranks()) and not self.is_locked():
+            record.status, record.error = "FAILED", cause  # the first rank was ended before it could say so
+        return record
+
+    def state(self, record: Record) -> str:
+        """The record's status as it is shown: CUT OFF where it says RUNNING and no process works on the run."""
+        if record.status != "RUNNING" or self.is_locked():
+            return record.status
+        ended = self.load()  # it may just have come to its end
+        return ended.status if ended is not None and ended.status != "RUNNING" else "CUT OFF"
 
     def save(self, record: Record) -> None:
         """Write the record atomically."""
         content = asdict(record)
-        content["metrics"] = {key: value if math.isfinite(value) else None for key, value in record.metrics.items()}  # JSON has no NaN
+        content |= content.pop("later")
+        content["metrics"], content["history"] = _to_json(record.metrics), {epoch: _to_json(values) for epoch, values in record.history.items()}
         write_atomically(self.path / "record.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
 
     def config(self) -> dict[str, Any]:
-        """The stored config.
+        """The stored config, with the settings that are younger than it at the values that it ran with.
 
         Raises:
             ConfigError: when the folder holds none.
@@ -129,11 +215,39 @@ class RunFolder:
             raise ConfigError(f"{self.path}: expected a run folder with config.yaml, found none: move the folder away or delete it")
         try:
             stored = yaml.safe_load(path.read_text())
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: expected a run's config, got something that does not read ({error}): move the folder away or delete it") from error
         if not isinstance(stored, dict):
             raise ConfigError(f"{path}: expected a run's config, got {stored!r}: move the folder away or delete it")
+        return completed(stored)
+
+    def runnable(self, allowed: Sequence[str]) -> dict[str, Any]:
+        """The stored config where the outputs folder is now, once it is sure that nothing in it runs the code of others.
+
+        Args:
+            allowed: see `visagent.config.trust.refuse_foreign`.
+
+        Raises:
+            ConfigError: when it would, or when the folder holds none.
+        """
+        stored = self.config_here()
+        refuse_foreign(stored, f"the run in {self.path}", allowed)
         return stored
+
+    def config_here(self) -> dict[str, Any]:
+        """The stored config with its caches where the outputs folder is now: it may have been moved, or be looked at from another working directory."""
+        stored = self.config()
+        before = stored.get("paths", {}).get("outputs") if isinstance(stored.get("paths"), dict) else None
+        if before is None or self.path.resolve().parent.name != "runs":
+            return stored
+        outputs = str(self.path.resolve().parent.parent)
+
+        def lead(node: Any) -> Any:
+            if isinstance(node, dict):
+                return {key: lead(value) for key, value in node.items()}
+            return f"{outputs}{node.removeprefix(before)}" if isinstance(node, str) and (node == before or node.startswith(f"{before}/")) else node
+
+        return {key: lead(value) if key in ("paths", "datamodule") else value for key, value in stored.items()}
 
     def check(self, config: Mapping[str, Any]) -> None:
         """Refuse another run's folder; nothing is written.
@@ -153,7 +267,7 @@ class RunFolder:
         """Create the folder with its config where there is none yet."""
         self.path.mkdir(parents=True, exist_ok=True)
         if not (self.path / "config.yaml").is_file():
-            write_atomically(self.path / "config.yaml", yaml.safe_dump(dict(config), sort_keys=False))
+            write_atomically(self.path / "config.yaml", yaml.safe_dump(public(config), sort_keys=False))
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -202,23 +316,26 @@ def find_run(runs: Path, wanted: str) -> RunFolder:
     """
     if (Path(wanted) / "config.yaml").is_file():
         return RunFolder(wanted)
-    found = sorted(path.parent for path in runs.glob(f"{wanted}*/config.yaml")) if wanted and "/" not in wanted else []
-    if len(found) == 1:
-        return RunFolder(found[0])
     there = sorted(path.parent.name for path in runs.glob("*/config.yaml"))
+    found = [runs / name for name in there if wanted and name.startswith(wanted)]
+    if len(found) == 1 or wanted in there:
+        return RunFolder(runs / wanted if wanted in there else found[0])
     what = f"several runs begin with {wanted!r}: {', '.join(p.name for p in found)}" if found else f"no run {wanted!r} in {runs}"
     raise ConfigError(f"{what}; expected run=SIGNATURE, the beginning of one, or a run folder; runs there: {', '.join(there[:12]) or 'none'}")
 
 
 def commit() -> str:
-    """The commit of the source tree, `+changes` where it differs from it; empty outside a checkout."""
-    folder = Path(__file__).resolve().parent
+    """The commit of the source tree, `+changes` where it differs from it; empty outside a checkout of it, within another one too."""
+    file = Path(__file__).resolve()
+    folder = file.parent
 
     def git(*arguments: str) -> str:
         done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True, timeout=20)
         return done.stdout.strip()
 
     try:
+        if git("ls-files", "--full-name", "--error-unmatch", file.name) != SOURCE:  # installed into someone's own repository
+            return ""
         head = git("rev-parse", "--short=12", "HEAD")
         return head + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.SubprocessError):
@@ -250,10 +367,10 @@ def hardware() -> dict[str, str]:
 
 
 def command() -> str:
-    """The command line as typed, the program by its name; of a sweep's child, the command that starts it alone."""
+    """The command line to paste, the program by its name; of a sweep's child, the command that starts it alone."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.types import RunMode
 
     if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
-        return shlex.join(["visagent-train", *HydraConfig.get().overrides.task])
-    return " ".join([Path(sys.argv[0]).name, *sys.argv[1:]])
+        return without_credentials(shlex.join(["visagent-train", *HydraConfig.get().overrides.task]))
+    return without_credentials(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]))

@@ -31,16 +31,17 @@ def print_table(record: Record, folder: RunFolder, metrics: Mapping[str, float] 
     """Print the test metrics and where to find the run."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     shown = record.metrics if metrics is None else metrics
     columns, rows = metric_table(shown)
     if whole := {key.removeprefix("test/"): value for key, value in shown.items() if key.startswith("test/") and key.count("/") == 1}:
         columns, rows = list(dict.fromkeys([*whole, *columns])), {"(run)": whole, **rows}
-    console = Console()
+    console = Console(markup=False, emoji=False)
     if not console.is_terminal:
-        console = Console(width=120)  # a log file has no width of its own
+        console = Console(width=120, markup=False, emoji=False)  # a log file has no width of its own
     if rows:
-        table = Table(title=title or f"{record.name}  seed {record.seed}  ({record.scale} scale)", title_justify="left")
+        table = Table(title=Text(title or f"{record.name}  seed {record.seed}  ({record.scale} scale)", "table.title"), title_justify="left")
         table.add_column("test", no_wrap=True)
         for column in columns:
             table.add_column(column.removeprefix("average_").replace("_", " "), justify="right")

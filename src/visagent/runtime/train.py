@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import time
 import traceback
-import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from omegaconf import DictConfig
 
 from visagent.config.precision import SINGLE, precision_of
 from visagent.config.schemas import TrainConfig
 from visagent.config.signature import signature
+from visagent.config.trust import literal
 from visagent.config.validation import check_targets, validate
-from visagent.errors import ConfigError, UserError
+from visagent.errors import ConfigError, UserError, machine_message
+from visagent.pictures import plain
+from visagent.runtime.checkpoints import checkpoint_to_resume, reading_checkpoint
+from visagent.runtime.credentials import public, without_credentials
 from visagent.runtime.memory import keep_memory
 from visagent.runtime.record import Record, RunFolder, command, commit, hardware, now, versions
+from visagent.runtime.run_log import RunLog, logged
+from visagent.runtime.stopping import Cancelled, signals_cancel
+from visagent.runtime.tracking import TrackingUnavailable, ask, check_tracking, tracking_uri
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
@@ -32,8 +36,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class Cancelled(KeyboardInterrupt):
-    """The user (Ctrl-C) or a scheduler (SIGTERM, whose number is the argument) ends the run."""
+__all__ = ["Cancelled", "build", "build_trainer", "draw", "forget_absent_gpu", "global_rank", "prepare", "train"]
+LAST_WORDS_SECONDS = 5.0
+"""How long the first rank waits for what another one, whose end ended it too, has to say."""
 
 
 def train(config: DictConfig) -> Record:
@@ -50,68 +55,152 @@ def train(config: DictConfig) -> Record:
     """
     resolved = validate(config, TrainConfig)
     outputs = Path(resolved["paths"]["outputs"])
+    check_tracking(resolved["logger"], outputs)
     name = signature(resolved)
     folder = RunFolder(resolved["paths"]["run"] or outputs / "runs" / name)
     folder.check(resolved)
     record = folder.load()
+    rank = global_rank(resolved["trainer"])
     if record is not None and record.status == "FINISHED":
         log.info("this run is finished (change seed=... or name=... for another):")
+        if rank == 0:
+            _deliver(resolved, folder, outputs)
         _summarise(resolved, record, folder)
         return record
     if resolved["scale"] == "paper" and resolved["datamodule"].get("root") == "embedded":
         raise ConfigError("paths.videos: expected the real data set's folder at paper scale, got embedded; type paths.videos=DIR, or scale=laptop")
     check_targets(resolved)
     folder.create(resolved)
-    if _rank() > 0:  # a rank that Lightning started: the first one keeps the record
-        _fit(resolved, folder, record or _new_record(resolved, name), None)
-        return record or _new_record(resolved, name)
+    if rank > 0:  # the first one keeps the record
+        return _followed(resolved, folder, record or _new_record(resolved, name), rank)
     with folder.locked():
         record = folder.load() or _new_record(resolved, name)
         return _tracked(resolved, folder, record, outputs)
 
 
-def _rank() -> int:
-    return int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_PROCID", "0")))
+def global_rank(trainer: dict[str, Any]) -> int:
+    """This process's place among all that train the run together, before Lightning knows it.
+
+    torchrun says it (`RANK`), as does Slurm of a job's tasks (`SLURM_PROCID`); processes that Lightning starts have a `LOCAL_RANK` on the node that
+    `NODE_RANK` (or torchrun's `GROUP_RANK`) names. A shell within a Slurm job is its task 0, whatever it starts.
+    """
+    if "RANK" in os.environ:
+        return int(os.environ["RANK"])
+    if task := int(os.environ.get("SLURM_PROCID", "0")):
+        return task
+    node, local = int(os.environ.get("NODE_RANK", os.environ.get("GROUP_RANK", "0"))), int(os.environ.get("LOCAL_RANK", "0"))
+    devices = str(trainer.get("devices", 1))
+    return node * int(os.environ.get("LOCAL_WORLD_SIZE", devices if devices.isdigit() else "1")) + local
 
 
 def _new_record(config: dict[str, Any], name: str) -> Record:
     return Record(signature=name, name=str(config["name"]), command=command(), seed=int(config["seed"]), scale=str(config["scale"]))
 
 
-def _tracked(config: dict[str, Any], folder: RunFolder, record: Record, outputs: Path) -> Record:
-    """Run with the record and the tracker kept true, however it ends."""
-    if record.attempts:
-        status = "cut off" if record.status == "RUNNING" else record.status
-        log.info("resuming the run in %s (%s, %d epochs done)", folder.path, status, len(record.history))
-    record.status, record.error, record.command = "RUNNING", None, command()
-    record.commit, record.versions, record.hardware = commit(), versions(), hardware()
-    record.attempts += 1
-    began, before = time.monotonic(), record.seconds
-    folder.save(record)
-    tracker: MLflowTracker | None = None
-    received: list[int] = []
-    try:
-        with _sigterm_cancels(received):
-            tracker = _tracker(config, folder, record, outputs)
-            _fit(config, folder, record, tracker)
-            record.status = "FINISHED"
-    except (KeyboardInterrupt, SystemExit) as stop:  # Lightning turns the former into the latter
-        record.status = "KILLED"
-        raise Cancelled(*received) from stop
-    except UserError as error:
-        record.status, record.error = "FAILED", str(error)
-        raise
-    except BaseException:
-        record.status, record.error = "FAILED", traceback.format_exc()
-        raise
-    finally:
-        record.seconds, record.finished = before + time.monotonic() - began, now()
-        folder.save(record)
-        if tracker is not None:
-            tracker.save_artifact(folder.path / "record.json")
-            tracker.close(record.status)
-    _summarise(config, record, folder)
+def _title(folder: RunFolder, attempt: int) -> str:
+    return f"{now()}  attempt {attempt} of the run in {folder.path}: {command()}"
+
+
+def _followed(config: dict[str, Any], folder: RunFolder, record: Record, rank: int) -> Record:
+    """Run as a rank other than the first; why it fails is left in the run folder."""
+    with logged(folder.log(rank), _title(folder, record.attempts + 1)) as written:
+        try:
+            with signals_cancel([]):
+                _fit(config, folder, record, None)
+        except Exception as error:  # whatever it is, the first rank's record shall say it
+            cause = _cause(error)
+            written.write(f"{cause}\n")
+            folder.failed(rank, cause)
+            raise
     return record
+
+
+def _cause(error: BaseException) -> str:
+    """What a record says of an error: its message where a user can mend it, else all of it."""
+    message = machine_message(error) or (str(error) if isinstance(error, UserError) else None)
+    return without_credentials(message or "".join(traceback.format_exception(error)))
+
+
+def _tracked(config: dict[str, Any], folder: RunFolder, record: Record, outputs: Path) -> Record:
+    """Run with the record, the log and the tracker kept true, however it ends."""
+    with logged(folder.log(), _title(folder, record.attempts + 1)) as written:
+        if record.attempts:
+            status = "cut off" if record.status == "RUNNING" else record.status
+            log.info("resuming the run in %s (%s, %d epochs done)", folder.path, status, len(record.history))
+        folder.forget_failures()
+        record.status, record.error, record.command = "RUNNING", None, command()
+        record.commit, record.versions, record.hardware = commit(), versions(), hardware()
+        record.attempts += 1
+        began, before = time.monotonic(), record.seconds
+        trackers: list[MLflowTracker] = []
+        received: list[int] = []
+        try:
+            with signals_cancel(received):
+                folder.save(record)
+                if config["logger"]["enabled"]:
+                    trackers.append(_tracker(config, folder, record, outputs))
+                _fit(config, folder, record, next(iter(trackers), None))
+                record.status = "FINISHED"
+        except BaseException as error:  # noqa: BLE001 (goes on, once the record says it)
+            _failed(error, folder, record, written, received)
+        finally:
+            record.seconds, record.finished = before + time.monotonic() - began, now()
+            _finish(folder, record, trackers, written)
+        _summarise(config, record, folder)
+    return record
+
+
+def _failed(error: BaseException, folder: RunFolder, record: Record, written: RunLog, received: list[int]) -> NoReturn:
+    """Put into the record how a run has ended, and go on as an error of the kind that the commands show."""
+    stopped = isinstance(error, (KeyboardInterrupt, SystemExit))  # Lightning turns the former into the latter
+    elsewhere = folder.failure_of_ranks() if stopped and not received else _last_words(error, folder)
+    if elsewhere is not None:  # that this one has ended too is what came of it
+        record.status, record.error = "FAILED", elsewhere
+        written.write(f"{elsewhere}\n")
+        raise UserError(elsewhere) from error
+    if stopped:
+        record.status = "KILLED"
+        written.write("stopped\n")
+        raise Cancelled(*received) from error
+    record.status, record.error = "FAILED", _cause(error)
+    written.write(f"{record.error}\n")
+    if (message := machine_message(error)) is not None:
+        raise UserError(message) from error
+    raise error
+
+
+def _last_words(error: BaseException, folder: RunFolder) -> str | None:
+    """Why another rank failed, where this one's error may come of that: the other one may write a moment later."""
+    if isinstance(error, UserError) or not _several():
+        return None
+    deadline = time.monotonic() + LAST_WORDS_SECONDS
+    while (said := folder.failure_of_ranks()) is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return said
+
+
+def _several() -> bool:
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+
+
+def _finish(folder: RunFolder, record: Record, trackers: list[MLflowTracker], written: RunLog) -> None:
+    """Write the record a last time and close the tracker, even where the record cannot be written.
+
+    Raises:
+        UserError: when a run that was well has no place for its record.
+    """
+    refused: OSError | None = None
+    try:
+        folder.save(record)
+    except OSError as error:
+        refused = error
+        said = f"the record cannot be written ({machine_message(error) or error}): it says that the run is RUNNING; it is {record.status}"
+        log.error("%s", said)
+    for tracker in trackers:
+        tracker.save_artifact(folder.path / "record.json")
+        tracker.close(record.status if refused is None or record.status != "FINISHED" else "FAILED")
+    if refused is not None and record.status == "FINISHED":
+        raise UserError(machine_message(refused) or str(refused)) from refused
 
 
 def _summarise(config: dict[str, Any], record: Record, folder: RunFolder) -> None:
@@ -121,33 +210,11 @@ def _summarise(config: dict[str, Any], record: Record, folder: RunFolder) -> Non
         print_table(record, folder)
 
 
-@contextmanager
-def _sigterm_cancels(received: list[int]) -> Iterator[None]:
-    """While training, SIGTERM ends the run like Ctrl-C does, so that it is recorded as KILLED; its number goes to `received`."""
-
-    def cancel(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-        raise Cancelled(number)
-
-    try:
-        before = signal.signal(signal.SIGTERM, cancel)
-    except ValueError:  # not the main thread
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _tracker(config: dict[str, Any], folder: RunFolder, record: Record, outputs: Path) -> MLflowTracker | None:
-    if not config["logger"]["enabled"]:
-        return None
+def _tracker(config: dict[str, Any], folder: RunFolder, record: Record, outputs: Path) -> MLflowTracker:
     from visagent.runtime.mlflow_logger import MLflowTracker
-    from visagent.runtime.tracking import connect, tracking_uri
+    from visagent.runtime.outbox import Store
 
     uri = tracking_uri(config["logger"], outputs)
-    client, experiment = connect(uri, config["logger"]["experiment"], outputs)
     tags = {
         "visagent.signature": record.signature,
         "visagent.kind": "run",
@@ -156,13 +223,30 @@ def _tracker(config: dict[str, Any], folder: RunFolder, record: Record, outputs:
         "visagent.folder": str(folder.path.resolve()),
         "visagent.command": record.command,
     }
-    known = record.mlflow_run_id if record.tracking_uri == uri else None
-    tracker = MLflowTracker.open(client, experiment, known, f"{record.name}-s{record.seed}", config, tags)
-    if record.mlflow_run_id != tracker.run_id:
-        tracker.save_artifact(folder.path / "config.yaml")
-    record.mlflow_run_id, record.tracking_uri = tracker.run_id, uri
+
+    def known(run_id: str) -> None:
+        record.mlflow_run_id, record.tracking_uri = run_id, without_credentials(uri)
+
+    store = Store(uri, config["logger"]["experiment"], outputs)
+    tracker = MLflowTracker.open(store, folder.path, record.mlflow_run_id, f"{record.name}-s{record.seed}", public(config), tags, known)
     folder.save(record)
     return tracker
+
+
+def _deliver(config: dict[str, Any], folder: RunFolder, outputs: Path) -> None:
+    """Send what MLflow has not taken of a finished run."""
+    if not config["logger"]["enabled"]:
+        return
+    from visagent.runtime.outbox import Store, deliver_finished, outbox_path
+
+    uri = tracking_uri(config["logger"], outputs)
+    if not outbox_path(folder.path, uri, outputs).is_file():
+        return
+    try:
+        ask(lambda: deliver_finished(Store(uri, config["logger"]["experiment"], outputs), folder.path.parent), uri)
+        log.info("MLflow has now what it had missed of this run")
+    except TrackingUnavailable as error:
+        log.warning("MLflow at %s still cannot be used (%s); what it misses stays in %s", without_credentials(uri), error, folder.path)
 
 
 def build(config: dict[str, Any]) -> tuple[pl.LightningModule, pl.LightningDataModule]:
@@ -195,23 +279,13 @@ def _make(group: str, config: dict[str, Any], **settings: Any) -> Any:
     from hydra.utils import instantiate
 
     try:
-        return instantiate(config, **settings)
+        return instantiate(literal(config), **literal(settings))
     except InstantiationException as error:
         cause = error.__cause__
         if isinstance(cause, UserError):
             raise cause from error
         given = ", ".join(f"{group}.{key}={value}" for key, value in config.items() if not key.startswith("_") and not isinstance(value, dict))
         raise ConfigError(f"{group}: {cause or error}; its settings are {given}") from error
-
-
-def check_checkpoint(path: Path) -> None:
-    """Refuse a checkpoint that is not whole (checkpoints are zip archives; a cut one has lost its directory).
-
-    Raises:
-        ConfigError: with what to do.
-    """
-    if not zipfile.is_zipfile(path):
-        raise ConfigError(f"checkpoint {path}: expected a whole file, got one that does not read; delete it to train the run anew")
 
 
 def prepare(threads: int) -> None:
@@ -245,18 +319,20 @@ def forget_absent_gpu() -> None:
 
 
 def _fit(config: dict[str, Any], folder: RunFolder, record: Record, tracker: MLflowTracker | None) -> None:
+    resumed = checkpoint_to_resume(folder)
     prepare(config["threads"])
     import pytorch_lightning as pl
 
     forget_absent_gpu()
 
     from visagent.runtime.callbacks import AtomicCheckpointIO, EpochCheckpoint, Progress, RandomState, RecordEpochs
+    from visagent.runtime.divergence import StopWhereDiverged, diverged, undefined_metric
     from visagent.runtime.launching import leave_time_for_last_words
 
     leave_time_for_last_words()
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     module, datamodule = build(config)
-    callbacks: list[pl.Callback] = [RandomState(), RecordEpochs(folder, record), EpochCheckpoint(folder.checkpoint)]
+    callbacks: list[pl.Callback] = [RandomState(), RecordEpochs(folder, record), StopWhereDiverged(), EpochCheckpoint(folder.checkpoint)]
     if config["progress"]["bar"]:
         callbacks.append(Progress(refresh_rate=config["progress"]["refresh_rate"]))
     trainer = build_trainer(
@@ -268,13 +344,17 @@ def _fit(config: dict[str, Any], folder: RunFolder, record: Record, tracker: MLf
         default_root_dir=str(folder.path),
     )
     record.hardware["device"] = _device_name(trainer)
-    resumed = folder.checkpoint.is_file()
-    if resumed:
-        check_checkpoint(folder.checkpoint)
-    trainer.fit(module, datamodule, ckpt_path=str(folder.checkpoint) if resumed else None, weights_only=True)
+    if resumed is None:
+        trainer.fit(module, datamodule, weights_only=True)
+    else:
+        with reading_checkpoint(resumed):
+            trainer.fit(module, datamodule, ckpt_path=str(resumed), weights_only=True)
     if config["evaluate_after_training"]:
         trainer.test(module, datamodule, verbose=False)
         record.metrics = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("test/")}
+        undefined = undefined_metric(record.metrics)
+        if undefined is not None:
+            raise diverged(trainer, module, undefined, None, record.env_steps)
     if trainer.is_global_zero:
         draw(module, folder, record, tracker)
 
@@ -288,25 +368,46 @@ def _device_name(trainer: pl.Trainer) -> str:
 
 
 def draw(module: pl.LightningModule, folder: RunFolder, record: Record, tracker: MLflowTracker | None) -> None:
-    """Save the learning curves and the module's own `figures()` and `videos()` in the run folder and as artifacts."""
+    """Save the learning curves and the module's own `figures()` and `videos()` in the run folder and as artifacts.
+
+    The numbers are there: a training does not fail for want of a picture.
+    """
     from visagent.runtime.report import learning_curves
 
-    figures = dict(getattr(module, "figures", dict)())
-    curves = learning_curves(record)
+    figures = dict(_drawn("the method's pictures", getattr(module, "figures", dict)) or {})
+    curves = _drawn("learning_curves", lambda: learning_curves(record))
     if curves is not None:
         figures["learning_curves"] = curves
-    folder.figures.mkdir(exist_ok=True)
     for name, figure in figures.items():
         path = folder.figures / f"{name}.png"
-        figure.savefig(path, dpi=110, bbox_inches="tight")
-        if tracker is not None:
+        if _drawn(name, partial(_save_figure, figure, path)) and tracker is not None:
             tracker.save_artifact(path, "figures")
-    for name, film in dict(getattr(module, "videos", dict)()).items():
+    for name, film in dict(_drawn("the method's films", getattr(module, "videos", dict)) or {}).items():
         path = folder.path / "videos" / f"{name}.mp4"
-        try:
-            film.make(path)
-        except UserError as error:  # the numbers are there; a training does not fail for want of a picture
-            log.warning("no film of %s: %s", name, error)
-            continue
-        if tracker is not None:
+        if _drawn(name, partial(_save_film, film, path)) and tracker is not None:
             tracker.save_artifact(path, "videos")
+
+
+def _save_figure(figure: Any, path: Path) -> bool:
+    path.parent.mkdir(exist_ok=True)
+    try:
+        plain(figure).savefig(path, dpi=110, bbox_inches="tight")
+    except BaseException:
+        path.unlink(missing_ok=True)  # a part of a picture
+        raise
+    return True
+
+
+def _save_film(film: Any, path: Path) -> bool:
+    film.make(path)
+    return True
+
+
+def _drawn(name: str, picture: Callable[[], Any]) -> Any:
+    """What `picture` returns, or None and a warning where it fails."""
+    try:
+        return picture()
+    except Exception as error:  # noqa: BLE001 (of the method, of matplotlib, of the encoder, of the disk)
+        said = error if isinstance(error, UserError) else machine_message(error) or f"{type(error).__name__}: {error}"
+        log.warning("no picture of %s: %s", name, said)
+        return None

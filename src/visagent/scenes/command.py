@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from visagent.errors import ConfigError, MissingFileError
+from visagent.pictures import plain
 
 ROOMS = ("bathroom", "bedroom", "living_room", "kitchen")
 EXTRACTORS = ("efficientnet_lite0", "resnet50", "random_resnet50")
@@ -69,13 +70,13 @@ def _make(options: argparse.Namespace) -> int:
     rooms = [room for room in options.rooms.split(",") if room]
     wanted = recipes(rooms, options.count, options.layout_seed, options.style_seed, options.extractor, options.weights)
     console = Console()
-    console.print(f"extractor {options.extractor}, weights {options.weights or 'default'}, into {options.folder}", highlight=False)
+    console.print(f"extractor {options.extractor}, weights {options.weights or 'default'}, into {options.folder}", highlight=False, markup=False)
     made = 0
     for recipe, path, new in track(
         make_scenes(options.folder, wanted, options.workers or None, options.force), "Making scenes", total=len(wanted), console=console
     ):
         made += new
-        console.print(f"{recipe.name}: {path}{'' if new else ' (there already)'}", highlight=False)
+        console.print(f"{recipe.name}: {path}{'' if new else ' (there already)'}", highlight=False, markup=False)
     console.print(f"{made} made, {len(wanted) - made} there already", highlight=False)
     return 0
 
@@ -91,6 +92,7 @@ def _dumps(paths: Sequence[Path]) -> list[Path]:
 
 def _check(options: argparse.Namespace) -> int:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from visagent.scenes.check import ALIAS_COSINE, check_scene
@@ -107,15 +109,15 @@ def _check(options: argparse.Namespace) -> int:
             scene = read_dump(path)
         except (DumpError, MissingFileError) as error:
             failures += 1
-            console.print(f"[red]error[/red]: {error}", highlight=False, soft_wrap=True)
+            console.print(f"[red]error[/red]: {escape(str(error))}", highlight=False, soft_wrap=True)
             continue
         report = check_scene(scene)
         views = report.aliasing
         isolated = f"{len(report.isolated)}" + (f" ({', '.join(map(str, report.isolated[:4]))}...)" if report.isolated else "")
         counts = (report.states, report.locations, f"{report.mean_path:.2f}", report.longest_path, report.unreachable_pairs)
-        table.add_row(report.name, *map(str, counts), isolated, f"{views.share:.1%}")
+        table.add_row(escape(report.name), *map(str, counts), isolated, f"{views.share:.1%}")
         for state in views.cosine.argsort()[::-1][: options.aliases]:
-            alike.add_row(report.name, str(state), str(views.nearest[state]), f"{views.cosine[state]:.3f}", str(views.steps[state]))
+            alike.add_row(escape(report.name), str(state), str(views.nearest[state]), f"{views.cosine[state]:.3f}", str(views.steps[state]))
     if table.row_count:
         console.print(table)
         console.print(alike)
@@ -159,7 +161,7 @@ def _view(options: argparse.Namespace) -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     pictures = {"candidates": options.out / f"{scene.name}_candidates.png", "map": options.out / f"{scene.name}_map.png"}
     contact_sheet(scene, states).save(pictures["candidates"])
-    draw_map(scene, states).savefig(pictures["map"], dpi=110)
+    plain(draw_map(scene, states)).savefig(pictures["map"], dpi=110)
     if is_generated(scene):  # its seeds rebuild the room, so it can be looked at from above
         from visagent.scenes.layout import build_room
         from visagent.scenes.render import SceneRenderer

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visagent.errors import ConfigError
+from visagent.lifeline import end_with_parent
 from visagent.scenes.dump import write_dump
 from visagent.scenes.layout import ROOM_TYPES, build_room
 
@@ -132,6 +133,7 @@ def extract_features(observation: NDArray[np.uint8], extractor: str, weights: st
 
 
 def _initialise_worker() -> None:
+    end_with_parent()  # a killed command leaves no processes that wait for work
     import torch
 
     torch.set_num_threads(1)

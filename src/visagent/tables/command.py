@@ -147,17 +147,15 @@ def launching(results: Results) -> Iterator[None]:
         yield
         return
     before = os.environ.get(PARENT_VARIABLE)
-    run = publish.parent_run(logger, outputs, results)
-    os.environ[PARENT_VARIABLE] = run
-    try:
-        yield
-    except BaseException:  # whatever stops the launching: rendering, which would say how the table stands, is not reached
-        publish.stopped(logger, outputs, run)
-        raise
-    finally:
-        os.environ.pop(PARENT_VARIABLE)
-        if before is not None:
-            os.environ[PARENT_VARIABLE] = before
+    with publish.parent_run(logger, outputs, results) as run:
+        if run is not None:
+            os.environ[PARENT_VARIABLE] = run
+        try:
+            yield
+        finally:
+            os.environ.pop(PARENT_VARIABLE, None)
+            if before is not None:
+                os.environ[PARENT_VARIABLE] = before
 
 
 def render(asked: Asked, results: Results) -> int:
@@ -177,10 +175,10 @@ def render(asked: Asked, results: Results) -> int:
     if logger["enabled"] and results.finished:
         publish.track(logger, outputs, results, files)
     if asked.format is None:
-        console = Console()
-        print_console(results, console if console.is_terminal else Console(width=200))
+        console = Console(emoji=False)
+        print_console(results, console if console.is_terminal else Console(width=200, emoji=False))
         for path in [*files, *written]:
-            console.print(f"wrote {path}", highlight=False, soft_wrap=True)
+            console.print(f"wrote {path}", highlight=False, markup=False, soft_wrap=True)
     else:
         sys.stdout.write(next(path for path in files if path.suffix == f".{asked.format}").read_text())
     return 1 if asked.run and results.unfinished else 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 from textwrap import fill
 from typing import Any
@@ -14,6 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from visagent.config.table_schemas import FigureConfig
+from visagent.pictures import plain
 from visagent.tables.results import Results
 from visagent.tables.runs import TableRun
 from visagent.tables.statistics import MINIMUM_SEEDS, mean, stratified_bootstrap
@@ -158,7 +160,8 @@ def _histories(results: Results, spec: FigureConfig, row: str, column: str) -> l
 def _over(run: TableRun, x: str, metric: str) -> dict[int, tuple[float, float]]:
     """Two metrics by epoch, where it has both; steps of the worlds differ from seed to seed where episodes are counted whole."""
     assert run.record is not None
-    return {int(epoch): (values[x], values[metric]) for epoch, values in run.record.history.items() if x in values and metric in values}
+    found = {int(epoch): (values.get(x, math.nan), values.get(metric, math.nan)) for epoch, values in run.record.history.items()}
+    return {epoch: pair for epoch, pair in found.items() if all(map(math.isfinite, pair))}
 
 
 def frontier(results: Results, spec: FigureConfig, narrow: bool = False) -> Figure | None:
@@ -208,8 +211,8 @@ def _intervals(results: Results, drawn: str) -> str:
 def _history(run: TableRun, spec: FigureConfig) -> dict[int, float]:
     """The metric by epoch; on a logarithmic axis only what can stand there."""
     assert run.record is not None
-    found = {int(epoch): values[str(spec.metric)] for epoch, values in run.record.history.items() if spec.metric in values}
-    return {epoch: value for epoch, value in found.items() if value > 0 or not spec.logarithmic}
+    found = {int(epoch): values.get(str(spec.metric), math.nan) for epoch, values in run.record.history.items()}
+    return {epoch: value for epoch, value in found.items() if math.isfinite(value) and (value > 0 or not spec.logarithmic)}
 
 
 def _figure(panels: int, title: str, narrow: bool) -> Figure:
@@ -248,7 +251,7 @@ def _legend(figure: Figure) -> None:
 def png(figure: Figure) -> bytes:
     """The picture's file, the same bytes for the same numbers."""
     out = io.BytesIO()
-    figure.savefig(out, format="png", dpi=120, metadata={"Software": None})
+    plain(figure).savefig(out, format="png", dpi=120, metadata={"Software": None})
     return out.getvalue()
 
 
@@ -256,6 +259,6 @@ def svg(figure: Figure, name: str) -> str:
     """An `<svg>` element to stand within a page, the same text for the same numbers; its ids begin with `name`, so that no two pictures share one."""
     out = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": "visagent", "svg.fonttype": "none", "font.family": ["sans-serif"]}):
-        figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+        plain(figure).savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     drawn = out.getvalue()
     return re.sub(r"""(\bid="|href="#|url\(#)""", rf"\g<1>{name}-", drawn[drawn.index("<svg") :])

@@ -24,7 +24,7 @@ class RunsProgress:
     def __init__(self, runs: Sequence[TableRun], console: Console | None = None) -> None:
         self.runs = runs
         self.console = console or Console(stderr=True)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.fields[now]}"))
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.fields[now]}", markup=False))
         self.progress = Progress(*columns, console=self.console, disable=not self.console.is_terminal)
         self.task = self.progress.add_task("runs", total=len(runs), now="")
         before = {run.signature: self._load(run) for run in runs}
@@ -56,13 +56,15 @@ class RunsProgress:
             record = self._load(run)
             if record is None or run.signature in self._ended or record.attempts <= self._attempts[run.signature]:
                 continue
-            if record.status == "RUNNING":
+            state = run.folder.state(record)
+            if state == "RUNNING":
                 working.append(f"{run.label} ({len(record.history)}/{run.config['trainer']['max_epochs']} epochs)")
             else:
                 self._ended.add(run.signature)
                 if not self.console.is_terminal:
                     minutes = (time.monotonic() - self._began) / 60
-                    self.console.print(f"{minutes:6.1f} min  {len(self._ended)}/{len(self.runs)} {record.status.lower()}: {run.label}", soft_wrap=True)
+                    said = f"{minutes:6.1f} min  {len(self._ended)}/{len(self.runs)} {state.lower()}: {run.label}"
+                    self.console.print(said, soft_wrap=True, markup=False)
         self.progress.update(self.task, completed=len(self._ended), now="; ".join(working))
 
     def _load(self, run: TableRun) -> Record | None:

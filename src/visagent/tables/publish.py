@@ -5,13 +5,16 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from visagent.config.presets import tables
 from visagent.config.table_schemas import FigureConfig
+from visagent.runtime.credentials import without_credentials
 from visagent.runtime.record import write_atomically
+from visagent.runtime.tracking import LOCK_TAG, TrackingUnavailable, ask, check_tracking, connect, end_cut_off, hold, tracking_uri
 from visagent.tables import text
 from visagent.tables.figures import draw, png
 from visagent.tables.formats import comma_separated, latex, markdown
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 log = logging.getLogger(__name__)
+HAND_OVER_SECONDS = 60.0
 SUMMARY = {"name", "title", "place", "scale", "finished", "runs", "date", "overrides", "page"}
 """What the index page shows of a table."""
 
@@ -95,12 +99,22 @@ def _summary(results: Results, html: Path) -> dict[str, Any]:
     }
 
 
+def _read_summary(path: Path) -> dict[str, Any] | None:
+    """What lies beside a table, None where it is no whole summary: an earlier version's, or a file that was cut off, which the table itself mends."""
+    try:
+        summary = json.loads(path.read_text())
+    except ValueError as error:
+        log.warning("%s does not read (%s): its table is left out of the index; the table's own command writes it anew", path, error)
+        return None
+    return summary if isinstance(summary, dict) and SUMMARY.issubset(summary) else None
+
+
 def write_index(root: Path) -> None:
     """Write `outputs/tables/index.html` from the summaries beside the tables."""
     summaries = []
     for path in sorted(root.glob("*/*/*.json")):
-        summary = json.loads(path.read_text())
-        if SUMMARY.issubset(summary):  # not so of a table that an earlier version made
+        summary = _read_summary(path)
+        if summary is not None:
             summaries.append({**summary, "page": (path.parent / summary["page"]).relative_to(root).as_posix()})
     summaries.sort(key=lambda summary: (summary["name"], summary["scale"], summary["overrides"]))
     absent = sorted(set(tables()) - {summary["name"] for summary in summaries})
@@ -109,9 +123,8 @@ def write_index(root: Path) -> None:
 
 def _tracked_run(logger: Mapping[str, Any], outputs: Path, results: Results) -> tuple[MlflowClient, str]:
     """A client and the id of the MLflow run `tables/<name>` of this scale, created when missing."""
-    from visagent.runtime.tracking import connect, tracking_uri
-
     client, experiment = connect(tracking_uri(logger, outputs), str(logger["experiment"]), outputs)
+    end_cut_off(client, experiment, outputs)
     name = stem(Path(), results).as_posix()
     found = client.search_runs([experiment], f"tags.`visagent.table` = '{name}' and tags.`visagent.scale` = '{results.grid.scale}'", max_results=1)
     if found:
@@ -120,20 +133,44 @@ def _tracked_run(logger: Mapping[str, Any], outputs: Path, results: Results) -> 
     return client, str(client.create_run(experiment, run_name=f"tables/{name}", tags=tags).info.run_id)
 
 
-def parent_run(logger: Mapping[str, Any], outputs: Path, results: Results) -> str:
-    """The id of the table's MLflow run, set to RUNNING: the parent of the runs that are launched for it."""
-    client, run_id = _tracked_run(logger, outputs, results)
-    client.update_run(run_id, status="RUNNING")
-    _tracked_digest(outputs, results).unlink(missing_ok=True)
-    return run_id
+@contextmanager
+def parent_run(logger: Mapping[str, Any], outputs: Path, results: Results) -> Iterator[str | None]:
+    """The id of the table's MLflow run, set to RUNNING, within: the parent of the runs that are launched for it. None where MLflow cannot be used."""
+    check_tracking(logger, outputs)
+    lock = f"{stem(Path(), results).as_posix()}-{results.grid.scale}".replace("/", "-")
+    held = hold(outputs, lock)
+
+    def opened() -> str:
+        client, run_id = _tracked_run(logger, outputs, results)
+        client.update_run(run_id, status="RUNNING")
+        client.set_tag(run_id, LOCK_TAG, lock)
+        return run_id
+
+    run_id: str | None = None
+    try:
+        try:
+            run_id = ask(opened, tracking_uri(logger, outputs))
+        except TrackingUnavailable as error:
+            where = without_credentials(tracking_uri(logger, outputs))
+            log.warning("MLflow at %s cannot be used now (%s): the runs have no table to belong to there; logger=none launches without it", where, error)
+        _tracked_digest(outputs, results).unlink(missing_ok=True)
+        yield run_id
+    except BaseException:  # whatever stops the launching: rendering, which would say how the table stands, is not reached
+        if run_id is not None:
+            _stopped(logger, outputs, run_id)
+        raise
+    finally:
+        if held is not None:
+            held.close()
 
 
-def stopped(logger: Mapping[str, Any], outputs: Path, run_id: str) -> None:
+def _stopped(logger: Mapping[str, Any], outputs: Path, run_id: str) -> None:
     """Say that the launching was stopped."""
-    from visagent.runtime.tracking import connect, tracking_uri
-
-    client, _ = connect(tracking_uri(logger, outputs), str(logger["experiment"]), outputs)
-    client.set_terminated(run_id, "KILLED")
+    uri, experiment = tracking_uri(logger, outputs), str(logger["experiment"])
+    try:
+        ask(lambda: connect(uri, experiment, outputs)[0].set_terminated(run_id, "KILLED"), uri)
+    except TrackingUnavailable as error:
+        log.warning("MLflow does not take the end of the launching (%s); the next tracked run's start says it", error)
 
 
 def _tracked_digest(outputs: Path, results: Results) -> Path:
@@ -146,24 +183,24 @@ def track(logger: Mapping[str, Any], outputs: Path, results: Results, files: lis
 
     The run is FINISHED when no run of the table is missing, FAILED when one of them failed, KILLED (stopped half way) otherwise.
     """
-    from visagent.runtime.tracking import tracking_uri
-
     uri = tracking_uri(logger, outputs)
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in files) + uri.encode()).hexdigest()
     kept = _tracked_digest(outputs, results)
     if kept.is_file() and kept.read_text() == digest:
         return
-    from mlflow.exceptions import MlflowException
 
-    try:
+    def hand_over() -> None:
         client, run_id = _tracked_run(logger, outputs, results)
         for path in files:
             client.log_artifact(run_id, str(path))
-        client.set_tag(run_id, "visagent.command", text.command(results))
+        client.set_tag(run_id, "visagent.command", without_credentials(text.command(results)))
         client.set_tag(run_id, "visagent.runs", f"{len(results.finished)} of {len(results.runs)}")
         states = {run.state for run in results.unfinished}
         client.set_terminated(run_id, "FAILED" if "failed" in states else "KILLED" if states else "FINISHED")
-    except MlflowException as error:
-        log.warning("MLflow does not take the table (%s); its files lie in %s", str(error).splitlines()[0], kept.parent)
+
+    try:
+        ask(hand_over, uri, HAND_OVER_SECONDS)
+    except TrackingUnavailable as error:
+        log.warning("MLflow at %s does not take the table (%s); its files lie in %s", without_credentials(uri), error, kept.parent)
         return
     write_atomically(kept, digest)

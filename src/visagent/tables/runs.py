@@ -62,6 +62,7 @@ class TableRun:
             epochs = [{**(epochs[-1] if epochs else {}), **self.record.metrics}]
         needed = [*metrics, reading.x] if reading.over == "reached" else metrics
         points = [(sum(epoch[name] for name in metrics), epoch) for epoch in epochs if all(name in epoch for name in needed)]
+        points = [point for point in points if math.isfinite(point[0])] or points  # an epoch in which it is undefined is no peak
         if not points:
             return None
         if reading.over == "reached":

@@ -59,6 +59,9 @@ class MeetingWorld:
     def waiting(self) -> NDArray[np.bool_]:
         return self.nobody
 
+    def absent(self) -> NDArray[np.bool_]:
+        return self.nobody
+
     def interrupt(self, which: NDArray[np.bool_]) -> None:
         self.left[which] = 0
 
@@ -72,3 +75,6 @@ class MeetingWorld:
 
     def picture(self, episode: int) -> NDArray[np.uint8]:
         return np.full((8, 8, 3), self.steps[episode], np.uint8)
+
+    def close(self) -> None:
+        """Nothing to give back."""

@@ -69,6 +69,46 @@ class CountingWorld:
 
 
 @dataclass(frozen=True)
+class ReusingWorlds(CountingWorlds):
+    """Makes worlds that count, and show each count in the place of the one before.
+
+    Args:
+        spoils: the step, of all that a world takes in the process of a worker, whose observation is no number; None for never.
+        hangs: the one that does not end.
+    """
+
+    spoils: int | None = None
+    hangs: int | None = None
+
+    def make(self, drawn: bool = False) -> ReusingWorld:
+        """A world of its own."""
+        return ReusingWorld(self)
+
+
+class ReusingWorld(CountingWorld):
+    """See `ReusingWorlds`."""
+
+    made: ReusingWorlds
+
+    def __init__(self, made: ReusingWorlds) -> None:
+        super().__init__(made)
+        self.shown, self.taken = np.zeros(1, np.float32), 0
+
+    def reset(self, seed: int | None) -> Observation:
+        self.shown[:] = super().reset(seed)["state"]
+        return {"state": self.shown}
+
+    def step(self, action: NDArray[Any]) -> tuple[Observation, float, bool, bool]:
+        observation, reward, terminated, truncated = super().step(action)
+        self.taken += 1
+        elsewhere = os.getpid() != self.made.learner
+        while elsewhere and self.taken == self.made.hangs:
+            time.sleep(1.0)
+        self.shown[:] = np.nan if elsewhere and self.taken == self.made.spoils else observation["state"]
+        return {"state": self.shown}, reward, terminated, truncated
+
+
+@dataclass(frozen=True)
 class SleepingWorlds:
     """Makes worlds whose steps take time but no work: a simulator elsewhere.
 

@@ -92,7 +92,7 @@ def _verify(options: argparse.Namespace) -> int:
         else:
             frames.append(verdict.frames)
     lengths = f", {min(frames)} to {max(frames)} frames" if frames else ""
-    console.print(f"{len(paths)} videos ({layout or 'no known layout'}){lengths}: {broken} broken", highlight=False)
+    console.print(f"{len(paths)} videos ({layout or 'no known layout'}){lengths}: {broken} broken", highlight=False, markup=False)
     beside = survey(options.folder, paths)
     for what, names in (("not listed", beside.unlisted), ("refused, as no video, picture or folder", beside.refused)):
         shown = ", ".join(Path(name).name for name in names[:NAMED]) + (", ..." if len(names) > NAMED else "")

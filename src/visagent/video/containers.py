@@ -1,13 +1,18 @@
-"""What a video file's first bytes say: which container it is, and whether all of it is there."""
+"""What a video file's headers say: which container it is, and whether all of it is there. Hints: the decoder has the last word."""
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 MATROSKA, SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
+CLUSTER, POSE = b"\x1f\x43\xb6\x75", re.compile(rb"\x76[\x73-\x75][\x84\x88]")
+"""Matroska: where frames begin, and what looks like a rotation (ProjectionPoseYaw, Pitch or Roll, a float)."""
+HEADERS = 1 << 16
+"""Bytes in which the first cluster is looked for."""
 
 
 @dataclass(frozen=True)
@@ -17,17 +22,24 @@ class Container:
     Attributes:
         kind: `matroska` (and WebM), `mp4` (and QuickTime), `avi`, or `other`.
         bytes: its size.
-        missing: bytes that it announces and does not have.
+        missing: bytes that it announces and does not have. A hint: live recordings, repaired files and junk at the end announce too much.
+        turned: whether its frames may have to be turned to be upright.
     """
 
     kind: str
     bytes: int
     missing: int
+    turned: bool = True
 
     @property
     def has_timestamps(self) -> bool:
         """Whether it says when each frame is shown, so that decoders agree on a frame's number."""
         return self.kind in ("matroska", "mp4")
+
+    @property
+    def cut_off(self) -> str:
+        """What is said of a file of which frames are missing too."""
+        return f"it is cut off: {self.missing} of {self.missing + self.bytes} bytes are missing"
 
 
 def inspect(path: Path) -> Container:
@@ -40,7 +52,10 @@ def inspect(path: Path) -> Container:
     with path.open("rb") as file:
         start = file.read(12)
         if start.startswith(MATROSKA):
-            return Container("matroska", size, max(0, _segment_end(file) - size))
+            missing = max(0, _segment_end(file) - size)
+            file.seek(0)
+            headers, cluster, _ = file.read(HEADERS).partition(CLUSTER)
+            return Container("matroska", size, missing, not cluster or POSE.search(headers) is not None)
         if start[4:8] in BOXES:
             return Container("mp4", size, max(0, _boxes_end(file, size) - size))
         if start[:4] == b"RIFF" and start[8:11] == b"AVI":

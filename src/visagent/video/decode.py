@@ -1,11 +1,13 @@
 """Frames of a video by their numbers, from files and from folders of pictures.
 
-decord reads a few frames of a long clip fastest, but from a container without timestamps whose codec reorders frames (MPEG-4 with B-frames in
-an AVI) it returns others than asked for, in a wrong order. Such files are decoded from the start by PyAV, whichever backend is chosen.
+decord reads a few frames of a long clip fastest, and torchcodec where there are many key frames; both jump to the frames that are wanted. What
+they return differs from what was asked for in a container without timestamps whose codec reorders frames (MPEG-4 with B-frames in an AVI), where
+frames are hidden, and in whatever else `visagent.video.films` knows of. Such files are decoded from the start by PyAV, whichever backend is chosen.
 """
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -13,22 +15,24 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
+from visagent.errors import ConfigError
 from visagent.video import containers
 from visagent.video.entries import PICTURES, frames_of
 
 if TYPE_CHECKING:
     import av
+    import torch
+
+    from visagent.video.films import Film, Turn
 
 Frames = NDArray[np.uint8]
 """`[T, H, W, 3]`, RGB."""
 Choose = Callable[[int], NDArray[np.int64]]
 """From a video's number of frames to the numbers of those wanted, from 0."""
 
-BACKENDS = ("decord", "pyav")
-HEADER_SURPLUS = 2
-"""A container may announce so many frames more than it holds, where its codec delays them: the last one stands in for these."""
+BACKENDS = ("decord", "pyav", "torchcodec")
 
 
 class VideoError(Exception):
@@ -42,24 +46,45 @@ class VideoError(Exception):
         return (VideoError, (self.path, self.reason))
 
 
-def read_frames(path: Path | str, choose: Choose, backend: str = "decord") -> Frames:
-    """Read some frames.
+def require(backend: str) -> None:
+    """Check that a backend is there.
+
+    Raises:
+        ConfigError: when it is not installed, or finds no FFmpeg.
+        ValueError: for an unknown backend.
+    """
+    if backend not in BACKENDS:
+        raise ValueError(f"video backend: expected one of {', '.join(BACKENDS)}, got {backend!r}")
+    if backend == "torchcodec":
+        _torchcodec()
+
+
+def device_of(backend: str, device: torch.device) -> str:
+    """Where a backend decodes for networks on some device: torchcodec on that GPU, where its build can; anything else on the CPU."""
+    if backend != "torchcodec" or device.type != "cuda" or _torchcodec().__version__.endswith("+cpu"):
+        return "cpu"
+    return str(device)
+
+
+def read_frames(path: Path | str, choose: Choose, backend: str = "decord", device: str = "cpu") -> Frames:
+    """Read some frames: of the file's film, of its shown frames, upright, all as large as its first one.
 
     Args:
         path: a video, a folder of numbered pictures, or one picture.
-        choose: which frames, given how many there are.
-        backend: `decord` or `pyav`; a folder needs neither.
+        choose: which frames, given how many there are. It is asked again where fewer decode than the file announces.
+        backend: `decord`, `pyav` or `torchcodec`; a folder needs none.
+        device: where torchcodec decodes; see `device_of`.
 
     Returns:
         The chosen frames.
 
     Raises:
         VideoError: when it is missing, empty, cut off, has no picture, or does not decode.
+        ConfigError: when the backend is not installed.
         ValueError: for an unknown backend.
     """
     path = Path(path)
-    if backend not in BACKENDS:
-        raise ValueError(f"video backend: expected one of {', '.join(BACKENDS)}, got {backend!r}")
+    require(backend)
     if path.is_dir():
         return _read_folder(path, choose)
     if path.suffix.lower() in PICTURES:
@@ -70,14 +95,26 @@ def read_frames(path: Path | str, choose: Choose, backend: str = "decord") -> Fr
         raise VideoError(path, error.strerror or "cannot be opened") from error
     if found.bytes == 0:
         raise VideoError(path, "the file is empty")
-    if found.missing > 0:
-        raise VideoError(path, f"it is cut off: {found.missing} of {found.missing + found.bytes} bytes are missing")
-    if backend == "decord" and found.has_timestamps:
-        try:
-            return _read_decord(path, choose)
-        except VideoError:  # it refuses some whole files; where this one is broken, PyAV says so too
-            return _read_pyav(path, choose)
-    return _read_pyav(path, choose)
+    return _read_film(path, found, functools.cache(choose), backend, device)
+
+
+def _read_film(path: Path, found: containers.Container, choose: Choose, backend: str, device: str) -> Frames:
+    import av
+
+    from visagent.video import films
+
+    try:
+        if backend in JUMPING:
+            frames = JUMPING[backend](path, found, choose, device)
+            if frames is not None:
+                return frames
+        with films.open_file(path) as file:
+            return _read_pyav(path, found, films.survey(file, found), choose)
+    except films.NoFilmError as error:
+        raise VideoError(path, str(error)) from error
+    except (av.FFmpegError, OSError) as error:
+        reason = f"PyAV cannot read it ({_first_line(error)})"
+        raise VideoError(path, f"{found.cut_off}; {reason}" if found.missing else reason) from error
 
 
 def _pick(path: Path, choose: Choose, count: int) -> NDArray[np.int64]:
@@ -89,50 +126,105 @@ def _pick(path: Path, choose: Choose, count: int) -> NDArray[np.int64]:
     return chosen
 
 
-def _read_decord(path: Path, choose: Choose) -> Frames:
+def _read_decord(path: Path, found: containers.Container, choose: Choose, device: str) -> Frames | None:
+    """Frames by decord; None for a film that it would not return right, or refuses."""
+    from visagent.video import films
+
+    if not found.has_timestamps:
+        return None
+    with films.open_file(path, probe=False) as file:
+        film = films.survey(file, found)
+        if not (film.steady and film.alone and film.upright(found)):
+            return None
     import decord
 
+    chosen = _pick(path, choose, film.count)
     try:
         reader = decord.VideoReader(str(path), ctx=decord.cpu(0), num_threads=1)
-        count = len(reader)
-        chosen = _pick(path, choose, count)
+        if len(reader) != film.count:
+            return None
         frames: Frames = reader.get_batch(chosen.tolist()).asnumpy()
-    except (RuntimeError, decord.DECORDError) as error:
-        raise VideoError(path, f"decord cannot read it ({_first_line(error)})") from error
+    except (RuntimeError, decord.DECORDError, UnicodeError):  # where the file is broken, PyAV says so too
+        return None
     return frames
 
 
-def _read_pyav(path: Path, choose: Choose) -> Frames:
-    import av
+def _read_torchcodec(path: Path, found: containers.Container, choose: Choose, device: str) -> Frames | None:
+    """Frames by torchcodec; None for a film that it would not return right, or refuses."""
+    from visagent.video import films
 
+    if found.kind not in ("matroska", "mp4", "avi"):
+        return None
+    with films.open_file(path, probe=not found.has_timestamps) as file:
+        film = films.survey(file, found)
+        reordered = not found.has_timestamps and film.stream.codec_context.has_b_frames
+        if reordered or not (film.steady and film.upright(found)):
+            return None
+        number = film.stream.index
+    decoders = _torchcodec().decoders
+    chosen = _pick(path, choose, film.count)
     try:
-        with av.open(str(path)) as container:
-            if not container.streams.video:
-                raise VideoError(path, "it has no video stream")
-            stream = container.streams.video[0]
-            stream.codec_context.thread_count = 1
-            packets = list(container.demux(stream))  # what the header says of their number need not hold
-            count = sum(1 for packet in packets if packet.size)
-            chosen = _pick(path, choose, count)
-            wanted, furthest = set(chosen.tolist()), int(chosen.max())
-            found: dict[int, Frames] = {}
-            number, frame = -1, None
-            for number, frame in enumerate(frame for packet in packets for frame in packet.decode()):
-                if number in wanted:
-                    found[number] = _rgb(frame)
-                if number >= furthest:
-                    break
-    except (av.FFmpegError, OSError) as error:
-        raise VideoError(path, f"PyAV cannot read it ({_first_line(error)})") from error
-    if frame is None or number < furthest - HEADER_SURPLUS:
-        raise VideoError(path, f"it is cut off: {number + 1} of {count} frames decode")
-    if number < furthest:
-        found[number] = _rgb(frame)
-    return np.stack([found[min(index, number)] for index in chosen.tolist()])
+        decoder = decoders.VideoDecoder(str(path), stream_index=number, dimension_order="NHWC", num_ffmpeg_threads=1, device=device)
+        if len(decoder) != film.count:
+            return None
+        frames: Frames = decoder.get_frames_at(chosen.tolist()).data.cpu().numpy()
+    except (RuntimeError, ValueError, IndexError):  # where the file is broken, PyAV says so too
+        return None
+    return frames
 
 
-def _rgb(frame: av.VideoFrame) -> Frames:
-    return np.asarray(frame.to_ndarray(format="rgb24"), np.uint8)
+JUMPING: Mapping[str, Callable[[Path, containers.Container, Choose, str], Frames | None]] = {"decord": _read_decord, "torchcodec": _read_torchcodec}
+"""Readers that jump to the frames that are wanted."""
+
+
+@functools.cache
+def _torchcodec() -> Any:
+    try:
+        import torchcodec
+        import torchcodec.decoders
+    except ImportError as error:
+        raise ConfigError(f"datamodule.backend=torchcodec: torchcodec cannot be imported ({error}); type pip install 'visagent[torchcodec]'") from error
+    except (RuntimeError, OSError) as error:
+        raise ConfigError(
+            "datamodule.backend=torchcodec: torchcodec cannot be loaded; it needs FFmpeg 4 to 8 (apt-get install ffmpeg) and a version that fits "
+            f"torch's; {_first_line(error)}"
+        ) from error
+    return torchcodec
+
+
+def _read_pyav(path: Path, found: containers.Container, film: Film, choose: Choose) -> Frames:
+    """Decode a film from its start; where fewer frames decode than its packets promise, these are all that there are."""
+    from visagent.video.films import HEADER_SURPLUS, Turn
+
+    count = film.count
+    while True:
+        chosen = _pick(path, choose, count)
+        wanted, furthest = set(chosen.tolist()), int(chosen.max())
+        decoded: dict[int, Frames] = {}
+        number, frame, size, turn = -1, None, (0, 0), Turn()
+        for number, frame in enumerate(film.frames()):
+            if number == 0:
+                size, turn = (frame.width, frame.height), Turn.of(frame)
+            if number in wanted:
+                decoded[number] = _rgb(frame, size, turn)
+            if number >= furthest:
+                break
+        if frame is None:
+            raise VideoError(path, "none of its frames decode")
+        if number >= furthest - HEADER_SURPLUS:
+            break
+        if found.missing:
+            raise VideoError(path, f"it is cut off: {number + 1} of {count} frames decode")
+        count = number + 1
+    if number < furthest:  # the last one stands in for those
+        decoded[number] = _rgb(frame, size, turn)
+    return np.stack([decoded[min(index, number)] for index in chosen.tolist()])
+
+
+def _rgb(frame: av.VideoFrame, size: tuple[int, int], turn: Turn) -> Frames:
+    if (frame.width, frame.height) != size:  # it changed on the way: as players do, and decord
+        frame = frame.reformat(width=size[0], height=size[1], format="rgb24", interpolation="BICUBIC")
+    return turn(np.asarray(frame.to_ndarray(format="rgb24"), np.uint8))
 
 
 def _read_folder(path: Path, choose: Choose) -> Frames:
@@ -149,8 +241,8 @@ def _read_pictures(path: Path, files: Sequence[Path], choose: Choose) -> Frames:
     for index in sorted(set(chosen.tolist())):
         try:
             with Image.open(files[index]) as picture:
-                found[index] = np.asarray(picture.convert("RGB"))
-        except (OSError, SyntaxError) as error:
+                found[index] = np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise VideoError(files[index], f"the picture cannot be read ({_first_line(error)})") from error
     if len({frame.shape for frame in found.values()}) > 1:
         raise VideoError(path, "its pictures differ in size")

@@ -15,6 +15,7 @@ from pathlib import Path
 from PIL import Image
 
 from visagent.errors import ConfigError
+from visagent.lifeline import end_with_parent
 from visagent.seeding import derive_seed
 from visagent.video.decode import write_video
 from visagent.video.layouts import LAYOUTS
@@ -81,7 +82,7 @@ def make(recipe: Recipe, root: Path, workers: int | None = None) -> Iterator[int
         try:
             jobs = WRITERS[recipe.layout](recipe, partial)
             # New processes, not forks: where decord has been loaded, its libvpx hides the one that encodes.
-            with ProcessPoolExecutor(workers or os.cpu_count(), multiprocessing.get_context("spawn")) as pool:
+            with ProcessPoolExecutor(workers or os.cpu_count(), multiprocessing.get_context("spawn"), initializer=end_with_parent) as pool:
                 for done, _ in enumerate(pool.map(_write, jobs, chunksize=8), start=1):
                     yield done
             (partial / FINISHED).write_text(f"{recipe}\n")

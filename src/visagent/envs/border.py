@@ -1,0 +1,171 @@
+"""The border of worlds: what they return is copied and checked here, wherever they come from."""
+
+from __future__ import annotations
+
+import traceback
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from visagent.envs.spaces import WorldSpaces
+from visagent.errors import UserError
+
+if TYPE_CHECKING:
+    from visagent.envs.episodes import Observation, World, WorldFactory
+
+LARGEST = float(np.finfo(np.float32).max)
+SMALL = LARGEST**2
+LONGEST = 100_000
+"""Steps after which somebody who waits for the end of an episode gives up, where no longer time limit was asked for."""
+
+
+class WorldError(UserError):
+    """A world returned what its spaces do not allow, or has no end."""
+
+
+class WorldFailure(WorldError):
+    """A world raised an error of its own; the message has its traceback."""
+
+
+def failed(name: str, where: str, error: Exception) -> UserError:
+    """The error for one that a world raised: its own where it is a user's mistake.
+
+    Args:
+        name: of the world.
+        where: `reset` or `step`.
+        error: that it raised.
+    """
+    if isinstance(error, UserError):
+        return error
+    return WorldFailure(f"{name} raised an error in {where}:\n{''.join(traceback.format_exception(error)).rstrip()}")
+
+
+class Border:
+    """Steps worlds of the same kind and lets pass what their spaces say: copies, so that a world may write where it wrote before.
+
+    Args:
+        name: of the worlds, in messages.
+        spaces: of the worlds.
+    """
+
+    def __init__(self, name: str, spaces: WorldSpaces) -> None:
+        self.name, self.shapes = name, dict(spaces.observation)
+
+    @classmethod
+    def of(cls, factory: WorldFactory, world: World) -> Border:
+        """The border of a factory's worlds, one of which says what it shows if it can."""
+        spaces = getattr(world, "spaces", None)
+        return cls(name_of(factory), spaces if isinstance(spaces, WorldSpaces) else factory.spaces())
+
+    def reset(self, world: World, seed: int | None) -> Observation:
+        """See `visagent.envs.episodes.World.reset`.
+
+        Raises:
+            WorldError: for an observation of another shape or kind than the spaces say, or one that is not finite, and when the world raises an error.
+        """
+        try:
+            shown = world.reset(seed)
+        except Exception as error:
+            raise failed(self.name, "reset", error) from error
+        return self._passed(shown, "reset")
+
+    def step(self, world: World, action: NDArray[Any]) -> tuple[Observation, float, bool, bool]:
+        """See `visagent.envs.episodes.World.step`.
+
+        Raises:
+            WorldError: as in `reset`, and for a reward that is no finite number.
+        """
+        try:
+            returned = world.step(action)
+        except Exception as error:
+            raise failed(self.name, "step", error) from error
+        if not isinstance(returned, tuple) or len(returned) != 4:
+            raise WorldError(f"{self.name}: expected a step to return (observation, reward, terminated, truncated), got {described(returned)}")
+        shown, reward, terminated, truncated = returned
+        return self._passed(shown, "step"), finite(self.name, reward), bool(terminated), bool(truncated)
+
+    def _passed(self, shown: Any, where: str) -> Observation:
+        try:
+            return {part: copied(self.name, shown[part], part, shape, where) for part, shape in self.shapes.items()}
+        except (KeyError, TypeError, IndexError) as error:
+            raise WorldError(f"{self.name}: expected {where} to show {', '.join(self.shapes)} by name, got {described(shown)}") from error
+
+
+def copied(name: str, found: Any, part: str, shape: tuple[int, ...], where: str) -> NDArray[Any]:
+    """A part of what a world shows: uint8 `pixels`, or a vector of finite numbers as float32.
+
+    Args:
+        name: of the world.
+        found: what it returned.
+        part: its name.
+        shape: as the spaces say.
+        where: `reset` or `step`.
+
+    Raises:
+        WorldError: when it is something else.
+    """
+    array = found if isinstance(found, np.ndarray) else np.asarray(found)
+    if array.shape != shape:
+        raise WorldError(f"{name}: expected {part} of shape {list(shape)}, as its spaces say, got {list(array.shape)} in {where}")
+    if part == "pixels":
+        if array.dtype != np.uint8:
+            raise WorldError(f"{name}: expected pixels of uint8, got {array.dtype} in {where}")
+        return array.copy()
+    if array.dtype.kind not in "fiub":
+        raise WorldError(f"{name}: expected {part} of numbers, got {array.dtype} in {where}")
+    # A sum of squares is quick to compute, and where it is small so are its summands; the rest is looked at one by one.
+    if array.dtype.kind == "f" and not array.dot(array) <= SMALL:
+        wrong = np.flatnonzero(~(np.abs(array) <= LARGEST))
+        if len(wrong):
+            raise WorldError(f"{name}: expected finite numbers of float32, got {array[wrong[0]]} as number {wrong[0]} of its {part} in {where}")
+    return array.astype(np.float32)
+
+
+def name_of(factory: object) -> str:
+    """Of what makes worlds, for messages: its own `name`, else that of its class."""
+    kind = type(factory)
+    return str(getattr(factory, "name", "") or f"{kind.__module__}.{kind.__qualname__}")
+
+
+def finite(name: str, reward: Any) -> float:
+    """A reward as a number; an array of one is one.
+
+    Raises:
+        WorldError: when it is none, or not finite.
+    """
+    if isinstance(reward, np.ndarray) and reward.size == 1:
+        reward = reward.item()
+    try:
+        number = float(reward)
+    except (TypeError, ValueError) as error:
+        raise WorldError(f"{name}: expected a number for a reward, got {described(reward)}") from error
+    if not -LARGEST <= number <= LARGEST:
+        raise WorldError(f"{name}: expected a finite reward of float32, got {number}")
+    return number
+
+
+def longest_episode(factory: object) -> int:
+    """Steps that an episode of a factory's worlds may last while somebody waits for its end."""
+    return max(LONGEST, getattr(factory, "max_steps", None) or 0, getattr(factory, "horizon", None) or 0)
+
+
+def no_end(factory: object, steps: int) -> WorldError:
+    """The error for an episode that does not end."""
+    limit = (
+        "type datamodule.env.max_steps=1000"
+        if hasattr(factory, "max_steps")
+        else "have it say truncated after some steps (datamodule.env.max_steps is gymnasium's)"
+    )
+    return WorldError(f"{name_of(factory)}: expected an episode to end, got {steps} steps without an end; give it a time limit: {limit}")
+
+
+def described(found: Any) -> str:
+    """What something is, in a few words of a message."""
+    if isinstance(found, (tuple, list)):
+        return f"a {type(found).__name__} of {len(found)}"
+    if isinstance(found, np.ndarray):
+        return f"an array of {found.dtype} {list(found.shape)}"
+    if isinstance(found, dict):
+        return f"a dict of {', '.join(map(str, found)) or 'nothing'}"
+    return f"{type(found).__name__} {found!r:.60}"

@@ -1,0 +1,92 @@
+"""A run's log file holds what the console said, attempt after attempt, rank by rank."""
+
+from __future__ import annotations
+
+import errno
+import io
+import logging
+import sys
+
+import pytest
+from rich.console import Console
+from rich.progress import Progress
+
+from visagent.runtime.record import RunFolder
+from visagent.runtime.run_log import RunLog, logged
+from visagent.runtime.train import train
+
+PRESET = "navigation/behaviour_cloning"
+
+
+def test_what_is_printed_and_logged_is_in_both_places(tmp_path, capsys):
+    log = logging.getLogger("some.module")
+    with logged(tmp_path / "log.txt", "first"):
+        print("printed")
+        print("an error", file=sys.stderr)
+        log.warning("logged %d", 1)
+        Console().print("[bold red]coloured[/]")
+    print("afterwards")
+    with logged(tmp_path / "log.txt", "second"):
+        print("again")
+    text = (tmp_path / "log.txt").read_text()
+    for said in ("== first", "printed", "an error", "logged 1", "coloured", "== second", "again"):
+        assert text.count(said) == 1, said
+    assert "afterwards" not in text and text.index("coloured") < text.index("== second")
+    shown = capsys.readouterr()
+    assert "printed\n" in shown.out and "afterwards" in shown.out and "an error" in shown.err
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_bar_that_draws_itself_again_leaves_only_what_was_said_above_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "stdout", Terminal())
+    monkeypatch.setenv("TERM", "xterm")
+    with logged(tmp_path / "log.txt", "run"):
+        with Progress(console=Console(width=80)) as progress:
+            task = progress.add_task("epoch", total=50)
+            for step in range(50):
+                progress.advance(task)
+                progress.refresh()
+                if step == 25:
+                    print("in the middle")
+        print("\x1b[31mred\x1b[0m")
+    text = (tmp_path / "log.txt").read_text()
+    assert "\x1b" not in text and text.count("in the middle") == 1 and "red\n" in text
+    assert len(text.splitlines()) < 12
+
+
+def test_a_log_that_cannot_be_written_is_said_once(tmp_path, monkeypatch):
+    heard = io.StringIO()
+    monkeypatch.setattr(sys, "__stderr__", heard)
+    log = RunLog(tmp_path / "log.txt")
+
+    class Full:
+        def write(self, text):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    log._file.close()
+    log._file = Full()
+    log.write("a")
+    log.write("b")
+    assert heard.getvalue().count("cannot be written (No space left on device)") == 1
+    (tmp_path / "file").write_text("")
+    RunLog(tmp_path / "file" / "log.txt").write("c")
+    assert heard.getvalue().count("cannot be written") == 2
+
+
+def test_a_run_keeps_its_log_through_its_attempts(compose, monkeypatch, caplog):
+    from lightning_modules.behaviour_cloning import BehaviourCloning
+
+    caplog.set_level("INFO")
+    config = compose(PRESET, "trainer.max_epochs=1")
+    with monkeypatch.context() as patch:
+        patch.setattr(BehaviourCloning, "imitate", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            train(config)
+    record = train(compose(PRESET, "trainer.max_epochs=1"))
+    text = RunFolder(f"{config.paths.outputs}/runs/{record.signature}").log().read_text()
+    assert "attempt 1 of the run" in text and "ZeroDivisionError" in text and "attempt 2 of the run" in text
+    assert "resuming the run in" in text and "success rate" in text  # the table at the end
