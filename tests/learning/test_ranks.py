@@ -156,3 +156,16 @@ def test_what_cannot_be_divided_is_refused_with_what_can(count, said):
     with pytest.raises(ConfigError, match=f"datamodule.actors={count} is not divisible by 3 ranks: {said}$"):
         shard(trainer, count, "datamodule.actors")
     assert shard(trainer, 6) == (1, 3)
+
+
+def test_what_one_rank_fails_of_the_record_says(data, compose):
+    """The first rank only sees that the other one is gone."""
+    second_ranks_validation_videos_broken(data)
+    config = compose(PRESET, *TWO, f"paths.videos={data}", "datamodule.broken_share=0.01", "datamodule.eval_batch_size=1")
+
+    first, second = on_ranks(lambda _: train(config))
+    assert "1 of 8 videos cannot be read" in str(second)
+    assert "1 of 8 videos cannot be read" in str(first).splitlines()[0] and "18.webm: the file is empty" in str(first)
+    (path,) = Path(config.paths.outputs).glob("runs/*/record.json")
+    record = json.loads(path.read_text())
+    assert record["status"] == "FAILED" and "18.webm: the file is empty" in record["error"]

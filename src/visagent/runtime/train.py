@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import time
 import traceback
 from collections.abc import Callable
@@ -180,7 +181,10 @@ def _last_words(error: BaseException, folder: RunFolder) -> str | None:
 
 
 def _several() -> bool:
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1
+    """Whether there are other processes of this run; Lightning takes WORLD_SIZE out of the environment when a training fails."""
+    torch = sys.modules.get("torch")
+    joined = torch is not None and torch.distributed.is_available() and torch.distributed.is_initialized()
+    return joined or int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def _finish(folder: RunFolder, record: Record, trackers: list[MLflowTracker], written: RunLog) -> None:
