@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import re
 import typing
+from pathlib import Path
 
 import pytest
 import torch
 from lightning_fabric.plugins.precision.precision import _PRECISION_INPUT_INT, _PRECISION_INPUT_STR, _PRECISION_INPUT_STR_ALIAS
 
 from comparing import checkpoint
-from conftest import ROOT
 from visagent.config.precision import SINGLE, check_precision, precision_of
 from visagent.config.schemas import GROUP_SCHEMAS, TrainConfig
 from visagent.config.validation import validate
 from visagent.errors import ConfigError
 from visagent.runtime.train import build, build_trainer, train
 
+ROOT = Path(__file__).parents[2]
 ALGORITHMS = GROUP_SCHEMAS["algorithm"]
 PRECISIONS = [name for kind in (_PRECISION_INPUT_INT, _PRECISION_INPUT_STR_ALIAS, _PRECISION_INPUT_STR) for name in typing.get_args(kind)]
 STATES, OWN, PIXELS = {"observe": ["robot-state"], "pixels": 0}, {"observe": "own", "pixels": 84}, {"observe": "pixels", "pixels": 84}

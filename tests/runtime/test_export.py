@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -14,7 +15,6 @@ from hydra import initialize_config_module
 from hydra.utils import instantiate
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from conftest import ROOT
 from visagent.config.schemas import register
 from visagent.config.validation import locate, parameters
 from visagent.errors import ConfigError
@@ -88,7 +88,7 @@ def classifiers():
     """The networks in conf/network that classify clips, by what their classes take."""
     register()
     found = []
-    for path in sorted((ROOT / "conf/network").glob("*.yaml")):
+    for path in sorted((Path(__file__).parents[2] / "conf/network").glob("*.yaml")):
         with initialize_config_module("visagent.conf", version_base="1.3"):
             network = hydra_compose(f"network/{path.stem}").network
         if {"num_classes", "num_frames"} <= set(parameters(locate(network._target_, "network"))):
