@@ -129,7 +129,9 @@ def test_a_world_that_writes_in_one_place_and_then_no_number(nothing_left):
         pool.publish(made["right"][1], 0)
         found[name] = {key: array.copy() for key, array in pool.collect(Task(0, 0, True)).arrays.items()}
     assert found["right"]["final_value"][3].all() and all(np.array_equal(found["right"][key], found["odd"][key]) for key in found["right"])
-    with pytest.raises(WorldError, match=r"^visagent\.testing\.worlds\.ReusingWorlds: expected finite numbers of float32, got nan as number 0 of its state in step$"):
+    with pytest.raises(
+        WorldError, match=r"^visagent\.testing\.worlds\.ReusingWorlds: expected finite numbers of float32, got nan as number 0 of its state in step$"
+    ):
         actors["odd"].collect(Task(0, 1, False))
     assert actors["odd"].restarts == 0
 
@@ -141,7 +143,9 @@ def test_an_actor_that_says_nothing_is_not_waited_for_for_ever(nothing_left):
     actors.publish(weights, 0)
     actors.collect(Task(0, 0, True))
     actors.timeout = 0.2
-    with pytest.raises(ActorError, match=r"actor 0: expected word within 0\.2 s \(datamodule\.timeout\), got none: a world hangs.*type datamodule\.timeout=1, or null"):
+    with pytest.raises(
+        ActorError, match=r"actor 0: expected word within 0\.2 s \(datamodule\.timeout\), got none: a world hangs.*type datamodule\.timeout=1, or null"
+    ):
         actors.collect(Task(0, 1, False))
 
 

@@ -17,8 +17,8 @@ from visagent.envs import border, tool_delivery, water_filling
 from visagent.envs.border import WorldError
 from visagent.envs.parallel import ParallelWorlds
 from visagent.envs.schemes import Scheme
-from visagent.networks.scripted_options import UniformOptions
 from visagent.errors import ConfigError
+from visagent.networks.scripted_options import UniformOptions
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # of PettingZoo's own environments, which its tests import
@@ -384,9 +384,12 @@ def test_policies_act_in_teams_that_change_and_every_environment_is_closed(name)
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"shows": lambda step: np.zeros(2)}, r"expected observation of first of shape \[1\], as its spaces say, got \[2\] in reset"),
-        ({"shows": lambda step: "far"}, r"expected observation of first in Box\(.*\), got str 'far' in reset"),
-        ({"shows": lambda step: np.where(step > 1, np.nan, step)}, "expected finite numbers of float32, got nan as number 0 of its observation of first in step"),
+        ({"shows": lambda _: np.zeros(2)}, r"expected observation of first of shape \[1\], as its spaces say, got \[2\] in reset"),
+        ({"shows": lambda _: "far"}, r"expected observation of first in Box\(.*\), got str 'far' in reset"),
+        (
+            {"shows": lambda step: np.where(step > 1, np.nan, step)},
+            "expected finite numbers of float32, got nan as number 0 of its observation of first in step",
+        ),
         ({"pays": float("inf")}, "expected a finite reward of float32, got inf"),
         ({"pays": "a lot"}, "expected a number for a reward, got str 'a lot'"),
     ],

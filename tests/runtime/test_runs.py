@@ -463,8 +463,10 @@ def test_a_cut_off_run_is_shown_as_that(tmp_path, capsys):
     record = Record("rabc", "n", "c", 0, "smoke")
     folder.save(record)
     assert folder.state(record) == "CUT OFF"
+    (folder.path / "mlflow-unsent.own.jsonl").write_text("{}")
     runtime_info._runs(tmp_path)
-    assert "CUT OFF" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "CUT OFF" in shown and "(not all in MLflow yet)" in shown
     with folder.locked():
         assert folder.state(record) == "RUNNING"
     folder.save(Record("rabc", "n", "c", 0, "smoke", status="FINISHED"))

@@ -474,21 +474,40 @@ def test_how_a_sweep_ended(end, status, client, tmp_path, monkeypatch):
     assert PARENT_VARIABLE not in os.environ and signal.getsignal(signal.SIGTERM) == before
 
 
+def test_a_sweep_of_joblibs_workers_says_its_last_words(client, tmp_path, monkeypatch):
+    """On SIGTERM: the parent is KILLED, and the process is gone at once, so that the workers end their runs themselves."""
+    ended = []
+    monkeypatch.setattr("atexit.register", lambda _: None)
+    monkeypatch.setattr("os.kill", lambda *given: ended.append(given))
+    before = signal.getsignal(signal.SIGTERM)
+    parent = MultirunParent()
+    parent.on_multirun_start(sweep_config(tmp_path, "hydra/launcher=joblib"))
+    run_id = parent.run_id
+    signal.raise_signal(signal.SIGTERM)
+    assert ended == [(os.getpid(), signal.SIGTERM)] and client.get_run(run_id).info.status == "KILLED"
+    signal.signal(signal.SIGTERM, before)
+
+
 def test_a_sweep_goes_on_without_its_server(tmp_path, caplog, monkeypatch):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:secret@127.0.0.1:{free_port()}")
     parent = MultirunParent()
     parent.on_multirun_start(sweep_config(tmp_path))
     assert parent.run_id is None and PARENT_VARIABLE not in os.environ
+    written = tmp_path / "outputs" / "multirun" / "multirun.yaml"  # as Hydra does
+    written.parent.mkdir(parents=True)
+    written.write_text("tracking_uri: http://me:secret@host:5000\n")
+    parent.on_job_start(sweep_config(tmp_path))
     parent.on_multirun_end(sweep_config(tmp_path))
+    assert written.read_text() == "tracking_uri: http://***@host:5000\n"
     assert caplog.text.count("the sweep has no run of its own there; logger=none") == 1 and "secret" not in caplog.text
 
 
 def test_a_question_to_mlflow_has_a_time_limit():
     with pytest.raises(TrackingUnavailable, match="no answer within 0 seconds"):
-        ask(lambda: threading.Event().wait(30), 0.05)
+        ask(lambda: threading.Event().wait(30), "http://h", 0.05)
     with pytest.raises(TrackingUnavailable, match="boom"):
-        ask(lambda: exec("raise ValueError('boom')"))
-    assert ask(lambda: 3) == 3
+        ask(lambda: exec("raise ValueError('boom')"), "http://h")
+    assert ask(lambda: 3, "http://h") == 3
 
 
 def test_local_ddp_sweeps_are_refused(compose, monkeypatch):

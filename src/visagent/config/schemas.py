@@ -35,6 +35,7 @@ from visagent.config.option_schemas import (
     UniformOptionsConfig,
     WaterFillingConfig,
 )
+from visagent.config.precision import check_precision
 from visagent.config.reinforcement_schemas import (
     ActorCriticConfig,
     DDPGConfig,
@@ -123,6 +124,7 @@ class TrainConfig:
         require(self.name.strip() != "" and self.name.isprintable(), "name", self.name, "a name in one line, or none for the preset's")
         processes("", self, "threads")
         require(self.scale in SCALES, "scale", self.scale, " or ".join(SCALES))
+        check_precision(schema_of((self.algorithm or {}).get("_target_", "")), self.trainer or {}, self.datamodule or {})
 
 
 @dataclass

@@ -102,5 +102,5 @@ def _runs(outputs: Path) -> None:
             print(f"  unreadable: {error}")
             continue
         if record is not None:
-            done = f"{record.env_steps:,} env steps  {record.seconds:.0f} s"
+            done = f"{record.env_steps:,} env steps  {record.seconds:.0f} s" + ("  (not all in MLflow yet)" if folder.unsent() else "")
             print(f"  {record.signature}  {folder.state(record):9} {record.name}  seed {record.seed}  {record.scale}  {done}")

@@ -16,14 +16,14 @@ from pytorch_lightning.loggers import Logger
 from visagent.runtime.credentials import without_credentials
 from visagent.runtime.outbox import PARAM_LENGTH, Outbox, Store, deliver_finished, names_tags, outbox_path, safe_name
 from visagent.runtime.record import PARENT_VARIABLE
-from visagent.runtime.tracking import TrackingUnavailable, end_cut_off
+from visagent.runtime.tracking import TrackingUnavailable, end_cut_off, patience, settle
 
 log = logging.getLogger(__name__)
 FLUSH_COUNT, FLUSH_SECONDS = 900, 10.0
 PAUSES = (10.0, 20.0, 40.0, 60.0)
 """Seconds until the next try, after one failure, two, ..."""
 START_SECONDS, CLOSE_SECONDS = 12.0, 15.0
-"""How long a run waits for MLflow when it begins, and at its end without anything being taken."""
+"""How long a run waits for a server when it begins, and at its end without anything being taken."""
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
@@ -84,10 +84,14 @@ class MLflowTracker(Logger):
         # What an earlier attempt could not send follows; how that one began and ended does not matter any more.
         outbox.pending = [opening, *(thing for thing in outbox.pending if thing["do"] not in ("open", "status"))]
         tracker = cls(store, outbox, on_run)
+        settle()
+        import mlflow  # noqa: F401 (takes seconds, which are not the server's)
+
         tracker._thread.start()
-        tracker._wait(lambda: tracker._rounds > 0, START_SECONDS)
+        seconds = patience(store.uri, START_SECONDS)
+        tracker._wait(lambda: tracker._rounds > 0, seconds)
         if tracker._rounds == 0:
-            tracker._fail(f"no answer within {START_SECONDS:.0f} seconds")
+            tracker._fail(f"no answer within {seconds:.0f} seconds")
         return tracker
 
     @property
@@ -150,7 +154,7 @@ class MLflowTracker(Logger):
             self._condition.notify_all()
         left = -1
         while not self._done and left != (left := len(self.outbox.pending)):
-            self._wait(lambda: self._done, CLOSE_SECONDS)
+            self._wait(lambda: self._done, patience(self.store.uri, CLOSE_SECONDS))
         if self.outbox.pending:
             self.outbox.keep()
             log.warning("what MLflow has not taken lies in %s: the same command sends it, as does the next run's start", self.outbox.path)

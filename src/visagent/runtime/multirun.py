@@ -21,8 +21,8 @@ from visagent.errors import ConfigError
 from visagent.lifeline import end_with_parent
 from visagent.runtime.credentials import without_credentials
 from visagent.runtime.outbox import TAG_LENGTH
-from visagent.runtime.record import PARENT_VARIABLE
-from visagent.runtime.stopping import signals_cancel
+from visagent.runtime.record import PARENT_VARIABLE, write_atomically
+from visagent.runtime.stopping import last_words, signals_cancel
 from visagent.runtime.tracking import LOCK_TAG, TrackingUnavailable, ask, check_tracking, connect, end_cut_off, hold, tracking_uri
 
 log = logging.getLogger(__name__)
@@ -77,8 +77,9 @@ class MultirunParent(Callback):
         return {**vars(self), "_until_the_end": None}
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        # Between jobs too, and where joblib's workers have them: what ends the sweep ends it as Ctrl-C does.
-        self._until_the_end.enter_context(signals_cancel([]))
+        # joblib would kill its workers where this process ends like after Ctrl-C; where it is just gone they notice, and end their runs properly.
+        joblib = str(config.hydra.runtime.choices.get("hydra/launcher")) == "joblib"
+        self._until_the_end.enter_context(last_words(self._stopped) if joblib else signals_cancel([]))
         if not config.logger.enabled or os.environ.get(PARENT_VARIABLE):
             return
         logger = OmegaConf.to_container(config.logger, resolve=True)
@@ -92,7 +93,7 @@ class MultirunParent(Callback):
         self._where = uri, name, outputs = tracking_uri(settings, outputs), str(config.logger.experiment), outputs
         overrides = sorted(without_credentials(override) for override in config.hydra.overrides.task)
         try:
-            self.run_id = ask(lambda: self._opened(uri, name, outputs, overrides))
+            self.run_id = ask(lambda: self._opened(uri, name, outputs, overrides), uri)
         except TrackingUnavailable as error:
             where = without_credentials(uri)
             log.warning("MLflow at %s cannot be used now (%s): the sweep has no run of its own there; logger=none sweeps without it", where, error)
@@ -115,6 +116,12 @@ class MultirunParent(Callback):
             tags = {"visagent.sweep": sweep, "visagent.kind": "multirun", "visagent.overrides": " ".join(overrides)[:TAG_LENGTH], LOCK_TAG: sweep}
             run_id = str(client.create_run(experiment, run_name="sweep " + " ".join(overrides)[:200], tags=tags).info.run_id)
         return run_id
+
+    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Hydra has written the sweep's settings as they were typed: without a server's password they may stay."""
+        path = Path(str(config.hydra.sweep.dir)) / "multirun.yaml"
+        if path.is_file() and (text := path.read_text()) != (public := without_credentials(text)):
+            write_atomically(path, public)
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         self.failed = self.failed or job_return.status == JobStatus.FAILED
@@ -142,7 +149,7 @@ class MultirunParent(Callback):
                 client.set_terminated(run_id, status)
 
         try:
-            ask(say)
+            ask(say, where[0])
         except TrackingUnavailable as error:
             log.warning("MLflow does not take the end of the sweep (%s); the next tracked run's start says it", error)
 

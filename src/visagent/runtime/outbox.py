@@ -16,7 +16,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from visagent.runtime.record import write_atomically
+from visagent.errors import ConfigError
+from visagent.runtime.record import UNSENT, RunFolder, write_atomically
 from visagent.runtime.tracking import TrackingUnavailable, connect, reason, store_name
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def names_tags(names: Mapping[str, str]) -> dict[str, str]:
 
 def outbox_path(folder: Path, uri: str, outputs: Path) -> Path:
     """Where a run keeps what the MLflow at an address has not taken yet."""
-    return folder / f"mlflow-unsent.{store_name(uri, outputs)}.jsonl"
+    return folder / f"{UNSENT}{store_name(uri, outputs)}.jsonl"
 
 
 class Store:
@@ -249,9 +250,6 @@ def deliver_finished(store: Store, runs: Path) -> int:
     Raises:
         TrackingUnavailable: when MLflow does not answer; what is not sent stays in its folder.
     """
-    from visagent.errors import ConfigError
-    from visagent.runtime.record import RunFolder
-
     sent = 0
     name = outbox_path(Path(), store.uri, store.outputs).name
     for path in sorted(runs.glob(f"*/{name}*")):

@@ -32,6 +32,7 @@ from visagent.runtime.credentials import public, without_credentials
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 PARENT_VARIABLE = "VISAGENT_PARENT_RUN"
 """Environment variable with the MLflow run id of the multirun that this process belongs to."""
+UNSENT = "mlflow-unsent."
 LOCK_TRIES = 5
 SOURCE = "src/visagent/runtime/record.py"
 """This file's place in a checkout."""
@@ -151,6 +152,10 @@ class RunFolder:
     def log(self, rank: int = 0) -> Path:
         """What the console said, of a rank."""
         return self.path / ("log.txt" if rank == 0 else f"log.rank{rank}.txt")
+
+    def unsent(self) -> list[Path]:
+        """What MLflow has not taken yet; see `visagent.runtime.outbox`."""
+        return sorted(self.path.glob(f"{UNSENT}*"))
 
     def failed(self, rank: int, cause: str) -> None:
         """Keep why a rank other than the first failed: the first one's own end, if it comes to one, would hide it."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -23,16 +24,35 @@ def signals_cancel(received: list[int]) -> Iterator[None]:
         received.append(number)
         raise Cancelled(number)
 
+    with _handled_by(cancel):
+        yield
+
+
+@contextmanager
+def last_words(say: Callable[[], None]) -> Iterator[None]:
+    """Within, SIGTERM and SIGHUP have `say` called, and then end the program at once, as they do by themselves."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        say()
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
+
+    with _handled_by(end):
+        yield
+
+
+@contextmanager
+def _handled_by(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
     before = {}
     try:
         for wish in WISHES:
             if signal.getsignal(wish) != signal.SIG_IGN:
-                before[wish] = signal.signal(wish, cancel)
+                before[wish] = signal.signal(wish, handler)
     except ValueError:  # not the main thread: signals are its
         yield
         return
     try:
         yield
     finally:
-        for wish, handler in before.items():
-            signal.signal(wish, handler)
+        for wish, earlier in before.items():
+            signal.signal(wish, earlier)

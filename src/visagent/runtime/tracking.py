@@ -45,7 +45,8 @@ DATABASES = ("mysql", "mssql", "sqlite", "postgresql")
 SCHEMES = ("http", "https", "databricks", *DATABASES)
 EXPERIMENT_LENGTH = 500
 LOCK_SECONDS = 30.0
-ANSWER_SECONDS = 20.0
+ANSWER_SECONDS, DATABASE_SECONDS = 20.0, 120.0
+"""How long a command waits for a server, and for a file: on a busy machine the tables of a new one take their time, but they come."""
 
 
 class TrackingUnavailable(UserError):
@@ -245,12 +246,26 @@ def _local(uri: str) -> Path:
     return Path(unquote(re.sub(r"^file:(//)?", "", uri)))
 
 
-def ask(question: Callable[[], T], seconds: float = ANSWER_SECONDS) -> T:
+def patience(uri: str, for_server: float) -> float:
+    """How many seconds to wait for what is at an address."""
+    return DATABASE_SECONDS if database_file(uri) is not None else for_server
+
+
+def ask(question: Callable[[], T], uri: str, seconds: float = ANSWER_SECONDS) -> T:
     """The answer of MLflow to something that a command waits for, within a limited time.
+
+    Args:
+        question: what asks it.
+        uri: where.
+        seconds: that a server has.
 
     Raises:
         TrackingUnavailable: when it fails, or does not come in time.
     """
+    settle()
+    import mlflow  # noqa: F401 (takes seconds, which are not the server's)
+
+    seconds = patience(uri, seconds)
     answer: list[T] = []
     failure: list[BaseException] = []
 

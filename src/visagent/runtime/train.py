@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from omegaconf import DictConfig
 
+from visagent.config.precision import SINGLE, precision_of
 from visagent.config.schemas import TrainConfig
 from visagent.config.signature import signature
 from visagent.config.trust import literal
@@ -241,7 +242,7 @@ def _deliver(config: dict[str, Any], folder: RunFolder, outputs: Path) -> None:
     if not outbox_path(folder.path, uri, outputs).is_file():
         return
     try:
-        ask(lambda: deliver_finished(Store(uri, config["logger"]["experiment"], outputs), folder.path.parent))
+        ask(lambda: deliver_finished(Store(uri, config["logger"]["experiment"], outputs), folder.path.parent), uri)
         log.info("MLflow has now what it had missed of this run")
     except TrackingUnavailable as error:
         log.warning("MLflow at %s still cannot be used (%s); what it misses stays in %s", without_credentials(uri), error, folder.path)
@@ -265,6 +266,10 @@ def build_trainer(config: dict[str, Any], **settings: Any) -> pl.Trainer:
         ConfigError: when Lightning refuses the settings.
     """
     trainer: pl.Trainer = _make("trainer", config["trainer"], **settings)
+    asked = precision_of(config["trainer"])
+    if trainer.precision != asked:  # Lightning takes another one where the device has none of that
+        device = trainer.strategy.root_device.type
+        raise ConfigError(f"trainer.precision: expected one that {device} has, got {asked!r}; type trainer.precision={SINGLE}, or {trainer.precision}")
     return trainer
 
 
@@ -321,7 +326,9 @@ def _fit(config: dict[str, Any], folder: RunFolder, record: Record, tracker: MLf
 
     from visagent.runtime.callbacks import AtomicCheckpointIO, EpochCheckpoint, Progress, RandomState, RecordEpochs
     from visagent.runtime.divergence import StopWhereDiverged, diverged, undefined_metric
+    from visagent.runtime.launching import leave_time_for_last_words
 
+    leave_time_for_last_words()
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     module, datamodule = build(config)
     callbacks: list[pl.Callback] = [RandomState(), RecordEpochs(folder, record), StopWhereDiverged(), EpochCheckpoint(folder.checkpoint)]
@@ -381,8 +388,6 @@ def draw(module: pl.LightningModule, folder: RunFolder, record: Record, tracker:
 
 
 def _save_figure(figure: Any, path: Path) -> bool:
-    from visagent.pictures import plain
-
     path.parent.mkdir(exist_ok=True)
     try:
         plain(figure).savefig(path, dpi=110, bbox_inches="tight")

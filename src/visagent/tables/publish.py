@@ -149,7 +149,7 @@ def parent_run(logger: Mapping[str, Any], outputs: Path, results: Results) -> It
     run_id: str | None = None
     try:
         try:
-            run_id = ask(opened)
+            run_id = ask(opened, tracking_uri(logger, outputs))
         except TrackingUnavailable as error:
             where = without_credentials(tracking_uri(logger, outputs))
             log.warning("MLflow at %s cannot be used now (%s): the runs have no table to belong to there; logger=none launches without it", where, error)
@@ -168,7 +168,7 @@ def _stopped(logger: Mapping[str, Any], outputs: Path, run_id: str) -> None:
     """Say that the launching was stopped."""
     uri, experiment = tracking_uri(logger, outputs), str(logger["experiment"])
     try:
-        ask(lambda: connect(uri, experiment, outputs)[0].set_terminated(run_id, "KILLED"))
+        ask(lambda: connect(uri, experiment, outputs)[0].set_terminated(run_id, "KILLED"), uri)
     except TrackingUnavailable as error:
         log.warning("MLflow does not take the end of the launching (%s); the next tracked run's start says it", error)
 
@@ -199,7 +199,7 @@ def track(logger: Mapping[str, Any], outputs: Path, results: Results, files: lis
         client.set_terminated(run_id, "FAILED" if "failed" in states else "KILLED" if states else "FINISHED")
 
     try:
-        ask(hand_over, HAND_OVER_SECONDS)
+        ask(hand_over, uri, HAND_OVER_SECONDS)
     except TrackingUnavailable as error:
         log.warning("MLflow at %s does not take the table (%s); its files lie in %s", without_credentials(uri), error, kept.parent)
         return
