@@ -19,6 +19,7 @@ from visagent.config.signature import signature
 from visagent.config.trust import literal
 from visagent.config.validation import check_targets, validate
 from visagent.errors import ConfigError, UserError, machine_message
+from visagent.pictures import plain
 from visagent.runtime.checkpoints import checkpoint_to_resume, reading_checkpoint
 from visagent.runtime.credentials import public, without_credentials
 from visagent.runtime.memory import keep_memory
