@@ -35,18 +35,10 @@ from visagent.runtime.train import Cancelled, train
 PRESET = "navigation/behaviour_cloning"
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory):
-    """A fresh database takes seconds to make: once."""
-    folder = tmp_path_factory.mktemp("mlflow")
-    connect(f"sqlite:///{folder}/mlflow.db", "template", folder)
-    return folder / "mlflow.db"
-
-
 @pytest.fixture
-def client(template, tmp_path):
+def client(empty_tracking, tmp_path):
     (tmp_path / "outputs").mkdir()
-    shutil.copy(template, tmp_path / "outputs" / "mlflow.db")
+    shutil.copy(empty_tracking, tmp_path / "outputs" / "mlflow.db")
     return MlflowClient(f"sqlite:///{tmp_path}/outputs/mlflow.db")
 
 
@@ -109,14 +101,14 @@ def test_children_find_their_parent_through_the_environment(client, compose, mon
     assert runs(client)[0].data.tags["mlflow.parentRunId"] == "feedbeef"
 
 
-def test_a_lost_database_begins_a_new_run(client, compose, monkeypatch, template, tmp_path):
+def test_a_lost_database_begins_a_new_run(client, compose, monkeypatch, empty_tracking, tmp_path):
     with monkeypatch.context() as patch:
         stop_with(RuntimeError("bug"), patch)
         with pytest.raises(RuntimeError):
             train(compose(PRESET, "logger=mlflow"))
     before = runs(client)[0].info.run_id
     client._tracking_client.store.engine.dispose()
-    shutil.copy(template, tmp_path / "outputs" / "mlflow.db")
+    shutil.copy(empty_tracking, tmp_path / "outputs" / "mlflow.db")
     record = train(compose(PRESET, "logger=mlflow"))
     assert record.mlflow_run_id != before and record.status == "FINISHED"
 
