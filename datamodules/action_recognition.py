@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 from datamodules.ranks import next_epoch, of_all_ranks, shard
 from visagent.errors import ConfigError, UserError
 from visagent.seeding import generator
-from visagent.video.dataset import EvaluationClips, TrainingClips, VideoBatch, collate, protocol
+from visagent.video.dataset import ATTEMPTS, EvaluationClips, TrainingClips, VideoBatch, collate, protocol
 from visagent.video.decode import VideoError, read_frames
 from visagent.video.layouts import ClipList, mirrored_labels, read
 from visagent.video.make import Recipe, make
@@ -79,6 +79,9 @@ class ClipLoader:
                     log.warning("cannot read %s: %s", path, reason)
                 self.broken[path] = reason
             check_share(self.broken, len(self.data), self.share)
+            if not self.name and len(batch) < len(self.batches[position]):
+                named = "\n".join(f"  {path}: {reason}" for path, reason in dict(batch.broken).items())
+                raise BrokenVideosError(f"{ATTEMPTS} videos drawn one after the other cannot be read; visagent-videos verify finds all of them:\n{named}")
             yield replace(batch, progress=first + (last - first) * position / len(self.batches))
 
 

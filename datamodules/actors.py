@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -22,8 +23,7 @@ from visagent.envs.spaces import WorldSpaces
 from visagent.experience.rollouts import Episode, Field
 from visagent.seeding import derive_seed
 
-TIMEOUT_S = 1800.0
-"""A task of the slowest worlds on a busy machine takes minutes."""
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -121,6 +121,9 @@ class ActorDataModule(pl.LightningDataModule):
         seed: of worlds and actions.
     """
 
+    steps: int
+    """Of each world in a batch; where batches are whole episodes there is no such number."""
+
     def __init__(
         self,
         env: WorldFactory,
@@ -137,7 +140,7 @@ class ActorDataModule(pl.LightningDataModule):
         eval_deterministic: bool,
         film_episodes: int,
         seed: int,
-        timeout: float | None = TIMEOUT_S,
+        timeout: float | None = None,
     ) -> None:
         super().__init__()
         self.env, self.pool, self.mode, self.workers, self.ahead, self.max_lag = env, pool, mode, actors, ahead, max_lag
@@ -146,7 +149,8 @@ class ActorDataModule(pl.LightningDataModule):
         self.film_episodes, self.timeout = film_episodes, timeout
         self.actors: Actors | None = None
         self.spaces: WorldSpaces = env.spaces()
-        self.dropped = self.restarts = 0
+        self.dropped = self.restarts = self.ended = 0
+        self.warned = False
 
     def make_role(self, policy: nn.Module) -> RoleFactory:
         """What the actors do, with copies of `policy`."""
@@ -182,7 +186,19 @@ class ActorDataModule(pl.LightningDataModule):
         found = self.actors.collect(Task(epoch, iteration, begin))
         self.dropped += found.dropped
         self.restarts = found.restarts
+        self.ended = len(found.episodes) + (self.ended if iteration else 0)
+        if iteration == self.iterations_per_epoch - 1 and self.mode == "synchronous" and not self.ended and not self.warned:
+            self.warned = True
+            self._warn_of_short_epochs()
         return found
+
+    def _warn_of_short_epochs(self) -> None:
+        log.warning(
+            "no episode ended in an epoch, which has %d steps in each world: every epoch begins new episodes, so that nothing is learned of what comes later "
+            "in one; type datamodule.iterations_per_epoch=%d, or more",
+            self.steps * self.iterations_per_epoch,
+            4 * self.iterations_per_epoch,
+        )
 
     def train_dataloader(self) -> ExperienceLoader:
         """The batches of the epoch that comes next; nothing is collected before they are asked for."""

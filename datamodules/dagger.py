@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
 from typing import Any
+
+from torch import Tensor
 
 from datamodules.navigation import NavigationDataModule, SampleLoader
 from datamodules.ranks import next_epoch
@@ -60,6 +63,11 @@ class DAggerDataModule(NavigationDataModule):
         samples = label_rollout(path, self.expert)
         log.info("round %d: %d states labelled, %.0f %% of the episodes reached the target", round, len(samples), 100 * float(path.success.float().mean()))
         return samples
+
+    def training_episodes(self, rounds: int) -> Iterator[tuple[Tensor, Tensor]]:
+        yield from super().training_episodes(rounds)
+        for round in range(1, rounds):
+            yield self.starts(self.targets, self.collect_starts, "collect", round)
 
     def policy(self) -> Any:
         """The learner's current policy; the expert moves to its device."""

@@ -109,6 +109,7 @@ class NavigationDataModule(pl.LightningDataModule):
         new_targets_per_distance: such targets per scene.
         new_target_starts: starts for each.
         new_target_max_steps: their cut-off (200 in Table 4).
+        disjoint_starts: test from starts in which no training episode for the same target begins.
         recompute_distances: take shortest paths from the graph whatever the dump holds.
         seed: of starts, new targets and the order of samples.
     """
@@ -134,6 +135,7 @@ class NavigationDataModule(pl.LightningDataModule):
         new_targets_per_distance: int,
         new_target_starts: int,
         new_target_max_steps: int,
+        disjoint_starts: bool,
         recompute_distances: bool,
         seed: int,
     ) -> None:
@@ -146,7 +148,7 @@ class NavigationDataModule(pl.LightningDataModule):
         self.action_modes = tuple(action_modes)
         self.new_target_distances, self.new_targets_per_distance = tuple(new_target_distances), new_targets_per_distance
         self.new_target_starts, self.new_target_max_steps = new_target_starts, new_target_max_steps
-        self.recompute_distances, self.seed = recompute_distances, seed
+        self.disjoint_starts, self.recompute_distances, self.seed = disjoint_starts, recompute_distances, seed
         self.data = Aggregate()
         self._tables: SceneTables | None = None
 
@@ -179,6 +181,8 @@ class NavigationDataModule(pl.LightningDataModule):
             self._tables = SceneTables(self._read_scenes())
             self.expert = ShortestPathExpert(self._tables)
             self.targets = self._pick_targets()
+            if self.disjoint_starts:
+                self._test_episodes()  # where there are too few, say so before training
 
     def _folder(self) -> Path:
         if self.scene_source != EMBEDDED:
@@ -223,22 +227,57 @@ class NavigationDataModule(pl.LightningDataModule):
 
     # Episodes
 
-    def starts(self, targets: Tensor, count: int, *purpose: str | int) -> tuple[Tensor, Tensor]:
+    def starts(self, targets: Tensor, count: int, *purpose: str | int, avoid: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """`count` random starts for each target, any state that can reach it but itself.
 
-        The draw for one target depends on the seed, the purpose, the scene and the target only.
+        The draw for one target depends on the seed, the purpose, the scene, the target and what is avoided only.
+
+        Args:
+            targets: global states.
+            count: for each.
+            purpose: of the draw.
+            avoid: numbers of `_pairs` that are not drawn.
 
         Returns:
             starts and targets, `[len(targets) * count]`.
+
+        Raises:
+            ConfigError: where all states are avoided.
         """
         starts: list[NDArray[np.int64]] = []
         for target in targets.tolist():
             scene = int(self.tables.scene_of[target])
             first = int(self.tables.first[scene])
             able = np.flatnonzero(self.tables.scenes[scene].distance[:, target - first] > 0) + first
+            if avoid is not None:
+                able = able[~np.isin(self._pairs(torch.from_numpy(able), torch.tensor(target)).numpy(), avoid.numpy())]
+            if not len(able):
+                raise ConfigError(
+                    f"datamodule.disjoint_starts: expected a state of {self.tables.names[scene]} in which no training episode for target {target - first} "
+                    "begins, got none; type datamodule.disjoint_starts=false, or fewer datamodule.starts_per_target"
+                )
             rng = np.random.default_rng(derive_seed(self.seed, *purpose, self.tables.names[scene], target - first))
             starts.append(rng.choice(able, count, replace=count > len(able)))
         return torch.as_tensor(np.concatenate(starts)), targets.repeat_interleave(count)
+
+    def _pairs(self, states: Tensor, targets: Tensor) -> Tensor:
+        """Pairs of global states as one number each, int64 on the CPU."""
+        return states.long().cpu() * self.tables.count + targets.long().cpu()
+
+    def training_episodes(self, rounds: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Starts and targets of all training episodes of so many rounds."""
+        yield self.starts(self.targets, self.starts_per_target, "train")
+
+    def _began(self, rounds: int) -> Tensor:
+        """Numbers of the pairs of start and target of `training_episodes`."""
+        return torch.cat([self._pairs(*episodes) for episodes in self.training_episodes(rounds)])
+
+    def overlap(self) -> dict[str, float]:
+        """Shares of the test starts that training knows with the same target: in which an episode began so far, and that were labelled on any path."""
+        test, samples = self._test_episodes(), self.data.samples
+        met = self._pairs(test.starts, test.targets)
+        known = {"start": self._began(len(self.data.rounds)), "state": self._pairs(samples.history[:, -1], samples.target)}
+        return {f"data/{name}_overlap": float(torch.isin(met, pairs).float().mean()) for name, pairs in known.items()}
 
     def new_targets(self, distance: int) -> Tensor:
         """Targets `distance` steps from the nearest trained one (Section 4.3), at most so many per scene as configured."""
@@ -252,8 +291,13 @@ class NavigationDataModule(pl.LightningDataModule):
             chosen += sorted(first + int(s) for s in rng.choice(candidates, size, replace=False)) if size else []
         return torch.tensor(chosen, dtype=torch.int64)
 
-    def _episodes(self, name: str, targets: Tensor, count: int, max_steps: int, split: str) -> EpisodeBatch:
-        starts, repeated = self.starts(targets, count, split, name)
+    def _test_episodes(self) -> EpisodeBatch:
+        """On the trained targets; where starts are to be disjoint, from those of all rounds of the run."""
+        rounds = max(len(self.data.rounds), (self.trainer.max_epochs or 1) if self.trainer else 1)
+        return self._episodes("", self.targets, self.test_starts, self.max_steps, "test", self._began(rounds) if self.disjoint_starts else None)
+
+    def _episodes(self, name: str, targets: Tensor, count: int, max_steps: int, split: str, avoid: Tensor | None = None) -> EpisodeBatch:
+        starts, repeated = self.starts(targets, count, split, name, avoid=avoid)
         return EpisodeBatch(name, starts, repeated, max_steps, self.action_modes, derive_seed(self.seed, split, name, "actions"))
 
     def val_dataloader(self) -> torch.utils.data.DataLoader[Any]:
@@ -262,7 +306,7 @@ class NavigationDataModule(pl.LightningDataModule):
 
     def test_dataloader(self) -> torch.utils.data.DataLoader[Any]:
         """Trained targets from another range of starts, then new targets at each distance."""
-        batches = [self._episodes("", self.targets, self.test_starts, self.max_steps, "test")]
+        batches = [self._test_episodes()]
         for distance in self.new_target_distances:
             targets = self.new_targets(distance)
             if not len(targets):
@@ -303,7 +347,7 @@ class NavigationDataModule(pl.LightningDataModule):
     @property
     def env_steps(self) -> int:
         """Environment steps taken to collect the data."""
-        return sum(len(samples) for samples in self.data.rounds)
+        return sum(len(samples) for samples in self.data.rounds) + self.expert.unreachable
 
     def statistics(self) -> dict[str, float]:
         """What is worth logging about the data, `data/...`; `expert_queries` leaves the demonstrations out, as the paper's Table 3 does."""
@@ -313,6 +357,8 @@ class NavigationDataModule(pl.LightningDataModule):
             "data/env_steps": float(self.env_steps),
             "data/demonstration_labels": float(len(self.data.rounds[0])),
             "data/expert_queries": float(self.expert.queries - len(self.data.rounds[0])),
+            "data/unreachable": float(self.expert.unreachable),
+            **self.overlap(),
         }
 
     def state_dict(self) -> dict[str, Any]:
@@ -320,6 +366,7 @@ class NavigationDataModule(pl.LightningDataModule):
         return {
             "data": self.data.state_dict(),
             "queries": self.expert.queries,
+            "unreachable": self.expert.unreachable,
             "scenes": {scene.name: scene.fingerprint() for scene in self.tables.scenes},
         }
 
@@ -333,7 +380,7 @@ class NavigationDataModule(pl.LightningDataModule):
                 f"the scenes {', '.join(changed)} in {self._folder()} have changed since this run began: restore them, or start a new run (name=NEW)"
             )
         self.data.load_state_dict(state_dict["data"])
-        self.expert.queries = state_dict["queries"]
+        self.expert.queries, self.expert.unreachable = state_dict["queries"], state_dict.get("unreachable", 0)
 
 
 def _episode_loader(batches: list[EpisodeBatch]) -> torch.utils.data.DataLoader[Any]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from datamodules.dagger import DAggerDataModule
 from datamodules.navigation import SampleLoader
@@ -87,6 +88,10 @@ class SafeDAggerDataModule(DAggerDataModule):
         samples = label_rollout(path, self.expert, path.asked, count=False)
         log.info("round %d: the expert was asked in %d of %d states", round, len(samples), path.steps)
         return samples
+
+    def training_episodes(self, rounds: int) -> Iterator[tuple[Tensor, Tensor]]:
+        yield from super().training_episodes(rounds)
+        yield self.starts(self.targets, self.safety_starts, "safety")
 
     def collect_safety(self) -> None:
         """D_safe by the current policy, once."""

@@ -71,7 +71,7 @@ def nothing_leaks() -> Iterator[None]:
 def _left() -> dict[str, object]:
     """Processes, open files and shared memory of this process."""
     gc.collect()
-    links = [os.readlink(link) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
+    links = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
     blocks = sum(len(used) for used in BufferWrapper._heap._allocated_blocks.values())  # of shared memory; the heap keeps free ones for later
     children = Path(f"/proc/self/task/{os.getpid()}/children")
     return {"processes": children.read_text().split(), "pipes": sorted(link for link in links if link.startswith(("pipe:", "socket:"))), "shared": blocks}

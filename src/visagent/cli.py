@@ -163,7 +163,16 @@ def _guarded(main: Callable[[], int | None], root: str | None = None, wants_trac
     from visagent.errors import UserError, machine_message
 
     try:
-        return main() or 0
+        try:
+            status = main() or 0
+        except SystemExit:
+            sys.stdout.flush()
+            raise
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # whoever read has read enough: head, or a pager that was left
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
     except (UserError, HydraException, OmegaConfBaseException) as error:
         if wants_traceback:
             raise

@@ -12,7 +12,7 @@ import pytest
 from visagent.errors import ConfigError, MissingFileError
 from visagent.scenes.command import main
 from visagent.scenes.dump import read_dump
-from visagent.scenes.thor import ThorUnavailable
+from visagent.scenes.thor import ThorFailed, ThorUnavailable, convert, grid_cells
 from visagent.testing.scenes import write_grid_dump
 
 
@@ -68,15 +68,20 @@ def test_ai2thor_is_asked_for_clearly():
 class FakeController:
     """Answers the two actions that the converter uses, for a 2 x 2 room."""
 
+    columns, rows = (1.0, 1.5), (-0.5, 0.0)
+    blocked: tuple[float, float, int] | None = None
+
     def __init__(self, **settings):
         self.settings, self.stopped = settings, False
 
     def step(self, action, position=None, rotation=None):
         class Event:
-            metadata = {"actionReturn": [{"x": x, "y": 0.9, "z": z} for x in (1.0, 1.5) for z in (-0.5, 0.0)]}
+            metadata = {"actionReturn": [{"x": x, "y": 0.9, "z": z} for x in self.columns for z in self.rows], "lastActionSuccess": True}
             frame = None
 
         event = Event()
+        if position and (position["x"], position["z"], rotation["y"]) == self.blocked:
+            event.metadata = {"actionReturn": None, "lastActionSuccess": False, "errorMessage": "Chair is in the way"}
         if action == "Teleport":
             event.frame = np.full((300, 400, 3), int(position["x"] * 50 + position["z"] * 20 + rotation["y"] / 4), np.uint8)
         return event
@@ -97,3 +102,26 @@ def test_from_ai2thor_writes_a_valid_dump(tmp_path, monkeypatch, capsys):
     for state in (0, 7, 13):
         x, z = scene.location[state]
         assert scene.observation([state])[0, 0, 0, 0] == int(x * 50 + z * 20 + scene.rotation[state] / 4)
+
+
+def test_from_ai2thor_notices_a_failed_teleport(tmp_path):
+    controller = FakeController()
+    controller.blocked = (1.5, 0.0, 90)
+    with pytest.raises(ThorFailed, match=r"did not teleport to \{'x': 1.5, 'y': 0.9, 'z': 0.0\}, 90 degrees \(Chair is in the way\)"):
+        convert("FloorPlan1", tmp_path, "random_resnet50", controller=controller)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("begin", [-0.75, -0.5, -0.2500001, 0.0, 0.25, 1.1])
+def test_positions_are_counted_from_the_smallest(begin):
+    """Rounded as they are, -0.75, -0.25 and 0.25 are two cells of half a metre."""
+    columns = [begin + 0.5 * step for step in range(4)]
+    found, origin = grid_cells("FloorPlan1", [{"x": x, "y": 0.9, "z": z} for x in columns for z in (2.25, 2.75)][::-1])
+    assert set(found) == {(column, row) for column in range(4) for row in range(2)} and found[3, 0]["x"] == columns[3]
+    assert origin.tolist() == pytest.approx([begin, 2.25], abs=1e-3)
+
+
+@pytest.mark.parametrize("columns", [(0.0, 0.25, 0.5), (0.0, 0.0)])
+def test_positions_on_another_grid_are_refused(columns):
+    with pytest.raises(ThorFailed, match=r"expected reachable positions on a grid of 0\.5 m"):
+        grid_cells("FloorPlan1", [{"x": x, "z": 0.0} for x in columns])

@@ -47,12 +47,14 @@ def test_no_config_file_is_dead():
     """Every group folder is in a root's defaults list, every file of `debug_data` belongs to a debug preset and a DataModule."""
     folder = conf_folder()
     defaults = [entry for root in ("train.yaml", "table.yaml") for entry in yaml.safe_load((folder / root).read_text())["defaults"]]
-    named = {key.split()[-1].split("@")[0] for entry in defaults if isinstance(entry, dict) for key in entry}
+    defaults += [entry for path in folder.glob("env/*.yaml") for entry in yaml.safe_load(path.read_text()).get("defaults", [])]
+    named = {key.split()[-1].split("@")[0].lstrip("/") for entry in defaults if isinstance(entry, dict) for key in entry}
     for path in folder.rglob("*.yaml"):
         group = path.relative_to(folder).parts[0]
         assert group in named | {"train.yaml", "evaluate.yaml", "export.yaml", "table.yaml", "hydra"}, path
     pairs = {f"{debug}_{data}" for debug in options("debug") for data in options("datamodule")}
     assert set(options("debug_data")) == pairs
+    assert set(options("debug_env")) == {f"{debug}_world" for debug in options("debug")}
 
 
 def test_schemas_hold_no_values_that_the_yaml_holds():

@@ -70,7 +70,8 @@ def test_difference_names_key_and_values():
 @pytest.mark.parametrize(
     ("override", "changes"),
     [("trainer.accelerator=gpu", False), ("logger=none", False), ("paths.outputs=x", False), ("+trainer.devices=2", False), ("progress=quiet", False),
-     ("optimizer.lr=1", True), ("optimizer=sgd", True), ("trainer.max_epochs=1", True), ("datamodule.scenes=x", True), ("~algorithm.x", True)],
+     ("optimizer.lr=1", True), ("optimizer=sgd", True), ("trainer.max_epochs=1", True), ("datamodule.scenes=x", True), ("~algorithm.x", True),
+     ("paths.videos=x", True)],
 )  # fmt: skip
 def test_which_overrides_change_it(override, changes):
     assert changes_identity(override) is changes

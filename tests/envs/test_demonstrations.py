@@ -41,6 +41,30 @@ def test_a_file_says_what_was_written_and_what_is_wrong_with_it(tmp_path):
         load(path, 7, "FILE")
 
 
+def test_files_of_other_programs_are_read_or_named(tmp_path):
+    def written(name, **content):
+        path = tmp_path / f"{name}.hdf5"
+        with h5py.File(path, "w") as file:
+            for place, value in content.items():
+                file[place.replace("__", "/")] = value
+        return path
+
+    states = np.zeros((3, 7))
+    beside = written("beside", data__demo_1__states=states, data__demo_1__actions=np.zeros((2, 7)), data__info=np.zeros(3), mask=np.zeros(1))
+    assert len(load(beside, 7, "FILE")) == 1  # notes beside the demonstrations are none
+    wrong = {
+        "array": {"data": states},
+        "group": {"data__demo_1__states__x": states, "data__demo_1__actions": states},
+        "nan": {"data__demo_1__states": states * np.nan, "data__demo_1__actions": states},
+        "text": {"data__demo_1__states": np.full((3, 7), b"x"), "data__demo_1__actions": states},
+        "flat": {"data__demo_1__states": np.zeros(7), "data__demo_1__actions": states},
+        "none": {"data__demo_1__states": np.zeros((0, 7)), "data__demo_1__actions": states},
+    }
+    for name, content in wrong.items():
+        with pytest.raises(UserError, match="FILE: expected"):
+            load(written(name, **content), 7, "FILE")
+
+
 @pytest.mark.parametrize(
     ("ratios", "epoch", "lowest", "highest"),
     [((1, 0, 0), 0, 0, 40), ((0, 1, 0), 0, 0, 4), ((0, 1, 0), 2, 0, 24), ((0, 0, 1), 0, 36, 40), ((0, 0, 1), 1, 26, 40), ((0, 0, 1), 9, 0, 40)],

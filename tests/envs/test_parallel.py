@@ -384,8 +384,8 @@ def test_policies_act_in_teams_that_change_and_every_environment_is_closed(name)
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"shows": lambda step: np.zeros(2)}, r"expected observation of first of shape \[1\], as its spaces say, got \[2\] in reset"),
-        ({"shows": lambda step: "far"}, r"expected observation of first in Box\(.*\), got str 'far' in reset"),
+        ({"shows": lambda _: np.zeros(2)}, r"expected observation of first of shape \[1\], as its spaces say, got \[2\] in reset"),
+        ({"shows": lambda _: "far"}, r"expected observation of first in Box\(.*\), got str 'far' in reset"),
         (
             {"shows": lambda step: np.where(step > 1, np.nan, step)},
             "expected finite numbers of float32, got nan as number 0 of its observation of first in step",

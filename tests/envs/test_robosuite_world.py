@@ -79,6 +79,15 @@ def test_the_gripper_closes():
     assert opened[0] - opened[1] > 0.015 > -0.015 > shut[0] - shut[1]
 
 
+def test_the_time_limit_counts_control_steps():
+    """As gymnasium's does: seven of them are two actions of three each, and one."""
+    world = worlds(observe=["proprioception"], max_steps=7, action_repeat=3).make()
+    world.reset(0)
+    ends = [world.step(np.zeros(8))[3] for _ in range(3)]
+    assert ends == [False, False, True] and world.env.timestep == 7
+    world.close()
+
+
 @pytest.mark.rendering
 def test_pixels_and_states_stacked_and_repeated():
     made = worlds(pixels=84, observe=["proprioception"], frame_stack=3, action_repeat=2)

@@ -181,6 +181,12 @@ def test_evolution_learns_and_anyone_can_rebuild_its_update(compose, monkeypatch
     assert record.metrics["test/return"] > 70  # of 100; a random policy: about 22
 
 
+def test_an_epoch_shorter_than_an_episode_is_said_once(compose, caplog):
+    train(compose("ppo/pendulum", "actors=serial", "datamodule.env.max_steps=60", "datamodule.film_episodes=0"))
+    said = [record.message for record in caplog.records if "no episode ended in an epoch" in record.message]
+    assert len(said) == 1 and "which has 32 steps in each world" in said[0] and "type datamodule.iterations_per_epoch=8" in said[0]
+
+
 @pytest.mark.process
 def test_a_resumed_run_whose_replay_is_gone_says_so(compose, tmp_path, monkeypatch):
     config = compose("ddpg/pendulum")

@@ -93,13 +93,23 @@ def test_interpolations_of_a_stored_config_are_text(strangers, monkeypatch):
     assert not made.exists()
 
 
-def test_a_name_with_signs_of_interpolation_trains_and_evaluates_and_a_pickle_in_its_checkpoint_does_not_run(compose, tmp_path):
+def test_a_run_with_a_name_like_an_interpolation_is_evaluated_and_a_pickle_in_its_checkpoint_does_not_run(compose, tmp_path):
     config = compose(PRESET, "trainer.max_epochs=1", r"name='a_\${b}_$c_[d]'", "datamodule.action_modes=[argmax]")
     record = train(config)
     assert record.name == "a_${b}_$c_[d]"
     run = f"run={config.paths.outputs}/runs/{record.signature}"
     assert evaluate(settings("evaluate", run)) == pytest.approx(record.metrics, nan_ok=True)
     folder = RunFolder(f"{config.paths.outputs}/runs/{record.signature}")
+    whole = (folder.path / "config.yaml").read_text()
+    stored = yaml.safe_load(whole)
+    del stored["algorithm"]["labels"]  # as if a version from before that setting had written it
+    (folder.path / "config.yaml").write_text(yaml.safe_dump(stored))
+    with pytest.raises(ConfigError, match=r"type \+algorithm\.labels=VALUE"):
+        evaluate(settings("evaluate", run))
+    assert evaluate(settings("evaluate", run, "+algorithm.labels=expert")) == pytest.approx(record.metrics, nan_ok=True)
+    with pytest.raises(ConfigError, match=r"algorithm\.seed: the trained algorithm is evaluated as it is"):
+        evaluate(settings("evaluate", run, "+algorithm.labels=expert", "+algorithm.seed=1"))
+    (folder.path / "config.yaml").write_text(whole)
     content = torch.load(folder.checkpoint, weights_only=True)
     for key in ("state_dict", "NavigationDataModule", "callbacks"):
         torch.save({**content, key: Payload(tmp_path / "made")}, folder.checkpoint)

@@ -147,6 +147,15 @@ def test_truncated_files(dump, keep):
         read_dump(dump)
 
 
+def test_a_group_where_an_array_should_be_is_named(tmp_path):
+    path = write_grid_dump(tmp_path, "kitchen_01", ("..",))
+    with h5py.File(path, "r+") as file:
+        del file["graph"]
+        file.create_group("graph")["x"] = 1
+    with pytest.raises(DumpError, match="graph: expected an array, got a group of x"):
+        read_dump(path)
+
+
 def test_missing_files(tmp_path):
     with pytest.raises(MissingFileError, match="no such file; make one with"):
         read_dump(tmp_path / "x.h5")

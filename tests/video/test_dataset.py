@@ -11,7 +11,6 @@ import torch
 from datamodules.action_recognition import ActionRecognitionDataModule, BrokenVideosError, ClipLoader
 from visagent.errors import ConfigError
 from visagent.video.dataset import EvaluationClips, TrainingClips, VideoBatch, collate, protocol
-from visagent.video.decode import VideoError
 from visagent.video.layouts import Clip, mirrored_labels, read
 
 SETTINGS = {
@@ -151,10 +150,14 @@ def test_evaluation_leaves_broken_files_out(damaged):
         list(data.test_dataloader())
 
 
-def test_nothing_readable_raises(tmp_path):
+@pytest.mark.parametrize("workers", [0, 1])
+def test_nothing_readable_ends_the_training(workers, tmp_path):
+    """As an error that a user can mend, from worker processes too, whatever share is allowed for."""
+    clips = training_clips([Clip(str(tmp_path / "x.webm"), 0)])
     (tmp_path / "x.webm").write_bytes(b"")
-    with pytest.raises(VideoError, match=r"x\.webm: the file is empty"):
-        training_clips([Clip(str(tmp_path / "x.webm"), 0)])[0]
+    assert len(clips[0].clips) == 0
+    with pytest.raises(BrokenVideosError, match=r"(?s)20 videos drawn one after the other cannot be read; visagent-videos verify.*x\.webm: the file is empty$"):
+        list(ClipLoader(clips, [[0, 0]], workers, "", {}, 1.0))
 
 
 def test_resuming_needs_the_same_videos(synthetic, tmp_path):

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from visagent.actors.threads import one_thread
-from visagent.envs.border import Border, longest_episode, no_end
+from visagent.envs.border import longest_episode, no_end
 from visagent.envs.episodes import Episodes, Observation, WorldFactory
 from visagent.errors import UserError
 from visagent.experience.rollouts import Episode
@@ -124,12 +124,11 @@ def _write(shoot: Callable[[Any], tuple[list[NDArray[np.uint8]], float]], film: 
 def _shoot(film: Film) -> tuple[list[NDArray[np.uint8]], float]:
     world, policy = film.worlds.make(drawn=True), film.policy
     try:
-        border = Border.of(film.worlds, world)
-        observation, rng, state = border.reset(world, film.seed), generator(film.seed, "act"), policy.initial_state(1)
+        observation, rng, state = world.reset(film.seed), generator(film.seed, "act"), policy.initial_state(1)
         pictures, over = [world.picture()], False
         while not over and len(pictures) < FILM_STEPS:
             step = policy.act(as_batch(observation), state, film.deterministic, rng)
-            observation, _, terminated, truncated = border.step(world, step.action[0].numpy())
+            observation, _, terminated, truncated = world.step(step.action[0].numpy())
             state, over = step.state, terminated or truncated
             pictures.append(world.picture())
     finally:

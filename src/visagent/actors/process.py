@@ -14,6 +14,7 @@ from visagent.actors.queued import QueuedActors
 from visagent.actors.roles import RoleFactory, Task
 from visagent.actors.shared import SharedArrays, SharedWeights
 from visagent.actors.threads import one_thread
+from visagent.envs.border import WorldFailure
 from visagent.errors import UserError
 from visagent.experience.rollouts import allocate, part
 
@@ -39,9 +40,9 @@ def _work(pipe: connection.Connection, make_role: RoleFactory, worker: int, slot
             pipe.send((report, own))
     except (EOFError, KeyboardInterrupt, BrokenPipeError):
         pass
-    except UserError as error:
+    except UserError as error:  # a world may do better the next time, a user's mistake stays one
         with suppress(BrokenPipeError):
-            pipe.send(error)
+            pipe.send(str(error) if isinstance(error, WorldFailure) else error)
     except Exception:  # noqa: BLE001 (whatever it is goes to the learner, which stops the run with it)
         with suppress(BrokenPipeError):
             pipe.send(traceback.format_exc())

@@ -10,6 +10,7 @@ from typing import Any
 from visagent.actors.pool import Weights
 from visagent.actors.queued import QueuedActors
 from visagent.actors.roles import RoleFactory, Task
+from visagent.envs.border import WorldFailure
 from visagent.errors import ConfigError, UserError
 from visagent.experience.rollouts import allocate
 
@@ -128,7 +129,7 @@ class RayActors(QueuedActors):
                 report, arrays = ray.get(reference)
             except (failures.RayActorError, failures.RayTaskError) as error:
                 cause = getattr(error, "cause", None)
-                if isinstance(cause, UserError):
+                if isinstance(cause, UserError) and not isinstance(cause, WorldFailure):
                     self._refused(cause)
                 # The worker, its node or its world failed; what else it was asked for is not waited for.
                 if isinstance(error, failures.RayActorError):  # a node that dies is known to be dead seconds later, and asked in vain until then

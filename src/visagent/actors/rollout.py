@@ -45,7 +45,8 @@ def mix_with_expert(policy: Policy, expert: ShortestPathExpert, beta: float) -> 
         action = policy.act(observation, deterministic=False, generator=generator).action
         if beta > 0.0:
             expert_acts = (torch.rand(len(observation), generator=generator) < beta).to(action.device)
-            action = torch.where(expert_acts, expert.peek(observation.state, observation.target).action, action)
+            label = expert.peek(observation.state, observation.target)
+            action = torch.where(expert_acts & label.valid, label.action, action)
         return Decision(action)
 
     return decide
@@ -64,7 +65,8 @@ def safety_strategy(policy: Policy, expert: ShortestPathExpert) -> Behaviour:
             raise ConfigError("the safety strategy needs a policy with a safety policy: expected PolicyStep.unsafe, got None; type algorithm=safe_dagger")
         action = step.action.clone()
         asked = torch.nonzero(step.unsafe)[:, 0]
-        action[asked] = expert.label(observation.state[asked], observation.target[asked]).action
+        label = expert.label(observation.state[asked], observation.target[asked])
+        action[asked] = torch.where(label.valid, label.action, action[asked])  # where the target cannot be reached, the expert knows nothing better
         return Decision(action, step.unsafe)
 
     return decide
@@ -146,7 +148,7 @@ def rollout(behaviour: Behaviour, world: NavigationWorld, starts: Tensor, target
 
 
 def label_rollout(path: Rollout, expert: ShortestPathExpert, chosen: Tensor | None = None, count: bool = True) -> NavigationSamples:
-    """The steps of a rollout with the expert's labels.
+    """The steps of a rollout with the expert's labels, without those from which the target cannot be reached: `expert.unreachable` counts these.
 
     Args:
         chosen: `[T, B]` bool, label only these steps.
@@ -154,4 +156,5 @@ def label_rollout(path: Rollout, expert: ShortestPathExpert, chosen: Tensor | No
     """
     observation = path.observations(expert.tables, chosen)
     label = (expert.label if count else expert.peek)(observation.state, observation.target)
-    return NavigationSamples.pack(observation, label.action, label.optimal)
+    expert.unreachable += int((~label.valid).sum())
+    return NavigationSamples.pack(observation.select(label.valid), label.action[label.valid], label.optimal[label.valid])

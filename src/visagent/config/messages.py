@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 import re
+import shlex
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,8 +14,10 @@ from hydra.errors import OverrideParseException
 
 from visagent.config.keys import composed_keys
 from visagent.config.presets import presets
+from visagent.config.quoting import quoted
 from visagent.config.settings import OURS, signature_keys
 
+KEY_IN_QUOTES = re.compile(r"([{,]\s*)(['\"])(.*?)\2\s*:")
 NEAR = 0.7
 """Names less alike than this are no slips of one another."""
 
@@ -33,7 +36,7 @@ def composition_message(error: Exception, root: str | None) -> str:
     if isinstance(error, OverrideParseException):
         return _unreadable(error.override, text, root)
     if (found := re.search(r"Could not override '([^']+)'", text)) and root is not None:
-        return _unknown(found.group(1), text, root)
+        return _unknown(found.group(1), root)
     if found := re.search(r"An item is already at '([^']+)'", text):
         return f"{found.group(1)} is set already: type {found.group(1)}=VALUE, without a plus"
     if found := re.search(r"Error merging override (~\S+)\n.*does not support deletion", text):
@@ -46,27 +49,39 @@ def composition_message(error: Exception, root: str | None) -> str:
             "leave one of them out, or start from a preset that has both (experiment=NAME; --help lists them)"
         )
     if found := re.search(r"Could not find 'experiment/([^']*)'", text):
-        own = [f"{folder}/{name}" for folder in re.findall(r"Available options in 'experiment/([^']+)'", text) for name in _listed(text)]
-        near = difflib.get_close_matches(found.group(1), [*presets(), *own], 1, cutoff=0.4)
+        folders = [Path(folder) / "experiment" for folder in own_folders(sys.argv[1:])]
+        own = sorted(path.relative_to(folder).with_suffix("").as_posix() for folder in folders for path in folder.rglob("*.yaml"))
+        near = difflib.get_close_matches(found.group(1), [*presets(), *own], 1, cutoff=NEAR)
         text = f"unknown preset experiment={found.group(1)}" + (f"; did you mean experiment={near[0]}?" if near else "")
         return f"{text}\npresets: {', '.join([*presets(), *own])}; those of your own need --config-dir DIR"
     if found := re.search(r"Could not find '([^']+)/([^'/]*)'", text):
-        near = difflib.get_close_matches(found.group(2), _listed(text), 1, cutoff=0.4)
+        near = difflib.get_close_matches(found.group(2), re.findall(r"^\t(\S+)$", text, re.MULTILINE), 1, cutoff=0.6)
         return text + (f"\ndid you mean {near[0]}?" if near else "")
     return "\n".join(line for line in text.splitlines() if not re.match(r"\s+(full_key|object_type|reference_type)[:=]", line))
-
-
-def _listed(text: str) -> list[str]:
-    return re.findall(r"^\t(\S+)$", text, re.MULTILINE)
 
 
 def _unreadable(wrong: str, text: str, root: str | None) -> str:
     if "=" not in wrong:
         return f"expected KEY=VALUE, got {wrong!r}" + (f"; type run={wrong}" if root in ("evaluate", "export") else "")
-    return f"cannot read {wrong!r} ({text.splitlines()[0]}): put quotes within the shell's quotes around a value with spaces or signs, 'KEY=\"a b(c\"'"
+    key, _, value = wrong.partition("=")
+    said = f"cannot read {wrong!r} ({text.splitlines()[0]})"
+    parent, _, leaf = key.rpartition(".")
+    if parent and leaf[:1].isdigit():
+        return f"{said}: a key that begins with a digit stands in a dict; type {_in_shell(f'{parent}={{{leaf}: {value}}}')}"
+    if KEY_IN_QUOTES.search(value):
+        plain = KEY_IN_QUOTES.sub(lambda found: found.group(1) + re.sub(r"[^\w.-]", lambda sign: f"\\{sign.group()}", found.group(3)) + ":", value)
+        return f"{said}: keys of a dict have no quotes, their signs have backslashes; type {shlex.quote(f'{key}={plain}')}"
+    if value[:1] in "[{'\"" or "," in value:  # meant as a list, a dict, a sweep or a text, with a slip in it
+        return f"{said}: lists are KEY=[a,b], dicts KEY={{a: 1}}; text with spaces or signs has quotes within the shell's, 'KEY=\"a b(c\"'"
+    return f"{said}: text with spaces or signs has quotes within the shell's; type {_in_shell(f'{key}={quoted(value)}')}"
 
 
-def _unknown(path: str, text: str, root: str) -> str:
+def _in_shell(word: str) -> str:
+    """A word for the shell; Hydra's quotes are single, so double ones around it read best."""
+    return shlex.quote(word) if re.search(r'["$`\\!]', word) else f'"{word}"'
+
+
+def _unknown(path: str, root: str) -> str:
     """For a key that is not in the composed config: what is like it, or how it is set where it may be."""
     known = composed_keys(root, sys.argv[1:], path)
     open_parent = next((p for p, (empty, _) in known.items() if empty and path.startswith(f"{p}.")), None)
@@ -79,35 +94,34 @@ def _unknown(path: str, text: str, root: str) -> str:
         return f"{path!r} is not set yet, but {target} takes it: type +{path}=..."
     if parent == "trainer" and leaf in OURS:
         return f"{path!r}: visagent sets it itself; {OURS[leaf]}"
-    return f"unknown config key {path!r}" + (_like(path, {key: key in known for key in [*known, *(f"{parent}.{name}" for name in arguments)]}) or f"\n{text}")
+    return f"unknown config key {path!r}; {_like(path, {key: key in known for key in [*known, *(f'{parent}.{name}' for name in arguments)]})}"
 
 
-def _like(path: str, known: Mapping[str, bool]) -> str | None:
-    """A hint at keys that are like one, with the plus that those need which are not set yet."""
+def _like(path: str, known: Mapping[str, bool]) -> str:
+    """A hint at keys that are like one, with the plus that those need which are not set yet; else what there is in its place."""
     parent, _, leaf = path.rpartition(".")
     siblings = {key.rpartition(".")[2]: key for key in known if key.rpartition(".")[0] == parent}
-    if near := difflib.get_close_matches(leaf, siblings, 1, cutoff=NEAR):
-        found = [siblings[near[0]]]
-    elif elsewhere := [key for key in known if key.rpartition(".")[2] == leaf]:
-        found = elsewhere[:3]
-    else:
-        found = difflib.get_close_matches(path, [key for key in known if "." in key], 1, cutoff=0.85)
+    found = [siblings[name] for name in difflib.get_close_matches(leaf, siblings, 1, cutoff=NEAR)]
+    if not found and parent not in known:  # a key of its own group may be called alike and be another thing
+        same = [key for key in known if key.rpartition(".")[2] == leaf]
+        found = same[:3] if not parent else [key for key in same if difflib.SequenceMatcher(None, key.rpartition(".")[0], parent).ratio() >= NEAR][:1]
     if found:
-        return f"; did you mean {' or '.join(key if known[key] else f'+{key}' for key in found)}?"
-    there = _names(siblings)
-    return f"; known in {parent}: {there}" if there and parent else None
+        return f"did you mean {' or '.join(key if known[key] else f'+{key}' for key in found)}?"
+    there = ", ".join(sorted(name for name in siblings if not name.startswith("_")))
+    if parent and not there:
+        return f"there is no {parent} in this config; --cfg job shows all of it"
+    return f"known {f'in {parent}' if parent else 'here'}: {there}"
 
 
-def _names(found: Iterable[str]) -> str:
-    return ", ".join(sorted(name for name in found if not name.startswith("_")))
+def own_folders(arguments: Sequence[str]) -> list[str]:
+    """The user's own config folders on a command line."""
+    folders = [value for name, value in pairwise(arguments) if name in ("--config-dir", "-cd")]
+    return folders + [argument.partition("=")[2] for argument in arguments if argument.startswith("--config-dir=")]
 
 
 def undecodable(arguments: Iterable[str], error: UnicodeDecodeError) -> str:
     """For a file of the user's config folder that is not UTF-8: which."""
-    given = list(arguments)
-    folders = [value for name, value in pairwise(given) if name in ("--config-dir", "-cd")]
-    folders += [argument.partition("=")[2] for argument in given if argument.startswith("--config-dir=")]
-    for path in sorted(path for folder in folders for path in Path(folder).rglob("*.yaml")):
+    for path in sorted(path for folder in own_folders(list(arguments)) for path in Path(folder).rglob("*.yaml")):
         try:
             path.read_bytes().decode()
         except UnicodeDecodeError as found:

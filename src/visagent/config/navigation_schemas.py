@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from omegaconf import MISSING
 
@@ -14,6 +15,7 @@ from visagent.experts.schedules import beta_schedule
 class BehaviourCloningConfig:
     """Behaviour cloning; see `lightning_modules.behaviour_cloning.BehaviourCloning`."""
 
+    precisions: ClassVar[tuple[str, ...]] = ("32-true", "bf16-mixed")
     _target_: str = "lightning_modules.behaviour_cloning.BehaviourCloning"
     labels: str = MISSING
     label_smoothing: float = MISSING
@@ -95,6 +97,7 @@ class NavigationDataConfig:
     new_targets_per_distance: int = MISSING
     new_target_starts: int = MISSING
     new_target_max_steps: int = MISSING
+    disjoint_starts: bool = MISSING
     recompute_distances: bool = MISSING
     seed: int = MISSING
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 from omegaconf import MISSING
 
@@ -14,6 +14,7 @@ from visagent.config.rules import added, positive, processes, require
 class PPOConfig:
     """Proximal policy optimisation; see `lightning_modules.ppo.PPO`."""
 
+    pixel_precisions: ClassVar[tuple[str, ...]] = ("bf16-mixed",)
     _target_: str = "lightning_modules.ppo.PPO"
     variant: str = MISSING
     gamma: float = MISSING
@@ -111,6 +112,7 @@ class EvolvedPolicyConfig:
 class DDPGConfig:
     """Deep deterministic policy gradient; see `lightning_modules.ddpg.DDPG`."""
 
+    pixel_precisions: ClassVar[tuple[str, ...]] = ("bf16-mixed",)
     _target_: str = "lightning_modules.ddpg.DDPG"
     actor_lr_factor: float = MISSING
     gamma: float = MISSING
@@ -273,7 +275,7 @@ class ActorDataConfig:
     eval_deterministic: bool = MISSING
     film_episodes: int = added(as_before=0, signed=True)
     seed: int = MISSING
-    timeout: float | None = 1800.0
+    timeout: float | None = added(as_before=None)
 
     def check(self) -> None:
         require(self.pool in ("serial", "process", "ray"), "datamodule.pool", self.pool, "serial, process or ray")

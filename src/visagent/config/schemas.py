@@ -35,6 +35,7 @@ from visagent.config.option_schemas import (
     UniformOptionsConfig,
     WaterFillingConfig,
 )
+from visagent.config.precision import check_precision
 from visagent.config.reinforcement_schemas import (
     ActorCriticConfig,
     DDPGConfig,
@@ -82,6 +83,7 @@ class PathsConfig:
     def check(self) -> None:
         for name in ("outputs", "run", "videos"):
             value = getattr(self, name)
+            require(value is None or value.strip() != "", f"paths.{name}", value, "a folder")
             require(value is None or not value.startswith("~"), f"paths.{name}", value, f"a folder from / on, {os.path.expanduser(str(value))}")  # noqa: PTH111
 
 
@@ -122,6 +124,7 @@ class TrainConfig:
         require(self.name.strip() != "" and self.name.isprintable(), "name", self.name, "a name in one line, or none for the preset's")
         processes("", self, "threads")
         require(self.scale in SCALES, "scale", self.scale, " or ".join(SCALES))
+        check_precision(schema_of((self.algorithm or {}).get("_target_", "")), self.trainer or {}, self.datamodule or {})
 
 
 @dataclass

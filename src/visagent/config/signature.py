@@ -36,6 +36,8 @@ EXCLUDED = (
 def changes_identity(override: str) -> bool:
     """Whether a command-line override (`key=value`, `group=option`) can change a run's signature."""
     key = override.lstrip("+~").split("=", 1)[0].replace("/", ".")
+    if key == "paths.videos":  # the data set itself: `datamodule.root` follows it
+        return True
     return not any(key == excluded or key.startswith(f"{excluded}.") for excluded in EXCLUDED)
 
 

@@ -11,6 +11,8 @@ import re
 import typing
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import is_dataclass
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from visagent.config.reinforcement_schemas import GymnasiumConfig
@@ -21,6 +23,9 @@ TRAINER = "pytorch_lightning.Trainer"
 OPTIMIZER = re.compile(r"torch\.optim\.[A-Z]\w*")
 """A class of the package itself: nothing that could be reached through its modules."""
 PREFIX = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
+OWN_PACKAGES = ("datamodules", "lightning_modules", "cuda_ext")
+HOMES = (Path(__file__).resolve().parents[2], Path(__file__).resolve().parents[3])
+"""Where these are: beside the package where it is installed, beside src/ in a checkout."""
 INSTRUCTIONS = {"_target_", "_partial_"}
 """What a config of ours tells Hydra's instantiation; positional arguments, conversions and the like are none of it."""
 
@@ -102,6 +107,26 @@ def literal(value: Any) -> Any:
     return [literal(entry) for entry in value] if isinstance(value, list) else value
 
 
+def refuse_shadowed(package: str) -> None:
+    """Refuse a package of the user's that has the name of one of ours and stands before it on the path.
+
+    Raises:
+        ConfigError: naming both.
+    """
+    if package not in OWN_PACKAGES:
+        return
+    found = find_spec(package)
+    origin = Path(str(found.origin)).resolve() if found is not None and found.origin is not None else None
+    expected = [above / package / "__init__.py" for above in HOMES]
+    if origin not in expected and any(place.is_file() for place in expected):
+        ours = next(place.parent for place in expected if place.is_file())
+        theirs = origin.parent if origin is not None else next(iter(found.submodule_search_locations or ["?"])) if found is not None else "nowhere"
+        raise ConfigError(
+            f"the package {package} is taken from {theirs}, expected visagent's own, {ours}: another one stands before it on the path; "
+            "rename that one, or take its folder out of PYTHONPATH"
+        )
+
+
 def locate(target: str, path: str) -> Any:
     """The object that a `_target_` names: something of a module, not reached through attributes, which lead to whatever that module has imported.
 
@@ -109,6 +134,7 @@ def locate(target: str, path: str) -> Any:
         ConfigError: when it cannot be imported.
     """
     module, _, name = target.rpartition(".")
+    refuse_shadowed(target.partition(".")[0])
     try:
         return getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from omegaconf import MISSING
 
@@ -16,6 +17,7 @@ DENSE_SPAN = 64
 class ActionRecognitionConfig:
     """Classification of clips; see `lightning_modules.action_recognition.ActionRecognition`."""
 
+    precisions: ClassVar[tuple[str, ...]] = ("32-true", "bf16-mixed", "16-mixed")
     _target_: str = "lightning_modules.action_recognition.ActionRecognition"
     label_smoothing: float = MISSING
     schedule: str = MISSING

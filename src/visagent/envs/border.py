@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +22,23 @@ LONGEST = 100_000
 
 class WorldError(UserError):
     """A world returned what its spaces do not allow, or has no end."""
+
+
+class WorldFailure(WorldError):
+    """A world raised an error of its own; the message has its traceback."""
+
+
+def failed(name: str, where: str, error: Exception) -> UserError:
+    """The error for one that a world raised: its own where it is a user's mistake.
+
+    Args:
+        name: of the world.
+        where: `reset` or `step`.
+        error: that it raised.
+    """
+    if isinstance(error, UserError):
+        return error
+    return WorldFailure(f"{name} raised an error in {where}:\n{''.join(traceback.format_exception(error)).rstrip()}")
 
 
 class Border:
@@ -44,13 +62,12 @@ class Border:
         """See `visagent.envs.episodes.World.reset`.
 
         Raises:
-            WorldError: for an observation of another shape or kind than the spaces say, or one that is not finite.
+            WorldError: for an observation of another shape or kind than the spaces say, or one that is not finite, and when the world raises an error.
         """
         try:
             shown = world.reset(seed)
         except Exception as error:
-            error.add_note(f"(raised by {self.name} while it was reset)")
-            raise
+            raise failed(self.name, "reset", error) from error
         return self._passed(shown, "reset")
 
     def step(self, world: World, action: NDArray[Any]) -> tuple[Observation, float, bool, bool]:
@@ -62,8 +79,7 @@ class Border:
         try:
             returned = world.step(action)
         except Exception as error:
-            error.add_note(f"(raised by {self.name} in a step)")
-            raise
+            raise failed(self.name, "step", error) from error
         if not isinstance(returned, tuple) or len(returned) != 4:
             raise WorldError(f"{self.name}: expected a step to return (observation, reward, terminated, truncated), got {described(returned)}")
         shown, reward, terminated, truncated = returned

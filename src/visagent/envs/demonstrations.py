@@ -62,9 +62,10 @@ def load(path: Path, size: int, label: str) -> list[Demonstration]:
 
     try:
         with h5py.File(path, "r") as file:
-            names = sorted(file["data"], key=lambda name: (len(name), name))
-            found = [Demonstration(np.asarray(file["data"][name]["states"]), np.asarray(file["data"][name]["actions"])) for name in names]
-    except (OSError, KeyError) as error:
+            groups = {name: group for name, group in file["data"].items() if isinstance(group, h5py.Group)}  # other programs keep notes beside them
+            names = sorted(groups, key=lambda name: (len(name), name))
+            found = [Demonstration(np.asarray(groups[name]["states"]), np.asarray(groups[name]["actions"])) for name in names]
+    except (OSError, KeyError, AttributeError, TypeError, ValueError) as error:  # missing, cut off, an array for a group or a group for an array
         raise UserError(f"{label}: expected HDF5 with data/demo_1/states and actions, got something that does not read ({error})") from error
     found = [demonstration for demonstration in found if len(demonstration.states)]
     if not found:
@@ -73,6 +74,8 @@ def load(path: Path, size: int, label: str) -> list[Demonstration]:
         if demonstration.states.ndim != 2 or demonstration.states.shape[1] != size:
             got = list(demonstration.states.shape)
             raise UserError(f"{label}: expected states [T, {size}] of this task and robot, got {got} in demonstration {number}")
+        if demonstration.states.dtype.kind not in "iuf" or not np.isfinite(demonstration.states).all():
+            raise UserError(f"{label}: expected states of finite numbers, got {demonstration.states.dtype} with others in demonstration {number}")
     return found
 
 

@@ -202,7 +202,7 @@ class GymnasiumWorld:
             observation = np.asarray(observation)
             if observation.shape != self.shape:
                 got = f"{list(observation.shape)} from the environment"
-                raise WorldError(f"{self.made.name}: expected observations of shape {list(self.shape)}, as its observation_space says, got {got}")
+                raise WorldError(f"{self.made.name}: expected observations of shape {list(self.shape or ())}, as its observation_space says, got {got}")
         if self.made.observe == "own":
             if observation.ndim == 1:
                 return {"state": observation}

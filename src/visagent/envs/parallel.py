@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pettingzoo import ParallelEnv
 
-from visagent.envs.border import WorldError, copied, described, finite
+from visagent.envs.border import WorldError, copied, described, failed, finite
 from visagent.envs.options import IDLE, OptionSpaces, OptionStep, OptionWorldFactory
 from visagent.errors import ConfigError
 
@@ -247,7 +247,7 @@ class ParallelWorld:
     def reset(self, which: NDArray[np.bool_], seeds: Sequence[int]) -> None:
         """Begin anew where `which` `[N]`."""
         for n, seed in zip(np.flatnonzero(which), seeds, strict=True):
-            found = self._returned(n, "reset", lambda env, seed=seed: env.reset(seed=seed % 2**32), "(observations, infos)", 2)
+            found = self._returned("reset", functools.partial(self.envs[n].reset, seed=seed % 2**32), "(observations, infos)", 2)
             self.gone[n], self.seen[n] = self._away(n, found[0], "reset"), dict(found[0])
             if self.gone[n].all():
                 raise WorldError(f"{self.made.name}: expected agents after reset, got none")
@@ -257,12 +257,11 @@ class ParallelWorld:
             shown[which] = 0.0
         self._observe(which[:, None] & ~self.gone, "reset")
 
-    def _returned(self, n: int, what: str, call: Callable[[Any], Any], expected: str, count: int) -> tuple[Any, ...]:
+    def _returned(self, what: str, call: Callable[[], Any], expected: str, count: int) -> tuple[Any, ...]:
         try:
-            found = call(self.envs[n])
+            found = call()
         except Exception as error:
-            error.add_note(f"(raised by {self.made.name} in {what})")
-            raise
+            raise failed(self.made.name, what, error) from error
         if not isinstance(found, tuple) or len(found) != count or not all(isinstance(part, Mapping) for part in found):
             got = described(found)
             raise WorldError(
@@ -328,7 +327,7 @@ class ParallelWorld:
             here = [(agent, name) for agent, name in enumerate(self.agents) if not self.gone[n, agent]]
             actions = {name: self._action(name, int(options[n, agent]), seen[name], int(self.elapsed[n, agent])) for agent, name in here}
             expected = "(observations, rewards, terminations, truncations, infos)"
-            shown, rewards, ended, cut, _ = self._returned(n, "step", lambda env, actions=actions: env.step(actions), expected, 5)
+            shown, rewards, ended, cut, _ = self._returned("step", functools.partial(env.step, actions), expected, 5)
             away, before = self._away(n, shown, "step"), self.gone[n].copy()
             seen.update(shown)
             reward[n] = sum(finite(self.made.name, paid) for paid in rewards.values()) / len(self.agents)

@@ -10,6 +10,7 @@ import importlib
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -60,7 +61,7 @@ class RobosuiteWorlds:
         camera: robosuite's name of it.
         render_quality: `reference` draws as robosuite does; `fast` draws no shadows and smooths no edges, and shows the robot by its collision
             shapes, in grey: more than ten times faster, but another picture, so that scores of the two do not compare.
-        max_steps: time limit in control steps of 1 / `control_hz`.
+        max_steps: time limit in control steps of 1 / `control_hz`, whatever `action_repeat`.
         control_hz: control steps a second of simulated time.
         max_velocity: of a joint at action 1 or -1, rad/s.
         reward_shaping: rewards also for parts of the task.
@@ -220,7 +221,7 @@ class RobosuiteWorld:
             use_camera_obs=False,
             use_object_obs=True,
             control_freq=made.control_hz,
-            horizon=made.max_steps * made.action_repeat + 1,
+            horizon=made.max_steps + 1,
             ignore_done=True,
             hard_reset=False,
             reward_shaping=made.reward_shaping,
@@ -302,9 +303,9 @@ class RobosuiteWorld:
         if not path.is_file():
             from visagent.envs.scripted import script
 
-            plain = replace(self.made, curriculum=None, pixels=0, action_repeat=1, max_steps=SCRIPTED_STEPS, observe=("proprioception",)).make()
-            save(path, list(script(plain, SCRIPTED, 0)), self.made.task, robot)
-            plain.close()
+            plain = replace(self.made, curriculum=None, pixels=0, action_repeat=1, max_steps=SCRIPTED_STEPS, observe=("proprioception",))
+            with closing(plain.make()) as world:
+                save(path, list(script(world, SCRIPTED, 0)), self.made.task, robot)
         return load(path, len(self.state()), f"datamodule.env.curriculum.cache: {path}")
 
     def state(self) -> NDArray[np.float64]:
@@ -328,7 +329,9 @@ class RobosuiteWorld:
         total, chosen = 0.0, np.clip(np.asarray(action, np.float64), -1.0, 1.0)
         for _ in range(self.made.action_repeat):
             total += self._advance(chosen)
-        self.steps += 1
+            self.steps += 1
+            if self.steps >= self.made.max_steps:
+                break
         return self.stack.add(self._frame()), total, False, self.steps >= self.made.max_steps
 
     def _advance(self, action: NDArray[np.float64]) -> float:

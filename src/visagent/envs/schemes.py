@@ -48,7 +48,8 @@ class Scheme:
             self._stop(here & ~finished & due[:, None])
         else:
             return finished
-        return due[:, None] & here
+        chosen: NDArray[np.bool_] = due[:, None] & here
+        return chosen
 
     def next_choosers(self) -> NDArray[np.bool_]:
         """`[N, n]`: who would choose if an episode that is cut off had a decision now."""

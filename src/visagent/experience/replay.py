@@ -144,8 +144,9 @@ class ReplayStore:
         serial = self.rows["serial"][stream, place]
         back = np.minimum(np.arange(frames), self.rows["step"][stream, place].astype(np.int64)[:, None])
         before = number[:, None] - back
-        there: NDArray[np.bool_] = (self.rows["serial"][stream[:, None], before % self.ring] == serial[:, None] - back) & (before >= 0)
-        return there.all(axis=1) & (serial > 0)
+        there = (self.rows["serial"][stream[:, None], before % self.ring] == serial[:, None] - back) & (before >= 0)
+        whole: NDArray[np.bool_] = there.all(axis=1) & (serial > 0)
+        return whole
 
     def _any(self, written: NDArray[np.int64], window: NDArray[np.int64], n_step: int, frames: int) -> bool:
         """Whether there is any row to draw."""

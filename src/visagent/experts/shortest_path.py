@@ -31,11 +31,12 @@ class ShortestPathExpert:
 
     Attributes:
         queries: labelled (state, target) pairs so far.
+        unreachable: pairs so far that nobody learns from, because the target cannot be reached from the state.
     """
 
     def __init__(self, tables: SceneTables) -> None:
         self.tables = tables
-        self.queries = 0
+        self.queries = self.unreachable = 0
 
     def peek(self, state: Tensor, target: Tensor) -> ExpertLabel:
         """Label without counting: for metrics, not for learning."""

@@ -20,7 +20,7 @@ from visagent.config.schemas import ExportConfig
 from visagent.config.trust import literal
 from visagent.config.validation import check_targets, validate
 from visagent.errors import ConfigError
-from visagent.runtime.record import find_run
+from visagent.runtime.record import RunFolder, find_run
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -45,12 +45,15 @@ def export(config: DictConfig) -> Path:
         ConfigError: when there is no such run or checkpoint, its method has nothing to export, or the written file computes something else.
     """
     asked = validate(config, ExportConfig)
+    if (asked["run"] is None) == (asked["checkpoint"] is None):
+        raise ConfigError("expected either run=SIGNATURE or checkpoint=FILE.pth.tar (RubiksNet's released format)")
+    folder = find_run(Path(asked["paths"]["outputs"]) / "runs", asked["run"]) if asked["run"] is not None else None
     from visagent.runtime.train import prepare
 
     prepare(asked["threads"])
     import torch
 
-    found, default = _load(asked)
+    found, default = _load(asked, folder)
     x = torch.randn(asked["batch"], *found.shape, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         expected = found.network(x)
@@ -71,18 +74,14 @@ def export(config: DictConfig) -> Path:
     return target
 
 
-def _load(asked: dict[str, Any]) -> tuple[Exportable, Path]:
+def _load(asked: dict[str, Any], folder: RunFolder | None) -> tuple[Exportable, Path]:
     """What is to be exported, and where the file goes unless said otherwise."""
     from visagent.networks.deploy import released
     from visagent.runtime.checkpoints import check_checkpoint
 
-    outputs = Path(asked["paths"]["outputs"])
-    if (asked["run"] is None) == (asked["checkpoint"] is None):
-        raise ConfigError("expected either run=SIGNATURE or checkpoint=FILE.pth.tar (RubiksNet's released format)")
-    if asked["checkpoint"] is not None:
+    if folder is None:
         path = Path(asked["checkpoint"])
-        return released(path), outputs / "exported" / path.name.split(".")[0]
-    folder = find_run(outputs / "runs", asked["run"])
+        return released(path), Path(asked["paths"]["outputs"]) / "exported" / path.name.split(".")[0]
     stored = folder.runnable(asked["allow_targets"])
     check_targets({group: stored[group] for group in ("algorithm", "network")})
     from hydra.utils import get_class, instantiate

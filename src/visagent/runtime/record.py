@@ -33,6 +33,8 @@ PARENT_VARIABLE = "VISAGENT_PARENT_RUN"
 """Environment variable with the MLflow run id of the multirun that this process belongs to."""
 UNSENT = "mlflow-unsent."
 LOCK_TRIES = 5
+SOURCE = "src/visagent/runtime/record.py"
+"""This file's place in a checkout."""
 FORMAT = 1
 """Of record.json: counted up when an older program could no longer read it. New fields alone do not."""
 NEWER = "was written by a later version of visagent; nothing is wrong with it: update this one (pip install -U visagent), or choose another paths.outputs"
@@ -220,7 +222,7 @@ class RunFolder:
         return completed(stored)
 
     def runnable(self, allowed: Sequence[str]) -> dict[str, Any]:
-        """`config_here`, once it is sure that nothing in it runs the code of others.
+        """The stored config where the outputs folder is now, once it is sure that nothing in it runs the code of others.
 
         Args:
             allowed: see `visagent.config.trust.refuse_foreign`.
@@ -314,23 +316,26 @@ def find_run(runs: Path, wanted: str) -> RunFolder:
     """
     if (Path(wanted) / "config.yaml").is_file():
         return RunFolder(wanted)
-    found = sorted(path.parent for path in runs.glob(f"{wanted}*/config.yaml")) if wanted and "/" not in wanted else []
-    if len(found) == 1:
-        return RunFolder(found[0])
     there = sorted(path.parent.name for path in runs.glob("*/config.yaml"))
+    found = [runs / name for name in there if wanted and name.startswith(wanted)]
+    if len(found) == 1 or wanted in there:
+        return RunFolder(runs / wanted if wanted in there else found[0])
     what = f"several runs begin with {wanted!r}: {', '.join(p.name for p in found)}" if found else f"no run {wanted!r} in {runs}"
     raise ConfigError(f"{what}; expected run=SIGNATURE, the beginning of one, or a run folder; runs there: {', '.join(there[:12]) or 'none'}")
 
 
 def commit() -> str:
-    """The commit of the source tree, `+changes` where it differs from it; empty outside a checkout."""
-    folder = Path(__file__).resolve().parent
+    """The commit of the source tree, `+changes` where it differs from it; empty outside a checkout of it, within another one too."""
+    file = Path(__file__).resolve()
+    folder = file.parent
 
     def git(*arguments: str) -> str:
         done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True, timeout=20)
         return done.stdout.strip()
 
     try:
+        if git("ls-files", "--full-name", "--error-unmatch", file.name) != SOURCE:  # installed into someone's own repository
+            return ""
         head = git("rev-parse", "--short=12", "HEAD")
         return head + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")
     except (OSError, subprocess.SubprocessError):

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from omegaconf import DictConfig
 
+from visagent.config.precision import SINGLE, precision_of
 from visagent.config.schemas import TrainConfig
 from visagent.config.signature import signature
 from visagent.config.trust import literal
 from visagent.config.validation import check_targets, validate
 from visagent.errors import ConfigError, UserError, machine_message
+from visagent.pictures import plain
 from visagent.runtime.checkpoints import checkpoint_to_resume, reading_checkpoint
 from visagent.runtime.credentials import public, without_credentials
 from visagent.runtime.memory import keep_memory
@@ -265,6 +267,10 @@ def build_trainer(config: dict[str, Any], **settings: Any) -> pl.Trainer:
         ConfigError: when Lightning refuses the settings.
     """
     trainer: pl.Trainer = _make("trainer", config["trainer"], **settings)
+    asked = precision_of(config["trainer"])
+    if trainer.precision != asked:  # Lightning takes another one where the device has none of that
+        device = trainer.strategy.root_device.type
+        raise ConfigError(f"trainer.precision: expected one that {device} has, got {asked!r}; type trainer.precision={SINGLE}, or {trainer.precision}")
     return trainer
 
 
@@ -321,7 +327,9 @@ def _fit(config: dict[str, Any], folder: RunFolder, record: Record, tracker: MLf
 
     from visagent.runtime.callbacks import AtomicCheckpointIO, EpochCheckpoint, Progress, RandomState, RecordEpochs
     from visagent.runtime.divergence import StopWhereDiverged, diverged, undefined_metric
+    from visagent.runtime.launching import leave_time_for_last_words
 
+    leave_time_for_last_words()
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     module, datamodule = build(config)
     callbacks: list[pl.Callback] = [RandomState(), RecordEpochs(folder, record), StopWhereDiverged(), EpochCheckpoint(folder.checkpoint)]
@@ -381,8 +389,6 @@ def draw(module: pl.LightningModule, folder: RunFolder, record: Record, tracker:
 
 
 def _save_figure(figure: Any, path: Path) -> bool:
-    from visagent.pictures import plain
-
     path.parent.mkdir(exist_ok=True)
     try:
         plain(figure).savefig(path, dpi=110, bbox_inches="tight")

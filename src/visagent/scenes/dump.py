@@ -229,6 +229,9 @@ def read_dump(path: str | Path, recompute_distances: bool = False) -> Scene:
                 raise DumpError(
                     path, missing[0], f"expected the keys {', '.join(KEYS)}; missing {', '.join(missing)}, found {', '.join(sorted(file)) or 'none'}"
                 )
+            for key in KEYS:
+                if key in file and not isinstance(file[key], h5py.Dataset):
+                    raise DumpError(path, key, f"expected an array, got a group of {', '.join(sorted(file[key])) or 'nothing'}")
             graph = _graph(path, file["graph"][()])
             count = len(graph)
             shape = file["observation"].shape

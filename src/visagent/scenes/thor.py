@@ -7,10 +7,12 @@ each in four headings, keep the frame.
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from visagent.errors import ConfigError, UserError
 from visagent.scenes.dump import write_dump
@@ -22,6 +24,33 @@ HEIGHT, WIDTH = 300, 400
 
 class ThorUnavailable(UserError, RuntimeError):
     """AI2-THOR is not installed, or its simulator does not start here."""
+
+
+class ThorFailed(UserError, RuntimeError):
+    """AI2-THOR did not do what it was told."""
+
+
+def grid_cells(name: str, positions: Sequence[Mapping[str, float]]) -> tuple[dict[tuple[int, int], Mapping[str, float]], NDArray[np.float64]]:
+    """Positions by cell, counted from the smallest ones: a room's grid may begin anywhere, and rounding coordinates themselves would join its cells.
+
+    Args:
+        name: of the scene, for errors.
+        positions: with `x` and `z` in metres, `GRID` apart.
+
+    Returns:
+        positions by cell (column, row), and where the cell (0, 0) is, (x, z) in metres.
+
+    Raises:
+        ThorFailed: when they are on no such grid.
+    """
+    places = np.array([[position["x"], position["z"]] for position in positions])
+    origin = places.min(axis=0)
+    steps = (places - origin) / GRID
+    cells = np.rint(steps).astype(int)
+    found = {(int(column), int(row)): position for (column, row), position in zip(cells, positions, strict=True)}
+    if np.abs(steps - cells).max() > 0.1 or len(found) != len(positions):
+        raise ThorFailed(f"scene {name}: expected reachable positions on a grid of {GRID} m, got others, such as x = {sorted(set(places[:, 0].tolist()))[:4]}")
+    return found, origin.round(3)
 
 
 def _controller(name: str) -> Any:
@@ -51,19 +80,24 @@ def convert(name: str, folder: Path, extractor: str, weights: str | None = None,
 
     Raises:
         ThorUnavailable: without AI2-THOR.
+        ThorFailed: when the simulator does not do what it is told.
         ConfigError: when the scene has no reachable position.
     """
     own = controller is None
     controller = controller or _controller(name)
     try:
-        positions = controller.step(action="GetReachablePositions").metadata["actionReturn"]
+        positions = controller.step(action="GetReachablePositions").metadata.get("actionReturn")
         if not positions:
             raise ConfigError(f"scene {name}: expected reachable positions, got none; is the name right?")
-        heights = {(round(p["x"] / GRID), round(p["z"] / GRID)): p for p in positions}
-        cells, rotation, graph = grid_graph(set(heights), set())
+        at, origin = grid_cells(name, positions)
+        cells, rotation, graph = grid_graph(set(at), set())
         frames = np.empty((len(rotation), HEIGHT, WIDTH, 3), np.uint8)
         for state, (cell, degrees) in enumerate(zip(cells, rotation, strict=True)):
-            event = controller.step(action="Teleport", position=heights[int(cell[0]), int(cell[1])], rotation={"x": 0, "y": int(degrees), "z": 0})
+            position = at[int(cell[0]), int(cell[1])]
+            event = controller.step(action="Teleport", position=position, rotation={"x": 0, "y": int(degrees), "z": 0})
+            if not event.metadata["lastActionSuccess"]:
+                why = event.metadata.get("errorMessage") or "it says nothing more"
+                raise ThorFailed(f"scene {name}: AI2-THOR did not teleport to {position}, {degrees} degrees ({why}), so no picture of that state was taken")
             frames[state] = event.frame
     finally:
         if own:
@@ -73,7 +107,7 @@ def convert(name: str, folder: Path, extractor: str, weights: str | None = None,
         path,
         observation=frames,
         features=extract_features(frames, extractor, weights),
-        location=cells * GRID,
+        location=origin + cells * GRID,
         rotation=rotation,
         graph=graph,
         distance=shortest_path_distance(graph),

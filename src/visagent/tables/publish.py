@@ -99,12 +99,22 @@ def _summary(results: Results, html: Path) -> dict[str, Any]:
     }
 
 
+def _read_summary(path: Path) -> dict[str, Any] | None:
+    """What lies beside a table, None where it is no whole summary: an earlier version's, or a file that was cut off, which the table itself mends."""
+    try:
+        summary = json.loads(path.read_text())
+    except ValueError as error:
+        log.warning("%s does not read (%s): its table is left out of the index; the table's own command writes it anew", path, error)
+        return None
+    return summary if isinstance(summary, dict) and SUMMARY.issubset(summary) else None
+
+
 def write_index(root: Path) -> None:
     """Write `outputs/tables/index.html` from the summaries beside the tables."""
     summaries = []
     for path in sorted(root.glob("*/*/*.json")):
-        summary = json.loads(path.read_text())
-        if SUMMARY.issubset(summary):  # not so of a table that an earlier version made
+        summary = _read_summary(path)
+        if summary is not None:
             summaries.append({**summary, "page": (path.parent / summary["page"]).relative_to(root).as_posix()})
     summaries.sort(key=lambda summary: (summary["name"], summary["scale"], summary["overrides"]))
     absent = sorted(set(tables()) - {summary["name"] for summary in summaries})

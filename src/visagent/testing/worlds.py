@@ -99,13 +99,13 @@ class ReusingWorld(CountingWorld):
         return {"state": self.shown}
 
     def step(self, action: NDArray[Any]) -> tuple[Observation, float, bool, bool]:
-        observation, *rest = super().step(action)
+        observation, reward, terminated, truncated = super().step(action)
         self.taken += 1
         elsewhere = os.getpid() != self.made.learner
         while elsewhere and self.taken == self.made.hangs:
             time.sleep(1.0)
         self.shown[:] = np.nan if elsewhere and self.taken == self.made.spoils else observation["state"]
-        return {"state": self.shown}, *rest
+        return {"state": self.shown}, reward, terminated, truncated
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from visagent.video.decode import Frames, VideoError, read_frames
 from visagent.video.layouts import Clip
 
 ATTEMPTS = 20
-"""Clips tried for one sample before its error is raised."""
+"""Videos tried for one sample; after these it has none."""
 Views = list[Frames]
 """Clips `[T, H, W, 3]` of one video."""
 
@@ -96,16 +96,14 @@ class TrainingClips(Dataset[Sample]):
     def __getitem__(self, index: int) -> Sample:
         rng = np.random.default_rng(derive_seed(self.seed, "clip", self.epoch, index))
         broken: list[tuple[str, str]] = []
-        for attempt in range(ATTEMPTS):
+        for _ in range(ATTEMPTS):
             clip = self.clips[index]
             try:
                 return self._sample(clip, index, rng, tuple(broken))
             except VideoError as error:
                 broken.append((clip.path, error.reason))
-                if attempt == ATTEMPTS - 1:
-                    raise
             index = int(rng.integers(len(self.clips)))  # another video in its place
-        raise AssertionError("unreachable")
+        return Sample(np.zeros((0, *self.shape), np.uint8), clip.label, index, tuple(broken))
 
     def _sample(self, clip: Clip, index: int, rng: np.random.Generator, broken: tuple[tuple[str, str], ...]) -> Sample:
         draw = sampling.random_dense if self.dense else sampling.random_segments
