@@ -58,6 +58,12 @@ class GymnasiumWorlds:
         """In messages."""
         return f"datamodule.env.id={self.id}"
 
+    @property
+    def solved_return(self) -> float | None:
+        """The return of an episode that gymnasium calls solved; None where it does not say, or where episodes have another length than it says it of."""
+        registered = gymnasium.registry.get(self.id)
+        return registered.reward_threshold if registered is not None and self.max_steps is None else None
+
     def spaces(self) -> WorldSpaces:
         """Shapes, from a world that is made, shown to gymnasium's checker where none of its kind was, and closed.
 
