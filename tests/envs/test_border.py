@@ -286,6 +286,8 @@ def test_an_episode_without_an_end_is_no_evaluation(registered, monkeypatch):
         run_episodes(policy, worlds, (1, 2), False)
     longer = registered(Walker, kwargs={"length": 0}, max_steps=70)  # whoever asked for it gets it
     assert [episode.steps for episode in run_episodes(policy, longer, (1, 2), False)] == [70, 70]
+    monkeypatch.setattr(gymnasium.registry["Walker-v0"], "max_episode_steps", 60)  # and an environment knows its own
+    assert [episode.steps for episode in run_episodes(policy, worlds, (1, 2), False)] == [60, 60]
 
 
 def test_worlds_are_closed_when_another_one_cannot_be_made():

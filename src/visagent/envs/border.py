@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 LARGEST = float(np.finfo(np.float32).max)
 SMALL = LARGEST**2
-LONGEST = 100_000
-"""Steps after which somebody who waits for the end of an episode gives up, where no longer time limit was asked for."""
+LONGEST = 20_000
+"""Steps after which somebody who waits for the end of an episode gives up, where no longer time limit is known."""
 
 
 class WorldError(UserError):
@@ -145,18 +145,17 @@ def finite(name: str, reward: Any) -> float:
     return number
 
 
-def longest_episode(factory: object) -> int:
-    """Steps that an episode of a factory's worlds may last while somebody waits for its end."""
-    return max(LONGEST, getattr(factory, "max_steps", None) or 0, getattr(factory, "horizon", None) or 0)
+def longest_episode(factory: object, world: object = None) -> int:
+    """Steps that an episode may last while somebody waits for its end, of a factory's worlds or of one that knows its own time limit as `max_steps`."""
+    limits = (getattr(factory, "max_steps", None), getattr(factory, "horizon", None), getattr(world, "max_steps", None))
+    return max(LONGEST, *(limit or 0 for limit in limits))
 
 
 def no_end(factory: object, steps: int) -> WorldError:
     """The error for an episode that does not end."""
-    limit = (
-        "type datamodule.env.max_steps=1000"
-        if hasattr(factory, "max_steps")
-        else "have it say truncated after some steps (datamodule.env.max_steps is gymnasium's)"
-    )
+    limit = "type datamodule.env.max_steps=1000"
+    if not hasattr(factory, "max_steps"):
+        limit = "have its worlds truncate episodes (datamodule.env.max_steps does so in gymnasium's and robosuite's), or say a longer one as its max_steps"
     return WorldError(f"{name_of(factory)}: expected an episode to end, got {steps} steps without an end; give it a time limit: {limit}")
 
 

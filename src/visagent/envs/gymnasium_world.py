@@ -138,6 +138,7 @@ class GymnasiumWorld:
 
     def __init__(self, env: gymnasium.Env[Any, Any], made: GymnasiumWorlds) -> None:
         self.env, self.made = env, made
+        self.max_steps = None if env.spec is None else env.spec.max_episode_steps
         self.fps = float(env.metadata.get("render_fps", 30)) / made.action_repeat
         self.stack = FrameStack(made.frame_stack)
         self.info: Mapping[str, Any] = {}
