@@ -21,6 +21,8 @@ class MissingFileError(UserError, FileNotFoundError):
 
 class DivergedError(UserError, ArithmeticError):
     """A loss, weights or returns of a run are not finite any more."""
+
+
 SPACE = "free some, or choose another place, for example with paths.outputs=DIR"
 FILES = "allow more with 'ulimit -n 4096', or type fewer workers or actors"
 ANOTHER = "choose another path"

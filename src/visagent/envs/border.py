@@ -88,7 +88,7 @@ class Border:
     def _passed(self, shown: Any, where: str) -> Observation:
         try:
             return {part: copied(self.name, shown[part], part, shape, where) for part, shape in self.shapes.items()}
-        except (KeyError, TypeError, IndexError) as error:
+        except (KeyError, TypeError, IndexError, ValueError) as error:
             raise WorldError(f"{self.name}: expected {where} to show {', '.join(self.shapes)} by name, got {described(shown)}") from error
 
 
@@ -114,6 +114,8 @@ def copied(name: str, found: Any, part: str, shape: tuple[int, ...], where: str)
         return array.copy()
     if array.dtype.kind not in "fiub":
         raise WorldError(f"{name}: expected {part} of numbers, got {array.dtype} in {where}")
+    if array.dtype == np.float16:  # whose squares overflow soon
+        array = array.astype(np.float32)
     # A sum of squares is quick to compute, and where it is small so are its summands; the rest is looked at one by one.
     if array.dtype.kind == "f" and not array.dot(array) <= SMALL:
         wrong = np.flatnonzero(~(np.abs(array) <= LARGEST))
