@@ -97,6 +97,16 @@ def golden() -> Path:
 
 
 @pytest.fixture(scope="session")
+def empty_tracking(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tracking database without runs, to copy: a fresh one takes seconds to make."""
+    from visagent.runtime.tracking import connect
+
+    folder = tmp_path_factory.mktemp("mlflow")
+    connect(f"sqlite:///{folder}/mlflow.db", "template", folder)
+    return folder / "mlflow.db"
+
+
+@pytest.fixture(scope="session")
 def dumps(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Two tiny scenes with random features."""
     folder = tmp_path_factory.mktemp("dumps")

@@ -27,26 +27,18 @@ from visagent.runtime import mlflow_logger, tracking
 from visagent.runtime.credentials import without_credentials
 from visagent.runtime.mlflow_logger import MLflowTracker
 from visagent.runtime.multirun import MultirunParent
-from visagent.runtime.outbox import Store, names_tags, safe_name
-from visagent.runtime.record import PARENT_VARIABLE, RunFolder
+from visagent.runtime.outbox import Store, deliver_ended, names_tags, safe_name
+from visagent.runtime.record import PARENT_VARIABLE, Record, RunFolder
 from visagent.runtime.tracking import TrackingUnavailable, ask, check_tracking, connect, end_cut_off, hold, tend, tracking_uri
 from visagent.runtime.train import Cancelled, train
 
 PRESET = "navigation/behaviour_cloning"
 
 
-@pytest.fixture(scope="module")
-def template(tmp_path_factory):
-    """A fresh database takes seconds to make: once."""
-    folder = tmp_path_factory.mktemp("mlflow")
-    connect(f"sqlite:///{folder}/mlflow.db", "template", folder)
-    return folder / "mlflow.db"
-
-
 @pytest.fixture
-def client(template, tmp_path):
+def client(empty_tracking, tmp_path):
     (tmp_path / "outputs").mkdir()
-    shutil.copy(template, tmp_path / "outputs" / "mlflow.db")
+    shutil.copy(empty_tracking, tmp_path / "outputs" / "mlflow.db")
     return MlflowClient(f"sqlite:///{tmp_path}/outputs/mlflow.db")
 
 
@@ -109,14 +101,14 @@ def test_children_find_their_parent_through_the_environment(client, compose, mon
     assert runs(client)[0].data.tags["mlflow.parentRunId"] == "feedbeef"
 
 
-def test_a_lost_database_begins_a_new_run(client, compose, monkeypatch, template, tmp_path):
+def test_a_lost_database_begins_a_new_run(client, compose, monkeypatch, empty_tracking, tmp_path):
     with monkeypatch.context() as patch:
         stop_with(RuntimeError("bug"), patch)
         with pytest.raises(RuntimeError):
             train(compose(PRESET, "logger=mlflow"))
     before = runs(client)[0].info.run_id
     client._tracking_client.store.engine.dispose()
-    shutil.copy(template, tmp_path / "outputs" / "mlflow.db")
+    shutil.copy(empty_tracking, tmp_path / "outputs" / "mlflow.db")
     record = train(compose(PRESET, "logger=mlflow"))
     assert record.mlflow_run_id != before and record.status == "FINISHED"
 
@@ -534,3 +526,30 @@ def test_runs_that_begin_at_once_make_one_database(tmp_path):
     for process in processes:
         assert process.wait() == 0, process.stderr.read()
     assert MlflowClient(f"sqlite:///{tmp_path}/m.db").get_experiment_by_name("together") is not None
+
+
+def test_a_runs_start_sends_what_ended_runs_could_not(client, tmp_path):
+    """Of a finished one, of a failed one that MLflow knows; not of one at work, nor of one that may still be made."""
+    outputs = tmp_path / "outputs"
+    known = client.create_run(client.create_experiment("before")).info.run_id
+
+    def left(name, status, run_id):
+        folder = RunFolder(outputs / "runs" / name)
+        folder.path.mkdir(parents=True)
+        folder.save(Record(name, "n", "c", 0, "smoke", status=status, mlflow_run_id=run_id))
+        opening = {"do": "open", "name": name, "tags": {"visagent.signature": name}, "params": [["a", "1"]], "then": []}
+        things = [{"run_id": None}, opening, {"do": "metrics", "items": [["x", 0.5, 1, 1], ["y", float("nan"), 1, 1]]}, {"do": "later"}]
+        things.append({"do": "status", "status": status, "time": 1})
+        (folder.path / "mlflow-unsent.own.jsonl").write_text("".join(f"{json.dumps(thing)}\n" for thing in things) + '{"do": "cut o')
+        return folder
+
+    finished, failed = left("finished", "FINISHED", None), left("failed", "FAILED", known)
+    working, unknown = left("working", "FINISHED", None), left("unknown", "KILLED", None)
+    left_behind = finished.path / "mlflow-unsent.own.jsonl.sending.999999999"  # of a process that was killed while it sent
+    (finished.path / "mlflow-unsent.own.jsonl").rename(left_behind)
+    with working.locked():
+        assert deliver_ended(Store(f"sqlite:///{outputs}/mlflow.db", "visagent", outputs), outputs / "runs") == 2
+    made = client.get_run(finished.load().mlflow_run_id)
+    assert made.data.metrics["x"] == 0.5 and made.data.params == {"a": "1"} and made.info.status == "FINISHED"
+    assert client.get_run(known).info.status == "FAILED"
+    assert not finished.unsent() and not failed.unsent() and working.unsent() and unknown.unsent()

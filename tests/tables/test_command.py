@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+
 import pytest
 from hydra import compose
 from hydra.utils import instantiate
+from mlflow import MlflowClient
 from tiny_table import make_spec
 
+from chromium import free_port
 from visagent.config.composition import config_folder
-from visagent.tables.command import parse, sweep_arguments
+from visagent.runtime.record import PARENT_VARIABLE
+from visagent.runtime.tracking import LOCK_TAG, hold
+from visagent.tables import publish
+from visagent.tables.command import launching, outputs_of, parse, sweep_arguments
 from visagent.tables.grid import expand
 from visagent.tables.results import collect
 from visagent.tables.runs import plan
@@ -49,3 +57,28 @@ def test_the_sweep_gets_every_override_unchanged(launcher, tmp_path, extra):
     assert config.paths.outputs == f"{tmp_path}/outputs"  # for the sweep itself
     assert config.hydra.runtime.choices["hydra/launcher"] == ("submitit_slurm" if launcher else "joblib")
     assert config.hydra.launcher.get("n_jobs") == (None if launcher else 2)  # no more than there are runs
+
+
+def test_launching_goes_on_without_mlflow(grid, tmp_path, monkeypatch, caplog):
+    """The server is gone: the runs are launched without a parent, and the table is rendered."""
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:secret@127.0.0.1:{free_port()}")
+    extra = (f"paths.outputs={tmp_path}/outputs", "logger=mlflow")
+    results = collect(grid, plan(grid, extra), extra)
+    with launching(results):
+        assert PARENT_VARIABLE not in os.environ
+    publish.track(outputs_of(results)[1], tmp_path / "outputs", results, publish.write(tmp_path / "outputs", results))
+    assert "the runs have no table to belong to there; logger=none" in caplog.text and "does not take the table (Connection refused)" in caplog.text
+    assert "secret" not in caplog.text
+
+
+def test_a_tables_run_says_how_its_launching_ended(grid, tmp_path, empty_tracking):
+    (tmp_path / "outputs").mkdir()
+    shutil.copy(empty_tracking, tmp_path / "outputs" / "mlflow.db")
+    extra = (f"paths.outputs={tmp_path}/outputs", "logger=mlflow")
+    results = collect(grid, plan(grid, extra), extra)
+    with pytest.raises(KeyboardInterrupt), launching(results):
+        run = os.environ[PARENT_VARIABLE]
+        client = MlflowClient(f"sqlite:///{tmp_path}/outputs/mlflow.db")
+        assert client.get_run(run).info.status == "RUNNING" and hold(tmp_path / "outputs", client.get_run(run).data.tags[LOCK_TAG]) is None
+        raise KeyboardInterrupt
+    assert client.get_run(run).info.status == "KILLED" and PARENT_VARIABLE not in os.environ

@@ -14,7 +14,7 @@ from lightning_utilities.core.rank_zero import rank_zero_only
 from pytorch_lightning.loggers import Logger
 
 from visagent.runtime.credentials import without_credentials
-from visagent.runtime.outbox import PARAM_LENGTH, Outbox, Store, deliver_finished, names_tags, outbox_path, safe_name
+from visagent.runtime.outbox import PARAM_LENGTH, Outbox, Store, deliver_ended, names_tags, outbox_path, safe_name
 from visagent.runtime.record import PARENT_VARIABLE
 from visagent.runtime.tracking import TrackingUnavailable, end_cut_off, patience, settle
 
@@ -203,8 +203,8 @@ class MLflowTracker(Logger):
         """Once, when there is time: what runs before this one have left undone."""
         try:
             end_cut_off(*self.store.connected(), self.store.outputs)
-            if (sent := deliver_finished(self.store, self.store.outputs / "runs")) > 0:
-                log.info("MLflow has now what it had missed of %d finished runs", sent)
+            if (sent := deliver_ended(self.store, self.store.outputs / "runs")) > 0:
+                log.info("MLflow has now what it had missed of %d runs that have ended", sent)
         except Exception as error:  # noqa: BLE001 (whatever it is, another start tries again)
             log.debug("MLflow is not told of other runs: %s", error)
 

@@ -244,8 +244,10 @@ def _batches(items: list[list[Any]], size: int) -> Iterator[list[list[Any]]]:
         yield items[start : start + size]
 
 
-def deliver_finished(store: Store, runs: Path) -> int:
-    """Send what finished runs could not; returns of how many. Runs that are not finished send theirs when they go on.
+def deliver_ended(store: Store, runs: Path) -> int:
+    """Send what runs that have ended could not; returns of how many.
+
+    One that is not finished and that MLflow does not know yet sends it all when it goes on: two processes could make two runs of it.
 
     Raises:
         TrackingUnavailable: when MLflow does not answer; what is not sent stays in its folder.
@@ -258,7 +260,9 @@ def deliver_finished(store: Store, runs: Path) -> int:
             record = folder.load()
         except ConfigError:  # whoever looks at the run is told
             continue
-        if record is None or record.status != "FINISHED" or not (path.name == name or _left_behind(path)):
+        if record is None or folder.is_locked() or not (path.name == name or _left_behind(path)):
+            continue
+        if record.status == "RUNNING" or (record.status != "FINISHED" and record.mlflow_run_id is None):
             continue
         claimed = path.with_name(f"{name}{CLAIMED}{os.getpid()}")  # so that no two processes send the same
         try:

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 from urllib.parse import unquote
 
 from visagent.errors import ConfigError, UserError
-from visagent.runtime.credentials import without_credentials
+from visagent.runtime.credentials import HIDDEN, without_credentials
 from visagent.runtime.record import RunFolder
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def database_file(uri: str) -> Path | None:
 
 def store_name(uri: str, outputs: Path) -> str:
     """A short name of a tracker for file names, the same after the outputs folder has moved; tells nothing of the credentials."""
-    return "own" if own_database(uri, outputs) else hashlib.sha256(without_credentials(uri).encode()).hexdigest()[:8]
+    return "own" if own_database(uri, outputs) else hashlib.sha256(without_credentials(uri).replace(f"{HIDDEN}@", "").encode()).hexdigest()[:8]
 
 
 def reason(error: BaseException) -> str:

@@ -237,13 +237,13 @@ def _deliver(config: dict[str, Any], folder: RunFolder, outputs: Path) -> None:
     """Send what MLflow has not taken of a finished run."""
     if not config["logger"]["enabled"]:
         return
-    from visagent.runtime.outbox import Store, deliver_finished, outbox_path
+    from visagent.runtime.outbox import Store, deliver_ended, outbox_path
 
     uri = tracking_uri(config["logger"], outputs)
     if not outbox_path(folder.path, uri, outputs).is_file():
         return
     try:
-        ask(lambda: deliver_finished(Store(uri, config["logger"]["experiment"], outputs), folder.path.parent), uri)
+        ask(lambda: deliver_ended(Store(uri, config["logger"]["experiment"], outputs), folder.path.parent), uri)
         log.info("MLflow has now what it had missed of this run")
     except TrackingUnavailable as error:
         log.warning("MLflow at %s still cannot be used (%s); what it misses stays in %s", without_credentials(uri), error, folder.path)
