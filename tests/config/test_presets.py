@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 import yaml
+from hydra import compose as hydra_compose
+from hydra import initialize_config_module
 from omegaconf import OmegaConf
 
 from visagent.config.presets import conf_folder, options, presets
-from visagent.config.schemas import TrainConfig
+from visagent.config.schemas import TrainConfig, register
 from visagent.config.signature import signature
 from visagent.config.validation import check_targets, validate
 
 
+@cache
+def resolved(preset, *overrides):
+    """A preset's resolved config, composed once for all tests; none of them changes it."""
+    register()
+    with initialize_config_module("visagent.conf", version_base="1.3"):
+        return validate(hydra_compose("train", [f"experiment={preset}", f"name={preset}", *overrides]), TrainConfig)
+
+
 @pytest.mark.parametrize("preset", presets())
-def test_preset_composes_validates_and_binds(preset, compose):
-    config = validate(compose(preset, tiny=False), TrainConfig)
+def test_preset_composes_validates_and_binds(preset):
+    config = resolved(preset)
     check_targets(config)
     assert config["name"] == preset
     assert config["scale"] == ("paper" if preset.endswith("_paper") else "laptop")
@@ -22,24 +34,24 @@ def test_preset_composes_validates_and_binds(preset, compose):
 
 @pytest.mark.parametrize("preset", presets())
 @pytest.mark.parametrize("debug", options("debug"))
-def test_debug_presets_apply_to_every_preset(preset, debug, compose):
-    plain, debugged = validate(compose(preset, tiny=False), TrainConfig), validate(compose(preset, f"debug={debug}", tiny=False), TrainConfig)
+def test_debug_presets_apply_to_every_preset(preset, debug):
+    plain, debugged = resolved(preset), resolved(preset, f"debug={debug}")
     assert debugged["scale"] == "smoke"
     assert signature(plain) != signature(debugged)
 
 
-def test_presets_are_differences_that_change_the_run(compose):
-    signatures = {preset: signature(validate(compose(preset, tiny=False), TrainConfig)) for preset in presets()}
+def test_presets_are_differences_that_change_the_run():
+    signatures = {preset: signature(resolved(preset)) for preset in presets()}
     assert len(set(signatures.values())) == len(signatures)
 
 
-def test_large_and_paper_presets_are_the_papers(compose):
-    large = validate(compose("navigation/dagger_large_paper", tiny=False), TrainConfig)
+def test_large_and_paper_presets_are_the_papers():
+    large = resolved("navigation/dagger_large_paper")
     names = large["datamodule"]["scene_names"]
     assert len(names) == 10 and sum(n.startswith("kitchen") for n in names) == 1
     assert large["datamodule"]["targets_per_scene"] == 8 and large["datamodule"]["max_steps"] == 200
     assert large["network"]["projection"] is None and large["optimizer"]["_target_"] == "torch.optim.SGD"
-    small = validate(compose("navigation/dagger", tiny=False), TrainConfig)
+    small = resolved("navigation/dagger")
     assert len(small["datamodule"]["scene_names"]) == 4 and small["datamodule"]["max_steps"] == 300
 
 

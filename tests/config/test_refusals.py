@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import shlex
 import sys
 from pathlib import Path
@@ -11,7 +12,9 @@ from pathlib import Path
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import ConfigCompositionException, OverrideParseException
+from hydra.types import RunMode
 from hypothesis import example, given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
@@ -28,6 +31,7 @@ from visagent.config.settings import OURS, check_numbers, check_trainer, signatu
 from visagent.config.trust import TRAINER, refuse_shadowed
 from visagent.config.validation import validate
 from visagent.errors import ConfigError
+from visagent.runtime.failures import Failures
 
 STORED = [json.loads(line)["config"] for line in (Path(__file__).parent / "stored_runs.jsonl").read_text().splitlines()]
 PPO = "lightning_modules.ppo.PPO"
@@ -254,6 +258,24 @@ def command(monkeypatch, capfd, tmp_path):
         return int(stop.value.code), capfd.readouterr().err
 
     return run
+
+
+@pytest.mark.parametrize(
+    ("mode", "sweeper", "said"),
+    [
+        (RunMode.RUN, "BasicSweeper", ""),
+        (RunMode.MULTIRUN, "BasicSweeper", "failed: seed=1 optimizer.lr=bad: no number\n"),
+        (RunMode.MULTIRUN, "TableSweeper", ""),
+    ],
+)
+def test_a_failed_job_says_its_message_alone_and_in_a_sweep_which_one_it_was(mode, sweeper, said, capfd):
+    job = JobReturn(["seed=1", "optimizer.lr=bad"], status=JobStatus.FAILED)
+    job.return_value = ConfigError("no number")
+    Failures().on_job_end(OmegaConf.create({"hydra": {"mode": mode, "sweeper": {"_target_": f"x.{sweeper}"}}}), job)
+    job = pickle.loads(pickle.dumps(job))  # as joblib's workers hand it back
+    with pytest.raises(ConfigError, match="no number"):
+        _ = job.return_value
+    assert capfd.readouterr().err == said
 
 
 @pytest.mark.parametrize(

@@ -48,12 +48,13 @@ def export(config: DictConfig) -> Path:
     if (asked["run"] is None) == (asked["checkpoint"] is None):
         raise ConfigError("expected either run=SIGNATURE or checkpoint=FILE.pth.tar (RubiksNet's released format)")
     folder = find_run(Path(asked["paths"]["outputs"]) / "runs", asked["run"]) if asked["run"] is not None else None
+    stored = folder.runnable(asked["allow_targets"]) if folder is not None else {}
     from visagent.runtime.train import prepare
 
     prepare(asked["threads"])
     import torch
 
-    found, default = _load(asked, folder)
+    found, default = _load(asked, folder, stored)
     x = torch.randn(asked["batch"], *found.shape, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         expected = found.network(x)
@@ -74,7 +75,7 @@ def export(config: DictConfig) -> Path:
     return target
 
 
-def _load(asked: dict[str, Any], folder: RunFolder | None) -> tuple[Exportable, Path]:
+def _load(asked: dict[str, Any], folder: RunFolder | None, stored: dict[str, Any]) -> tuple[Exportable, Path]:
     """What is to be exported, and where the file goes unless said otherwise."""
     from visagent.networks.deploy import released
     from visagent.runtime.checkpoints import check_checkpoint
@@ -82,7 +83,6 @@ def _load(asked: dict[str, Any], folder: RunFolder | None) -> tuple[Exportable, 
     if folder is None:
         path = Path(asked["checkpoint"])
         return released(path), Path(asked["paths"]["outputs"]) / "exported" / path.name.split(".")[0]
-    stored = folder.runnable(asked["allow_targets"])
     check_targets({group: stored[group] for group in ("algorithm", "network")})
     from hydra.utils import get_class, instantiate
 
