@@ -380,7 +380,7 @@ def test_credentials_are_hidden(monkeypatch, tmp_path, capsys):
     RunFolder(tmp_path).create(config)
     assert "pass" not in (tmp_path / "config.yaml").read_text() and config["logger"]["tracking_uri"] == "http://me:pass@host"
     monkeypatch.setattr("sys.argv", ["visagent-train", "logger.tracking_uri=http://me:pass@host"])
-    assert command() == "visagent-train 'logger.tracking_uri=http://***@host'"
+    assert command() == "visagent-train logger.tracking_uri=http://***@host"
     with pytest.raises(SystemExit):
         cli._fail("error: cannot read logger.tracking_uri=http://me:pass@host")
     assert "pass" not in capsys.readouterr().err
