@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import logging
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,12 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
-from torch.utils.data import DataLoader
 
 from datamodules.ranks import next_epoch, of_all_ranks, shard
 from visagent.errors import ConfigError, UserError
 from visagent.seeding import generator
-from visagent.video.dataset import ATTEMPTS, EvaluationClips, TrainingClips, VideoBatch, collate, protocol
-from visagent.video.decode import VideoError, read_frames
+from visagent.video.dataset import ATTEMPTS, EvaluationClips, TrainingClips, VideoBatch, load, protocol
+from visagent.video.decode import VideoError, device_of, read_frames, require
 from visagent.video.layouts import ClipList, mirrored_labels, read
 from visagent.video.make import Recipe, make
 
@@ -64,16 +62,8 @@ class ClipLoader:
         return len(self.batches)
 
     def __iter__(self) -> Iterator[VideoBatch]:
-        loader: Iterable[VideoBatch] = DataLoader(
-            self.data,
-            batch_sampler=self.batches,  # type: ignore[arg-type]
-            num_workers=self.workers,
-            collate_fn=functools.partial(collate, name=self.name, shape=self.data.shape),
-            pin_memory=torch.cuda.is_available(),
-            generator=torch.Generator(),  # the loader draws a number that nobody needs: not from the global one, which evaluating must not change
-        )
         first, last = self.phase
-        for position, batch in enumerate(loader):
+        for position, batch in enumerate(load(self.data, self.batches, self.workers, self.name)):
             for path, reason in batch.broken:
                 if path not in self.broken:
                     log.warning("cannot read %s: %s", path, reason)
@@ -130,7 +120,7 @@ class ActionRecognitionDataModule(pl.LightningDataModule):
         batch_size: global; divided by the number of ranks.
         eval_batch_size: videos per batch and rank in evaluation.
         workers: decoding processes per rank.
-        backend: `decord` or `pyav`.
+        backend: `decord`, `pyav` or `torchcodec`.
         mirror: `none`, or `labels`: mirror half of the training clips, with the label that belongs to the mirrored video, and never where a class
             has a direction but no opposite.
         dense: sample training clips densely instead of from segments.
@@ -185,6 +175,7 @@ class ActionRecognitionDataModule(pl.LightningDataModule):
     def setup(self, stage: str | None = None) -> None:
         """Read the lists of clips; once."""
         if self._lists is None:
+            require(self.backend)
             self._lists = {split: read(self.layout, self.root, split, self.fold) for split in ("train", "val")}
             count = len(self._lists["train"].clips)
             if count < self.batch_size:
@@ -213,6 +204,10 @@ class ActionRecognitionDataModule(pl.LightningDataModule):
         """Names of the classes in the order of their labels."""
         return self.lists["train"].classes
 
+    @property
+    def _device(self) -> str:
+        return device_of(self.backend, self.trainer.strategy.root_device if self.trainer else torch.device("cpu"))
+
     def train_dataloader(self) -> ClipLoader:
         """One pass over the training videos, in the order of (seed, epoch)."""
         epoch = next_epoch(self.trainer)
@@ -222,7 +217,7 @@ class ActionRecognitionDataModule(pl.LightningDataModule):
         rank, world = shard(self.trainer, self.batch_size)
         batches = [order[start + rank : start + self.batch_size : world] for start in range(0, len(order) - self.batch_size + 1, self.batch_size)]
         mirrored = mirrored_labels(self.classes) if self.mirror == "labels" else []
-        data = TrainingClips(clips, self.num_frames, self.crop, self.backend, mirrored, self.dense, self.seed, epoch)
+        data = TrainingClips(clips, self.num_frames, self.crop, self.backend, mirrored, self.dense, self.seed, epoch, self._device)
         phase = (epoch / epochs, (epoch + 1) / epochs)
         return ClipLoader(data, batches, self.workers, "", self.broken["train"], self.broken_share, phase)
 
@@ -232,7 +227,7 @@ class ActionRecognitionDataModule(pl.LightningDataModule):
         mine = range(rank, len(clips), world)
         # A rank without videos has a batch without videos: it must come along to where results of all ranks are added up.
         batches = [list(mine[start : start + self.eval_batch_size]) for start in range(0, max(1, len(mine)), self.eval_batch_size)]
-        data = EvaluationClips(clips, self.num_frames, protocol(name, self.resize, self.crop), self.backend)
+        data = EvaluationClips(clips, self.num_frames, protocol(name, self.resize, self.crop), self.backend, self._device)
         return ClipLoader(data, batches, self.workers, name, self.broken["val"], self.broken_share)
 
     def val_dataloader(self) -> ClipLoader:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import pytorch_lightning as pl
@@ -36,6 +36,7 @@ class EvaluationEpisodes:
         deterministic: act by the distribution's mode.
         films: of how many of them a video is made.
         extras: attributes of an episode whose means are evaluated too.
+        solved_return: of an episode that counts as solved, at least; None where nobody says.
     """
 
     extras: ClassVar[tuple[str, ...]] = ()
@@ -43,6 +44,7 @@ class EvaluationEpisodes:
     seeds: tuple[int, ...]
     deterministic: bool
     films: int
+    solved_return: float | None = field(default=None, kw_only=True)
 
     def __len__(self) -> int:
         return len(self.seeds)
@@ -118,6 +120,7 @@ class ActorDataModule(pl.LightningDataModule):
         eval_episodes, test_episodes: how many.
         eval_deterministic: act by the mode of the distribution when evaluating.
         film_episodes: test episodes of which a video is made.
+        solved_return: of an evaluated episode that counts as solved; None for what the worlds' factory says, where it does.
         seed: of worlds and actions.
     """
 
@@ -139,6 +142,7 @@ class ActorDataModule(pl.LightningDataModule):
         test_episodes: int,
         eval_deterministic: bool,
         film_episodes: int,
+        solved_return: float | None,
         seed: int,
         timeout: float | None = None,
     ) -> None:
@@ -147,6 +151,7 @@ class ActorDataModule(pl.LightningDataModule):
         self.address, self.shared_memory, self.iterations_per_epoch, self.seed = address, shared_memory, iterations_per_epoch, seed
         self.eval_episodes, self.test_episodes, self.eval_deterministic = eval_episodes, test_episodes, eval_deterministic
         self.film_episodes, self.timeout = film_episodes, timeout
+        self.solved_return: float | None = getattr(env, "solved_return", None) if solved_return is None else solved_return
         self.actors: Actors | None = None
         self.spaces: WorldSpaces = env.spaces()
         self.dropped = self.restarts = self.ended = 0
@@ -210,7 +215,7 @@ class ActorDataModule(pl.LightningDataModule):
 
     def evaluation(self, seeds: tuple[int, ...], films: int) -> EvaluationEpisodes:
         """The episodes to evaluate on."""
-        return EvaluationEpisodes(self.env, seeds, self.eval_deterministic, films)
+        return EvaluationEpisodes(self.env, seeds, self.eval_deterministic, films, solved_return=self.solved_return)
 
     def val_dataloader(self) -> DataLoader[Any]:
         return self._evaluation("validate", self.eval_episodes, 0)

@@ -71,4 +71,4 @@ class OptionDataModule(ActorDataModule):
         return OptionBatch.join(found.arrays, found.version, found.episodes, found.timing)
 
     def evaluation(self, seeds: tuple[int, ...], films: int) -> OptionEpisodes:
-        return OptionEpisodes(self.worlds, seeds, self.eval_deterministic, films, self.scheme, self.max_option_steps)
+        return OptionEpisodes(self.worlds, seeds, self.eval_deterministic, films, self.scheme, self.max_option_steps, solved_return=self.solved_return)

@@ -230,6 +230,7 @@ class PPO(ReinforcementModule):
                     self._step_by_hand(by_hand, optimizer, part, share)
                 else:
                     self.descend(optimizer, self._loss(part, state, share)[0], parameters, share, self.max_grad_norm)
+                self.network.keep_bounds()
                 taken += 1
             if number == self.epochs - 1 or self.kl_stop is not None:
                 found = self._measure(measured, batch.state, axis, max(size, MEASURED))

@@ -236,6 +236,8 @@ class ReinforcementModule(pl.LightningModule):
         self.log(f"{split}/return", totals.mean(), prog_bar=True, batch_size=1)
         self.log_dict({f"{split}/return_std": totals.std(unbiased=False), f"{split}/episode_steps": steps.mean()}, batch_size=1)
         self.log_dict({f"{split}/{name}": values.mean() for name, values in zip(batch.extras, extras, strict=True)}, batch_size=1)
+        if batch.solved_return is not None:
+            self.log(f"{split}/solved_rate", (totals >= batch.solved_return).float().mean(), batch_size=1)
         if success.min() > UNKNOWN:
             self.log(f"{split}/success_rate", success.mean(), batch_size=1)
         self.log("step", self.env_steps.float(), batch_size=1)

@@ -8,6 +8,7 @@ import traceback
 import warnings
 from multiprocessing.connection import wait
 
+import pytest
 import torch
 
 from chromium import free_port
@@ -19,6 +20,8 @@ def on_ranks(function, count=2, limit=120):
     Raises:
         AssertionError: when they do not end: one waits for another that never comes.
     """
+    if torch.cuda.is_initialized():
+        pytest.skip("a test before this one has used the GPU, which forks cannot share")
     context, port, pipes, processes = multiprocessing.get_context("fork"), free_port(), [], []
     for rank in range(count):
         ours, theirs = context.Pipe(duplex=False)

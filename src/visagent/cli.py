@@ -102,7 +102,7 @@ def _export_task(config: DictConfig) -> None:
 def _table() -> int:
     from visagent.tables.command import launching, look, parse, render, sweep_arguments
 
-    asked = parse(sys.argv[1:])
+    asked = parse([_at_home(argument) for argument in sys.argv[1:]])
     if asked is None:
         return 0
     results = look(asked)
@@ -125,7 +125,7 @@ def _hydra(root: str, task: Callable[[DictConfig], None]) -> None:
             _fail(f"error: got {argument!r}; overrides have no dashes: type {dashed.group(1)}=VALUE")
         if any("\ud800" <= sign <= "\udfff" for sign in argument):
             _fail(f"error: got {argument!r}, which is not UTF-8; expected text that is")
-    sys.argv[1:] = [_at_home(argument) for argument in sys.argv[1:]]
+    sys.argv[1:] = _flags_first([_at_home(argument) for argument in sys.argv[1:]])
     import hydra
 
     from visagent.config.composition import refuse_empty_groups
@@ -139,6 +139,22 @@ def _hydra(root: str, task: Callable[[DictConfig], None]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     main = hydra.main(version_base="1.3", config_path="pkg://visagent.conf", config_name=root)(task)
     _guarded(main, root, wants_traceback)
+
+
+VALUED = {"--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--package", "-p", "--cfg", "-c", "--experimental-rerun"}
+
+
+def _flags_first(arguments: Sequence[str]) -> list[str]:
+    """Flags before overrides: argparse, which Hydra uses, takes overrides that stand together alone."""
+    flags, overrides, waiting = [], [], iter(arguments)
+    for argument in waiting:
+        if not argument.startswith("-"):
+            overrides.append(argument)
+            continue
+        flags.append(argument)
+        if argument in VALUED:
+            flags += [value for value in [next(waiting, None)] if value is not None]
+    return [*flags, *overrides]
 
 
 PATHS = re.compile(r"\+{0,2}(paths\.\w+|run|output|checkpoint|[\w.]+\.(scenes|root|cache|demonstrations|initialize_from|extractor_weights|dir))")
@@ -159,6 +175,7 @@ def _guarded(main: Callable[[], int | None], root: str | None = None, wants_trac
     """Run; print what a user can mend as one message and exit with 2."""
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
     from visagent.errors import UserError, machine_message
 
@@ -179,6 +196,10 @@ def _guarded(main: Callable[[], int | None], root: str | None = None, wants_trac
         from visagent.config.messages import composition_message
 
         _fail(f"error: {error}" if isinstance(error, UserError) else f"error: {composition_message(error, root)}")
+    except YAMLError as error:
+        if wants_traceback or root is None:
+            raise
+        _fail(f"error: a config file is no YAML: {error}")
     except UnicodeDecodeError as error:
         if wants_traceback or root is None:
             raise

@@ -11,6 +11,7 @@ import torch
 from visagent.actors.perturbations import PerturbationActors
 from visagent.actors.pool import SerialActors
 from visagent.actors.roles import Task
+from visagent.envs import border
 from visagent.envs.gymnasium_world import GymnasiumWorlds
 from visagent.envs.spaces import ActionSpace, WorldSpaces
 from visagent.errors import ConfigError
@@ -81,6 +82,16 @@ def test_an_actor_reports_what_each_perturbed_policy_earned(tmp_path):
     assert all(np.array_equal(copied[name], again.arrays[name]) for name in copied)
     with pytest.raises(ValueError, match=r"PerturbationBatch\.returns: expected \[P, 2\] = \[6, 2\]"):
         PerturbationBatch(**{**vars(batch), "returns": batch.returns[:2]})
+
+
+def test_an_episode_without_an_end_is_not_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr(border, "LONGEST", 30)
+    worlds = CountingWorlds(10**6)
+    policy = evolved(worlds.spaces())
+    actors = SerialActors(PerturbationActors(worlds, policy, NoiseTable(str(tmp_path), 0, 500), 1, 1, 2, 0.1, 0), 1)
+    actors.publish(policy.state_dict(), 0)
+    with pytest.raises(border.WorldError, match=r"CountingWorlds: expected an episode to end, got 30 steps without an end"):
+        actors.collect(Task(0, 0, True))
 
 
 def test_what_was_seen_is_counted_whole(tmp_path):

@@ -24,7 +24,7 @@ from visagent.actors.roles import Task
 from visagent.actors.segments import SegmentActors
 from visagent.networks.actor_critic import ActorCritic
 from visagent.runtime.train import train
-from visagent.testing.worlds import CountingWorlds
+from visagent.testing.worlds import CountingWorlds, ReusingWorlds
 
 pytestmark = [
     pytest.mark.process,
@@ -90,7 +90,7 @@ def nodes():
 
 
 def test_two_nodes_collect_what_one_process_collects_and_one_may_die(nodes, compose, tmp_path):
-    make, weights = segments(CountingWorlds(4))
+    make, weights = segments(ReusingWorlds(4, truncates=True))  # what these worlds show changes in place
     serial, spread = SerialActors(make, 4), RayActors(make, 4, address=nodes.address)
     try:
         assert len(set(spread.nodes())) == 2

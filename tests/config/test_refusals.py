@@ -277,8 +277,20 @@ def test_a_file_of_ones_own_that_is_not_utf8_is_named(command, tmp_path):
     (tmp_path / "conf" / "experiment").mkdir(parents=True)
     path = tmp_path / "conf" / "experiment" / "mine.yaml"
     path.write_bytes("# @package _global_\nname: Übung\n".encode("latin-1"))
-    code, errors = command("train", "--config-dir", str(tmp_path / "conf"), "experiment=mine")
+    code, errors = command("train", "experiment=mine", "--config-dir", str(tmp_path / "conf"))
     assert code == 2 and f"{path}: expected UTF-8, got byte 0xdc at 26" in errors
+
+
+def test_a_file_of_ones_own_that_is_no_yaml_is_named(command, tmp_path):
+    (tmp_path / "conf" / "experiment").mkdir(parents=True)
+    (tmp_path / "conf" / "experiment" / "mine.yaml").write_text("a: [1")
+    code, errors = command("train", "experiment=mine", "--config-dir", str(tmp_path / "conf"))
+    assert code == 2 and "a config file is no YAML" in errors and "mine.yaml" in errors
+
+
+def test_flags_may_stand_anywhere():
+    given = ["experiment=a", "--config-dir", "my=conf", "seed=1,2", "-m", "~debug", "--cfg", "job"]
+    assert cli._flags_first(given) == ["--config-dir", "my=conf", "-m", "--cfg", "job", "experiment=a", "seed=1,2", "~debug"]
 
 
 def test_a_reader_that_has_read_enough_is_no_error(monkeypatch):

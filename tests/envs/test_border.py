@@ -159,6 +159,7 @@ def test_worlds_that_write_in_one_place_make_the_batches_of_those_that_do_not():
         ({"seen": np.zeros(4)}, r"expected observations of shape \[3\], as its observation_space says, got \[4\]"),
         ({"seen": np.array([0.0, np.nan, 1.0])}, r"datamodule\.env\.id=Walker-v0: expected finite numbers of float32, got nan as number 1 of its state"),
         ({"seen": np.array([0.0, 1e300, 1.0])}, r"expected finite numbers of float32, got 1e\+300 as number 1 of its state in step"),
+        ({"seen": np.array([0, np.inf, 1], np.float16)}, r"got inf as number 1 of its state in step"),
         ({"seen": np.array(["a", "b", "c"])}, r"expected state of numbers, got <U1 in step"),
         ({"reward": float("nan")}, r"datamodule\.env\.id=Walker-v0: expected a finite reward of float32, got nan"),
         ({"reward": np.zeros(2)}, r"expected a number for a reward, got an array of float64 \[2\]"),
@@ -188,6 +189,7 @@ def test_what_ones_own_worlds_return_is_checked():
     cases = [
         (Returning({"state": np.zeros(2)}), r"Odd: expected state of shape \[1\], as its spaces say, got \[2\] in reset"),
         (Returning({"pixels": np.zeros(2)}), "Odd: expected reset to show state by name, got a dict of pixels"),
+        (Returning({"state": [[1.0], [2.0, 3.0]]}), "Odd: expected reset to show state by name"),
         (Returning(np.zeros(1)), r"expected reset to show state by name, got an array of float64 \[1\]"),
         (Returning(right, (right, 0.0, False)), r"expected a step to return \(observation, reward, terminated, truncated\), got a tuple of 3"),
         (Returning(right, (right, np.inf, False, False)), "expected a finite reward of float32, got inf"),
@@ -286,6 +288,8 @@ def test_an_episode_without_an_end_is_no_evaluation(registered, monkeypatch):
         run_episodes(policy, worlds, (1, 2), False)
     longer = registered(Walker, kwargs={"length": 0}, max_steps=70)  # whoever asked for it gets it
     assert [episode.steps for episode in run_episodes(policy, longer, (1, 2), False)] == [70, 70]
+    monkeypatch.setattr(gymnasium.registry["Walker-v0"], "max_episode_steps", 60)  # and an environment knows its own
+    assert [episode.steps for episode in run_episodes(policy, worlds, (1, 2), False)] == [60, 60]
 
 
 def test_worlds_are_closed_when_another_one_cannot_be_made():

@@ -76,6 +76,24 @@ def test_a_strangers_folder_runs_nothing(command, group, strangers):
     assert not made.exists()
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{}", "got None for algorithm"),
+        ("algorithm: 5", "got 5 for algorithm"),
+        ("&a\nalgorithm: *a", "contains itself"),
+        ("- 1", "expected a run's config"),
+        ("a: [", "does not read"),
+    ],
+)
+def test_a_config_that_is_none_is_named(text, said, strangers):
+    path = strangers[0]("algorithm", {})
+    (path / "config.yaml").write_text(text)
+    for command in (evaluate, export):
+        with pytest.raises(ConfigError, match=said):
+            command(settings(command.__name__, f"run={path}"))
+
+
 def test_interpolations_of_a_stored_config_are_text(strangers, monkeypatch):
     """A resolver could make a dict with a target where the config that was looked at has text."""
     folder, load, made = strangers

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from collections import Counter
 
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import Dataset
 
 from datamodules.action_recognition import ActionRecognitionDataModule, BrokenVideosError, ClipLoader
 from visagent.errors import ConfigError
-from visagent.video.dataset import EvaluationClips, TrainingClips, VideoBatch, collate, protocol
+from visagent.video.dataset import EvaluationClips, Sample, TrainingClips, VideoBatch, collate, load, protocol, stretches
+from visagent.video.decode import OPENED_AT_MOST
 from visagent.video.layouts import Clip, mirrored_labels, read
 
 SETTINGS = {
@@ -73,6 +77,46 @@ def test_workers_change_nothing(synthetic):
     alone, helped = (list(datamodule("ucf101", root, workers=workers).train_dataloader()) for workers in (0, 2))
     for a, b in zip(alone, helped, strict=True):
         assert torch.equal(a.clips, b.clips) and torch.equal(a.label, b.label) and a.progress == b.progress
+
+
+class Opening(Dataset):
+    """Samples that say which process opened them."""
+
+    backend, device, shape = "torchcodec", "cpu", (1, 3, 1, 1)
+
+    def __len__(self):
+        return 40
+
+    def __getitem__(self, index):
+        return Sample(np.zeros((1, 1, 3, 1, 1), np.uint8), os.getpid(), index, ())
+
+
+def test_workers_are_replaced_before_they_have_opened_too_many_files(monkeypatch):
+    batches = [list(range(start, start + 4)) for start in range(0, 40, 4)]
+    monkeypatch.setitem(OPENED_AT_MOST, "torchcodec", 9)
+    found = list(load(Opening(), batches, 2))
+    assert torch.cat([batch.index for batch in found]).tolist() == list(range(40))
+    opened = Counter(torch.cat([batch.label for batch in found]).tolist())
+    assert max(opened.values()) == 8 and len(opened) == 6 and os.getpid() not in opened
+    monkeypatch.delitem(OPENED_AT_MOST, "torchcodec")
+    assert len({int(label) for batch in load(Opening(), batches, 2) for label in batch.label}) == 2
+
+
+@pytest.mark.parametrize(("workers", "limit"), [(1, 4), (2, 4), (3, 10), (2, 3), (0, 4), (2, None)])
+def test_stretches_hold_every_batch_once_and_in_order(workers, limit):
+    batches = [[0, 1, 2], [3], [4, 5, 6, 7], [8, 9], [10], [11, 12], [13]]
+    cut = list(stretches(batches, workers, limit))
+    assert [batch for stretch in cut for batch in stretch] == batches
+    for stretch in cut if workers and limit else []:
+        for worker in range(workers):
+            mine = stretch[worker::workers]
+            assert len(mine) <= 1 or sum(map(len, mine)) <= limit
+
+
+def test_one_process_that_opens_everything_is_warned_of(monkeypatch, caplog):
+    monkeypatch.setitem(OPENED_AT_MOST, "torchcodec", 3)
+    list(load(Opening(), [[0, 1], [2, 3]], 0))
+    assert "datamodule.workers=0 opens all in one process" in caplog.text
 
 
 def test_views_are_crops_first_then_clips(synthetic):

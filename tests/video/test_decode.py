@@ -6,17 +6,20 @@ import os
 import pickle
 import shutil
 import sys
+from types import SimpleNamespace
 
 import av
 import numpy as np
 import pytest
+import torch
 from odd_videos import ALL, ODD, PLAIN, numbers
 from PIL import Image
 
+from visagent.config import video_schemas
 from visagent.errors import ConfigError
-from visagent.video import decode
+from visagent.video import command, decode
 from visagent.video.containers import inspect
-from visagent.video.decode import VideoError, all_frames, count_frames, read_frames, require, write_video
+from visagent.video.decode import VideoError, all_frames, count_frames, device_of, read_frames, require, write_video
 from visagent.video.verify import Verdict, verify
 
 SPARSE = [1, 4, 9, 12, 13, 20, 27, 33, 38]
@@ -155,6 +158,32 @@ def test_a_backend_that_is_not_there_is_named(monkeypatch):
         require("torchcodec")
     for known in ("decord", "pyav"):
         require(known)
+
+
+def test_what_must_not_import_the_readers_knows_the_backends():
+    assert command.BACKENDS == video_schemas.BACKENDS == decode.BACKENDS
+
+
+@pytest.mark.gpu
+def test_torchcodec_decodes_on_the_gpu(encoded, monkeypatch):
+    require("torchcodec")
+    device = device_of("torchcodec", torch.device("cuda", 0))
+    if device == "cpu":
+        pytest.skip("this build of torchcodec decodes on the CPU alone")
+    jumped = []
+    monkeypatch.setitem(decode.JUMPING, "torchcodec", lambda *settings: jumped.append(decode._read_torchcodec(*settings)) or jumped[-1])
+    for name in ("h264_b.mp4", "vp9.webm"):
+        found = read_frames(encoded / name, lambda _: np.array(SPARSE), "torchcodec", device)
+        assert numbers(found) == SPARSE and jumped[-1] is not None
+        assert np.abs(found.astype(int) - read_frames(encoded / name, lambda _: np.array(SPARSE), "pyav")).mean() < 3.0
+
+
+def test_only_torchcodec_decodes_elsewhere_than_on_the_cpu(monkeypatch):
+    monkeypatch.setattr(decode, "_torchcodec", lambda: SimpleNamespace(__version__="0.11.1+cu130"))
+    cuda = torch.device("cuda", 1)
+    assert [device_of(name, cuda) for name in decode.BACKENDS] == ["cpu", "cpu", "cuda:1"] and device_of("torchcodec", torch.device("cpu")) == "cpu"
+    monkeypatch.setattr(decode, "_torchcodec", lambda: SimpleNamespace(__version__="0.11.1+cpu"))
+    assert device_of("torchcodec", cuda) == "cpu"
 
 
 def test_settings_are_checked(encoded):

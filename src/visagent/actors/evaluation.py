@@ -39,8 +39,8 @@ def run_episodes(policy: Policy, worlds: WorldFactory, seeds: Sequence[int], det
     Raises:
         WorldError: when an episode does not end.
     """
-    count, longest = len(seeds), longest_episode(worlds)
-    episodes = Episodes(worlds, count)
+    count, episodes = len(seeds), Episodes(worlds, len(seeds))
+    longest = longest_episode(worlds, episodes.worlds[0])
     try:
         episodes.reset(seeds)
         rng, state = generator(seeds[0], "act"), policy.initial_state(count)

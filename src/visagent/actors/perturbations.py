@@ -62,7 +62,7 @@ class PerturbationActor:
     def __init__(self, made: PerturbationActors, worker: int) -> None:
         self.made, self.worker, self.policy = made, worker, copy.deepcopy(made.policy)
         self.worlds = make_all(made.worlds, made.count)
-        self.border, self.longest = Border.of(made.worlds, self.worlds[0]), longest_episode(made.worlds)
+        self.border, self.longest = Border.of(made.worlds, self.worlds[0]), longest_episode(made.worlds, self.worlds[0])
 
     def run(self, task: Task, out: Mapping[str, NDArray[Any]], version: int) -> Report:
         made, clock = self.made, time.perf_counter

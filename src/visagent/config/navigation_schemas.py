@@ -97,7 +97,7 @@ class NavigationDataConfig:
     new_targets_per_distance: int = MISSING
     new_target_starts: int = MISSING
     new_target_max_steps: int = MISSING
-    disjoint_starts: bool = MISSING
+    disjoint_starts: bool = added(as_before=False)
     recompute_distances: bool = MISSING
     seed: int = MISSING
 

@@ -69,8 +69,11 @@ class ActorCriticConfig:
     pixel_features: int = MISSING
     lstm: int = MISSING
     orthogonal_init: bool = MISSING
+    min_log_std: float | None = added(as_before=None)
 
     def check(self) -> None:
+        possible = self.min_log_std is None or self.min_log_std <= self.init_log_std
+        require(possible, "network.min_log_std", self.min_log_std, f"null, or at most network.init_log_std, {self.init_log_std}")
         require(self.activation in ("tanh", "relu"), "network.activation", self.activation, "tanh or relu")
         for name in ("actor_hidden", "critic_hidden"):
             widths = getattr(self, name)
@@ -274,6 +277,7 @@ class ActorDataConfig:
     test_episodes: int = MISSING
     eval_deterministic: bool = MISSING
     film_episodes: int = added(as_before=0, signed=True)
+    solved_return: float | None = added(as_before=None)
     seed: int = MISSING
     timeout: float | None = added(as_before=None)
 

@@ -35,7 +35,7 @@ def validate(config: DictConfig, root: type) -> dict[str, Any]:
         if key not in known_keys(root):
             raise unknown_key(str(key), known_keys(root))
     if root is TrainConfig:
-        _check_groups(config)
+        check_groups(config)
     missing = sorted(OmegaConf.missing_keys(config))
     if missing:
         raise ConfigError(
@@ -58,8 +58,12 @@ def validate(config: DictConfig, root: type) -> dict[str, Any]:
     return {str(key): value for key, value in resolved.items()}
 
 
-def _check_groups(config: DictConfig) -> None:
-    """Every group that a run needs is there, says what to make, and goes with the others."""
+def check_groups(config: DictConfig) -> None:
+    """Refuse a run's config in which a group is missing, does not say what to make, or does not go with the others.
+
+    Raises:
+        ConfigError: naming the group.
+    """
     for group in REQUIRED_GROUPS:
         node = config.get(group)
         if node is None:

@@ -11,6 +11,7 @@ from visagent.config.rules import positive, processes, require
 
 LAYOUTS = ("something_v2", "something_v1", "ucf101", "hmdb51", "kinetics")
 DENSE_SPAN = 64
+BACKENDS = ("decord", "pyav", "torchcodec")
 
 
 @dataclass
@@ -153,7 +154,7 @@ class ActionRecognitionDataConfig:
         require(self.crop >= 16, "datamodule.crop", self.crop, "at least 16 pixels")
         require(self.resize >= self.crop, "datamodule.resize", self.resize, f"at least datamodule.crop, {self.crop} pixels")
         processes("datamodule", self, "workers", least=0)
-        require(self.backend in ("decord", "pyav"), "datamodule.backend", self.backend, "decord or pyav")
+        require(self.backend in BACKENDS, "datamodule.backend", self.backend, ", ".join(BACKENDS[:-1]) + f" or {BACKENDS[-1]}")
         require(self.mirror in ("none", "labels"), "datamodule.mirror", self.mirror, "none or labels")
         for name in self.protocols or [""]:
             require(name in ("1_clip", "2_clip", "dense"), "datamodule.protocols", name, "[1_clip,2_clip], [dense] or others of these")

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 LARGEST = float(np.finfo(np.float32).max)
 SMALL = LARGEST**2
-LONGEST = 100_000
-"""Steps after which somebody who waits for the end of an episode gives up, where no longer time limit was asked for."""
+LONGEST = 20_000
+"""Steps after which somebody who waits for the end of an episode gives up, where no longer time limit is known."""
 
 
 class WorldError(UserError):
@@ -88,7 +88,7 @@ class Border:
     def _passed(self, shown: Any, where: str) -> Observation:
         try:
             return {part: copied(self.name, shown[part], part, shape, where) for part, shape in self.shapes.items()}
-        except (KeyError, TypeError, IndexError) as error:
+        except (KeyError, TypeError, IndexError, ValueError) as error:
             raise WorldError(f"{self.name}: expected {where} to show {', '.join(self.shapes)} by name, got {described(shown)}") from error
 
 
@@ -114,6 +114,8 @@ def copied(name: str, found: Any, part: str, shape: tuple[int, ...], where: str)
         return array.copy()
     if array.dtype.kind not in "fiub":
         raise WorldError(f"{name}: expected {part} of numbers, got {array.dtype} in {where}")
+    if array.dtype == np.float16:  # whose squares overflow soon
+        array = array.astype(np.float32)
     # A sum of squares is quick to compute, and where it is small so are its summands; the rest is looked at one by one.
     if array.dtype.kind == "f" and not array.dot(array) <= SMALL:
         wrong = np.flatnonzero(~(np.abs(array) <= LARGEST))
@@ -145,18 +147,17 @@ def finite(name: str, reward: Any) -> float:
     return number
 
 
-def longest_episode(factory: object) -> int:
-    """Steps that an episode of a factory's worlds may last while somebody waits for its end."""
-    return max(LONGEST, getattr(factory, "max_steps", None) or 0, getattr(factory, "horizon", None) or 0)
+def longest_episode(factory: object, world: object = None) -> int:
+    """Steps that an episode may last while somebody waits for its end, of a factory's worlds or of one that knows its own time limit as `max_steps`."""
+    limits = (getattr(factory, "max_steps", None), getattr(factory, "horizon", None), getattr(world, "max_steps", None))
+    return max(LONGEST, *(limit or 0 for limit in limits))
 
 
 def no_end(factory: object, steps: int) -> WorldError:
     """The error for an episode that does not end."""
-    limit = (
-        "type datamodule.env.max_steps=1000"
-        if hasattr(factory, "max_steps")
-        else "have it say truncated after some steps (datamodule.env.max_steps is gymnasium's)"
-    )
+    limit = "type datamodule.env.max_steps=1000"
+    if not hasattr(factory, "max_steps"):
+        limit = "have its worlds truncate episodes (datamodule.env.max_steps does so in gymnasium's and robosuite's), or say a longer one as its max_steps"
     return WorldError(f"{name_of(factory)}: expected an episode to end, got {steps} steps without an end; give it a time limit: {limit}")
 
 

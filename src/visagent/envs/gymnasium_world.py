@@ -19,7 +19,7 @@ from gymnasium.utils.passive_env_checker import env_reset_passive_checker, env_s
 from numpy.typing import NDArray
 from PIL import Image
 
-from visagent.envs.border import WorldError, finite
+from visagent.envs.border import WorldError, failed, finite
 from visagent.envs.episodes import Observation
 from visagent.envs.frames import FrameStack
 from visagent.envs.spaces import ActionSpace, WorldSpaces
@@ -57,6 +57,12 @@ class GymnasiumWorlds:
     def name(self) -> str:
         """In messages."""
         return f"datamodule.env.id={self.id}"
+
+    @property
+    def solved_return(self) -> float | None:
+        """The return of an episode that gymnasium calls solved; None where it does not say, or where episodes have another length than it says it of."""
+        registered = gymnasium.registry.get(self.id)
+        return registered.reward_threshold if registered is not None and self.max_steps is None else None
 
     def spaces(self) -> WorldSpaces:
         """Shapes, from a world that is made, shown to gymnasium's checker where none of its kind was, and closed.
@@ -120,6 +126,8 @@ def check(env: gymnasium.Env[Any, Any], name: str) -> None:
             _returned(name, "step", env_step_passive_checker(env, env.action_space.sample()), expected, 5)
         except (AssertionError, gymnasium.error.Error) as error:
             raise WorldError(f"{name}: gymnasium's checker refuses it: {error}") from error
+        except Exception as error:
+            raise failed(name, "its first step", error) from error
     for message in dict.fromkeys(re.sub(r"\x1b\[\d+m", "", str(warning.message)) for warning in said if "WARN" in str(warning.message)):
         log.warning("%s: gymnasium's checker says: %s", name, message)
 
@@ -138,6 +146,7 @@ class GymnasiumWorld:
 
     def __init__(self, env: gymnasium.Env[Any, Any], made: GymnasiumWorlds) -> None:
         self.env, self.made = env, made
+        self.max_steps = None if env.spec is None else env.spec.max_episode_steps
         self.fps = float(env.metadata.get("render_fps", 30)) / made.action_repeat
         self.stack = FrameStack(made.frame_stack)
         self.info: Mapping[str, Any] = {}

@@ -168,6 +168,7 @@ class ActorCritic(nn.Module):
         pixel_features: units after the convolutions.
         lstm: units of an LSTM after the stem; 0 for none.
         orthogonal_init: orthogonal weights instead of PyTorch's own.
+        min_log_std: what it does not fall below; None for no such bound.
     """
 
     mixed = False
@@ -185,9 +186,10 @@ class ActorCritic(nn.Module):
         pixel_features: int,
         lstm: int,
         orthogonal_init: bool,
+        min_log_std: float | None = None,
     ) -> None:
         super().__init__()
-        self.spaces, self.squash_mean = spaces, squash_mean
+        self.spaces, self.squash_mean, self.min_log_std = spaces, squash_mean, min_log_std
         shapes = spaces.observation
         self.normalizer = RunningNormalizer(shapes["state"][0]) if normalize and "state" in shapes else None
         self.stem = PixelStem(shapes["pixels"], pixel_features) if "pixels" in shapes else None
@@ -213,6 +215,12 @@ class ActorCritic(nn.Module):
         if self.lstm is None:
             return None
         return torch.zeros(count, self.lstm.hidden_size), torch.zeros(count, self.lstm.hidden_size)
+
+    @torch.no_grad()
+    def keep_bounds(self) -> None:
+        """Put parameters back to their bounds, after a step of an optimizer: held there, they go on to learn, as a clamped output would not."""
+        if self.min_log_std is not None and self.log_std is not None:
+            self.log_std.clamp_(min=self.min_log_std)
 
     def normalized(self, observation: Observation) -> dict[str, Tensor]:
         """Observations with their states through the z-filter, for `judge`."""

@@ -23,6 +23,7 @@ from typing import Any, Literal
 import yaml
 
 from visagent.config.history import completed
+from visagent.config.schemas import REQUIRED_GROUPS
 from visagent.config.signature import difference
 from visagent.config.trust import refuse_foreign
 from visagent.errors import ConfigError
@@ -219,7 +220,10 @@ class RunFolder:
             raise ConfigError(f"{path}: expected a run's config, got something that does not read ({error}): move the folder away or delete it") from error
         if not isinstance(stored, dict):
             raise ConfigError(f"{path}: expected a run's config, got {stored!r}: move the folder away or delete it")
-        return completed(stored)
+        try:
+            return completed(stored)
+        except RecursionError as error:
+            raise ConfigError(f"{path}: expected a run's config, got one that contains itself: move the folder away or delete it") from error
 
     def runnable(self, allowed: Sequence[str]) -> dict[str, Any]:
         """The stored config where the outputs folder is now, once it is sure that nothing in it runs the code of others.
@@ -231,6 +235,11 @@ class RunFolder:
             ConfigError: when it would, or when the folder holds none.
         """
         stored = self.config_here()
+        for group in REQUIRED_GROUPS:
+            if not isinstance(stored.get(group), dict):
+                raise ConfigError(
+                    f"{self.path / 'config.yaml'}: expected a run's config, got {stored.get(group)!r} for {group}: the file was changed or cut off"
+                )
         refuse_foreign(stored, f"the run in {self.path}", allowed)
         return stored
 

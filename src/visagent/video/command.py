@@ -12,6 +12,7 @@ from visagent.errors import ConfigError
 LAYOUTS = ("something_v2", "something_v1", "ucf101", "hmdb51", "kinetics")
 NAMED = 8
 """Entries of a folder that a line names; the rest it counts."""
+BACKENDS = ("decord", "pyav", "torchcodec")
 
 
 def _processes(text: str) -> int:
@@ -37,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
     verify = commands.add_parser("verify", help="find broken videos", description="Decode every video; list those that cannot be used.")
     verify.add_argument("folder", type=Path, help="the data set's folder")
     verify.add_argument("--layout", choices=LAYOUTS, help="whose layout (default: recognised; without one, every video file below the folder)")
-    verify.add_argument("--backend", default="decord", choices=("decord", "pyav"), help="that a training would use (default: %(default)s)")
+    verify.add_argument("--backend", default="decord", choices=BACKENDS, help="that a training would use (default: %(default)s)")
     verify.add_argument("--workers", type=_processes, default=0, help="processes (default: one per core)")
 
     show = commands.add_parser("show", help="a contact sheet", description="Draw one video of each class, eight frames each.")

@@ -1,21 +1,24 @@
-"""Clips as samples: decoded, sampled, cropped, with a broken file replaced by another one and named."""
+"""Clips as samples: decoded, sampled, cropped, with a broken file replaced by another one and named; and as batches from worker processes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+import logging
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from visagent.seeding import derive_seed
 from visagent.video import sampling, transforms
-from visagent.video.decode import Frames, VideoError, read_frames
+from visagent.video.decode import OPENED_AT_MOST, Frames, VideoError, read_frames
 from visagent.video.layouts import Clip
 
+log = logging.getLogger(__name__)
 ATTEMPTS = 20
 """Videos tried for one sample; after these it has none."""
 Views = list[Frames]
@@ -81,13 +84,23 @@ class TrainingClips(Dataset[Sample]):
         mirrored: for each class, the class of its mirror images, or None where there is none: such videos are never mirrored. Empty: no video is.
         dense: sample densely instead of from segments.
         seed, epoch: of what is drawn.
+        device: where torchcodec decodes.
     """
 
     def __init__(
-        self, clips: Sequence[Clip], num_frames: int, crop: int, backend: str, mirrored: Sequence[int | None], dense: bool, seed: int, epoch: int
+        self,
+        clips: Sequence[Clip],
+        num_frames: int,
+        crop: int,
+        backend: str,
+        mirrored: Sequence[int | None],
+        dense: bool,
+        seed: int,
+        epoch: int,
+        device: str = "cpu",
     ) -> None:
         self.clips, self.num_frames, self.crop, self.backend = clips, num_frames, crop, backend
-        self.mirrored, self.dense, self.seed, self.epoch = tuple(mirrored), dense, seed, epoch
+        self.mirrored, self.dense, self.seed, self.epoch, self.device = tuple(mirrored), dense, seed, epoch, device
         self.shape = (num_frames, 3, crop, crop)
 
     def __len__(self) -> int:
@@ -107,7 +120,7 @@ class TrainingClips(Dataset[Sample]):
 
     def _sample(self, clip: Clip, index: int, rng: np.random.Generator, broken: tuple[tuple[str, str], ...]) -> Sample:
         draw = sampling.random_dense if self.dense else sampling.random_segments
-        frames = read_frames(clip.path, lambda count: draw(count, self.num_frames, rng)[0], self.backend)
+        frames = read_frames(clip.path, lambda count: draw(count, self.num_frames, rng)[0], self.backend, self.device)
         frames = transforms.random_crop(frames, self.crop, rng)
         label = clip.label
         if self.mirrored and rng.random() < 0.5 and (mirrored := self.mirrored[label]) is not None:
@@ -163,8 +176,8 @@ PROTOCOLS = ("1_clip", "2_clip", "dense")
 class EvaluationClips(Dataset[Sample]):
     """All views of each video, crops first, then clips; no view of a video that cannot be read."""
 
-    def __init__(self, clips: Sequence[Clip], num_frames: int, protocol: Protocol, backend: str) -> None:
-        self.clips, self.num_frames, self.protocol, self.backend = clips, num_frames, protocol, backend
+    def __init__(self, clips: Sequence[Clip], num_frames: int, protocol: Protocol, backend: str, device: str = "cpu") -> None:
+        self.clips, self.num_frames, self.protocol, self.backend, self.device = clips, num_frames, protocol, backend, device
         self.shape = (num_frames, 3, protocol.crop, protocol.crop)
 
     def __len__(self) -> int:
@@ -181,7 +194,7 @@ class EvaluationClips(Dataset[Sample]):
             return chosen.ravel()
 
         try:
-            frames = transforms.resize_short_side(read_frames(clip.path, choose, self.backend), plan.resize)
+            frames = transforms.resize_short_side(read_frames(clip.path, choose, self.backend, self.device), plan.resize)
         except VideoError as error:
             empty = np.zeros((0, *self.shape), np.uint8)
             return Sample(empty, clip.label, index, ((clip.path, error.reason),))
@@ -207,3 +220,46 @@ def collate(samples: Sequence[Sample], name: str, shape: Sequence[int]) -> Video
         tuple(entry for sample in samples for entry in sample.broken),
         name,
     )
+
+
+def load(data: TrainingClips | EvaluationClips, batches: Sequence[Sequence[int]], workers: int, name: str = "") -> Iterator[VideoBatch]:
+    """Batches in their order, made by worker processes, which are replaced before a backend that leaks has grown too much.
+
+    Args:
+        data: the samples.
+        batches: numbers of the samples of each.
+        workers: processes; 0 decodes in this one, which is not replaced.
+        name: of the protocol.
+    """
+    limit = OPENED_AT_MOST.get(data.backend)
+    if limit is not None and workers == 0 and sum(map(len, batches)) > limit:
+        log.warning(
+            "datamodule.backend=%s needs more memory with every file, and datamodule.workers=0 opens all in one process: use more", data.backend
+        )
+    for stretch in stretches(batches, workers, limit):
+        yield from DataLoader(
+            data,
+            batch_sampler=stretch,  # type: ignore[arg-type]
+            num_workers=workers,
+            collate_fn=functools.partial(collate, name=name, shape=data.shape),
+            pin_memory=torch.cuda.is_available(),
+            generator=torch.Generator(),  # the loader draws a number that nobody needs: not from the global one, which evaluating must not change
+            multiprocessing_context="spawn" if workers and data.device != "cpu" else None,  # a fork cannot use the device that this process uses
+        )
+
+
+def stretches(batches: Sequence[Sequence[int]], workers: int, limit: int | None) -> Iterator[Sequence[Sequence[int]]]:
+    """Batches cut so that none of the workers, which take them in turn, opens more than a limit of files in one stretch."""
+    if limit is None or workers == 0:
+        yield batches
+        return
+    stretch: list[Sequence[int]] = []
+    opened = [0] * workers
+    for batch in batches:
+        if stretch and opened[len(stretch) % workers] + len(batch) > limit:
+            yield stretch
+            stretch, opened = [], [0] * workers
+        opened[len(stretch) % workers] += len(batch)
+        stretch.append(batch)
+    if stretch:
+        yield stretch

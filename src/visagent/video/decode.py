@@ -33,6 +33,8 @@ Choose = Callable[[int], NDArray[np.int64]]
 """From a video's number of frames to the numbers of those wanted, from 0."""
 
 BACKENDS = ("decord", "pyav", "torchcodec")
+OPENED_AT_MOST = {"torchcodec": 4000}
+"""Files after which a process that decodes is replaced, for backends whose memory grows with every file: torchcodec by about 30 KB."""
 
 
 class VideoError(Exception):
@@ -168,7 +170,9 @@ def _read_torchcodec(path: Path, found: containers.Container, choose: Choose, de
         if len(decoder) != film.count:
             return None
         frames: Frames = decoder.get_frames_at(chosen.tolist()).data.cpu().numpy()
-    except (RuntimeError, ValueError, IndexError):  # where the file is broken, PyAV says so too
+    except (RuntimeError, ValueError, IndexError) as error:  # where the file is broken, PyAV says so too
+        if device != "cpu" and "cuda" in str(error).lower():
+            raise ConfigError(f"datamodule.backend=torchcodec cannot decode on {device} ({_first_line(error)}): use datamodule.backend=decord") from error
         return None
     return frames
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visagent.errors import ConfigError, MissingFileError
-from visagent.video.decode import VideoError, count_frames, read_frames
+from visagent.video.decode import OPENED_AT_MOST, VideoError, count_frames, read_frames, require
 from visagent.video.layouts import FOLDS, LAYOUTS, SPLITS, WITH_FOLDS, has_fold, read, video_files
 from visagent.video.sampling import middle_segments
 
@@ -84,6 +84,13 @@ def verify(path: str, backend: str) -> Verdict:
 
 
 def verify_all(paths: Sequence[str], backend: str, workers: int | None) -> Iterator[Verdict]:
-    """Verdicts in order, from several processes."""
-    with ProcessPoolExecutor(workers or os.cpu_count(), get_context("spawn")) as pool:
-        yield from pool.map(partial(verify, backend=backend), paths, chunksize=4)
+    """Verdicts in order, from several processes, which are replaced where the backend needs that.
+
+    Raises:
+        ConfigError: when the backend is not installed.
+    """
+    require(backend)
+    some = OPENED_AT_MOST.get(backend, len(paths)) or 1
+    for start in range(0, len(paths), some):
+        with ProcessPoolExecutor(workers or os.cpu_count(), get_context("spawn")) as pool:
+            yield from pool.map(partial(verify, backend=backend), paths[start : start + some], chunksize=4)
