@@ -233,9 +233,7 @@ def load(data: TrainingClips | EvaluationClips, batches: Sequence[Sequence[int]]
     """
     limit = OPENED_AT_MOST.get(data.backend)
     if limit is not None and workers == 0 and sum(map(len, batches)) > limit:
-        log.warning(
-            "datamodule.backend=%s needs more memory with every file, and datamodule.workers=0 opens all in one process: use more", data.backend
-        )
+        log.warning("datamodule.backend=%s needs more memory with every file, and datamodule.workers=0 opens all in one process: use more", data.backend)
     for stretch in stretches(batches, workers, limit):
         yield from DataLoader(
             data,
