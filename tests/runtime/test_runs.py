@@ -82,7 +82,7 @@ def test_synthetic_videos_are_no_paper_scale(compose):
 
 @pytest.mark.parametrize(("preset", "network"), [("rubiksnet/something_v2", "block"), ("rubiksnet/something_v2", "navigation"), (PRESET, "tsn")])
 def test_a_network_of_another_method_is_refused(preset, network, compose):
-    with pytest.raises(ConfigError, match=r"network: \w+ cannot be made for this method and its data .*choose another one with network=NAME"):
+    with pytest.raises(ConfigError, match=r"algorithm=\w+ does not go with network=\w+: expected network=.*; type network=\w+"):
         train(compose(preset, f"network={network}"))
 
 

@@ -22,13 +22,14 @@ from mlflow import MlflowClient
 from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 
 from chromium import free_port
+from visagent import cli
 from visagent.errors import ConfigError
-from visagent.runtime import mlflow_logger, tracking
+from visagent.runtime import info, mlflow_logger, tracking
 from visagent.runtime.credentials import without_credentials
 from visagent.runtime.mlflow_logger import MLflowTracker
 from visagent.runtime.multirun import MultirunParent
 from visagent.runtime.outbox import Store, deliver_ended, names_tags, safe_name
-from visagent.runtime.record import PARENT_VARIABLE, Record, RunFolder
+from visagent.runtime.record import PARENT_VARIABLE, Record, RunFolder, command
 from visagent.runtime.tracking import TrackingUnavailable, ask, check_tracking, connect, end_cut_off, hold, tend, tracking_uri
 from visagent.runtime.train import Cancelled, train
 
@@ -125,7 +126,7 @@ def opened(client, experiment, folder, config=None, **settings):
     store = Store(f"sqlite:///{folder}/outputs/mlflow.db", experiment, folder / "outputs")
     (folder / "run").mkdir(exist_ok=True)
     (folder / "run" / "config.yaml").write_text("{}")
-    return MLflowTracker.open(store, folder / "run", settings.pop("run_id", None), "r", config or {}, {}, **settings)
+    return MLflowTracker.open(store, folder / "run", settings.pop("run_id", None), "r", config or {}, settings.pop("tags", {}), **settings)
 
 
 def test_metrics_go_in_batches(client, tmp_path):
@@ -194,6 +195,29 @@ def test_a_server_that_comes_back_gets_everything_in_the_same_run(client, tmp_pa
     wait_until(lambda: "answers again" in caplog.text)
     tracker.close("FINISHED")
     assert client.get_run(tracker.run_id).data.metrics == {"x": 1.0} and not tracker.outbox.path.exists()
+
+
+def test_a_run_whose_making_was_not_answered_is_not_made_twice(client, tmp_path, monkeypatch):
+    from mlflow.exceptions import MlflowException
+
+    monkeypatch.setattr(mlflow_logger, "PAUSES", (0.01,))
+    original, lost = MlflowClient.create_run, [True]
+
+    def timed_out(self, *args, **kwargs):
+        made = original(self, *args, **kwargs)
+        if lost:
+            lost.clear()
+            raise MlflowException("timed out")
+        return made
+
+    monkeypatch.setattr(MlflowClient, "create_run", timed_out)
+    known = []
+    tags = {"visagent.signature": "rabc", "visagent.created": "2026-01-02T03:04:05+00:00"}
+    tracker = opened(client, "answers", tmp_path, {"a": 1}, tags=tags, on_run=known.append)
+    wait_until(lambda: known)
+    tracker.close("FINISHED")
+    (run,) = client.search_runs([client.get_experiment_by_name("answers").experiment_id])
+    assert known == [run.info.run_id] and run.data.params == {"a": "1"} and run.info.status == "FINISHED"
 
 
 def test_one_refused_metric_keeps_nothing_else_back(client, tmp_path, caplog):
@@ -349,7 +373,17 @@ def test_odd_target_keys_and_metrics_are_tracked_with_their_names(client, tmp_pa
     assert run.data.tags[f"visagent.name/{param}"] == "targets.kitchen (1)" and run.data.tags[f"visagent.name/{metric}"] == "val/kitchen (1)/spl"
 
 
-def test_credentials_are_hidden():
+def test_credentials_are_hidden(monkeypatch, tmp_path, capsys):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://me:pass@host:5000")
+    assert info._storage(tmp_path)["tracking"] == "http://***@host:5000"
+    config = {"logger": {"enabled": True, "tracking_uri": "http://me:pass@host"}}
+    RunFolder(tmp_path).create(config)
+    assert "pass" not in (tmp_path / "config.yaml").read_text() and config["logger"]["tracking_uri"] == "http://me:pass@host"
+    monkeypatch.setattr("sys.argv", ["visagent-train", "logger.tracking_uri=http://me:pass@host"])
+    assert command() == "visagent-train logger.tracking_uri=http://***@host"
+    with pytest.raises(SystemExit):
+        cli._fail("error: cannot read logger.tracking_uri=http://me:pass@host")
+    assert "pass" not in capsys.readouterr().err
     for text in ("http://me:pass@host/x", "see postgresql://me:pass@host/db?x=1", "https://h/x?token=pass&y=2", "'http://pass@h'"):
         assert "pass" not in without_credentials(text).replace("***", "")
     for text in ("http://host/a@b", "sqlite:////a/b.db", "me@host", "git+https://h/r@v1", "https://h/?tokens=3"):

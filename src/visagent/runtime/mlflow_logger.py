@@ -203,7 +203,7 @@ class MLflowTracker(Logger):
         """Once, when there is time: what runs before this one have left undone."""
         try:
             end_cut_off(*self.store.connected(), self.store.outputs)
-            if (sent := deliver_ended(self.store, self.store.outputs / "runs")) > 0:
+            if (sent := deliver_ended(self.store, self.store.outputs / "runs", lambda: self._closing)) > 0:
                 log.info("MLflow has now what it had missed of %d runs that have ended", sent)
         except Exception as error:  # noqa: BLE001 (whatever it is, another start tries again)
             log.debug("MLflow is not told of other runs: %s", error)

@@ -12,7 +12,7 @@ import os
 import posixpath
 import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -197,10 +197,13 @@ class Outbox:
             except MlflowException as error:
                 if error.error_code != "RESOURCE_DOES_NOT_EXIST":
                     raise
-        # None yet, or another database than before: a run begins there.
+        # None yet, or another database than before: a run begins there, unless it was made and the answer was lost.
         tags = {key: value[:TAG_LENGTH] for key, value in thing["tags"].items()}
+        self.run_id = _made_before(client, experiment, tags)
+        if self.run_id is not None:
+            return [dict(thing), *_beginning(thing)]
         self.run_id = str(client.create_run(experiment, run_name=thing["name"][:RUN_NAME_LENGTH], tags=tags).info.run_id)
-        return [{"do": "params", "items": thing["params"]}, *thing["then"]]
+        return _beginning(thing)
 
     def _log(self, client: MlflowClient, what: str, items: list[list[Any]]) -> None:
         """Log a batch; where MLflow refuses it, its halves, so that one thing that it refuses keeps nothing else back."""
@@ -231,6 +234,19 @@ class Outbox:
             log.warning("%s", message)
 
 
+def _beginning(opening: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What is to be done once a run is made."""
+    return [{"do": "params", "items": opening["params"]}, *opening["then"]]
+
+
+def _made_before(client: MlflowClient, experiment: str, tags: Mapping[str, str]) -> str | None:
+    """The run of this very start."""
+    if not {"visagent.signature", "visagent.created"} <= tags.keys():
+        return None
+    found = client.search_runs([experiment], f"tags.`visagent.signature` = '{tags['visagent.signature']}'")
+    return next((str(run.info.run_id) for run in found if run.data.tags.get("visagent.created") == tags["visagent.created"]), None)
+
+
 def _refusal(error: Exception) -> bool:
     """Whether MLflow has understood and says no, so that saying it again is of no use."""
     code = getattr(error, "error_code", "")
@@ -244,10 +260,15 @@ def _batches(items: list[list[Any]], size: int) -> Iterator[list[list[Any]]]:
         yield items[start : start + size]
 
 
-def deliver_ended(store: Store, runs: Path) -> int:
+def deliver_ended(store: Store, runs: Path, enough: Callable[[], bool] = lambda: False) -> int:
     """Send what runs that have ended could not; returns of how many.
 
     One that is not finished and that MLflow does not know yet sends it all when it goes on: two processes could make two runs of it.
+
+    Args:
+        store: where to.
+        runs: the folder of run folders.
+        enough: asked before each run, whether to leave the others for another time.
 
     Raises:
         TrackingUnavailable: when MLflow does not answer; what is not sent stays in its folder.
@@ -260,6 +281,8 @@ def deliver_ended(store: Store, runs: Path) -> int:
             record = folder.load()
         except ConfigError:  # whoever looks at the run is told
             continue
+        if enough():
+            break
         if record is None or folder.is_locked() or not (path.name == name or _left_behind(path)):
             continue
         if record.status == "RUNNING" or (record.status != "FINISHED" and record.mlflow_run_id is None):

@@ -200,9 +200,12 @@ def _finish(folder: RunFolder, record: Record, trackers: list[MLflowTracker], wr
         refused = error
         said = f"the record cannot be written ({machine_message(error) or error}): it says that the run is RUNNING; it is {record.status}"
         log.error("%s", said)
+    known = record.mlflow_run_id
     for tracker in trackers:
         tracker.save_artifact(folder.path / "record.json")
         tracker.close(record.status if refused is None or record.status != "FINISHED" else "FAILED")
+    if refused is None and record.mlflow_run_id != known:  # MLflow has answered only now
+        folder.save(record)
     if refused is not None and record.status == "FINISHED":
         raise UserError(machine_message(refused) or str(refused)) from refused
 
@@ -221,6 +224,7 @@ def _tracker(config: dict[str, Any], folder: RunFolder, record: Record, outputs:
     uri = tracking_uri(config["logger"], outputs)
     tags = {
         "visagent.signature": record.signature,
+        "visagent.created": record.created,
         "visagent.kind": "run",
         "visagent.scale": record.scale,
         "visagent.commit": record.commit,
