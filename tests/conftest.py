@@ -6,12 +6,14 @@ import os
 
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
 
 import logging
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pygame  # noqa: F401 (before decord, with whose zlib it reads no PNG)
 import pytest
 import pytorch_lightning  # noqa: F401 (sets environment variables of its own when imported first)
 import torch
