@@ -12,6 +12,7 @@ os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_JITTER", "0")
 os.environ.setdefault("MLFLOW_ARTIFACT_UPLOAD_DOWNLOAD_TIMEOUT", "30")
+os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
 
 import gc
 import logging
@@ -21,6 +22,7 @@ from collections.abc import Callable, Iterator
 from multiprocessing.heap import BufferWrapper
 from pathlib import Path
 
+import pygame  # noqa: F401 (before decord, with whose zlib it reads no PNG)
 import pytest
 import pytorch_lightning  # noqa: F401 (sets environment variables of its own when imported first)
 import torch

@@ -20,7 +20,7 @@ from visagent.runtime.record import Record, RunFolder
 from visagent.runtime.report import learning_curves
 from visagent.runtime.train import train
 
-ACTING = ("actors=serial", "datamodule.film_episodes=0")
+ACTING = ("actors=serial", "datamodule.film_episodes=0", "datamodule.eval_episodes=1", "datamodule.test_episodes=1")
 FAMILIES = {
     "ppo/cartpole": ACTING,
     "ddpg/pendulum": ACTING,
@@ -29,7 +29,6 @@ FAMILIES = {
     "option_mappo/mac_dqn_tool_delivery": ACTING,
     "navigation/behaviour_cloning": ("datamodule.batch_size=8",),
     "navigation/dagger": ("datamodule.batch_size=8",),
-    "navigation/safe_dagger": ("datamodule.batch_size=8",),
     "rubiksnet/tsn": (),
 }
 EPOCH, BATCH = 1, 1
@@ -73,7 +72,7 @@ def test_a_run_that_diverges_fails_by_name(preset, compose, tmp_path, monkeypatc
 
 
 def test_a_return_that_is_not_finite_fails_a_run(compose, monkeypatch):
-    original, counts, broken = EvaluationEpisodes.run, {"val": 2, "test": 3}, set()
+    original, counts, broken = EvaluationEpisodes.run, {"val": 2, "test": 3}, set[int]()
 
     def undefined(self, policy, seeds):
         first, *others = original(self, policy, seeds)

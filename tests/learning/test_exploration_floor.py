@@ -22,13 +22,9 @@ def test_the_standard_deviation_has_a_floor(by_hand, compose, tmp_path, monkeypa
         monkeypatch.setattr(ActorCriticByHand, "serves", staticmethod(lambda _: False))
     certain = ("algorithm.entropy_weight=-10.0", "optimizer.lr=0.05")
     settings = ("network.min_log_std=-0.04", "datamodule.solved_return=-100000.0")
-    record = train(compose("ppo/pendulum", *TINY, *certain, *settings, f"paths.outputs={tmp_path}/floor"))
+    record = train(compose("ppo/pendulum", *TINY, *certain, *settings, f"paths.outputs={tmp_path}/floor"))  # two steps of 0.05
     assert checkpoint(record, tmp_path / "floor")["state_dict"]["network.log_std"].tolist() == pytest.approx([-0.04])
     assert record.metrics["test/solved_rate"] == record.history["0"]["val/solved_rate"] == 1.0
-    if by_hand:
-        free = train(compose("ppo/pendulum", *TINY, *certain, f"paths.outputs={tmp_path}/free"))
-        assert float(checkpoint(free, tmp_path / "free")["state_dict"]["network.log_std"]) < -0.08
-        assert "test/solved_rate" not in free.metrics  # gymnasium says nothing of Pendulum
 
 
 def test_a_floor_above_the_beginning_is_refused(compose):

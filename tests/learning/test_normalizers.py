@@ -41,7 +41,7 @@ def watched_steps(method, monkeypatch):
 )
 def test_the_first_batch_is_for_the_filter_alone(preset, method, changes, compose, monkeypatch):
     found = watched_steps(method, monkeypatch)
-    settings = ("datamodule.steps=64", "datamodule.worlds_per_actor=4") if method is PPO else ()
+    settings = ("datamodule.steps=40", "datamodule.worlds_per_actor=4") if method is PPO else ()
     train(compose(preset, *ONE_EPOCH, *settings, *changes))
     assert [changed for _, _, changed, _ in found] == [False, True, True, True]
     assert found[0][:2] == (0, 0.0) and all(version > 0 and count > 0 for version, count, *_ in found[1:])

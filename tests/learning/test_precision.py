@@ -12,12 +12,13 @@ from visagent.errors import ConfigError
 from visagent.runtime.train import train
 
 PICTURES = ("datamodule.env.observe=pixels", "datamodule.env.pixels=40", "actors=serial", "datamodule.film_episodes=0", "trainer.max_epochs=1")
+SHORT = ("datamodule.env.max_steps=5", "datamodule.eval_episodes=1", "datamodule.test_episodes=1")
 
 
 @pytest.mark.parametrize(
     ("preset", "changes"),
     [
-        ("ppo/pendulum", ("algorithm.epochs=1",)),
+        ("ppo/pendulum", ("algorithm.epochs=1", "datamodule.steps=8", "datamodule.worlds_per_actor=2")),
         ("ddpg/pendulum", ("datamodule.warmup=4", "datamodule.iterations_per_epoch=4")),
     ],
 )
@@ -34,7 +35,7 @@ def test_pictures_are_learned_from_in_bfloat16(preset, changes, compose, tmp_pat
     weights = {}
     for precision in ("32-true", "bf16-mixed"):
         seen.clear()
-        record = train(compose(preset, *PICTURES, *changes, f"trainer.precision={precision}", f"paths.outputs={tmp_path}/{precision}"))
+        record = train(compose(preset, *PICTURES, *SHORT, *changes, f"trainer.precision={precision}", f"paths.outputs={tmp_path}/{precision}"))
         assert record.status == "FINISHED" and seen == {torch.float32 if precision == "32-true" else torch.bfloat16}
         weights[precision] = checkpoint(record, tmp_path / precision)["state_dict"]
     for name, value in weights["32-true"].items():
