@@ -42,7 +42,10 @@ def test_rows_say_what_happened():
         found = actors.collect(task)
         rows = found.arrays
         assert rows["length"].tolist() == [11] * 4 if task.begin else rows["length"].tolist() == [9 + 2] * 4
+    last = rows["serial"][:, 10].copy()
+    assert (np.diff(rows["serial"][:, :11]) == 1).all()  # what follows each other says so
     first = actors.collect(Task(1, 0, True)).arrays
+    assert (first["serial"][:, 0] > last + 1).all()  # and what does not does not
     for stream in range(4):
         world = worlds.make()
         shown = world.reset(derive_seed(0, "world", 1, stream // 2, 0, stream % 2))["state"]

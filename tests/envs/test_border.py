@@ -158,7 +158,7 @@ def test_worlds_that_write_in_one_place_make_the_batches_of_those_that_do_not():
         ({"seen": np.array([1.0])}, r"Walker-v0: expected observations of shape \[3\], as its observation_space says, got \[1\]"),
         ({"seen": np.zeros(4)}, r"expected observations of shape \[3\], as its observation_space says, got \[4\]"),
         ({"seen": np.array([0.0, np.nan, 1.0])}, r"datamodule\.env\.id=Walker-v0: expected finite numbers of float32, got nan as number 1 of its state"),
-        ({"seen": np.array([0.0, 1e300, 1.0])}, r"expected finite numbers of float32, got 1e\+300 as number 1 of its state in step"),
+        ({"seen": np.array([0.0, 1e300, 1.0])}, r"expected finite numbers of float32, got inf as number 1 of its state in step"),
         ({"seen": np.array([0, np.inf, 1], np.float16)}, r"got inf as number 1 of its state in step"),
         ({"seen": np.array(["a", "b", "c"])}, r"expected state of numbers, got <U1 in step"),
         ({"reward": float("nan")}, r"datamodule\.env\.id=Walker-v0: expected a finite reward of float32, got nan"),
@@ -166,6 +166,7 @@ def test_worlds_that_write_in_one_place_make_the_batches_of_those_that_do_not():
         ({"reward": None}, r"expected a number for a reward, got NoneType None"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:overflow encountered in cast")
 def test_what_an_environment_returns_is_checked(odd, message, registered):
     _, step = begun(registered(Walker, kwargs=odd))
     step()

@@ -116,6 +116,7 @@ class PerturbationActor:
                     done.append(place)
                 elif steps[place] >= self.longest:
                     raise no_end(made.worlds, int(steps[place]))
+            self.border.require_finite({"state": shown})
             moved = clock()
             for place in done:
                 pair, sign, _ = jobs[place]

@@ -42,7 +42,10 @@ def failed(name: str, where: str, error: Exception) -> UserError:
 
 
 class Border:
-    """Steps worlds of the same kind and lets pass what their spaces say: copies, so that a world may write where it wrote before.
+    """Steps worlds of the same kind and lets pass what their spaces say.
+
+    What a step shows is where the world has it, and may change with the next step: it is to be written elsewhere or `kept`. Whether its numbers are
+    finite is asked of all worlds at once, `require_finite`, which costs as much as asking one.
 
     Args:
         name: of the worlds, in messages.
@@ -59,7 +62,7 @@ class Border:
         return cls(name_of(factory), spaces if isinstance(spaces, WorldSpaces) else factory.spaces())
 
     def reset(self, world: World, seed: int | None) -> Observation:
-        """See `visagent.envs.episodes.World.reset`.
+        """See `visagent.envs.episodes.World.reset`; copied.
 
         Raises:
             WorldError: for an observation of another shape or kind than the spaces say, or one that is not finite, and when the world raises an error.
@@ -68,13 +71,14 @@ class Border:
             shown = world.reset(seed)
         except Exception as error:
             raise failed(self.name, "reset", error) from error
-        return self._passed(shown, "reset")
+        return self.kept(self._arrays(shown, "reset"), "reset")
 
     def step(self, world: World, action: NDArray[Any]) -> tuple[Observation, float, bool, bool]:
-        """See `visagent.envs.episodes.World.step`.
+        """See `visagent.envs.episodes.World.step`; the observation is not copied.
 
         Raises:
-            WorldError: as in `reset`, and for a reward that is no finite number.
+            WorldError: for an observation of another shape or kind than the spaces say, a reward that is no finite number, and when the world raises
+                an error.
         """
         try:
             returned = world.step(action)
@@ -83,17 +87,41 @@ class Border:
         if not isinstance(returned, tuple) or len(returned) != 4:
             raise WorldError(f"{self.name}: expected a step to return (observation, reward, terminated, truncated), got {described(returned)}")
         shown, reward, terminated, truncated = returned
-        return self._passed(shown, "step"), finite(self.name, reward), bool(terminated), bool(truncated)
+        return self._arrays(shown, "step"), finite(self.name, reward), bool(terminated), bool(truncated)
 
-    def _passed(self, shown: Any, where: str) -> Observation:
+    def _arrays(self, shown: Any, where: str) -> dict[str, NDArray[Any]]:
         try:
-            return {part: copied(self.name, shown[part], part, shape, where) for part, shape in self.shapes.items()}
+            return {part: fitting(self.name, shown[part], part, shape, where) for part, shape in self.shapes.items()}
         except (KeyError, TypeError, IndexError, ValueError) as error:
             raise WorldError(f"{self.name}: expected {where} to show {', '.join(self.shapes)} by name, got {described(shown)}") from error
 
+    def kept(self, shown: Observation, where: str = "step") -> Observation:
+        """A copy.
 
-def copied(name: str, found: Any, part: str, shape: tuple[int, ...], where: str) -> NDArray[Any]:
-    """A part of what a world shows: uint8 `pixels`, or a vector of finite numbers as float32.
+        Raises:
+            WorldError: for numbers that are not finite.
+        """
+        return {part: array.copy() if part == "pixels" else finite_copy(self.name, array, part, where) for part, array in shown.items()}
+
+    def require_finite(self, shown: Observation) -> None:
+        """Refuse what is not finite.
+
+        Args:
+            shown: by part, of several worlds, `[B, ...]`.
+
+        Raises:
+            WorldError: naming the number.
+        """
+        for part, array in shown.items():
+            if part != "pixels":
+                every = array.reshape(-1)
+                if not every.dot(every) <= SMALL:  # see `finite_copy`
+                    for row in array:
+                        finite_copy(self.name, row, part, "step")
+
+
+def fitting(name: str, found: Any, part: str, shape: tuple[int, ...], where: str) -> NDArray[Any]:
+    """A part of what a world shows, as an array: uint8 `pixels`, or a vector of numbers.
 
     Args:
         name: of the world.
@@ -111,9 +139,17 @@ def copied(name: str, found: Any, part: str, shape: tuple[int, ...], where: str)
     if part == "pixels":
         if array.dtype != np.uint8:
             raise WorldError(f"{name}: expected pixels of uint8, got {array.dtype} in {where}")
-        return array.copy()
-    if array.dtype.kind not in "fiub":
+    elif array.dtype.kind not in "fiub":
         raise WorldError(f"{name}: expected {part} of numbers, got {array.dtype} in {where}")
+    return array
+
+
+def finite_copy(name: str, array: NDArray[Any], part: str, where: str) -> NDArray[Any]:
+    """A vector as float32.
+
+    Raises:
+        WorldError: when one of its numbers is not finite there.
+    """
     if array.dtype == np.float16:  # whose squares overflow soon
         array = array.astype(np.float32)
     # A sum of squares is quick to compute, and where it is small so are its summands; the rest is looked at one by one.

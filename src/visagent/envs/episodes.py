@@ -138,6 +138,9 @@ class Episodes:
 
         Returns:
             The episodes that ended; `observation` shows the first observation of the next one there.
+
+        Raises:
+            WorldError: for what no world may return.
         """
         ended = []
         for index, world in enumerate(self.worlds):
@@ -146,10 +149,12 @@ class Episodes:
             self.total_reward[index] += gained
             self.steps[index] += 1
             if over or cut:
-                ended.append(EpisodeEnd(index, float(self.total_reward[index]), int(self.steps[index]), cut and not over, world.success, observation))
+                final = self.border.kept(observation)
+                ended.append(EpisodeEnd(index, float(self.total_reward[index]), int(self.steps[index]), cut and not over, world.success, final))
                 self.total_reward[index], self.steps[index] = 0, 0
                 observation = self.border.reset(world, None)
             self._show(index, observation)
+        self.border.require_finite(self.observation)
         return ended
 
     def close(self) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pettingzoo import ParallelEnv
 
-from visagent.envs.border import WorldError, copied, described, failed, finite
+from visagent.envs.border import WorldError, described, failed, finite, finite_copy, fitting
 from visagent.envs.options import IDLE, OptionSpaces, OptionStep, OptionWorldFactory
 from visagent.errors import ConfigError
 
@@ -296,7 +296,7 @@ class ParallelWorld:
             flat: Any = gymnasium.spaces.flatten(space, found)
         except (ValueError, TypeError, KeyError, IndexError, AssertionError) as error:
             raise WorldError(f"{self.made.name}: expected {part} in {space}, got {described(found)} in {where} ({error})") from error
-        return copied(self.made.name, flat, part, (size,), where)
+        return finite_copy(self.made.name, fitting(self.made.name, flat, part, (size,), where), part, where)
 
     def available(self) -> NDArray[np.bool_]:
         """`[N, m]`, as each option says of what its agent sees; all of an agent that is not there."""
