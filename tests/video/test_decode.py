@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import shutil
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import av
@@ -101,6 +103,23 @@ def test_containers(name, kind, encoded, tmp_path):
         (tmp_path / "cut").write_bytes(whole[: len(whole) * 2 // 3])
         cut = inspect(tmp_path / "cut")
         assert cut.kind == kind and 0 < cut.missing <= len(whole) / 3 + 1
+
+
+def threads() -> int:
+    return sum(1 for _ in Path("/proc/self/task").iterdir())
+
+
+def test_no_thread_outlives_a_read(backend, encoded):
+    """Worker processes are forked: what waits for a thread there waits for ever."""
+    gc.collect()
+    before = threads()
+    gc.disable()
+    try:
+        for name in ("mpeg4.avi", "h264_b.mp4", "turned_5.mp4", "size_changes.webm"):
+            read_frames(encoded / name, lambda _: np.array(SPARSE), backend)
+        assert threads() == before
+    finally:
+        gc.enable()
 
 
 def test_one_frame(backend, encoded):
