@@ -45,11 +45,11 @@ if ! renders; then
         .venv/bin/python -c 'from visagent.scenes.render import probe; probe()'
     }
 fi
-# Without a compiler the op runs in plain PyTorch, with a warning; where it is required, one is installed.
 # torchcodec's wheel holds no FFmpeg: without one the backend says so, and its tests are skipped; where they are required, it is installed.
-if [ "${VISAGENT_REQUIRE_TORCHCODEC:-}" = 1 ] && ! .venv/bin/python -c 'import torchcodec' 2>/dev/null; then
+if [ "${VISAGENT_REQUIRE_TORCHCODEC:-}" = 1 ] && ! .venv/bin/python -c 'import torchcodec.decoders' 2>/dev/null; then
     apt_install "no FFmpeg for datamodule.backend=torchcodec" ffmpeg
 fi
+# Without a compiler the op runs in plain PyTorch, with a warning; where it is required, one is installed.
 if [ "${VISAGENT_REQUIRE_OP:-}" = 1 ] && ! command -v "${CXX:-g++}" >/dev/null; then apt_install "no C++ compiler for the shift op" g++; fi
 .venv/bin/python -m cuda_ext.build
 echo "$key" >"$stamp"

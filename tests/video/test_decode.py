@@ -185,6 +185,8 @@ def test_what_must_not_import_the_readers_knows_the_backends():
 
 @pytest.mark.gpu
 def test_torchcodec_decodes_on_the_gpu(encoded, monkeypatch):
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
     require("torchcodec")
     device = device_of("torchcodec", torch.device("cuda", 0))
     if device == "cpu":
