@@ -36,7 +36,7 @@ def measure(device: str) -> list[Row]:
             ("avi", avi, "decord", _pyav, 0.9),  # it reads AVI by PyAV
             ("webm", webm, "pyav", _pyav, 0.8),
             ("webm", webm, "torchcodec", _torchcodec, 0.8),
-            ("avi", avi, "torchcodec", _torchcodec, 0.5),  # surveying the packets takes a share of what jumping leaves
+            ("avi", avi, "torchcodec", _torchcodec, 0.6),  # surveying the packets takes a share of what jumping leaves
         ):
             paths = sorted(str(path) for path in folder.glob(f"*.{kind}"))
             rates = [(_raw_rate(paths, decode), _loader_rate(paths, backend)) for _ in range(ROUNDS)]
