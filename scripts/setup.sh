@@ -36,7 +36,7 @@ fi
 echo "set-up: installing into .venv (about 5 minutes and 8 GB the first time)"
 [ -x .venv/bin/python ] || "$python" -m venv .venv
 # Modules are compiled when they are first imported: to compile all 24,000 of them now takes two minutes of a processor.
-.venv/bin/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.[dev,export,ray,robosuite]'
+.venv/bin/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.[dev,export,ray,robosuite,torchcodec]'
 
 renders() { .venv/bin/python -c 'from visagent.scenes.render import probe; print("set-up: headless OpenGL works with MUJOCO_GL=" + probe())' 2>/dev/null; }
 if ! renders; then
@@ -45,6 +45,10 @@ if ! renders; then
         echo "set-up: MuJoCo still cannot render without a display; this says why:" >&2
         .venv/bin/python -c 'from visagent.scenes.render import probe; probe()'
     }
+fi
+# torchcodec's wheel holds no FFmpeg: without one the backend says so, and its tests are skipped; where they are required, it is installed.
+if [ "${VISAGENT_REQUIRE_TORCHCODEC:-}" = 1 ] && ! .venv/bin/python -c 'import torchcodec.decoders' 2>/dev/null; then
+    apt_install "no FFmpeg for datamodule.backend=torchcodec" ffmpeg
 fi
 # Without a compiler the op runs in plain PyTorch, with a warning; where it is required, one is installed.
 if [ "${VISAGENT_REQUIRE_OP:-}" = 1 ] && ! command -v "${CXX:-g++}" >/dev/null; then apt_install "no C++ compiler for the shift op" g++; fi

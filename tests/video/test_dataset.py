@@ -9,13 +9,15 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
+from odd_videos import ODD
 from torch.utils.data import Dataset
 
 from datamodules.action_recognition import ActionRecognitionDataModule, BrokenVideosError, ClipLoader
 from visagent.errors import ConfigError
+from visagent.video.command import main
 from visagent.video.dataset import EvaluationClips, Sample, TrainingClips, VideoBatch, collate, load, protocol, stretches
-from visagent.video.decode import OPENED_AT_MOST
-from visagent.video.layouts import Clip, mirrored_labels, read
+from visagent.video.decode import BACKENDS, OPENED_AT_MOST, VideoError
+from visagent.video.layouts import VIDEO_SUFFIXES, Clip, mirrored_labels, read
 
 SETTINGS = {
     "root": "embedded",
@@ -117,6 +119,24 @@ def test_one_process_that_opens_everything_is_warned_of(monkeypatch, caplog):
     monkeypatch.setitem(OPENED_AT_MOST, "torchcodec", 3)
     list(load(Opening(), [[0, 1], [2, 3]], 0))
     assert "datamodule.workers=0 opens all in one process" in caplog.text
+
+
+def test_odd_videos_train_and_show(encoded, backend, tmp_path, capsys):
+    """A folder of nothing else: every clip is drawn, none is called broken."""
+    names = [name for name in ODD if name.endswith(VIDEO_SUFFIXES)]
+    for split in ("train", "val"):
+        for number, name in enumerate(names):
+            folder = tmp_path / split / "ab"[number % 2]
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / name).symlink_to(encoded / name)
+    data = datamodule("kinetics", tmp_path, root=str(tmp_path), backend=backend)
+    assert sum(len(batch) for batch in data.train_dataloader()) == len(names) // 4 * 4
+    assert sum(len(batch) for batch in data.val_dataloader()) == len(names)
+    assert not data.broken["train"] and not data.broken["val"]
+    if backend != BACKENDS[0]:
+        return
+    assert main(["show", str(tmp_path), "--out", str(tmp_path / "sheet.png")]) == 0
+    assert f"2 of 2 classes, {len(names)} videos in train" in capsys.readouterr().out
 
 
 def test_views_are_crops_first_then_clips(synthetic):

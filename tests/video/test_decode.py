@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import pickle
 import shutil
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import av
@@ -103,6 +105,23 @@ def test_containers(name, kind, encoded, tmp_path):
         assert cut.kind == kind and 0 < cut.missing <= len(whole) / 3 + 1
 
 
+def threads() -> int:
+    return sum(1 for _ in Path("/proc/self/task").iterdir())
+
+
+def test_no_thread_outlives_a_read(backend, encoded):
+    """Worker processes are forked: what waits for a thread there waits for ever."""
+    gc.collect()
+    before = threads()
+    gc.disable()
+    try:
+        for name in ("mpeg4.avi", "h264_b.mp4", "turned_5.mp4", "size_changes.webm"):
+            read_frames(encoded / name, lambda _: np.array(SPARSE), backend)
+        assert threads() == before
+    finally:
+        gc.enable()
+
+
 def test_one_frame(backend, encoded):
     assert numbers(read_frames(encoded / "one_frame.webm", lambda _: np.zeros(8, int), backend)) == [0] * 8
 
@@ -166,6 +185,8 @@ def test_what_must_not_import_the_readers_knows_the_backends():
 
 @pytest.mark.gpu
 def test_torchcodec_decodes_on_the_gpu(encoded, monkeypatch):
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
     require("torchcodec")
     device = device_of("torchcodec", torch.device("cuda", 0))
     if device == "cpu":

@@ -226,9 +226,15 @@ def _read_pyav(path: Path, found: containers.Container, film: Film, choose: Choo
 
 
 def _rgb(frame: av.VideoFrame, size: tuple[int, int], turn: Turn) -> Frames:
+    from visagent.video.films import NoFilmError
+
+    # One thread: others would outlive the file until the next garbage collection, which waits for them in vain in a process forked meanwhile.
     if (frame.width, frame.height) != size:  # it changed on the way: as players do, and decord
-        frame = frame.reformat(width=size[0], height=size[1], format="rgb24", interpolation="BICUBIC")
-    return turn(np.asarray(frame.to_ndarray(format="rgb24"), np.uint8))
+        frame = frame.reformat(width=size[0], height=size[1], format="rgb24", interpolation="BICUBIC", threads=1)
+    try:
+        return turn(np.asarray(frame.to_ndarray(format="rgb24", threads=1), np.uint8))
+    except ValueError as error:  # a pixel format without a conversion
+        raise NoFilmError(f"its pictures cannot be converted to RGB ({_first_line(error)})") from error
 
 
 def _read_folder(path: Path, choose: Choose) -> Frames:
