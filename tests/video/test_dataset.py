@@ -16,7 +16,7 @@ from datamodules.action_recognition import ActionRecognitionDataModule, BrokenVi
 from visagent.errors import ConfigError
 from visagent.video.command import main
 from visagent.video.dataset import EvaluationClips, Sample, TrainingClips, VideoBatch, collate, load, protocol, stretches
-from visagent.video.decode import BACKENDS, OPENED_AT_MOST, VideoError
+from visagent.video.decode import BACKENDS, OPENED_AT_MOST
 from visagent.video.layouts import VIDEO_SUFFIXES, Clip, mirrored_labels, read
 
 SETTINGS = {
