@@ -4,6 +4,8 @@ AREA ?= all
 PORT ?= 5000
 # Two threads on two busy cores make updates many times slower: one per process unless the user says otherwise.
 export OMP_NUM_THREADS ?= 1
+# Where images set it, every process that a test or a sweep starts would compile our modules anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: run test lint bench browse gpu-check setup
 
