@@ -43,10 +43,14 @@ SCENES = {"bathroom_01": OPEN_PLAN, "kitchen_01": U_PLAN}
 
 @pytest.fixture(autouse=True)
 def nothing_leaks() -> Iterator[None]:
-    """A test that leaves environment variables behind fails; log levels are put back."""
+    """A test that leaves environment variables behind fails; log levels and handlers are put back."""
     before = dict(os.environ)
     levels = {name: logging.getLogger(name).level for name in ("pytorch_lightning", "lightning_fabric", "mlflow")}
+    root = logging.getLogger()
+    handlers = list(root.handlers)
     yield
+    for handler in [each for each in root.handlers if each not in handlers]:  # of commands that ran in the test, whose console is gone
+        root.removeHandler(handler)
     after = dict(os.environ)
     ours = {key for key in {*before, *after} if before.get(key) != after.get(key) and not key.startswith(("PYTEST", "RAY_"))}
     # Lightning, MuJoCo, gymnasium, pygame, OpenCV, robosuite, Ray and decord (PATH) set these themselves, the same in every test.

@@ -60,9 +60,11 @@ def test_help_and_cfg_import_neither_torch_nor_lightning(call):
     assert "HEAVY []" in done.stdout and ("label_smoothing" in done.stdout or "visagent-" in done.stdout)
 
 
-def test_kill_and_resume_is_bitwise_under_the_same_mlflow_run(dumps, tmp_path):
+def test_kill_and_resume_is_bitwise_under_the_same_mlflow_run(dumps, empty_tracking, tmp_path):
     """kill -9 in the middle of DAgger's round 2, the same command again."""
     unbroken, broken = tmp_path / "a", tmp_path / "b"
+    unbroken.mkdir()
+    shutil.copy(empty_tracking, unbroken)
     run("visagent-train", *arguments(dumps, unbroken), *LONG)
     shutil.copytree(unbroken, broken, ignore=shutil.ignore_patterns("runs"))
     process = subprocess.Popen([str(BIN / "visagent-train"), *arguments(dumps, broken), *LONG], stdout=subprocess.DEVNULL, start_new_session=True)

@@ -100,7 +100,8 @@ def test_a_failed_run_is_reported_and_the_others_go_on(launcher, ask, tmp_path):
     folder = tmp_path / "outputs" / "runs" / name
     record = {**json.loads((folder / "record.json").read_text()), "status": "KILLED", "metrics": {}}
     (folder / "record.json").write_text(json.dumps(record))
-    (folder / "checkpoints" / "last.ckpt").write_bytes(b"half a file")
+    for checkpoint in (folder / "checkpoints").iterdir():
+        checkpoint.write_bytes(b"half a file")
 
     done = table(*ask, "--run", "logger=none", f"hydra/launcher={launcher}", cwd=tmp_path)
     assert done.returncode == 1, done.stderr

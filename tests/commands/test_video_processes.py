@@ -11,6 +11,8 @@ import pytest
 import torch
 
 from processes import BIN, checkpoint, record, run
+from ranks import on_ranks, results
+from visagent.runtime.train import train
 
 pytestmark = pytest.mark.process
 
@@ -42,13 +44,14 @@ def test_kill_and_resume_is_bitwise(videos, synthetic, tmp_path):
 
 
 @pytest.mark.parametrize("variant", ["rubiks3d", "rubiks3d-aq"])
-def test_two_ranks_learn_what_one_learns(variant, videos, synthetic, tmp_path):
+def test_two_ranks_learn_what_one_learns(variant, synthetic, compose, tmp_path):
     """Global batches divided, statistics of normalisation and gradients shared, shifts normalised after that: equal up to rounding."""
     synthetic("something_v2")
     # Without momentum or Adam's division, which turn rounding of a tiny gradient into a step of full size.
     common = ("trainer.accelerator=cpu", f"network.variant={variant}", "optimizer=sgd", "optimizer.lr=0.01", "optimizer.momentum=0", "trainer.max_epochs=2")
-    run(*arguments(videos, tmp_path / "one", *common))
-    run(*arguments(videos, tmp_path / "two", *common, "trainer.devices=2", "trainer.strategy=ddp"))
+    train(compose("rubiksnet/something_v2", *common, f"paths.outputs={tmp_path}/one"))
+    together = compose("rubiksnet/something_v2", *common, f"paths.outputs={tmp_path}/two", "trainer.devices=2", "trainer.strategy=ddp")
+    results(on_ranks(lambda _: train(together)))
     one, two = checkpoint(tmp_path / "one")["state_dict"], checkpoint(tmp_path / "two")["state_dict"]
     assert one.keys() == two.keys()
     apart = {key: float((one[key].double() - two[key].double()).abs().max()) for key in one if one[key].is_floating_point()}

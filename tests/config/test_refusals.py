@@ -22,6 +22,7 @@ from omegaconf import OmegaConf
 from visagent import cli
 from visagent.config import messages
 from visagent.config.composition import refuse_empty_groups
+from visagent.config.history import completed
 from visagent.config.messages import composition_message
 from visagent.config.pairs import FITS, check_pairs
 from visagent.config.presets import presets
@@ -82,7 +83,7 @@ def test_settings_of_the_trainer_that_mean_something_are_taken():
     ],
 )
 def test_values_are_refused_with_their_keys(path, value, said):
-    config = json.loads(json.dumps(next(stored for stored in STORED if stored["name"] == "ppo/cartpole")))
+    config = completed(json.loads(json.dumps(next(stored for stored in STORED if stored["name"] == "ppo/cartpole"))))
     *above, last = path.split(".")
     node = config
     for key in above:

@@ -95,9 +95,9 @@ def test_agents_learn_to_choose_what_the_other_does(coupling, compose):
 @pytest.mark.parametrize(
     ("preset", "changes", "said"),
     [
-        (PRESET, ("datamodule=option_replay",), "got whole episodes; type datamodule=options"),
-        (PRESET, ("algorithm=mac_dqn", "network=option_q"), "got single batches; type datamodule=option_replay"),
-        (PRESET, ("algorithm=mac_dqn",), "got OptionActorCritic; type network=option_q datamodule=option_replay"),
+        (PRESET, ("datamodule=option_replay",), "expected datamodule=options; type datamodule=options"),
+        (PRESET, ("algorithm=mac_dqn", "network=option_q"), "expected datamodule=option_replay; type datamodule=option_replay"),
+        (PRESET, ("algorithm=mac_dqn",), "expected network=option_q and datamodule=option_replay; type network=option_q"),
         ("baseline/options", ("network=round_robin", "network.order=[9]"), r"network.order: expected options from 0 to 2, which every agent has, got \[9\]"),
     ],
 )

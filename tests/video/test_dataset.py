@@ -17,7 +17,8 @@ from visagent.errors import ConfigError
 from visagent.video.command import main
 from visagent.video.dataset import EvaluationClips, Sample, TrainingClips, VideoBatch, collate, load, protocol, stretches
 from visagent.video.decode import BACKENDS, OPENED_AT_MOST
-from visagent.video.layouts import VIDEO_SUFFIXES, Clip, mirrored_labels, read
+from visagent.video.entries import VIDEO_SUFFIXES
+from visagent.video.layouts import Clip, mirrored_labels, read
 
 SETTINGS = {
     "root": "embedded",

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
+from visagent.runtime.credentials import without_credentials
+
 CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[\]P][^\x07\x1b]*(?:\x07|\x1b\\\\)|\r(?!\n)")
 """Colours, movements of the cursor, links."""
 REDRAWN, BAR = re.compile(r"\x1b\[\d*[AK]"), re.compile("[━╸╺]")
@@ -32,13 +34,13 @@ class RunLog:
             self._give_up(error)
 
     def write(self, text: str) -> None:
-        """Append, without colours and without the bars that are drawn again and again."""
+        """Append, without colours, credentials, and the bars that are drawn again and again."""
         if self._file is None:
             return
         if REDRAWN.search(text):
             text = "".join(line for line in CONTROL.sub("", text).splitlines(keepends=True) if line.strip() and not BAR.search(line))
         try:
-            self._file.write(CONTROL.sub("", text))
+            self._file.write(without_credentials(CONTROL.sub("", text)))
             self._file.flush()
         except OSError as error:
             self._give_up(error)
