@@ -55,6 +55,6 @@ def test_pictures_are_learned_from_in_bfloat16(preset, changes, compose, tmp_pat
     ],
 )
 def test_what_does_not_pay_is_refused_with_what_works(preset, precision, compose):
-    with pytest.raises(ConfigError, match=rf"expected 32-true(, as this network .*| or .*|), got '?{precision}") as caught:
+    with pytest.raises(ConfigError, match=rf"expected 32-true(, as this network .*|, or .*|), got '?{precision}") as caught:
         train(compose(preset, "actors=serial", f"trainer.precision={precision}"))
     assert str(caught.value).endswith("type trainer.precision=32-true")
