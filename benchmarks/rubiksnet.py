@@ -9,6 +9,7 @@ from torch import nn
 
 from benchmarks.report import Row, alternating_medians
 from cuda_ext import ops
+from cuda_ext.reference import working_precision
 from visagent.networks.blocks import Block
 from visagent.runtime.memory import keep_memory
 
@@ -32,7 +33,7 @@ def measure(device: str) -> list[Row]:
 def _problem(dtype: torch.dtype, device: str = "cpu", clips: int = SHAPE[0]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     torch.manual_seed(0)
     x = torch.randn(clips, *SHAPE[1:]).to(device, dtype)
-    return x, (torch.rand(3, SHAPE[2]) * 2 - 1).to(device, dtype), torch.randn_like(x)
+    return x, (torch.rand(3, SHAPE[2]) * 2 - 1).to(device, working_precision(dtype)), torch.randn_like(x)
 
 
 def _forward(x: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
