@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 
 from visagent.pictures import plain
 from visagent.runtime import record as records
+from visagent.runtime.drawing import draw
 from visagent.runtime.record import Record, RunFolder, command, commit, find_run
 from visagent.runtime.report import learning_curves, print_table
-from visagent.runtime.train import draw
 
 ODD = "pay_$5_^_$6 [bold] [/x] 100% {a} :smile:"
 

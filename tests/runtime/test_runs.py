@@ -26,6 +26,7 @@ from visagent.errors import ConfigError, UserError, machine_message
 from visagent.lifeline import end_with_parent
 from visagent.runtime import info as runtime_info
 from visagent.runtime import train as runtime_train
+from visagent.runtime.drawing import draw
 from visagent.runtime.evaluate import evaluate
 from visagent.runtime.record import Record, RunFolder, find_run, write_atomically
 from visagent.runtime.report import learning_curves, metric_table
@@ -449,11 +450,11 @@ def test_figures_that_fail_are_warnings(compose, monkeypatch, caplog):
         def videos(self):
             figures()
 
-    runtime_train.draw(Module(), folder, Record("s", "n", "c", 0, "smoke"), None)
+    draw(Module(), folder, Record("s", "n", "c", 0, "smoke"), None)
     assert [path.name for path in folder.figures.iterdir()] == ["good.png"]
     assert "no picture of bad: ValueError: no such glyph" in caplog.text and "no picture of the method's films" in caplog.text
     Module.figures = lambda _: figures()
-    runtime_train.draw(Module(), folder, Record("s", "n", "c", 0, "smoke"), None)
+    draw(Module(), folder, Record("s", "n", "c", 0, "smoke"), None)
     assert "no picture of the method's pictures" in caplog.text
 
 

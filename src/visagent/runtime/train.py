@@ -7,8 +7,6 @@ import os
 import sys
 import time
 import traceback
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -20,9 +18,9 @@ from visagent.config.signature import signature
 from visagent.config.trust import literal
 from visagent.config.validation import check_targets, validate
 from visagent.errors import ConfigError, UserError, machine_message
-from visagent.pictures import plain
 from visagent.runtime.checkpoints import checkpoint_to_resume, reading_checkpoint
 from visagent.runtime.credentials import public, without_credentials
+from visagent.runtime.drawing import draw
 from visagent.runtime.memory import keep_memory
 from visagent.runtime.record import Record, RunFolder, command, commit, hardware, now, versions
 from visagent.runtime.run_log import RunLog, logged
@@ -37,7 +35,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-__all__ = ["Cancelled", "build", "build_trainer", "draw", "forget_absent_gpu", "global_rank", "prepare", "train"]
+__all__ = ["Cancelled", "build", "build_trainer", "forget_absent_gpu", "global_rank", "prepare", "train"]
 LAST_WORDS_SECONDS = 5.0
 """How long the first rank waits for what another one, whose end ended it too, has to say."""
 
@@ -373,49 +371,3 @@ def _device_name(trainer: pl.Trainer) -> str:
     device = trainer.strategy.root_device
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
     return f"{trainer.world_size} x {name}"
-
-
-def draw(module: pl.LightningModule, folder: RunFolder, record: Record, tracker: MLflowTracker | None) -> None:
-    """Save the learning curves and the module's own `figures()` and `videos()` in the run folder and as artifacts.
-
-    The numbers are there: a training does not fail for want of a picture.
-    """
-    from visagent.runtime.report import learning_curves
-
-    figures = dict(_drawn("the method's pictures", getattr(module, "figures", dict)) or {})
-    curves = _drawn("learning_curves", lambda: learning_curves(record))
-    if curves is not None:
-        figures["learning_curves"] = curves
-    for name, figure in figures.items():
-        path = folder.figures / f"{name}.png"
-        if _drawn(name, partial(_save_figure, figure, path)) and tracker is not None:
-            tracker.save_artifact(path, "figures")
-    for name, film in dict(_drawn("the method's films", getattr(module, "videos", dict)) or {}).items():
-        path = folder.path / "videos" / f"{name}.mp4"
-        if _drawn(name, partial(_save_film, film, path)) and tracker is not None:
-            tracker.save_artifact(path, "videos")
-
-
-def _save_figure(figure: Any, path: Path) -> bool:
-    path.parent.mkdir(exist_ok=True)
-    try:
-        plain(figure).savefig(path, dpi=110, bbox_inches="tight")
-    except BaseException:
-        path.unlink(missing_ok=True)  # a part of a picture
-        raise
-    return True
-
-
-def _save_film(film: Any, path: Path) -> bool:
-    film.make(path)
-    return True
-
-
-def _drawn(name: str, picture: Callable[[], Any]) -> Any:
-    """What `picture` returns, or None and a warning where it fails."""
-    try:
-        return picture()
-    except Exception as error:  # noqa: BLE001 (of the method, of matplotlib, of the encoder, of the disk)
-        said = error if isinstance(error, UserError) else machine_message(error) or f"{type(error).__name__}: {error}"
-        log.warning("no picture of %s: %s", name, said)
-        return None
