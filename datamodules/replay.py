@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from visagent.actors.exploration import Exploration
 from visagent.actors.pool import Actors, Collected, SerialActors
 from visagent.actors.process import ProcessActors
 from visagent.actors.roles import Task
-from visagent.actors.shards import ReplayShards, ShardOrder
+from visagent.actors.shards import ReplayShards, ShardOrder, shard_folder
 from visagent.actors.transitions import TransitionActors
 from visagent.errors import ConfigError
 from visagent.experience.replay import write_down
@@ -181,4 +182,13 @@ class ReplayDataModule(ActorDataModule):
         finally:
             super().teardown(stage)
         if stage == "fit" and self.trainer is not None and self.trainer.current_epoch >= (self.trainer.max_epochs or 0):
-            shutil.rmtree(self.folder, ignore_errors=True)  # of all ranks, which are done with it
+            self._remove_files()
+
+    def _remove_files(self) -> None:
+        """Give back the disk of this rank's shards; other ranks may still be writing theirs."""
+        rank, world = shard(self.trainer, self.shards, "datamodule.shards")
+        count = self.shards // world
+        for number in range(rank * count, (rank + 1) * count):
+            shutil.rmtree(shard_folder(self.folder, number), ignore_errors=True)
+        with suppress(OSError):  # not empty, or not there: another rank's doing
+            self.folder.rmdir()

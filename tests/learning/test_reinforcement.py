@@ -7,13 +7,14 @@ import shutil
 import signal
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import gymnasium
 import numpy as np
 import pytest
 import torch
 from gymnasium.envs.registration import EnvSpec
-from hydra.utils import get_class
+from hydra.utils import get_class, instantiate
 
 from comparing import assert_same, checkpoint, folder_of
 from lightning_modules.ddpg import DDPG
@@ -205,6 +206,19 @@ def test_a_resumed_run_whose_replay_is_gone_says_so(compose, tmp_path, monkeypat
     shutil.rmtree(replay)
     with pytest.raises(ReplayMissing, match="delete the run's folder to begin anew"):
         train(config)
+
+
+def test_a_rank_that_is_done_removes_its_own_shards_alone(compose, tmp_path):
+    """The others may still be writing what they were told."""
+    datamodule = instantiate(compose("ddpg/pendulum", "datamodule.actors=2", "datamodule.shards=2").datamodule)
+    replay = tmp_path / "replay"
+    for shard in ("shard_0", "shard_1"):
+        (replay / shard).mkdir(parents=True)
+    for rank in (1, 0):
+        datamodule.trainer = SimpleNamespace(default_root_dir=tmp_path, world_size=2, global_rank=rank, current_epoch=1, max_epochs=1)
+        datamodule.teardown("fit")
+        assert [path.name for path in tmp_path.rglob("shard_*")] == ["shard_0"][:rank]
+    assert not replay.exists()
 
 
 @pytest.mark.parametrize(("changes", "stale"), [((), 1), (("network.lstm=5",), 1), (("datamodule.env.observe=pixels", "datamodule.env.pixels=40"), 2)])

@@ -72,7 +72,7 @@ class ReplayShards:
 
     def store(self, worker: int, fresh: bool) -> ReplayStore:
         """The rows of shard `worker`."""
-        folder = Path(self.folder) / f"shard_{self.first + worker}"
+        folder = shard_folder(Path(self.folder), self.first + worker)
         return ReplayStore(folder, row_columns(self.spaces), len(self.mine(worker)), self.capacity, self.slack, fresh)
 
     def mine(self, worker: int) -> range:
@@ -81,6 +81,11 @@ class ReplayShards:
 
     def __call__(self, worker: int) -> ReplayShard:
         return ReplayShard(self, worker)
+
+
+def shard_folder(replay: Path, number: int) -> Path:
+    """Where shard `number`, of those of all ranks, has its files."""
+    return replay / f"shard_{number}"
 
 
 class ReplayShard:
