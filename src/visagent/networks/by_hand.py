@@ -21,12 +21,13 @@ class FlatGradients:
         first = parameters[0]
         self.vector = torch.zeros(sum(parameter.numel() for parameter in parameters), device=first.device, dtype=first.dtype)
         parts = self.vector.split([parameter.numel() for parameter in parameters])
-        for parameter, part in zip(parameters, parts, strict=True):
-            parameter.grad = part.view_as(parameter)
+        self.views = [part.view_as(parameter) for parameter, part in zip(parameters, parts, strict=True)]
+        for parameter, view in zip(parameters, self.views, strict=True):
+            parameter.grad = view
 
     def clip(self, max_norm: float) -> None:
-        """Scale all of them down to a norm (as `torch.nn.utils.clip_grad_norm_`)."""
-        self.vector.mul_((max_norm / (self.vector.norm() + 1e-6)).clamp_(max=1.0))
+        """Scale all of them down to a norm, to the bit as `torch.nn.utils.clip_grad_norm_` does."""
+        self.vector.mul_((max_norm / (nn.utils.get_total_norm(self.views, foreach=True) + 1e-6)).clamp_(max=1.0))
 
 
 class Layers:
