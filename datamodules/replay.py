@@ -160,7 +160,7 @@ class ReplayDataModule(ActorDataModule):
         if self.replay is not None:
             write_down(self.folder)  # before the checkpoint says that they are there
             module: Any = self.trainer.lightning_module  # type: ignore[union-attr]
-            everyone = module.of_all_ranks(torch.from_numpy(self.written).to(module.device))
+            everyone = module.ranks.all_gather(torch.from_numpy(self.written).to(module.device))
             self.stored = torch.cat([part.cpu() for part in everyone])
         return {"written": self.stored}
 

@@ -1,60 +1,54 @@
-"""What methods share that learn from acting: a network for the worlds' spaces, time in steps of the worlds, evaluation on episodes."""
+"""What methods share that learn from acting: a network for the worlds' spaces, the loop, time in steps of the worlds."""
 
 from __future__ import annotations
 
 import copy
-import functools
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+from lightning_modules.actor_report import ActorReport
+from lightning_modules.episode_evaluation import EpisodeEvaluation
+from lightning_modules.full_precision import in_full_precision
 from lightning_modules.making import made
-from visagent.actors.evaluation import AT_ONCE
+from lightning_modules.schedules import linear, scale_learning_rates
+from visagent.config.reinforcement_schemas import LearnerSettings, ScheduledSettings
 from visagent.envs.spaces import WorldSpaces
 from visagent.errors import ConfigError
-from visagent.experience.rollouts import Episode
-from visagent.seeding import derive_seed
+from visagent.learning.published import Publications
+from visagent.learning.ranks import Ranks
+from visagent.seeding import derive_seed, generator
 
-UNKNOWN = -1.0
-"""For the success of an episode whose world does not say."""
 NetworkFactory = Callable[[WorldSpaces], nn.Module]
 OptimizerFactory = Callable[[Sequence[Mapping[str, Any]]], torch.optim.Optimizer]
+Metrics = dict[str, Tensor | float]
 
 
-def in_full_precision(step: Callable[..., None]) -> Callable[..., None]:
-    """A step of a module outside the trainer's mixed precision, which would reach into losses and values; the network says what is computed in less."""
+class ReinforcementModule(ActorReport, EpisodeEvaluation):
+    """The loop of a method that learns from acting; a subclass writes `learn` and `configure_optimizers`.
 
-    @functools.wraps(step)
-    def run(self: pl.LightningModule, *arguments: Any) -> None:
-        with torch.autocast(self.device.type, enabled=False):
-            step(self, *arguments)
-
-    return run
-
-
-class ReinforcementModule(pl.LightningModule):
-    """The part of a method that does not say how it learns; a subclass writes `training_step` and `configure_optimizers`.
+    Time is `env_steps`, of the worlds of all ranks; `iterations` counts batches.
 
     Args:
+        settings: of the method.
         network: makes a policy, with whatever else the method learns, from the worlds' spaces.
         optimizer: makes an optimizer from parameter groups.
-        seed: of the weights and of what the method draws.
     """
 
     env_steps: Tensor
     iterations: Tensor
-    network: Any
+    publications = Publications(every=1)
+    reference: nn.Module | None
+    """What actors run, where that is not the policy as it is after every iteration."""
 
-    def __init__(self, network: NetworkFactory, optimizer: OptimizerFactory, seed: int) -> None:
+    def __init__(self, settings: LearnerSettings, network: NetworkFactory, optimizer: OptimizerFactory) -> None:
         super().__init__()
         self.automatic_optimization = False
-        self._make_network, self._make_optimizer, self.seed = network, optimizer, seed
-        self.films: dict[str, Any] = {}
-        self._since: tuple[float, int, int] | None = None
+        self.settings: Any = settings
+        self._make_network, self._make_optimizer = network, optimizer
+        self.reference = None
         self.register_buffer("env_steps", torch.zeros((), dtype=torch.int64))
         self.register_buffer("iterations", torch.zeros((), dtype=torch.int64))
 
@@ -62,10 +56,10 @@ class ReinforcementModule(pl.LightningModule):
         """Build the network for the DataModule's worlds, once."""
         if not hasattr(self, "network"):
             with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(derive_seed(self.seed, "weights"))
+                torch.manual_seed(derive_seed(self.settings.seed, "weights"))
                 self.network = made(self._make_network, self.data.spaces)
             self._set_precision()
-            self.prepare()
+            self.build()
 
     def _set_precision(self) -> None:
         """Have the network compute in the trainer's precision.
@@ -80,25 +74,68 @@ class ReinforcementModule(pl.LightningModule):
             expected = "32-true or bf16-mixed" if pictures else "32-true, as this network has no convolutions over pictures"
             raise ConfigError(f"trainer.precision: expected {expected}, got {precision}; type trainer.precision=32-true")
 
-    def prepare(self) -> None:
-        """What a method builds from its network."""
+    def build(self) -> None:
+        """Build what the method needs beside its network."""
+
+    def learn(self, batch: Any) -> Metrics:
+        """Learn from a batch; returns what is logged of it."""
+        raise NotImplementedError
+
+    def skip(self, batch: Any) -> None:
+        """Take note of a batch that serves the z-filter alone."""
+
+    def update_normalizer(self, batch: Any) -> None:
+        """Take the batch's observations into the z-filter, where the network has one."""
+        if getattr(self.network, "normalizer", None) is not None:
+            self.network.normalizer.update(batch.observation["state"], self.ranks)
+
+    def on_publish(self) -> None:
+        """What changes with a new version of the policy that actors get."""
+
+    def describe(self, batch: Any) -> Metrics:
+        """What is logged of a batch besides what was learned from it."""
+        return {}
 
     def remedies(self) -> list[str]:
         """Overrides, beside a smaller learning rate, that may keep the method from diverging."""
         return []
 
     @property
-    def data(self) -> Any:
-        """The DataModule."""
-        return self.trainer.datamodule  # type: ignore[attr-defined]
+    def ranks(self) -> Ranks:
+        """The processes that learn together."""
+        return Ranks(self.global_rank, self.trainer.world_size)
+
+    @property
+    def version(self) -> int:
+        """Of the policy that actors get."""
+        return self.publications.version(int(self.iterations))
+
+    def is_current(self, version: int) -> bool:
+        """Whether a version of the policy is the one as it is now."""
+        return version == self.version and self.publications.is_due(int(self.iterations))
 
     def acting_policy(self) -> Any:
         """A copy on the CPU of what actors run."""
-        return copy.deepcopy(self.network).cpu().eval()
+        return copy.deepcopy(self._actors_policy).cpu().eval()
 
     def published(self) -> tuple[dict[str, Tensor], int]:
         """The weights for the actors, and their version."""
-        return self.network.state_dict(), int(self.iterations)
+        return self._actors_policy.state_dict(), self.version
+
+    @property
+    def _actors_policy(self) -> nn.Module:
+        return self.network if self.reference is None else self.reference
+
+    def publish(self) -> None:
+        """Give actors the policy as it is now, where that is due."""
+        if self.publications.is_due(int(self.iterations)):
+            self.on_publish()
+            if self.reference is not None:
+                self.reference.load_state_dict(self.network.state_dict())
+
+    def generator(self, purpose: str) -> torch.Generator:
+        """Random numbers of this iteration, on the CPU, the same on every rank."""
+        return generator(self.settings.seed, purpose, int(self.iterations))
 
     def make_optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """The optimizer that the config names.
@@ -111,133 +148,41 @@ class ReinforcementModule(pl.LightningModule):
         except (TypeError, ValueError) as error:
             raise ConfigError(f"optimizer: expected settings that it takes, got an error ({error}); --cfg job shows them") from error
 
-    def descend(
-        self,
-        optimizer: torch.optim.Optimizer,
-        loss: Tensor | None,
-        parameters: Sequence[nn.Parameter],
-        share: float,
-        max_norm: float | None = None,
-        max_value: float | None = None,
-    ) -> None:
-        """One step of an optimizer, with the gradient of all ranks.
-
-        A method takes thousands of small steps in a training step. Lightning's own way costs more than such a step; it is not needed where numbers
-        are not scaled (`setup` refuses precision 16-mixed as others).
-
-        Args:
-            optimizer: of `parameters`.
-            loss: mean over this rank's samples; None where it has none.
-            parameters: whose gradients are computed.
-            share: of this rank in all samples.
-            max_norm: gradients are scaled down to it.
-            max_value: each gradient is cut at it.
-        """
-        optimizer.zero_grad()
-        if loss is not None:
-            loss.backward(inputs=parameters)
-        if self.trainer.world_size > 1:
-            joined = torch.cat([torch.zeros_like(p).flatten() if p.grad is None else p.grad.flatten() for p in parameters])
-            self.sum_over_ranks(joined.mul_(share))
-            for parameter, part in zip(parameters, joined.split([parameter.numel() for parameter in parameters]), strict=True):
-                parameter.grad = part.view_as(parameter)
-        if max_norm is not None:
-            nn.utils.clip_grad_norm_(parameters, max_norm, foreach=True)
-        if max_value is not None:
-            nn.utils.clip_grad_value_(parameters, max_value)
-        optimizer.step()
-
-    def sum_over_ranks(self, tensor: Tensor) -> Tensor:
-        """Replace a tensor by the sum of all ranks' own; the same tensor."""
-        if self.trainer.world_size > 1:
-            torch.distributed.all_reduce(tensor)
-        return tensor
-
-    def of_all_ranks(self, tensor: Tensor) -> list[Tensor]:
-        """The tensors of all ranks, of one shape, in their order."""
-        if self.trainer.world_size == 1:
-            return [tensor]
-        found = [torch.empty_like(tensor) for _ in range(self.trainer.world_size)]
-        torch.distributed.all_gather(found, tensor.contiguous())
-        return found
+    def own_optimizers(self) -> list[torch.optim.Optimizer]:
+        """PyTorch's optimizers, without Lightning's wrappers, which cost more than a small network's step."""
+        found = self.optimizers(use_pl_optimizer=False)
+        return found if isinstance(found, list) else [found]  # type: ignore[list-item]
 
     def only_for_the_filter(self, version: int) -> bool:
-        """Whether a batch serves the z-filter alone: the first policy acted, or one of its kind on another rank, whose filter had seen nothing.
+        """Whether a batch serves the z-filter alone: the first policy acted, or one of its kind on another rank, whose filter
+        had seen nothing.
 
-        What is learned of raw observations does not hold for standardised ones: the first values that such a filter gives move a value function by
-        more than its own variance.
+        What is learned of raw observations does not hold for standardised ones: the first values that such a filter gives move
+        a value function by more than its own variance.
 
         Args:
             version: of the policy that acted.
         """
-        if self.network.normalizer is None:
-            return False
-        return bool(self.sum_over_ranks(torch.tensor(float(version == 0), device=self.device)) > 0)
-
-    def report(self, episodes: Sequence[Episode], timing: Mapping[str, float], lag: float) -> None:
-        """Log what the actors say of a batch.
-
-        Args:
-            episodes: that ended in it.
-            timing: seconds of this rank's actors, by what they did.
-            lag: versions of the policy since the one that acted.
-        """
-        found = {**{f"time/actors_{name}": seconds for name, seconds in timing.items()}, **self.data.statistics()}
-        ended = (float(len(episodes)), sum(episode.total_reward for episode in episodes), float(sum(episode.steps for episode in episodes)))
-        summed = self.sum_over_ranks(torch.tensor([*found.values(), lag, *ended], dtype=torch.float64).to(self.device, torch.get_default_dtype())).tolist()
-        self._log_rates()
-        *values, lag, count, total_reward, steps = summed
-        found = {**dict(zip(found, values, strict=True)), "data/policy_lag": lag / self.trainer.world_size}
-        if count:
-            found["data/episode_return"], found["data/episode_steps"] = total_reward / count, steps / count
-            self.log("data/return", found["data/episode_return"], prog_bar=True, logger=False)
-        self.log_dict(found)
-        self.log("step", self.env_steps.float())
-
-    @property
-    def done(self) -> int:
-        """Iterations of the learner, as the method counts them."""
-        return int(self.iterations)
-
-    def _log_rates(self) -> None:
-        """Steps of the worlds and iterations of the learner in a second, since the first batch of the epoch."""
-        now = (time.perf_counter(), int(self.env_steps), self.done)
-        if self._since is None:
-            self._since = now
-            return
-        seconds, steps, iterations = (new - old for new, old in zip(now, self._since, strict=True))
-        self.log_dict({"time/env_steps_per_second": steps / seconds, "time/iterations_per_second": iterations / seconds})
-
-    def on_train_epoch_start(self) -> None:
-        self._since = None
-
-    def validation_step(self, batch: Any, batch_index: int) -> None:
-        self._evaluate(batch, "val")
-
-    def test_step(self, batch: Any, batch_index: int) -> None:
-        self._evaluate(batch, "test")
-        policy = copy.deepcopy(self.network).cpu().eval()
-        self.films = {f"test_episode_{number}": batch.film(policy, seed) for number, seed in enumerate(batch.seeds[: batch.films])}
-
-    def videos(self) -> dict[str, Any]:
-        """Test episodes to be filmed, by name."""
-        return self.films
+        return getattr(self.network, "normalizer", None) is not None and self.ranks.total(version == 0, self.device) > 0
 
     @in_full_precision
-    def _evaluate(self, batch: Any, split: str) -> None:
-        policy = copy.deepcopy(self.network).cpu().eval()
-        seeds = [batch.seeds[start : start + AT_ONCE] for start in range(0, len(batch.seeds), AT_ONCE)]  # what runs together stays together
-        found = torch.zeros(len(seeds), AT_ONCE, 3 + len(batch.extras), device=self.device)
-        for group in range(self.global_rank, len(seeds), self.trainer.world_size):
-            episodes = batch.run(policy, seeds[group])
-            known = [[e.total_reward, e.steps, UNKNOWN if e.success is None else e.success, *(getattr(e, name) for name in batch.extras)] for e in episodes]
-            found[group, : len(episodes)] = torch.tensor(known)
-        totals, steps, success, *extras = self.sum_over_ranks(found).flatten(0, 1)[: len(batch.seeds)].cpu().unbind(-1)
-        self.log(f"{split}/return", totals.mean(), prog_bar=True, batch_size=1)
-        self.log_dict({f"{split}/return_std": totals.std(unbiased=False), f"{split}/episode_steps": steps.mean()}, batch_size=1)
-        self.log_dict({f"{split}/{name}": values.mean() for name, values in zip(batch.extras, extras, strict=True)}, batch_size=1)
-        if batch.solved_return is not None:
-            self.log(f"{split}/solved_rate", (totals >= batch.solved_return).float().mean(), batch_size=1)
-        if success.min() > UNKNOWN:
-            self.log(f"{split}/success_rate", success.mean(), batch_size=1)
-        self.log("step", self.env_steps.float(), batch_size=1)
+    def training_step(self, batch: Any, batch_index: int) -> None:
+        lag, metrics = float(self.version - batch.version), Metrics()
+        self._follow_schedule()
+        if self.only_for_the_filter(batch.version):
+            self.skip(batch)
+        else:
+            metrics = self.learn(batch)
+        self.env_steps += int(self.ranks.total(batch.env_steps, self.device))
+        self.iterations += 1
+        self.update_normalizer(batch)
+        self.publish()
+        self.log_dict(metrics | self.describe(batch))
+        self.report(batch.episodes, batch.timing, lag)
+
+    def _follow_schedule(self) -> None:
+        settings = self.settings
+        if isinstance(settings, ScheduledSettings) and settings.schedule == "linear":
+            progress = int(self.iterations) / (self.data.iterations_per_epoch * (self.trainer.max_epochs or 1))
+            for optimizer in self.own_optimizers():
+                scale_learning_rates(optimizer, linear(progress, settings.final_rate))

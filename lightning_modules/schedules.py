@@ -26,6 +26,11 @@ def rate(schedule: str, progress: float, warmup: float = 0.0, milestones: Sequen
     return 1.0
 
 
+def linear(progress: float, final: float) -> float:
+    """The learning rate's factor, from 1 to `final` as `progress` goes from 0 to 1."""
+    return 1.0 + (final - 1.0) * progress
+
+
 def scale_learning_rates(optimizer: torch.optim.Optimizer, factor: float) -> None:
     """Set every group's rate to its initial one times the factor."""
     for group in optimizer.param_groups:

@@ -28,7 +28,7 @@ from visagent.config.pairs import FITS, check_pairs
 from visagent.config.presets import presets
 from visagent.config.quoting import quoted
 from visagent.config.schemas import GROUP_SCHEMAS, PathsConfig, TrainConfig
-from visagent.config.settings import OURS, check_numbers, check_trainer, signature_keys
+from visagent.config.trainer_settings import OURS, check_numbers, check_trainer, signature_keys
 from visagent.config.trust import TRAINER, refuse_shadowed
 from visagent.config.validation import validate
 from visagent.errors import ConfigError

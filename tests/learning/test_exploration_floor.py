@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
+from visagent.networks.by_hand import ActorCriticByHand
 
 from comparing import checkpoint
 from visagent.config.schemas import TrainConfig
 from visagent.config.validation import validate
 from visagent.envs.gymnasium_world import GymnasiumWorlds
 from visagent.errors import ConfigError
-from visagent.networks.by_hand import ActorCriticByHand
 from visagent.runtime.train import train
 
 TINY = ("actors=serial", "datamodule.film_episodes=0", "trainer.max_epochs=1", "algorithm.epochs=2")

@@ -15,13 +15,13 @@ import pytest
 import torch
 from gymnasium.envs.registration import EnvSpec
 from hydra.utils import get_class, instantiate
+from visagent.networks.by_hand import ActorCriticByHand
 
 from comparing import assert_same, checkpoint, folder_of
 from lightning_modules.ddpg import DDPG
 from lightning_modules.ppo import PPO
 from visagent.config.presets import presets
 from visagent.experience.replay import ReplayMissing
-from visagent.networks.by_hand import ActorCriticByHand
 from visagent.runtime.record import RunFolder
 from visagent.runtime.train import Cancelled, train
 

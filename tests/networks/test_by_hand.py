@@ -6,10 +6,10 @@ import copy
 
 import pytest
 import torch
+from visagent.networks.by_hand import ActorCriticByHand
 
 from visagent.envs.spaces import ActionSpace, WorldSpaces
 from visagent.networks.actor_critic import ActorCritic
-from visagent.networks.by_hand import ActorCriticByHand
 from visagent.networks.distributions import Categorical, DiagonalGaussian
 from visagent.objectives.policy_gradient import clipped_slope, clipped_surrogate, penalized_slope, penalized_surrogate
 

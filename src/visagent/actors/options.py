@@ -22,7 +22,7 @@ from visagent.envs.options import OptionStep, OptionWorldFactory
 from visagent.envs.schemes import Scheme
 from visagent.envs.timeline import Timeline
 from visagent.errors import ConfigError
-from visagent.experience.options import SHOWN, OptionEpisode, option_fields
+from visagent.experience.options import SITUATION, OptionEpisode, option_fields
 from visagent.experience.rollouts import Episode, Field
 from visagent.networks.options import OptionChoice, Situation
 from visagent.seeding import derive_seed, generator
@@ -116,7 +116,7 @@ class OptionActor:
                 situation, log_prob = through.decide(self.policy, choosing, rows, False, self.generator)
                 here = (place[rows], rows)
                 out["log_prob"][here] = log_prob
-                for name in SHOWN:
+                for name in SITUATION:
                     out[name][here] = getattr(situation, name)
             decided = clock()
             step = through.step(active)
@@ -144,7 +144,7 @@ class OptionActor:
         began = clock()
         out["length"][:] = place + 1
         made_here = np.arange(made.steps)[:, None] < out["length"]
-        parts = (torch.from_numpy(out[name][made_here]) for name in SHOWN)
+        parts = (torch.from_numpy(out[name][made_here]) for name in SITUATION)
         out["value"][made_here] = self._values(Situation(*parts))
         out["last_value"][:] = self._values(through.situation(choosing, np.arange(made.count)))
         acting += clock() - began

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-from visagent.config.rules import as_before
 from visagent.config.schemas import TrainConfig, schema_below
+from visagent.config.settings import as_before
 
 ELSEWHERE: dict[str, dict[str, Any]] = {"trainer": {}, "optimizer": {}}
 """Path of a dict without a schema -> key -> the value that means as before."""

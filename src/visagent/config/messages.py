@@ -15,7 +15,7 @@ from hydra.errors import OverrideParseException
 from visagent.config.keys import composed_keys
 from visagent.config.presets import presets
 from visagent.config.quoting import quoted
-from visagent.config.settings import OURS, signature_keys
+from visagent.config.trainer_settings import OURS, signature_keys
 
 KEY_IN_QUOTES = re.compile(r"([{,]\s*)(['\"])(.*?)\2\s*:")
 NEAR = 0.7

@@ -7,7 +7,8 @@ from typing import ClassVar
 
 from omegaconf import MISSING
 
-from visagent.config.rules import added, positive, require
+from visagent.config.rules import added, positive
+from visagent.config.settings import require
 from visagent.experts.schedules import beta_schedule
 
 

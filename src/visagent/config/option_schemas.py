@@ -6,41 +6,44 @@ from dataclasses import dataclass
 
 from omegaconf import MISSING
 
-from visagent.config.reinforcement_schemas import ActorDataConfig
-from visagent.config.rules import added, positive, require
+from visagent.config.reinforcement_schemas import ActorDataConfig, LearnerSettings, ScheduledSettings
+from visagent.config.rules import added, positive
+from visagent.config.settings import require, setting
 
 
 @dataclass
-class OptionMAPPOConfig:
+class OptionMAPPOSettings(ScheduledSettings):
     """MAPPO over options; see `lightning_modules.option_mappo.OptionMAPPO`."""
 
     _target_: str = "lightning_modules.option_mappo.OptionMAPPO"
-    gamma: float = MISSING
-    lam: float = MISSING
-    lam_by_duration: bool = MISSING
-    rewards: str = MISSING
-    log_prob: str = MISSING
-    epochs: int = MISSING
-    minibatches: int = MISSING
-    clip: float = MISSING
-    huber: float = MISSING
-    entropy_weight: float = MISSING
-    entropy: str = MISSING
-    max_grad_norm: float | None = MISSING
-    schedule: str = added(as_before="constant", signed=True)
-    final_rate: float = added(as_before=0.0, signed=True)
-    seed: int = MISSING
-
-    def check(self) -> None:
-        require(self.schedule in ("constant", "linear"), "algorithm.schedule", self.schedule, "constant or linear")
-        for name in ("gamma", "lam", "final_rate"):
-            require(0 <= getattr(self, name) <= 1, f"algorithm.{name}", getattr(self, name), "0.99 or another number in [0, 1]")
-        require(self.rewards in ("smdp", "paper_code"), "algorithm.rewards", self.rewards, "smdp or paper_code")
-        require(self.log_prob in ("conditional", "joint"), "algorithm.log_prob", self.log_prob, "conditional or joint")
-        require(self.entropy in ("conditional", "normalised", "joint"), "algorithm.entropy", self.entropy, "conditional, normalised or joint")
-        positive("algorithm", self, "epochs", "minibatches")
-        require(self.clip > 0, "algorithm.clip", self.clip, "0.2 or another number above 0")
-        require(self.huber > 0, "algorithm.huber", self.huber, "10 or another number above 0")
+    gamma: float = setting("discount of a low-level step", symbol="gamma", least=0, most=1, example=0.99)
+    lam: float = setting("decay of GAE", symbol="lambda", least=0, most=1, example=0.95)
+    lam_by_duration: bool = setting("whether lambda counts low-level steps instead of option steps")
+    rewards: str = setting(
+        "smdp: all that is paid until the next decision, discounted by low-level steps; paper_code, as the released code has it: "
+        "what the last low-level step pays, discounted by option steps",
+        among=("smdp", "paper_code"),
+    )
+    log_prob: str = setting(
+        "conditional (Eq. 3), or joint: the update takes the joint option for chosen as a whole, as the released code does (biased)",
+        among=("conditional", "joint"),
+    )
+    epochs: int = setting("passes over each batch", least=1)
+    minibatches: int = setting("parts of the batch in each pass", least=1)
+    clip: float = setting("how far ratios and the critic's values count", symbol="epsilon", above=0, example=0.2)
+    huber: float = setting("error from which on the critic's loss is linear", above=0, example=10)
+    entropy_weight: float = setting("weight of the entropy")
+    entropy: str = setting(
+        "conditional; normalised by its largest value; or joint, of the whole joint distribution",
+        among=("conditional", "normalised", "joint"),
+    )
+    max_grad_norm: float | None = setting("norm that the gradients of policy and critic, each for itself, are scaled down to; null: never")
+    schedule: str = setting(
+        "schedule of the learning rates over the run", among=("constant", "linear"), as_before="constant", signed=True
+    )
+    final_rate: float = setting(
+        "share of the learning rates at which a linear schedule ends", least=0, most=1, example=0.1, as_before=0.0, signed=True
+    )
 
 
 @dataclass
@@ -68,24 +71,17 @@ class OptionActorCriticConfig:
 
 
 @dataclass
-class MacDQNConfig:
+class MacDQNSettings(LearnerSettings):
     """Mac-Cen-DDRQN; see `lightning_modules.mac_dqn.MacDQN`."""
 
     _target_: str = "lightning_modules.mac_dqn.MacDQN"
-    gamma: float = MISSING
-    target_every: int = MISSING
-    epsilon: float = MISSING
-    final_epsilon: float = MISSING
-    exploring_steps: int = MISSING
-    max_grad_norm: float | None = MISSING
-    reward_scale: float = added(as_before=1.0, signed=True)
-    seed: int = MISSING
-
-    def check(self) -> None:
-        for name in ("gamma", "epsilon", "final_epsilon"):
-            require(0 <= getattr(self, name) <= 1, f"algorithm.{name}", getattr(self, name), "a number in [0, 1]")
-        positive("algorithm", self, "target_every", "exploring_steps")
-        require(self.reward_scale > 0, "algorithm.reward_scale", self.reward_scale, "1 or another number above 0")
+    gamma: float = setting("discount of a low-level step", symbol="gamma", least=0, most=1, example=0.95)
+    target_every: int = setting("low-level steps after which the target network becomes the learned one", least=1)
+    epsilon: float = setting("probability, in the beginning, that an agent that chooses takes any option", symbol="epsilon", least=0, most=1)
+    final_epsilon: float = setting("the same in the end", least=0, most=1)
+    exploring_steps: int = setting("low-level steps over which epsilon becomes final_epsilon", least=1)
+    max_grad_norm: float | None = setting("norm that gradients are scaled down to; null: never")
+    reward_scale: float = setting("factor of the rewards that the learner sees", above=0, example=1, as_before=1.0, signed=True)
 
 
 @dataclass

@@ -7,51 +7,61 @@ from typing import Any, ClassVar
 
 from omegaconf import MISSING
 
-from visagent.config.rules import added, positive, processes, require
+from visagent.config.rules import added, positive, processes
+from visagent.config.settings import Settings, require, setting
 
 
 @dataclass
-class PPOConfig:
+class LearnerSettings(Settings):
+    """What all methods of reinforcement learning are told."""
+
+    seed: int = setting("seed of the weights, and of what the method draws")
+
+
+@dataclass
+class ScheduledSettings(LearnerSettings):
+    """Of methods whose learning rate follows a schedule over the run."""
+
+    schedule: str = setting("schedule of the learning rate over the run", among=("constant", "linear"))
+    final_rate: float = setting("share of the learning rate at which a linear schedule ends", least=0, most=1, example=0.1)
+
+
+@dataclass
+class PPOSettings(ScheduledSettings):
     """Proximal policy optimisation; see `lightning_modules.ppo.PPO`."""
 
     pixel_precisions: ClassVar[tuple[str, ...]] = ("bf16-mixed",)
     _target_: str = "lightning_modules.ppo.PPO"
-    variant: str = MISSING
-    gamma: float = MISSING
-    lam: float = MISSING
-    epochs: int = MISSING
-    minibatch_size: int = MISSING
-    clip: float = MISSING
-    kl_target: float = MISSING
-    kl_cutoff: float = MISSING
-    beta: float = MISSING
-    beta_range: list[float] = MISSING
-    beta_factor: float = MISSING
-    kl_stop: float | None = MISSING
-    publish_every: int = MISSING
-    value_weight: float = MISSING
-    entropy_weight: float = MISSING
-    max_grad_norm: float | None = MISSING
-    standardize: str = MISSING
-    schedule: str = MISSING
-    final_rate: float = MISSING
-    reward_scale: float = MISSING
-    normalize_rewards: bool = added(as_before=False, signed=True)
-    seed: int = MISSING
+    variant: str = setting("the clipped objective, or SURREAL's adaptive penalty on the divergence", among=("clip", "adaptive_kl"))
+    gamma: float = setting("discount of a step", symbol="gamma", least=0, most=1, example=0.99)
+    lam: float = setting("decay of GAE", symbol="lambda", least=0, most=1, example=0.95)
+    epochs: int = setting("passes over each batch", symbol="K", least=1)
+    minibatch_size: int = setting("samples of a step of the optimizer; with an LSTM, worlds times steps", symbol="M", least=1)
+    clip: float = setting("how far the ratio of the clipped objective counts", symbol="epsilon", above=0, example=0.2)
+    kl_target: float = setting("target of the mean divergence, nats; of adaptive_kl and kl_stop", symbol="d_targ", above=0, example=0.015)
+    kl_cutoff: float = setting("weight of the squared excess over twice the target, of adaptive_kl", symbol="eta")
+    beta: float = setting("first weight of the penalty, of adaptive_kl", symbol="beta")
+    beta_range: list[float] = setting("range of the penalty's weight")
+    beta_factor: float = setting("factor by which the penalty's weight changes", above=1, example=1.5)
+    kl_stop: float | None = setting(
+        "multiple of kl_target at which passes end, of the mean divergence from the policy that learning from the batch began with; "
+        "null: never"
+    )
+    publish_every: int = setting(
+        "iterations after which actors get the policy; with a z-filter, counted from its first batch, which is for the filter alone", least=1
+    )
+    value_weight: float = setting("weight of the critic's loss, half the squared error", symbol="c_1")
+    entropy_weight: float = setting("weight of the entropy", symbol="c_2")
+    max_grad_norm: float | None = setting("norm that gradients are scaled down to; null: never")
+    standardize: str = setting("over what advantages are standardised", among=("none", "batch", "minibatch"))
+    reward_scale: float = setting("factor of the rewards that the learner sees")
+    normalize_rewards: bool = setting(
+        "divide rewards by the running standard deviation of discounted returns", as_before=False, signed=True
+    )
 
     def check(self) -> None:
-        require(self.variant in ("clip", "adaptive_kl"), "algorithm.variant", self.variant, "clip or adaptive_kl")
-        for name in ("gamma", "lam"):
-            require(0 <= getattr(self, name) <= 1, f"algorithm.{name}", getattr(self, name), "0.99 or another number in [0, 1]")
-        positive("algorithm", self, "epochs", "minibatch_size", "publish_every")
-        require(self.clip > 0, "algorithm.clip", self.clip, "0.2 or another number above 0")
-        require(self.kl_target > 0, "algorithm.kl_target", self.kl_target, "0.015 or another number above 0")
         ordered = len(self.beta_range) == 2 and 0 < self.beta_range[0] <= self.beta <= self.beta_range[1]
         require(ordered, "algorithm.beta_range", list(self.beta_range), f"[LOW,HIGH] around algorithm.beta, {self.beta}")
-        require(self.beta_factor > 1, "algorithm.beta_factor", self.beta_factor, "1.5 or another number above 1")
-        require(self.standardize in ("none", "batch", "minibatch"), "algorithm.standardize", self.standardize, "none, batch or minibatch")
-        require(self.schedule in ("constant", "linear"), "algorithm.schedule", self.schedule, "constant or linear")
-        require(0 <= self.final_rate <= 1, "algorithm.final_rate", self.final_rate, "0 or another number in [0, 1]")
 
 
 @dataclass
@@ -83,15 +93,11 @@ class ActorCriticConfig:
 
 
 @dataclass
-class EvolutionStrategiesConfig:
+class EvolutionStrategiesSettings(LearnerSettings):
     """Evolution strategies; see `lightning_modules.evolution.EvolutionStrategies`."""
 
     _target_: str = "lightning_modules.evolution.EvolutionStrategies"
-    shaping: str = MISSING
-    seed: int = MISSING
-
-    def check(self) -> None:
-        require(self.shaping in ("ranks", "none"), "algorithm.shaping", self.shaping, "ranks or none")
+    shaping: str = setting("what is learned of returns: their centred ranks, or themselves", among=("ranks", "none"))
 
 
 @dataclass
@@ -112,28 +118,20 @@ class EvolvedPolicyConfig:
 
 
 @dataclass
-class DDPGConfig:
+class DDPGSettings(LearnerSettings):
     """Deep deterministic policy gradient; see `lightning_modules.ddpg.DDPG`."""
 
     pixel_precisions: ClassVar[tuple[str, ...]] = ("bf16-mixed",)
     _target_: str = "lightning_modules.ddpg.DDPG"
-    actor_lr_factor: float = MISSING
-    gamma: float = MISSING
-    target_every: int = MISSING
-    tau: float = MISSING
-    actor_every: int = MISSING
-    smoothing: float = MISSING
-    smoothing_clip: float = MISSING
-    actor_clip: float | None = MISSING
-    reward_scale: float = MISSING
-    seed: int = MISSING
-
-    def check(self) -> None:
-        require(0 <= self.gamma <= 1, "algorithm.gamma", self.gamma, "0.99 or another number in [0, 1]")
-        require(0 < self.tau <= 1, "algorithm.tau", self.tau, "1 or another number in (0, 1]")
-        require(self.smoothing >= 0, "algorithm.smoothing", self.smoothing, "0.2 or another number from 0")
-        require(self.actor_lr_factor > 0, "algorithm.actor_lr_factor", self.actor_lr_factor, "0.1 or another number above 0")
-        positive("algorithm", self, "target_every", "actor_every")
+    actor_lr_factor: float = setting("learning rate of the policy, as a multiple of the critics'", above=0, example=0.1)
+    gamma: float = setting("discount of a step", symbol="gamma", least=0, most=1, example=0.99)
+    target_every: int = setting("updates after which the target networks follow the learned ones", least=1)
+    tau: float = setting("how far they follow; 1: they become the learned ones", symbol="tau", above=0, most=1, example=1)
+    actor_every: int = setting("updates of the critics for one of the policy", symbol="d", least=1)
+    smoothing: float = setting("standard deviation of the noise on the target policy's actions", symbol="sigma", least=0, example=0.2)
+    smoothing_clip: float = setting("bound of that noise", symbol="c")
+    actor_clip: float | None = setting("value at which gradients of the policy are cut; null: never")
+    reward_scale: float = setting("factor of the rewards that the learner sees")
 
 
 @dataclass
@@ -161,11 +159,10 @@ class DeterministicActorCriticConfig:
 
 
 @dataclass
-class RandomPolicyConfig:
+class RandomPolicySettings(LearnerSettings):
     """Random actions; see `lightning_modules.random_policy.RandomPolicy`."""
 
     _target_: str = "lightning_modules.random_policy.RandomPolicy"
-    seed: int = MISSING
 
 
 @dataclass

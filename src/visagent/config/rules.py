@@ -2,47 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import Field, field
+from dataclasses import field
 from typing import Any
 
 from omegaconf import MISSING
 
-from visagent.errors import ConfigError
+from visagent.config.settings import AS_BEFORE, SIGNED, require
 
 MOST_PROCESSES = 1024
-AS_BEFORE, SIGNED = "as_before", "signed"
 
 
 def added(*, as_before: Any, signed: bool = False, default_factory: Any = None) -> Any:
-    """A schema's field for a setting that is younger than runs of that schema.
-
-    Where a stored config has none, `as_before` stands in; and with that value a new run has the identity that it would have had without the
-    setting, so that finished runs stay found. The YAML file holds the value that new runs get, the same or another one.
-
-    Args:
-        as_before: the value with which those runs ran, exactly what the code did when there was nothing to set; of a nested schema, all its values.
-        signed: the value is part of signatures all the same. Of settings from before this rule alone: their runs would lose their names.
-        default_factory: of a nested schema, that schema.
-    """
+    """A schema's field for a setting that is younger than runs of that schema; see `visagent.config.settings.setting`."""
     metadata = {AS_BEFORE: as_before, SIGNED: signed}
     return field(default=MISSING, metadata=metadata) if default_factory is None else field(default_factory=default_factory, metadata=metadata)
-
-
-def as_before(item: Field[Any]) -> tuple[Any, bool] | None:
-    """What `added` says of a field: the value, and whether it is part of signatures; None of a field that was always there."""
-    return (item.metadata[AS_BEFORE], item.metadata[SIGNED]) if AS_BEFORE in item.metadata else None
-
-
-def require(condition: bool, key: str, value: object, expected: str) -> None:
-    """Refuse a value.
-
-    Raises:
-        ConfigError: unless the condition holds.
-    """
-    if not condition:
-        example = next((word.strip(",") for word in expected.split() if word.strip(",").replace(".", "").isdigit()), None)
-        hint = f"; for example {key}={example}" if example and not isinstance(value, list) else ""
-        raise ConfigError(f"{key}: expected {expected}, got {value!r}{hint}")
 
 
 def processes(group: str, config: object, *names: str, least: int = 1) -> None:

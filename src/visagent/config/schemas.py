@@ -24,10 +24,10 @@ from visagent.config.navigation_schemas import (
     SafeDAggerDataConfig,
 )
 from visagent.config.option_schemas import (
-    MacDQNConfig,
+    MacDQNSettings,
     OptionActorCriticConfig,
     OptionDataConfig,
-    OptionMAPPOConfig,
+    OptionMAPPOSettings,
     OptionQConfig,
     OptionReplayDataConfig,
     RoundRobinConfig,
@@ -38,20 +38,21 @@ from visagent.config.option_schemas import (
 from visagent.config.precision import check_precision
 from visagent.config.reinforcement_schemas import (
     ActorCriticConfig,
-    DDPGConfig,
+    DDPGSettings,
     DeterministicActorCriticConfig,
-    EvolutionStrategiesConfig,
+    EvolutionStrategiesSettings,
     EvolvedPolicyConfig,
     GymnasiumConfig,
     PerturbationDataConfig,
-    PPOConfig,
-    RandomPolicyConfig,
+    PPOSettings,
+    RandomPolicySettings,
     ReplayDataConfig,
     RobosuiteConfig,
     RolloutDataConfig,
     UniformPolicyConfig,
 )
-from visagent.config.rules import added, positive, processes, require
+from visagent.config.rules import added, positive, processes
+from visagent.config.settings import require
 from visagent.config.video_schemas import (
     ActionRecognitionConfig,
     ActionRecognitionDataConfig,
@@ -171,12 +172,12 @@ GROUP_SCHEMAS: dict[str, dict[str, type]] = {
         "safe_dagger": SafeDAggerConfig,
         "action_recognition": ActionRecognitionConfig,
         "network_cost": NetworkCostConfig,
-        "ppo": PPOConfig,
-        "ddpg": DDPGConfig,
-        "evolution": EvolutionStrategiesConfig,
-        "random_policy": RandomPolicyConfig,
-        "option_mappo": OptionMAPPOConfig,
-        "mac_dqn": MacDQNConfig,
+        "ppo": PPOSettings,
+        "ddpg": DDPGSettings,
+        "evolution": EvolutionStrategiesSettings,
+        "random_policy": RandomPolicySettings,
+        "option_mappo": OptionMAPPOSettings,
+        "mac_dqn": MacDQNSettings,
     },
     "network": {
         "navigation": NavigationNetworkConfig,

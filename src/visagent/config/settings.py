@@ -1,140 +1,155 @@
-"""Settings of what has no schema, known from its source: the Trainer's and an optimizer's; and keys that are not there."""
+"""Settings, said once: a field of a dataclass holds a setting's meaning, symbol and bounds; YAML in conf/ holds its value.
+
+The classes that are configured take the object: `PPO(settings, ...)`. A new hyperparameter is one field here and one line of YAML.
+No module of settings imports torch: `--help` and `--cfg job` stay fast.
+"""
 
 from __future__ import annotations
 
-import ast
-import difflib
-import math
-import re
-from collections.abc import Iterable, Mapping
-from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
+from dataclasses import MISSING as UNSAID
+from dataclasses import Field, dataclass, field, fields
 from typing import Any
 
-from visagent.config.reinforcement_schemas import RandomPolicyConfig
-from visagent.config.rules import require
-from visagent.config.trust import OPTIMIZER, TRAINER
-from visagent.config.video_schemas import NetworkCostConfig
+from omegaconf import MISSING
+
 from visagent.errors import ConfigError
 
-OURS: Mapping[str, str] = {
-    "logger": "type logger=mlflow or logger=none",
-    "callbacks": "a method's own hooks belong into its LightningModule",
-    "plugins": "leave it out",
-    "enable_progress_bar": "type progress=rich, progress=quiet or progress=none",
-    "enable_checkpointing": "leave it out",
-    "default_root_dir": "type paths.outputs=DIR or paths.run=DIR",
-}
-"""Arguments of the Trainer that every run sets itself; given by hand they would be forgotten in silence."""
-UNTRAINED = (RandomPolicyConfig._target_, NetworkCostConfig._target_)
-"""Methods that learn nothing, and so need no batch."""
-NUMBERS = re.compile(r"(max|min)_(epochs|steps)|limit_\w+|overfit_batches|val_check_interval|\w+_every_n_\w+|num_\w+|accumulate_grad_batches|gradient_clip_val")
-LARGEST = 2**31 - 1
+AS_BEFORE, SIGNED, SAID = "as_before", "signed", "said"
 
 
-def check_trainer(trainer: Mapping[str, Any], algorithm: str) -> None:
-    """Refuse settings of the Trainer that would do nothing, or something else, in silence.
+@dataclass(frozen=True)
+class Said:
+    """What a field says of its setting.
+
+    Attributes:
+        meaning: a noun phrase, with its unit.
+        symbol: the paper's, or nothing.
+        least, above: the smallest value, or what it is above.
+        most, below: the largest value, or what it is below.
+        among: all values that there are.
+        example: a usual value.
+        expected: words for what is expected, in place of those made of the bounds.
+    """
+
+    meaning: str
+    symbol: str = ""
+    least: float | None = None
+    above: float | None = None
+    most: float | None = None
+    below: float | None = None
+    among: tuple[Any, ...] = ()
+    example: float | None = None
+    expected: str = ""
+
+    def allows(self, value: Any) -> bool:
+        """Whether a value, or each of a list, is within the bounds; None is not asked about here."""
+        if isinstance(value, list | tuple):
+            return all(self.allows(each) for each in value)
+        if self.among:
+            return value in self.among
+        if not isinstance(value, int | float):
+            return True
+        low = (self.least is None or value >= self.least) and (self.above is None or value > self.above)
+        return low and (self.most is None or value <= self.most) and (self.below is None or value < self.below)
+
+    @property
+    def bounds(self) -> str:
+        """In words: `in (0, 1]`, `at least 1`, `clip or adaptive_kl`; nothing where every value is allowed."""
+        if self.among:
+            *others, last = (str(value) for value in self.among)
+            return f"{', '.join(others)} or {last}" if others else last
+        low = self.least if self.least is not None else self.above
+        high = self.most if self.most is not None else self.below
+        if low is not None and high is not None:
+            return f"in {'[' if self.least is not None else '('}{low:g}, {high:g}{']' if self.most is not None else ')'}"
+        if low is not None:
+            return f"{'at least' if self.least is not None else 'above'} {low:g}"
+        return "" if high is None else f"{'at most' if self.most is not None else 'below'} {high:g}"
+
+    def expectation(self, optional: bool) -> str:
+        """What is expected, for a message."""
+        if self.expected:
+            text = self.expected
+        elif self.among or self.example is None:
+            text = self.bounds
+        else:
+            text = f"{self.example:g} or another number {self.bounds}"
+        return f"null, or {text}" if optional and "null" not in text else text
+
+
+def setting(
+    meaning: str, *, as_before: Any = UNSAID, signed: bool = False, nested: Any = None, default: Any = MISSING, **said: Any
+) -> Any:
+    """A field of `Settings`.
 
     Args:
-        trainer: its config.
-        algorithm: the method's `_target_`.
+        meaning: see `Said`, as the other words and bounds.
+        as_before: of a setting that is younger than runs of its schema, the value with which those ran: exactly what the code did
+            when there was nothing to set. A stored config without the setting reads as if it had this value, and with it a new run
+            has the identity that it would have had without the setting, so that finished runs stay found.
+        signed: `as_before` is part of signatures all the same. Of settings from before that rule alone.
+        nested: the class of nested settings.
+        default: where YAML need not say it; few settings.
+    """
+    metadata = {SAID: Said(meaning, **said)}
+    if as_before is not UNSAID:
+        metadata |= {AS_BEFORE: as_before, SIGNED: signed}
+    if nested is not None:
+        return field(default_factory=nested, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+def said_of(item: Field[Any]) -> Said | None:
+    """What a field says of its setting; None where it says nothing."""
+    found: Said | None = item.metadata.get(SAID)
+    return found
+
+
+def as_before(item: Field[Any]) -> tuple[Any, bool] | None:
+    """The value of a younger setting that means as before, and whether it is part of signatures; None of one that was always there."""
+    return (item.metadata[AS_BEFORE], item.metadata[SIGNED]) if AS_BEFORE in item.metadata else None
+
+
+@dataclass
+class Settings:
+    """The settings of a class that takes them as one object, its first argument."""
+
+    def check(self) -> None:
+        """Refuse values that do not go together; bounds of one setting are its field's.
+
+        Raises:
+            ConfigError: naming the setting.
+        """
+
+
+def check_bounds(schema: type, values: dict[str, Any], path: str) -> None:
+    """Refuse values out of their fields' bounds.
+
+    Args:
+        schema: a dataclass of settings.
+        values: of its fields, as far as they are there.
+        path: of the node in the config.
 
     Raises:
-        ConfigError: naming the setting and what to type.
+        ConfigError: naming the first one, its bounds and its meaning.
     """
-    known = signature_keys(str(trainer["_target_"]))
-    if trainer["_target_"] != TRAINER or known is None:
-        return
-    for key, value in trainer.items():
-        where = f"trainer.{key}"
-        if key.startswith("_"):
+    for item in fields(schema):
+        said, value = said_of(item), values.get(item.name)
+        if said is None or value is None or said.allows(value):
             continue
-        if key in OURS:
-            raise ConfigError(f"{where}: visagent sets it itself, got {value!r}; {OURS[key]}")
-        if key not in known:
-            raise unknown_key(where, set(known) - set(OURS))
-        require(not (isinstance(value, bool) and NUMBERS.fullmatch(key)), where, value, "a number")
-    given = trainer.get
-
-    def at_least(least: float, *keys: str) -> None:
-        for key in keys:
-            value = given(key)
-            require(not isinstance(value, int | float) or value >= least, f"trainer.{key}", value, f"null, or at least {least:g}")
-
-    at_least(0, "gradient_clip_val", "num_sanity_val_steps", "log_every_n_steps", "limit_val_batches", "limit_test_batches")
-    at_least(1, "check_val_every_n_epoch", "accumulate_grad_batches", "min_epochs", "min_steps")
-    batches = given("limit_train_batches")
-    trains = algorithm in UNTRAINED or not isinstance(batches, int | float) or batches > 0
-    require(trains, "trainer.limit_train_batches", batches, "null, at least 1 batch, or a share of them in (0.0, 1.0]: with none there is no training")
-    steps = given("max_steps", -1)
-    require(not isinstance(steps, int) or steps == -1 or steps >= 1, "trainer.max_steps", steps, "-1 (no limit) or at least 1")
-    require(not given("fast_dev_run"), "trainer.fast_dev_run", given("fast_dev_run"), "false, as it keeps no run; for a run of seconds type debug=smoke")
-    devices = given("devices")
-    require(not isinstance(devices, bool) and devices not in (0, "0"), "trainer.devices", devices, "auto, or at least 1 of them")
-    reload = given("reload_dataloaders_every_n_epochs", 1)
-    require(reload == 1, "trainer.reload_dataloaders_every_n_epochs", reload, "1, as an epoch's data may depend on its number")
-    require(not given("use_distributed_sampler"), "trainer.use_distributed_sampler", True, "false, as DataModules divide their own batches")
+        where = f"{path}.{item.name}" if path else item.name
+        require(False, where, value, said.expectation("None" in str(item.type)), said.meaning)
 
 
-def check_numbers(values: Mapping[Any, Any], path: str) -> None:
-    """Refuse numbers among a dict's settings that are none, or that nothing could be as large as.
+def require(condition: bool, key: str, value: object, expected: str, meaning: str = "") -> None:
+    """Refuse a value.
 
     Raises:
-        ConfigError: naming the setting.
+        ConfigError: unless the condition holds.
     """
-    for key, given in values.items():
-        where = f"{path}.{key}" if path else str(key)
-        for value in given if isinstance(given, list) else [given]:
-            if isinstance(value, float):
-                require(math.isfinite(value), where, value, "a finite number")
-            elif isinstance(value, int) and not str(key).endswith("seed"):
-                require(abs(value) <= LARGEST, where, value, f"a whole number of at most {LARGEST}")
-
-
-def unknown_key(path: str, known: Iterable[str]) -> ConfigError:
-    """The error for a key that is not there, naming the nearest that is."""
-    parent, _, key = path.rpartition(".")
-    names = [name for name in known if not name.startswith("_")]
-    near = difflib.get_close_matches(key, names, 1, cutoff=0.7)
-    if near:
-        hint = f"did you mean {f'{parent}.' if parent else ''}{near[0]}?"
-    else:
-        hint = f"known here: {', '.join(sorted(names)) or 'nothing'}"
-    return ConfigError(f"unknown config key {path!r}; {hint}")
-
-
-@cache
-def signature_keys(target: str) -> tuple[str, ...] | None:
-    """The arguments of the Trainer or of one of torch's optimizers, read from its source: importing either takes seconds.
-
-    Returns:
-        None of anything else, and where the source says nothing.
-    """
-    if target == TRAINER:
-        files = [_folder("pytorch_lightning") / "trainer" / "trainer.py"]
-    elif OPTIMIZER.fullmatch(target):
-        files = sorted((_folder("torch") / "optim").glob("*.py"))
-    else:
-        return None
-    name = target.rpartition(".")[2]
-    for file in files:
-        source = file.read_text(encoding="utf-8") if file.is_file() else ""
-        if re.search(rf"^class {name}\b", source, re.MULTILINE):
-            return _arguments(ast.parse(source), name)
-    return None
-
-
-def _folder(package: str) -> Path:
-    found = find_spec(package)
-    return Path(str(found.origin)).parent if found is not None else Path("nowhere")
-
-
-def _arguments(module: ast.Module, name: str) -> tuple[str, ...] | None:
-    for made in module.body:
-        if isinstance(made, ast.ClassDef) and made.name == name:
-            for function in made.body:
-                if isinstance(function, ast.FunctionDef) and function.name == "__init__":
-                    found = [argument.arg for argument in [*function.args.args, *function.args.kwonlyargs]]
-                    return tuple(argument for argument in found if argument not in ("self", "params"))
-    return None
+    if condition:
+        return
+    words = [word.strip(",") for word in expected.split()]
+    example = next((word for word in words if word.replace(".", "").isdigit()), None)
+    hint = f"; for example {key}={example}" if example and not isinstance(value, list) else ""
+    raise ConfigError(f"{key}: expected {expected}, got {value!r}{hint}" + (f" ({key} is: {meaning})" if meaning else ""))

@@ -12,8 +12,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from visagent.config.pairs import check_pairs
 from visagent.config.presets import options, presets
-from visagent.config.schemas import REQUIRED_GROUPS, TrainConfig, known_keys, schema_below
-from visagent.config.settings import check_numbers, check_trainer, signature_keys, unknown_key
+from visagent.config.schemas import REQUIRED_GROUPS, TrainConfig, known_keys, schema_below, schema_of
+from visagent.config.settings import Settings, check_bounds
+from visagent.config.trainer_settings import check_numbers, check_trainer, signature_keys, unknown_key
 from visagent.config.trust import dicts, locate
 from visagent.errors import ConfigError
 
@@ -101,6 +102,7 @@ def _check_rules(node: DictConfig, schema: type, path: str) -> None:
     except OmegaConfBaseException as error:
         raise ConfigError(f"{path or 'config'}: {str(error).splitlines()[0]}") from error
     check_numbers({name: value for name, value in values.items() if not isinstance(value, dict)}, path)
+    check_bounds(schema, values, path)
     check = getattr(schema, "check", None)
     if check is not None:
         instance: Any = object.__new__(schema)
@@ -120,7 +122,12 @@ def check_targets(config: Mapping[str, Any], path: str = "") -> None:
     """
     for where, node in dicts(config, path):
         target = node.get("_target_")
-        if not isinstance(target, str) or (accepted := parameters(locate(target, where))) is None:
+        if not isinstance(target, str):
+            continue
+        made, schema = locate(target, where), schema_of(target)
+        if schema is not None and issubclass(schema, Settings):  # takes the object, whose fields were checked
+            continue
+        if (accepted := parameters(made)) is None:
             continue
         for key in node:
             if not str(key).startswith("_") and key not in accepted:

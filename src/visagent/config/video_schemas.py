@@ -7,7 +7,8 @@ from typing import ClassVar
 
 from omegaconf import MISSING
 
-from visagent.config.rules import positive, processes, require
+from visagent.config.rules import positive, processes
+from visagent.config.settings import require
 
 LAYOUTS = ("something_v2", "something_v1", "ucf101", "hmdb51", "kinetics")
 DENSE_SPAN = 64

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -12,8 +12,24 @@ from torch import Tensor
 from visagent.envs.options import OptionSpaces
 from visagent.experience.options import OptionBatch
 from visagent.experience.rollouts import Episode
+from visagent.experience.samples import Samples
 
 COLUMNS = ("observation", "options", "choosing", "available", "reward", "duration")
+
+
+@dataclass(frozen=True)
+class EpisodeSamples(Samples):
+    """B episodes of at most L decisions for one update, `[L, B, ...]`; see `EpisodeBatch`."""
+
+    axis: ClassVar[int] = 1
+    observation: Tensor
+    options: Tensor
+    choosing: Tensor
+    available: Tensor
+    reward: Tensor
+    duration: Tensor
+    valid: Tensor
+    terminated: Tensor
 
 
 @dataclass(frozen=True)
@@ -37,6 +53,12 @@ class EpisodeBatch:
     version: int
     episodes: tuple[Episode, ...]
     timing: Mapping[str, float]
+
+    def updates(self) -> Iterator[EpisodeSamples]:
+        """The episodes of one update after the other."""
+        for number in range(len(self.valid)):
+            columns = [self.columns[name][number] for name in COLUMNS]
+            yield EpisodeSamples(*columns, self.valid[number], self.terminated[number])
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> EpisodeBatch:
         """The batch on another device."""

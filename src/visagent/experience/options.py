@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from numpy.typing import NDArray
@@ -12,8 +12,13 @@ from torch import Tensor
 
 from visagent.envs.options import OptionSpaces
 from visagent.experience.rollouts import Episode, Field
+from visagent.experience.samples import Samples
+from visagent.networks.options import Situation
 
-SHOWN = ("observation", "options", "choosing", "available", "state")
+if TYPE_CHECKING:
+    from visagent.learning.ranks import Ranks
+
+SITUATION = ("observation", "options", "choosing", "available", "state")
 """What policy and critic see of a decision, in the order of `visagent.networks.options.Situation`."""
 
 
@@ -132,6 +137,29 @@ class OptionBatch:
         """Low-level steps of all worlds."""
         return int(self.duration.sum())
 
+    def across_ranks(self, ranks: Ranks) -> tuple[Tensor, Tensor]:
+        """Of the decisions of all ranks, in the order of `[K, B]` with B of all: how many agents chose, and which are this rank's."""
+        choosers = torch.cat(ranks.all_gather(self.valid * self.choosing.sum(dim=-1)), dim=1)
+        owned = torch.zeros(choosers.shape, dtype=torch.bool)
+        owned[:, ranks.own(self.valid.shape[1])] = True
+        made = choosers > 0
+        return choosers[made], owned[made.cpu()]
+
+    def statistics(self, ranks: Ranks) -> dict[str, Tensor]:
+        """Means over the decisions of all ranks, to be logged."""
+        valid, agents = self.valid, range(1, self.choosing.shape[-1] + 1)
+        choosers = self.choosing.sum(dim=-1)[valid]
+        rewards = [self.last_reward[valid].sum(), self.total_reward.sum()]
+        sums = [self.length.sum(), self.duration.sum(), *rewards, *((choosers == n).sum() for n in agents)]
+        decisions, steps, last, total, *by_number = ranks.sum(torch.stack([part.float() for part in sums]))
+        return {
+            "data/decisions": decisions,
+            "data/duration": steps / decisions,
+            "data/paper_metric": last / decisions,
+            "data/reward_per_step": total / steps,
+            **{f"data/choosing_{n}": number / decisions for n, number in zip(agents, by_number, strict=True)},
+        }
+
     def to(self, device: torch.device | str, non_blocking: bool = False) -> OptionBatch:
         """The batch on another device."""
         if torch.device(device).type == "cpu":
@@ -140,3 +168,38 @@ class OptionBatch:
         for name, value in vars(self).items():
             moved[name] = value.to(device, non_blocking=non_blocking) if isinstance(value, Tensor) else value
         return OptionBatch(**moved)
+
+
+@dataclass(frozen=True)
+class DecisionSamples(Samples):
+    """R decisions to learn from, each `[R, ...]`.
+
+    Attributes:
+        observation, options, choosing, available, state: where they were made, as in `OptionBatch`.
+        log_prob: of the choices, by the policy that acted.
+        value: by the critic when they were made, as it said it.
+        advantage: of the choices.
+        target: what the critic learns, as it says it.
+    """
+
+    observation: Tensor
+    options: Tensor
+    choosing: Tensor
+    available: Tensor
+    state: Tensor
+    log_prob: Tensor
+    value: Tensor
+    advantage: Tensor
+    target: Tensor
+
+    @classmethod
+    def of(cls, batch: OptionBatch, advantage: Tensor, target: Tensor) -> DecisionSamples:
+        """The decisions of a batch, with advantages and targets `[K, B, V]`."""
+        seen = [getattr(batch, name) for name in SITUATION]
+        valid = batch.valid
+        return cls(*(column[valid] for column in (*seen, batch.log_prob, batch.value, advantage, target)))
+
+    @property
+    def situation(self) -> Situation:
+        """Where the decisions were made."""
+        return Situation(*(getattr(self, name) for name in SITUATION))

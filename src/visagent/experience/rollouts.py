@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from visagent.envs.spaces import WorldSpaces
+from visagent.experience.samples import Samples
 
 PREFIX = "observation."
 """Of the names of arrays that hold a part of the observations."""
@@ -161,6 +162,68 @@ class RolloutBatch:
             else:
                 moved[name] = value
         return RolloutBatch(**moved)
+
+
+@dataclass(frozen=True)
+class PolicySamples(Samples):
+    """What a policy learns from: N steps `[N, ...]`; see `SegmentSamples` for those of a recurrent one.
+
+    Attributes:
+        action: as in `RolloutBatch`.
+        observation: parts, normalised.
+        log_prob, parameters: of the policy that acted; `log_prob` may be that of another one around which is clipped.
+        advantage, returns: of the action, and what the critic learns.
+        weight: of samples that an older policy made; None where none did.
+        began: parameters of the policy that learning from the batch began with, where another one acted; else None.
+        first: the episode began with this observation; None without a recurrent state.
+        state: hidden and cell before the first step; None without.
+    """
+
+    action: Tensor
+    observation: Mapping[str, Tensor]
+    log_prob: Tensor
+    parameters: Tensor
+    advantage: Tensor
+    returns: Tensor
+    weight: Tensor | None = None
+    began: Tensor | None = None
+    first: Tensor | None = None
+    state: tuple[Tensor, Tensor] | None = None
+
+    @classmethod
+    def of(cls, batch: RolloutBatch, observation: Mapping[str, Tensor], advantage: Tensor, returns: Tensor) -> PolicySamples:
+        """The samples of a batch, with normalised observations, advantages and returns `[T, B]`."""
+        columns = (batch.action, observation, batch.log_prob, batch.parameters, advantage, returns)
+        if batch.state is not None:
+            return SegmentSamples(*columns, first=batch.first, state=batch.state)
+        return cls(*columns)._each(lambda tensor, _: tensor.flatten(0, 1))
+
+    def across_ranks(self, advantage: Tensor, worlds: slice, size: int) -> tuple[Tensor, Tensor, int]:
+        """What `visagent.learning.passes.one_pass` needs to know of the samples of all ranks.
+
+        Args:
+            advantage: `[T, B]` of all worlds.
+            worlds: which of them are this rank's.
+            size: of a minibatch, in steps.
+
+        Returns:
+            Their advantages, which of them are this rank's, and the size of a minibatch in samples.
+        """
+        owned = torch.zeros(advantage.shape, dtype=torch.bool)
+        owned[:, worlds] = True
+        return advantage.flatten(), owned.flatten(), size
+
+
+@dataclass(frozen=True)
+class SegmentSamples(PolicySamples):
+    """Segments of T steps of N worlds, `[T, N, ...]`, for policies with a recurrent state `[N, units]`."""
+
+    axis: ClassVar[int] = 1
+
+    def across_ranks(self, advantage: Tensor, worlds: slice, size: int) -> tuple[Tensor, Tensor, int]:
+        owned = torch.zeros(advantage.shape[1], dtype=torch.bool)
+        owned[worlds] = True
+        return advantage, owned, max(1, size // len(advantage))
 
 
 def allocate(fields: Mapping[str, Field], workers: int) -> dict[str, NDArray[Any]]:

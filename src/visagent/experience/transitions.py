@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from visagent.envs.spaces import WorldSpaces
 from visagent.experience.rollouts import PREFIX, Episode, Field
+from visagent.experience.samples import Samples
 
 Columns = Mapping[str, tuple[tuple[int, ...], str]]
 """Shape and dtype of one row's entries, by name."""
@@ -66,6 +67,26 @@ def draw_fields(spaces: WorldSpaces, updates: int, count: int, n_step: int) -> d
 
 
 @dataclass(frozen=True)
+class Transitions(Samples):
+    """N draws for one update.
+
+    Attributes:
+        action: `[N, A]` taken on `observation`.
+        observation, next_observation: parts `[N, ...]`, the second k steps after the first.
+        rewards: `[N, n]` of the steps between them; 0 from the k-th on.
+        steps: `[N]` k, from 1 to n.
+        terminated: `[N]` bool, the episode ended with the last of them.
+    """
+
+    action: Tensor
+    observation: Mapping[str, Tensor]
+    next_observation: Mapping[str, Tensor]
+    rewards: Tensor
+    steps: Tensor
+    terminated: Tensor
+
+
+@dataclass(frozen=True)
 class TransitionBatch:
     """Draws for U updates, N each.
 
@@ -97,6 +118,13 @@ class TransitionBatch:
         for name in ("action", "rewards", "terminated"):
             if getattr(self, name).shape[:2] != plane:
                 raise ValueError(f"TransitionBatch.{name}: expected [U, N, ...] with [U, N] = {list(plane)}, got {list(getattr(self, name).shape)}")
+
+    def updates(self) -> Iterator[Transitions]:
+        """The draws of one update after the other."""
+        for number in range(len(self.steps)):
+            parts = ({name: part[number] for name, part in of.items()} for of in (self.observation, self.next_observation))
+            columns = (column[number] for column in (self.rewards, self.steps, self.terminated))
+            yield Transitions(self.action[number], *parts, *columns)
 
     @classmethod
     def join(

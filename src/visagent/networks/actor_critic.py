@@ -12,69 +12,11 @@ from visagent.envs.spaces import WorldSpaces
 from visagent.errors import ConfigError
 from visagent.networks.distributions import ActionDistribution, Categorical, DiagonalGaussian
 from visagent.networks.mixed_precision import through_stem
+from visagent.networks.normalizers import RunningNormalizer
 from visagent.networks.policy import PolicyStep
 
 Observation = Mapping[str, Tensor]
 ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
-
-
-class RunningNormalizer(nn.Module):
-    """The z-filter: standardises vectors by the mean and variance of all that was seen, and clamps.
-
-    Its statistics are buffers, so that weights, normaliser and what actors receive are one thing.
-
-    Args:
-        size: D.
-        clamp: standard deviations.
-    """
-
-    count: Tensor
-    mean: Tensor
-    spread: Tensor
-    offset: Tensor
-    scale: Tensor
-
-    def __init__(self, size: int, clamp: float = 5.0) -> None:
-        super().__init__()
-        self.clamp = clamp
-        self.register_buffer("count", torch.zeros((), dtype=torch.float64))
-        self.register_buffer("mean", torch.zeros(size, dtype=torch.float64))
-        self.register_buffer("spread", torch.zeros(size, dtype=torch.float64))
-        self.register_buffer("offset", torch.zeros(size))  # what `forward` needs of them, so that acting need not compute it
-        self.register_buffer("scale", torch.ones(size))
-
-    @torch.no_grad()
-    def update(self, x: Tensor) -> None:
-        """Take in samples `[..., D]` (Chan et al. 1979, the pairwise update)."""
-        self.merge(*self.statistics(x))
-
-    @staticmethod
-    @torch.no_grad()
-    def statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Number of samples `[..., D]`, their mean `[D]` and their sum of squared distances from it `[D]`, for `merge`."""
-        samples = x.reshape(-1, x.shape[-1]).double()
-        mean = samples.mean(dim=0)
-        return torch.tensor(float(len(samples)), device=x.device, dtype=torch.float64), mean, (samples - mean).square().sum(dim=0)
-
-    @torch.no_grad()
-    def merge(self, count: Tensor, mean: Tensor, spread: Tensor) -> None:
-        """Take in other samples by their number, mean `[D]` and sum of squared distances from it `[D]`."""
-        total = self.count + count
-        apart = mean - self.mean
-        self.spread += spread + apart.square() * (self.count * count / total)
-        self.mean += apart * (count / total)
-        self.count.copy_(total)
-        self.offset.copy_(self.mean)
-        self.scale.copy_(1.0 / self.std)
-
-    @property
-    def std(self) -> Tensor:
-        """`[D]`; 1 before anything was seen."""
-        variance = torch.where(self.count > 1, self.spread / self.count.clamp_min(1), torch.ones_like(self.spread))
-        return variance.sqrt().clamp_min(1e-2)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return ((x - self.offset) * self.scale).clamp_(-self.clamp, self.clamp)
 
 
 @dataclass(frozen=True)
@@ -223,7 +165,7 @@ class ActorCritic(nn.Module):
             self.log_std.clamp_(min=self.min_log_std)
 
     def normalized(self, observation: Observation) -> dict[str, Tensor]:
-        """Observations with their states through the z-filter, for `judge`."""
+        """Observations with their states through the z-filter, for `evaluate`."""
         if self.normalizer is None:
             return dict(observation)
         return {**observation, "state": self.normalizer(observation["state"])}
@@ -258,9 +200,9 @@ class ActorCritic(nn.Module):
             state: with an LSTM, hidden and cell `[B, units]` before the first step.
             first: with an LSTM, `[T, B]` bool where an episode begins: the state is zero there.
         """
-        return self.judge(self.normalized(observation), state, first)
+        return self.evaluate(self.normalized(observation), state, first)
 
-    def judge(self, observation: Observation, state: tuple[Tensor, Tensor] | None = None, first: Tensor | None = None) -> Evaluation:
+    def evaluate(self, observation: Observation, state: tuple[Tensor, Tensor] | None = None, first: Tensor | None = None) -> Evaluation:
         """As `forward`, of observations that are normalised already."""
         features, after = self._remembered(observation, state, first)
         return Evaluation(self.parameters_of(features), self.values_of(features), after)

@@ -35,18 +35,6 @@ class ActionDistribution(Protocol):
         """KL(parameters || others), `[...]`, nats."""
         ...
 
-    def log_prob_and_slope(self, parameters: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
-        """`log_prob`, and its gradient in the parameters, `[..., P]`."""
-        ...
-
-    def entropy_slope(self, parameters: Tensor) -> Tensor:
-        """Gradient of `entropy` in the parameters, `[..., P]`."""
-        ...
-
-    def divergence_slope(self, parameters: Tensor, others: Tensor) -> Tensor:
-        """Gradient of `divergence` in `others`, `[..., P]`."""
-        ...
-
 
 class DiagonalGaussian:
     """Independent normal components; parameters are A means and A logarithms of standard deviations."""
@@ -77,26 +65,6 @@ class DiagonalGaussian:
         apart = (mean - other_mean).square() * (-2 * other_log_std).exp()
         return 0.5 * (ratio + apart - 1).sum(dim=-1) + (other_log_std - log_std).sum(dim=-1)
 
-    def log_prob_and_slope(self, parameters: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
-        mean, log_std = parameters.chunk(2, dim=-1)
-        precision = (-log_std).exp_()
-        scaled = (action - mean).mul_(precision)
-        square = scaled * scaled
-        log_prob = (square * -0.5).sub_(log_std).sum(dim=-1).sub_(0.5 * math.log(2 * math.pi) * self.actions)
-        return log_prob, torch.cat([scaled.mul_(precision), square.sub_(1.0)], dim=-1)
-
-    def entropy_slope(self, parameters: Tensor) -> Tensor:
-        slope = torch.zeros_like(parameters)
-        slope[..., self.actions :] = 1.0
-        return slope
-
-    def divergence_slope(self, parameters: Tensor, others: Tensor) -> Tensor:
-        mean, log_std = parameters.chunk(2, dim=-1)
-        other_mean, other_log_std = others.chunk(2, dim=-1)
-        precision = (-2 * other_log_std).exp()
-        apart = other_mean - mean
-        return torch.cat([apart * precision, 1 - ((2 * log_std).exp() + apart * apart) * precision], dim=-1)
-
 
 class Categorical:
     """One of A actions; parameters are logits."""
@@ -122,16 +90,3 @@ class Categorical:
     def divergence(self, parameters: Tensor, others: Tensor) -> Tensor:
         log_probs = parameters.log_softmax(dim=-1)
         return (log_probs.exp() * (log_probs - others.log_softmax(dim=-1))).sum(dim=-1)
-
-    def log_prob_and_slope(self, parameters: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
-        log_probs, chosen = parameters.log_softmax(dim=-1), action[..., None]
-        slope = log_probs.exp().neg_()
-        return log_probs.gather(-1, chosen)[..., 0], slope.scatter_add_(-1, chosen, torch.ones_like(slope[..., :1]))
-
-    def entropy_slope(self, parameters: Tensor) -> Tensor:
-        log_probs = parameters.log_softmax(dim=-1)
-        probs = log_probs.exp()
-        return -probs * (log_probs - (probs * log_probs).sum(dim=-1, keepdim=True))
-
-    def divergence_slope(self, parameters: Tensor, others: Tensor) -> Tensor:
-        return others.softmax(dim=-1) - parameters.softmax(dim=-1)

@@ -178,7 +178,7 @@ class AutoregressivePolicy(nn.Module):
         options, known = situation.options, ~situation.choosing
         log_prob, entropy, log_count = [], [], []
         for agent, offered in enumerate(open_options(situation.options, situation.choosing, situation.available, self.sizes)):
-            inputs = torch.cat([situation.observation, *shown(options, known, self.sizes)], dim=-1)
+            inputs = torch.cat([situation.observation, *one_hot_options(options, known, self.sizes)], dim=-1)
             log_probs = conditional_log_probs(self.heads[agent](inputs), offered)  # of who does not choose: the running one, for certain
             picked = pick(agent, log_probs)
             options = torch.cat([options[:, :agent], picked[:, None], options[:, agent + 1 :]], dim=1)
@@ -232,7 +232,7 @@ class PartialPolicy(nn.Module):
         return chosen, torch.cat([part.gather(1, chosen[:, agent, None]) for agent, part in enumerate(found)], dim=1)
 
 
-def shown(options: Tensor, known: Tensor, sizes: Sequence[int]) -> list[Tensor]:
+def one_hot_options(options: Tensor, known: Tensor, sizes: Sequence[int]) -> list[Tensor]:
     """Options `[N, n]` as one-hot vectors, zeros where they are not `known` `[N, n]`, with the flags of what is known: `[N, sum m_i]`, `[N, n]`."""
     flags = known.to(torch.get_default_dtype())
     vectors = [torch.nn.functional.one_hot(options[:, agent], size).to(flags.dtype) * flags[:, agent, None] for agent, size in enumerate(sizes)]
@@ -246,7 +246,7 @@ def local_widths(spaces: OptionSpaces) -> list[int]:
 
 def local_views(situation: Situation, spaces: OptionSpaces) -> list[Tensor]:
     """What each agent sees itself, with the running options (zeros of those who choose)."""
-    running = torch.cat(shown(situation.options, ~situation.choosing, spaces.sizes), dim=-1)
+    running = torch.cat(one_hot_options(situation.options, ~situation.choosing, spaces.sizes), dim=-1)
     return [torch.cat([own, running], dim=-1) for own in situation.observation.split(list(spaces.observations), dim=-1)]
 
 
@@ -304,7 +304,7 @@ class OptionActorCritic(nn.Module):
         elif self.critic == "observations":
             views = [situation.observation]
         else:
-            seen = [situation.observation, *shown(situation.options, ~situation.choosing, self.spaces.sizes)]
+            seen = [situation.observation, *one_hot_options(situation.options, ~situation.choosing, self.spaces.sizes)]
             if self.critic == "state":
                 assert situation.state is not None
                 seen.append(situation.state)

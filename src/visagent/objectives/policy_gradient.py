@@ -37,61 +37,33 @@ def generalized_advantages(
     return advantages
 
 
-def discounted_so_far(reward: Tensor, first: Tensor, before: Tensor, gamma: float) -> Tensor:
-    """What an episode has brought until each step, G_t = gamma G_(t-1) + r_t, whose spread is that of returns.
-
-    Args:
-        reward: `[T, B]`.
-        first: `[T, B]` bool, the episode began with this step: G begins at 0.
-        before: `[B]`, G after the step before the first one.
-        gamma: discount of a step.
-
-    Returns:
-        `[T, B]`.
-    """
-    found = []
-    for t in range(len(reward)):
-        before = gamma * before.masked_fill(first[t], 0.0) + reward[t]
-        found.append(before)
-    return torch.stack(found)
+def importance_ratio(log_prob: Tensor, behaviour_log_prob: Tensor) -> Tensor:
+    """How much more often the policy that learns would do what the one that acted did, `[N]`."""
+    return (log_prob - behaviour_log_prob).exp()
 
 
 def clipped_surrogate(log_prob: Tensor, behaviour_log_prob: Tensor, advantage: Tensor, clip: float) -> Tensor:
-    """The clipped objective's loss (Schulman et al. 2017, Eq. 7), mean over samples `[N]`."""
-    ratio = (log_prob - behaviour_log_prob).exp()
-    return -torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage).mean()
-
-
-def penalized_surrogate(log_prob: Tensor, behaviour_log_prob: Tensor, advantage: Tensor, mean: Tensor, beta: Tensor, eta: float, target: float) -> Tensor:
-    """The KL-penalised objective's loss (Schulman et al. 2017, Eq. 8), with SURREAL's cutoff for what goes too far.
+    """The clipped objective of each sample `[N]` (Schulman et al. 2017, Eq. 7), to be maximised.
 
     Args:
         log_prob, behaviour_log_prob: `[N]`, of the policy that learns and of the one that acted.
         advantage: `[N]`.
+        clip: epsilon.
+    """
+    ratio = importance_ratio(log_prob, behaviour_log_prob)
+    return torch.minimum(ratio * advantage, ratio.clamp(1 - clip, 1 + clip) * advantage)
+
+
+def divergence_penalty(mean: Tensor, beta: Tensor, eta: float, target: float) -> Tensor:
+    """The penalty of the KL-penalised objective (Schulman et al. 2017, Eq. 8), with SURREAL's cutoff for what goes too far.
+
+    Args:
         mean: over the samples, of the KL divergence of the policy that acted from the one that learns; a scalar.
         beta: weight of the penalty, a scalar.
         eta: weight of the squared excess of `mean` over twice the target.
         target: of `mean`, nats.
     """
-    surrogate = -((log_prob - behaviour_log_prob).exp() * advantage).mean()
-    return surrogate + beta * mean + eta * (mean - 2 * target).clamp_min(0.0).square()
-
-
-def clipped_slope(log_prob: Tensor, behaviour_log_prob: Tensor, advantage: Tensor, clip: float) -> Tensor:
-    """Gradient of `clipped_surrogate` in `log_prob` `[N]`: that of the ratio times the advantage where this is the smaller term."""
-    ratio = (log_prob - behaviour_log_prob).exp_()
-    free = ratio * advantage
-    bound = ratio.clamp_(1 - clip, 1 + clip).mul_(advantage)
-    return torch.where(free <= bound, free, 0.0).div_(-len(free))
-
-
-def penalized_slope(
-    log_prob: Tensor, behaviour_log_prob: Tensor, advantage: Tensor, mean: Tensor, beta: Tensor, eta: float, target: float
-) -> tuple[Tensor, Tensor]:
-    """Gradients of `penalized_surrogate` in `log_prob` `[N]` and in `mean`."""
-    excess = (mean - 2 * target).clamp_min(0.0)
-    free = (log_prob - behaviour_log_prob).exp_().mul_(advantage)
-    return free.div_(-len(free)), beta + 2 * eta * excess
+    return beta * mean + eta * (mean - 2 * target).clamp_min(0.0).square()
 
 
 def adapted_beta(beta: float, divergence: float, target: float, factor: float, low: float, high: float) -> float:

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig
 
 from visagent.config.schemas import ExportConfig
-from visagent.config.trust import literal
 from visagent.config.validation import check_targets, validate
 from visagent.errors import ConfigError
+from visagent.runtime.building import make
 from visagent.runtime.record import RunFolder, find_run
 
 if TYPE_CHECKING:
@@ -84,14 +84,14 @@ def _load(asked: dict[str, Any], folder: RunFolder | None, stored: dict[str, Any
         path = Path(asked["checkpoint"])
         return released(path), Path(asked["paths"]["outputs"]) / "exported" / path.name.split(".")[0]
     check_targets({group: stored[group] for group in ("algorithm", "network")})
-    from hydra.utils import get_class, instantiate
+    from hydra.utils import get_class
 
     describe = getattr(get_class(stored["algorithm"]["_target_"]), "exportable", None)
     if describe is None:
         raise ConfigError(f"run {folder.path}: {stored['name']} has no exported form; expected a run of a method that has one (experiment=rubiksnet/...)")
     if not folder.checkpoint.is_file():
         raise ConfigError(f"the run in {folder.path} has no checkpoint yet: finish its first epoch")
-    return describe(instantiate(literal(stored["network"])), stored["datamodule"], check_checkpoint(folder)), folder.path / "network"
+    return describe(make("network", stored["network"]), stored["datamodule"], check_checkpoint(folder)), folder.path / "network"
 
 
 def _onnx(found: Exportable, x: Tensor, target: Path, threads: int) -> Callable[[Tensor], Tensor]:

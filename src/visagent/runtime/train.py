@@ -15,9 +15,9 @@ from omegaconf import DictConfig
 from visagent.config.precision import SINGLE, precision_of
 from visagent.config.schemas import TrainConfig
 from visagent.config.signature import signature
-from visagent.config.trust import literal
 from visagent.config.validation import check_targets, validate
 from visagent.errors import ConfigError, UserError, machine_message
+from visagent.runtime.building import make
 from visagent.runtime.checkpoints import checkpoint_to_resume, reading_checkpoint
 from visagent.runtime.credentials import public, without_credentials
 from visagent.runtime.drawing import draw
@@ -261,8 +261,9 @@ def build(config: dict[str, Any]) -> tuple[pl.LightningModule, pl.LightningDataM
     Raises:
         UserError: when one of them refuses its settings.
     """
-    datamodule: pl.LightningDataModule = _make("datamodule", config["datamodule"])
-    module: pl.LightningModule = _make("algorithm", config["algorithm"], network=config["network"], optimizer=config["optimizer"])
+    datamodule: pl.LightningDataModule = make("datamodule", config["datamodule"])
+    parts = {group: make(group, config[group]) for group in ("network", "optimizer")}
+    module: pl.LightningModule = make("algorithm", config["algorithm"], **parts)
     return module, datamodule
 
 
@@ -272,26 +273,12 @@ def build_trainer(config: dict[str, Any], **settings: Any) -> pl.Trainer:
     Raises:
         ConfigError: when Lightning refuses the settings.
     """
-    trainer: pl.Trainer = _make("trainer", config["trainer"], **settings)
+    trainer: pl.Trainer = make("trainer", config["trainer"], **settings)
     asked = precision_of(config["trainer"])
     if trainer.precision != asked:  # Lightning takes another one where the device has none of that
         device = trainer.strategy.root_device.type
         raise ConfigError(f"trainer.precision: expected one that {device} has, got {asked!r}; type trainer.precision={SINGLE}, or {trainer.precision}")
     return trainer
-
-
-def _make(group: str, config: dict[str, Any], **settings: Any) -> Any:
-    from hydra.errors import InstantiationException
-    from hydra.utils import instantiate
-
-    try:
-        return instantiate(literal(config), **literal(settings))
-    except InstantiationException as error:
-        cause = error.__cause__
-        if isinstance(cause, UserError):
-            raise cause from error
-        given = ", ".join(f"{group}.{key}={value}" for key, value in config.items() if not key.startswith("_") and not isinstance(value, dict))
-        raise ConfigError(f"{group}: {cause or error}; its settings are {given}") from error
 
 
 def prepare(threads: int) -> None:

@@ -1,0 +1,73 @@
+"""Evaluating a policy on episodes, whatever it learned by."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor
+
+from lightning_modules.full_precision import in_full_precision
+from visagent.actors.evaluation import AT_ONCE
+from visagent.learning.ranks import Ranks
+
+UNKNOWN = -1.0
+"""For the success of an episode whose world does not say."""
+
+
+class EpisodeEvaluation(pl.LightningModule):
+    """Validates and tests `network` on seeded episodes of the DataModule's, which are shared among ranks."""
+
+    network: Any
+    env_steps: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.films: dict[str, Any] = {}
+
+    @property
+    def data(self) -> Any:
+        """The DataModule."""
+        return self.trainer.datamodule  # type: ignore[attr-defined]
+
+    def validation_step(self, batch: Any, batch_index: int) -> None:
+        self.evaluate(batch, "val")
+
+    def test_step(self, batch: Any, batch_index: int) -> None:
+        self.evaluate(batch, "test")
+        policy = copy.deepcopy(self.network).cpu().eval()
+        self.films = {f"test_episode_{number}": batch.film(policy, seed) for number, seed in enumerate(batch.seeds[: batch.films])}
+
+    def videos(self) -> dict[str, Any]:
+        """Test episodes to be filmed, by name."""
+        return self.films
+
+    @in_full_precision
+    def evaluate(self, batch: Any, split: str) -> None:
+        """Log means over episodes.
+
+        Args:
+            batch: the episodes, an `datamodules.actors.EvaluationEpisodes`.
+            split: before the slash of the metrics' names.
+        """
+        policy = copy.deepcopy(self.network).cpu().eval()
+        groups = [batch.seeds[start : start + AT_ONCE] for start in range(0, len(batch.seeds), AT_ONCE)]  # what runs together stays together
+        numbers = torch.zeros(len(groups), AT_ONCE, 3 + len(batch.extras), device=self.device)
+        for group in range(self.global_rank, len(groups), self.trainer.world_size):
+            for place, episode in enumerate(batch.run(policy, groups[group])):
+                success = UNKNOWN if episode.success is None else float(episode.success)
+                extras = [getattr(episode, name) for name in batch.extras]
+                numbers[group, place] = torch.tensor([episode.total_reward, episode.steps, success, *extras])
+        numbers = Ranks(self.global_rank, self.trainer.world_size).sum(numbers)
+        returns, steps, success, *extras = numbers.flatten(0, 1)[: len(batch.seeds)].cpu().unbind(-1)
+        metrics = {"return_std": returns.std(unbiased=False), "episode_steps": steps.mean()}
+        metrics |= {name: values.mean() for name, values in zip(batch.extras, extras, strict=True)}
+        if batch.solved_return is not None:
+            metrics["solved_rate"] = (returns >= batch.solved_return).float().mean()
+        if success.min() > UNKNOWN:
+            metrics["success_rate"] = success.mean()
+        self.log(f"{split}/return", returns.mean(), prog_bar=True, batch_size=1)
+        self.log_dict({f"{split}/{name}": value for name, value in metrics.items()}, batch_size=1)
+        self.log("step", self.env_steps.float(), batch_size=1)

@@ -1,0 +1,45 @@
+"""Samples that a learner draws minibatches from: a frozen dataclass of tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Self
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Samples:
+    """N samples. The fields of a subclass are tensors, mappings of tensors, tuples of recurrent states `[N, ...]`, or None."""
+
+    axis: ClassVar[int] = 0
+    """Along which the samples lie in every field but recurrent states."""
+
+    @property
+    def _first(self) -> Tensor:
+        first: Tensor = getattr(self, fields(self)[0].name)
+        return first
+
+    def __len__(self) -> int:
+        """N."""
+        return self._first.shape[self.axis]
+
+    def take(self, index: Tensor) -> Self:
+        """The samples at some places `[M]`, copied."""
+        index = index.to(self._first.device)
+        return self._each(lambda tensor, axis: tensor.index_select(axis, index))
+
+    def narrow(self, begin: int, count: int) -> Self:
+        """So many samples from a place on, as views."""
+        return self._each(lambda tensor, axis: tensor.narrow(axis, begin, count))
+
+    def _each(self, change: Callable[[Tensor, int], Tensor]) -> Self:
+        return type(self)(*(self._changed(getattr(self, field.name), change) for field in fields(self)))
+
+    def _changed(self, value: Any, change: Callable[[Tensor, int], Tensor]) -> Any:
+        if isinstance(value, Tensor):
+            return change(value, self.axis)
+        if isinstance(value, Mapping):
+            return {name: change(tensor, self.axis) for name, tensor in value.items()}
+        return None if value is None else tuple(change(tensor, 0) for tensor in value)
