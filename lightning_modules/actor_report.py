@@ -15,13 +15,17 @@ from visagent.learning.ranks import Ranks
 
 
 class ActorReport(pl.LightningModule):
-    """Logs episodes and rates of a module that has `data`, `ranks`, `env_steps` and `iterations`."""
+    """Logs episodes and rates of a module that has `data`, `env_steps` and `iterations`."""
 
     data: Any
-    ranks: Ranks
     env_steps: Tensor
     iterations: Tensor
     _since: tuple[float, int, int] | None = None
+
+    @property
+    def ranks(self) -> Ranks:
+        """The processes that learn together."""
+        return Ranks(self.global_rank, self.trainer.world_size)
 
     def report(self, episodes: Sequence[Episode], timing: Mapping[str, float], lag: float) -> None:
         """Log what the actors say of a batch.

@@ -57,9 +57,9 @@ class EpisodeEvaluation(pl.LightningModule):
         numbers = torch.zeros(len(groups), AT_ONCE, 3 + len(batch.extras), device=self.device)
         for group in range(self.global_rank, len(groups), self.trainer.world_size):
             for place, episode in enumerate(batch.run(policy, groups[group])):
-                success = UNKNOWN if episode.success is None else float(episode.success)
-                extras = [getattr(episode, name) for name in batch.extras]
-                numbers[group, place] = torch.tensor([episode.total_reward, episode.steps, success, *extras])
+                known = UNKNOWN if episode.success is None else float(episode.success)
+                more = [getattr(episode, name) for name in batch.extras]
+                numbers[group, place] = torch.tensor([episode.total_reward, episode.steps, known, *more])
         numbers = Ranks(self.global_rank, self.trainer.world_size).sum(numbers)
         returns, steps, success, *extras = numbers.flatten(0, 1)[: len(batch.seeds)].cpu().unbind(-1)
         metrics = {"return_std": returns.std(unbiased=False), "episode_steps": steps.mean()}

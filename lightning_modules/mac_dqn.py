@@ -32,9 +32,7 @@ class MacDQN(OptionLearner):
     def build(self) -> None:
         if not isinstance(self.network, OptionQNetwork):
             got = type(self.network).__name__
-            raise ConfigError(
-                f"network: algorithm=mac_dqn expects values of joint options, got {got}; type network=option_q datamodule=option_replay"
-            )
+            raise ConfigError(f"network: algorithm=mac_dqn expects values of joint options, got {got}; type network=option_q datamodule=option_replay")
         if not hasattr(self.data, "buffer"):
             raise ConfigError("datamodule: algorithm=mac_dqn expects whole episodes, got single batches; type datamodule=option_replay")
         self.target = frozen(self.network)

@@ -58,9 +58,7 @@ class OptionMAPPO(OptionLearner):
             got = type(self.network).__name__
             raise ConfigError(f"network: algorithm=option_mappo expects a policy over options, got {got}; type network=options")
         if hasattr(self.data, "buffer"):
-            raise ConfigError(
-                "datamodule: algorithm=option_mappo expects what its newest policy did, got whole episodes; type datamodule=options"
-            )
+            raise ConfigError("datamodule: algorithm=option_mappo expects what its newest policy did, got whole episodes; type datamodule=options")
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         return [self.make_optimizer(self.network.policy.parameters()), self.make_optimizer(self.network.critics.parameters())]
@@ -91,12 +89,13 @@ class OptionMAPPO(OptionLearner):
     def samples(self, batch: OptionBatch) -> DecisionSamples:
         """The batch's decisions with advantages, standardised over all ranks, and normalised targets of the critic."""
         settings = self.settings
-        value, *after = (self.returns.denormalize(part) for part in (batch.value, batch.last_value, batch.final_value))
+        value, last, final = (self.returns.denormalize(part) for part in (batch.value, batch.last_value, batch.final_value))
         reward, duration = batch.reward, batch.duration
         if settings.rewards == "paper_code":
             reward, duration = batch.last_reward, torch.ones_like(duration)
-        ends, discounts = (batch.terminated, batch.truncated), (settings.gamma, settings.lam, settings.lam_by_duration)
-        advantage = semi_markov_advantages(reward, value, *after, *ends, duration, batch.valid, *discounts)
+        ends = (batch.terminated, batch.truncated)
+        discounts = (settings.gamma, settings.lam)
+        advantage = semi_markov_advantages(reward, value, last, final, *ends, duration, batch.valid, *discounts, lam_by_duration=settings.lam_by_duration)
         target = advantage + value
         mean, square = self.ranks.moments(advantage[batch.valid])
         self.returns.update(*self.ranks.moments(target[batch.valid]))
@@ -135,7 +134,7 @@ class OptionMAPPO(OptionLearner):
         return replace(situation, choosing=torch.ones_like(situation.choosing), available=situation.available | running)
 
     def describe(self, batch: OptionBatch) -> Metrics:
-        return batch.statistics(self.ranks)
+        return {**batch.statistics(self.ranks)}
 
     def validation_step(self, batch: Any, batch_index: int) -> None:
         self.evaluate(batch, "val")

@@ -85,7 +85,8 @@ class PPO(ReinforcementModule):
         ends = (batch.last_value, batch.final_value, batch.terminated, batch.truncated)
         advantage = generalized_advantages(self.reward(batch), batch.value, *ends, self.settings.gamma, self.settings.lam)
         own = torch.stack([advantage, advantage + batch.value, batch.value])
-        return torch.cat(self.ranks.all_gather(own), dim=2).unbind()
+        advantage, returns, value = torch.cat(self.ranks.all_gather(own), dim=2)
+        return advantage, returns, value
 
     def reward(self, batch: RolloutBatch) -> Tensor:
         """`[T, B]`, as the critic learns it."""

@@ -12,9 +12,7 @@ class RandomPolicy(ReinforcementModule):
     def build(self) -> None:
         if self.trainer.world_size > 1:
             got = f"{self.trainer.world_size} ranks"
-            raise ConfigError(
-                f"random actions leave several processes nothing to do: expected trainer.devices=1 trainer.num_nodes=1, got {got}"
-            )
+            raise ConfigError(f"random actions leave several processes nothing to do: expected trainer.devices=1 trainer.num_nodes=1, got {got}")
 
     def configure_optimizers(self) -> None:
         """None: nothing is trained."""

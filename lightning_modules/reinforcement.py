@@ -18,7 +18,6 @@ from visagent.config.reinforcement_schemas import LearnerSettings, ScheduledSett
 from visagent.envs.spaces import WorldSpaces
 from visagent.errors import ConfigError
 from visagent.learning.published import Publications
-from visagent.learning.ranks import Ranks
 from visagent.seeding import derive_seed, generator
 
 NetworkFactory = Callable[[WorldSpaces], nn.Module]
@@ -101,11 +100,6 @@ class ReinforcementModule(ActorReport, EpisodeEvaluation):
         return []
 
     @property
-    def ranks(self) -> Ranks:
-        """The processes that learn together."""
-        return Ranks(self.global_rank, self.trainer.world_size)
-
-    @property
     def version(self) -> int:
         """Of the policy that actors get."""
         return self.publications.version(int(self.iterations))
@@ -151,7 +145,7 @@ class ReinforcementModule(ActorReport, EpisodeEvaluation):
     def own_optimizers(self) -> list[torch.optim.Optimizer]:
         """PyTorch's optimizers, without Lightning's wrappers, which cost more than a small network's step."""
         found = self.optimizers(use_pl_optimizer=False)
-        return found if isinstance(found, list) else [found]  # type: ignore[list-item]
+        return found if isinstance(found, list) else [found]
 
     def only_for_the_filter(self, version: int) -> bool:
         """Whether a batch serves the z-filter alone: the first policy acted, or one of its kind on another rank, whose filter

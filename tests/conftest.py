@@ -19,6 +19,7 @@ import logging
 import multiprocessing
 import subprocess
 from collections.abc import Callable, Iterator
+from multiprocessing import resource_sharer
 from multiprocessing.heap import BufferWrapper
 from pathlib import Path
 
@@ -86,7 +87,8 @@ def _left() -> dict[str, object]:
 @pytest.fixture
 def nothing_left() -> Iterator[None]:
     """A test that leaves processes, pipes or shared memory behind fails."""
-    multiprocessing.get_context("spawn").Lock()  # has the module start the tracker that it keeps for itself
+    multiprocessing.get_context("spawn").Lock()  # has the module start the tracker that it keeps for itself,
+    os.close(resource_sharer.DupFd(0).detach())  # and the server of open files
     before = _left()
     yield
     after = _left()

@@ -17,6 +17,7 @@ from visagent.config.schemas import TrainConfig
 from visagent.config.validation import validate
 from visagent.errors import ConfigError
 from visagent.networks import rubiksnet
+from visagent.networks.parameter_groups import parameter_groups
 from visagent.networks.rubiksnet import RubiksNet, save_official_checkpoint
 from visagent.objectives.action_recognition import budget_loss, temperature
 from visagent.runtime.train import build, train
@@ -119,7 +120,7 @@ def module_of(compose, *overrides) -> ActionRecognition:
 
 def test_parameter_groups(compose):
     module = module_of(compose, "network.variant=rubiks3d-aq", "network.spatial=learned")
-    groups = module.parameter_groups(0.1)
+    groups = parameter_groups(module.network, 0.1, module.settings.shift_lr_factor, module.settings.attention_lr_factor)
     sizes = [sum(p.numel() for p in group["params"]) for group in groups]
     assert sum(sizes) == sum(p.numel() for p in module.network.parameters() if p.requires_grad)
     assert [group.get("weight_decay") for group in groups] == [None, 0.0, 0.0, 0.0]
@@ -128,7 +129,7 @@ def test_parameter_groups(compose):
     assert {id(p) for p in groups[2]["params"]} == {id(p) for name, p in named.items() if name.endswith("as3.shift")}
     assert {id(p) for p in groups[3]["params"]} == {id(p) for name, p in named.items() if name.endswith("conv2.0.weight")}
     fixed = module_of(compose, "network.spatial=fixed", "network.temporal=fixed")
-    assert len(fixed.parameter_groups(0.1)) == 2
+    assert len(parameter_groups(fixed.network, 0.1, 1.0, 1.0)) == 2
 
 
 def test_schedules():

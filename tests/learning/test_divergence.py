@@ -14,7 +14,7 @@ from torch import nn
 from datamodules.actors import EvaluationEpisodes
 from datamodules.perturbations import PerturbationDataModule
 from visagent.errors import DivergedError
-from visagent.networks.actor_critic import RunningNormalizer
+from visagent.networks.normalizers import RunningNormalizer
 from visagent.runtime.divergence import is_decisive, undefined_metric, undefined_weight
 from visagent.runtime.record import Record, RunFolder
 from visagent.runtime.report import learning_curves

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from visagent.networks.by_hand import ActorCriticByHand
 
 from comparing import checkpoint
 from visagent.config.schemas import TrainConfig
 from visagent.config.validation import validate
 from visagent.envs.gymnasium_world import GymnasiumWorlds
 from visagent.errors import ConfigError
+from visagent.learning.fast_gradients import FastActorCritic
 from visagent.runtime.train import train
 
 TINY = ("actors=serial", "datamodule.film_episodes=0", "trainer.max_epochs=1", "algorithm.epochs=2")
@@ -19,7 +19,7 @@ TINY = ("actors=serial", "datamodule.film_episodes=0", "trainer.max_epochs=1", "
 def test_the_standard_deviation_has_a_floor(by_hand, compose, tmp_path, monkeypatch):
     """With a weight that rewards certainty it would fall far; it stays at its floor, and the share of solved starts is told."""
     if not by_hand:
-        monkeypatch.setattr(ActorCriticByHand, "serves", staticmethod(lambda _: False))
+        monkeypatch.setattr(FastActorCritic, "serves", staticmethod(lambda _: False))
     certain = ("algorithm.entropy_weight=-10.0", "optimizer.lr=0.05")
     settings = ("network.min_log_std=-0.04", "datamodule.solved_return=-100000.0")
     record = train(compose("ppo/pendulum", *TINY, *certain, *settings, f"paths.outputs={tmp_path}/floor"))  # two steps of 0.05

@@ -16,7 +16,7 @@ SETTINGS = ("actors=serial", "datamodule.film_episodes=0", "trainer.max_epochs=1
 @pytest.mark.parametrize("variant", ["clip", "adaptive_kl"])
 def test_an_older_policy_does_not_stop_the_passes(variant, compose, monkeypatch):
     """What acted is made to look far from what learns: measured against it, the first pass would be the last."""
-    original, passes, stop = RolloutDataModule.next_batch, [], PPO._measure
+    original, passes, stop = RolloutDataModule.next_batch, [], PPO.measure
 
     def older(self, epoch, iteration):
         batch = original(self, epoch, iteration)
@@ -27,11 +27,11 @@ def test_an_older_policy_does_not_stop_the_passes(variant, compose, monkeypatch)
 
     def watched(self, *arguments):
         found = stop(self, *arguments)
-        passes.append((int(self.iterations), found["kl"], found["update_kl"]))
+        passes.append((int(self.iterations), float(found["train/kl"]), float(found["train/update_kl"])))
         return found
 
     monkeypatch.setattr(RolloutDataModule, "next_batch", older)
-    monkeypatch.setattr(PPO, "_measure", watched)
+    monkeypatch.setattr(PPO, "measure", watched)
     few = ("algorithm.epochs=3", "optimizer.lr=1e-6", "algorithm.kl_target=0.01", "algorithm.kl_stop=2.0")
     train(compose("ppo/pendulum", *SETTINGS, *few, f"algorithm.variant={variant}"))
     assert [iteration for iteration, *_ in passes] == [1, 1, 1, 2, 2, 2, 3, 3, 3]  # the first batch is for the z-filter

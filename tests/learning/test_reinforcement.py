@@ -14,14 +14,17 @@ import numpy as np
 import pytest
 import torch
 from gymnasium.envs.registration import EnvSpec
-from hydra.utils import get_class, instantiate
-from visagent.networks.by_hand import ActorCriticByHand
+from hydra.utils import get_class
+from omegaconf import OmegaConf
 
 from comparing import assert_same, checkpoint, folder_of
+from lightning_modules import ppo
 from lightning_modules.ddpg import DDPG
-from lightning_modules.ppo import PPO
 from visagent.config.presets import presets
 from visagent.experience.replay import ReplayMissing
+from visagent.learning.decoupled import decoupled
+from visagent.learning.fast_gradients import FastActorCritic
+from visagent.runtime.building import make
 from visagent.runtime.record import RunFolder
 from visagent.runtime.train import Cancelled, train
 
@@ -210,7 +213,7 @@ def test_a_resumed_run_whose_replay_is_gone_says_so(compose, tmp_path, monkeypat
 
 def test_a_rank_that_is_done_removes_its_own_shards_alone(compose, tmp_path):
     """The others may still be writing what they were told."""
-    datamodule = instantiate(compose("ddpg/pendulum", "datamodule.actors=2", "datamodule.shards=2").datamodule)
+    datamodule = make("datamodule", OmegaConf.to_container(compose("ddpg/pendulum", "datamodule.actors=2", "datamodule.shards=2").datamodule, resolve=True))
     replay = tmp_path / "replay"
     for shard in ("shard_0", "shard_1"):
         (replay / shard).mkdir(parents=True)
@@ -228,18 +231,18 @@ def test_what_an_older_policy_did_is_weighed(changes, stale, compose, monkeypatc
     Of four batches, the first one is for the z-filter alone where there is one.
     """
     seen = []
-    original = PPO._decouple
 
-    def watched(self, columns, state):
-        before = {name: tensor.clone() for name, tensor in columns.items()}
-        began = original(self, columns, state)
-        again = self._judged(before, state)
-        torch.testing.assert_close(columns["log_prob"], self.network.distribution.log_prob(again.parameters, before["action"]))
-        torch.testing.assert_close(columns["weight"], (columns["log_prob"] - before["log_prob"]).exp().clamp_max(2.0))
-        seen.append(float((columns["weight"] - 1).abs().max()))
-        return began
+    def watched(samples, network, clips):
+        found = decoupled(samples, network, clips)
+        again = network.evaluate(samples.observation, samples.state, samples.first)
+        torch.testing.assert_close(found.log_prob, network.distribution.log_prob(again.parameters, samples.action))
+        torch.testing.assert_close(found.weight, (found.log_prob - samples.log_prob).exp().clamp_max(2.0))
+        assert found.advantage is samples.advantage
+        torch.testing.assert_close(found.began, again.parameters)
+        seen.append(float((found.weight - 1).abs().max()))
+        return found
 
-    monkeypatch.setattr(PPO, "_decouple", watched)
+    monkeypatch.setattr(ppo, "decoupled", watched)
     train(compose("ppo/pendulum", "actors=serial", "algorithm.publish_every=2", "algorithm.epochs=2", *changes))
     assert len(seen) == stale and all(1e-6 < apart < 1.0 for apart in seen)
 
@@ -280,7 +283,7 @@ def test_ddpg_learns_to_aim(compose, monkeypatch):
 def test_ppo_by_hand_learns_what_autograd_does(changes, compose, tmp_path, monkeypatch):
     settings = (*changes, "datamodule.iterations_per_epoch=2", "trainer.max_epochs=1", "algorithm.epochs=2")
     quick = checkpoint(train(compose(*settings, f"paths.outputs={tmp_path}/quick")), tmp_path / "quick")["state_dict"]
-    monkeypatch.setattr(ActorCriticByHand, "serves", staticmethod(lambda _: False))
+    monkeypatch.setattr(FastActorCritic, "serves", staticmethod(lambda _: False))
     slow = checkpoint(train(compose(*settings, f"paths.outputs={tmp_path}/slow")), tmp_path / "slow")["state_dict"]
     for name, value in slow.items():
         torch.testing.assert_close(quick[name], value, atol=2e-5, rtol=1e-3, msg=lambda text, name=name: f"{name}: {text}")

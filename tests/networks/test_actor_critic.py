@@ -8,8 +8,9 @@ import torch
 from torch import distributions
 
 from visagent.envs.spaces import ActionSpace, WorldSpaces
-from visagent.networks.actor_critic import ActorCritic, RunningNormalizer
+from visagent.networks.actor_critic import ActorCritic
 from visagent.networks.distributions import Categorical, DiagonalGaussian
+from visagent.networks.normalizers import RunningNormalizer
 
 SETTINGS = {
     "actor_hidden": [8], "critic_hidden": [8], "activation": "tanh", "squash_mean": False, "init_log_std": -0.5, "normalize": True, "pixel_features": 16,

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 import torch
-from visagent.networks.value_normalizer import ValueNormalizer
 
 from visagent.envs.options import OptionSpaces
 from visagent.errors import ConfigError
+from visagent.networks.normalizers import ValueNormalizer
 from visagent.networks.options import COUPLINGS, OptionActorCritic, Situation, draw
 
 SPACES = OptionSpaces(("a", "b", "c"), (4, 2, 3), (("0", "1"), ("0", "1", "2"), ("0", "1", "2", "3")))

@@ -7,12 +7,13 @@ import math
 import pytest
 import torch
 
+from visagent.networks.normalizers import discounted_so_far
 from visagent.objectives.policy_gradient import (
     adapted_beta,
     clipped_surrogate,
-    discounted_so_far,
+    divergence_penalty,
     generalized_advantages,
-    penalized_surrogate,
+    importance_ratio,
     standardized,
 )
 
@@ -71,12 +72,12 @@ def test_what_an_episode_has_brought_so_far():
 def test_surrogates():
     log_prob, behaviour = torch.tensor([0.0, 0.0]), torch.tensor([-math.log(2.0), math.log(2.0)])  # ratios 2 and 1/2
     advantage = torch.tensor([1.0, -1.0])
-    assert clipped_surrogate(log_prob, behaviour, advantage, 0.2) == pytest.approx(-(1.2 - 0.8) / 2)
-    assert clipped_surrogate(log_prob, log_prob, advantage, 0.2) == pytest.approx(0.0)
+    assert clipped_surrogate(log_prob, behaviour, advantage, 0.2).tolist() == pytest.approx([1.2, -0.8])
+    assert clipped_surrogate(log_prob, log_prob, advantage, 0.2).tolist() == [1.0, -1.0]
+    assert (importance_ratio(log_prob, behaviour) * advantage).tolist() == pytest.approx([2.0, -0.5])
     mean = torch.tensor(0.04)  # 0.02 more than twice the target
-    loss = penalized_surrogate(log_prob, behaviour, advantage, mean, torch.tensor(3.0), 250.0, 0.01)
-    assert loss == pytest.approx(-(2.0 - 0.5) / 2 + 3.0 * 0.04 + 250.0 * 0.02**2)
-    assert penalized_surrogate(log_prob, behaviour, advantage, mean, torch.tensor(3.0), 250.0, 0.03) == pytest.approx(-0.75 + 0.12)
+    assert divergence_penalty(mean, torch.tensor(3.0), 250.0, 0.01) == pytest.approx(3.0 * 0.04 + 250.0 * 0.02**2)
+    assert divergence_penalty(mean, torch.tensor(3.0), 250.0, 0.03) == pytest.approx(0.12)
 
 
 def test_the_penalty_adapts_within_its_range():

@@ -18,8 +18,8 @@ from visagent.envs.episodes import WorldFactory, close_all, make_all
 from visagent.experience.noise import NoiseTable
 from visagent.experience.perturbations import perturbation_fields
 from visagent.experience.rollouts import Episode, Field
-from visagent.networks.actor_critic import RunningNormalizer
 from visagent.networks.evolved import EvolvedPolicy
+from visagent.networks.normalizers import RunningNormalizer
 from visagent.seeding import derive_seed, generator
 
 SIGNS = (1.0, -1.0)

@@ -38,12 +38,8 @@ class OptionMAPPOSettings(ScheduledSettings):
         among=("conditional", "normalised", "joint"),
     )
     max_grad_norm: float | None = setting("norm that the gradients of policy and critic, each for itself, are scaled down to; null: never")
-    schedule: str = setting(
-        "schedule of the learning rates over the run", among=("constant", "linear"), as_before="constant", signed=True
-    )
-    final_rate: float = setting(
-        "share of the learning rates at which a linear schedule ends", least=0, most=1, example=0.1, as_before=0.0, signed=True
-    )
+    schedule: str = setting("schedule of the learning rates over the run", among=("constant", "linear"), as_before="constant", signed=True)
+    final_rate: float = setting("share of the learning rates at which a linear schedule ends", least=0, most=1, example=0.1, as_before=0.0, signed=True)
 
 
 @dataclass

@@ -48,8 +48,8 @@ from visagent.config.reinforcement_schemas import (
 )
 from visagent.config.schemas import GROUP_SCHEMAS, schema_of
 from visagent.config.video_schemas import (
-    ActionRecognitionConfig,
     ActionRecognitionDataConfig,
+    ActionRecognitionSettings,
     BlockConfig,
     NetworkCostConfig,
     RandomClipsConfig,
@@ -76,7 +76,7 @@ FITS: Mapping[type, Fit] = {
     BehaviourCloningConfig: Fit((NavigationNetworkConfig,), (NavigationDataConfig,)),
     DAggerConfig: Fit((NavigationNetworkConfig,), (DAggerDataConfig, NavigationDataConfig)),
     SafeDAggerConfig: Fit((NavigationNetworkConfig,), (SafeDAggerDataConfig,)),
-    ActionRecognitionConfig: Fit((RubiksNetConfig, VideoResNetConfig), (ActionRecognitionDataConfig,)),
+    ActionRecognitionSettings: Fit((RubiksNetConfig, VideoResNetConfig), (ActionRecognitionDataConfig,)),
     NetworkCostConfig: Fit((RubiksNetConfig, VideoResNetConfig, BlockConfig), (RandomClipsConfig,)),
     PPOSettings: Fit((ActorCriticConfig,), (RolloutDataConfig,)),
     DDPGSettings: Fit((DeterministicActorCriticConfig,), (ReplayDataConfig,)),

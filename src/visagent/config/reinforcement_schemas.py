@@ -44,8 +44,7 @@ class PPOSettings(ScheduledSettings):
     beta_range: list[float] = setting("range of the penalty's weight")
     beta_factor: float = setting("factor by which the penalty's weight changes", above=1, example=1.5)
     kl_stop: float | None = setting(
-        "multiple of kl_target at which passes end, of the mean divergence from the policy that learning from the batch began with; "
-        "null: never"
+        "multiple of kl_target at which passes end, of the mean divergence from the policy that learning from the batch began with; null: never"
     )
     publish_every: int = setting(
         "iterations after which actors get the policy; with a z-filter, counted from its first batch, which is for the filter alone", least=1
@@ -55,9 +54,7 @@ class PPOSettings(ScheduledSettings):
     max_grad_norm: float | None = setting("norm that gradients are scaled down to; null: never")
     standardize: str = setting("over what advantages are standardised", among=("none", "batch", "minibatch"))
     reward_scale: float = setting("factor of the rewards that the learner sees")
-    normalize_rewards: bool = setting(
-        "divide rewards by the running standard deviation of discounted returns", as_before=False, signed=True
-    )
+    normalize_rewards: bool = setting("divide rewards by the running standard deviation of discounted returns", as_before=False, signed=True)
 
     def check(self) -> None:
         ordered = len(self.beta_range) == 2 and 0 < self.beta_range[0] <= self.beta <= self.beta_range[1]

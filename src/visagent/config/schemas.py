@@ -54,8 +54,8 @@ from visagent.config.reinforcement_schemas import (
 from visagent.config.rules import added, positive, processes
 from visagent.config.settings import require
 from visagent.config.video_schemas import (
-    ActionRecognitionConfig,
     ActionRecognitionDataConfig,
+    ActionRecognitionSettings,
     BlockConfig,
     NetworkCostConfig,
     RandomClipsConfig,
@@ -170,7 +170,7 @@ GROUP_SCHEMAS: dict[str, dict[str, type]] = {
         "behaviour_cloning": BehaviourCloningConfig,
         "dagger": DAggerConfig,
         "safe_dagger": SafeDAggerConfig,
-        "action_recognition": ActionRecognitionConfig,
+        "action_recognition": ActionRecognitionSettings,
         "network_cost": NetworkCostConfig,
         "ppo": PPOSettings,
         "ddpg": DDPGSettings,

@@ -77,9 +77,7 @@ class Said:
         return f"null, or {text}" if optional and "null" not in text else text
 
 
-def setting(
-    meaning: str, *, as_before: Any = UNSAID, signed: bool = False, nested: Any = None, default: Any = MISSING, **said: Any
-) -> Any:
+def setting(meaning: str, *, as_before: Any = UNSAID, signed: bool = False, nested: Any = None, default: Any = MISSING, **said: Any) -> Any:
     """A field of `Settings`.
 
     Args:
@@ -91,7 +89,7 @@ def setting(
         nested: the class of nested settings.
         default: where YAML need not say it; few settings.
     """
-    metadata = {SAID: Said(meaning, **said)}
+    metadata: dict[str, Any] = {SAID: Said(meaning, **said)}
     if as_before is not UNSAID:
         metadata |= {AS_BEFORE: as_before, SIGNED: signed}
     if nested is not None:

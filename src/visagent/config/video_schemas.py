@@ -8,7 +8,7 @@ from typing import ClassVar
 from omegaconf import MISSING
 
 from visagent.config.rules import positive, processes
-from visagent.config.settings import require
+from visagent.config.settings import Settings, require, setting
 
 LAYOUTS = ("something_v2", "something_v1", "ucf101", "hmdb51", "kinetics")
 DENSE_SPAN = 64
@@ -16,35 +16,30 @@ BACKENDS = ("decord", "pyav", "torchcodec")
 
 
 @dataclass
-class ActionRecognitionConfig:
+class ActionRecognitionSettings(Settings):
     """Classification of clips; see `lightning_modules.action_recognition.ActionRecognition`."""
 
     precisions: ClassVar[tuple[str, ...]] = ("32-true", "bf16-mixed", "16-mixed")
     _target_: str = "lightning_modules.action_recognition.ActionRecognition"
-    label_smoothing: float = MISSING
-    schedule: str = MISSING
-    milestones: list[float] = MISSING
-    warmup: float = MISSING
-    shift_lr_factor: float = MISSING
-    attention_lr_factor: float = MISSING
-    t_factor: float = MISSING
-    budget: float | None = MISSING
-    budget_weight: float = MISSING
-    anneal_epochs: float = MISSING
-    final_temperature: float = MISSING
-    initialize_from: str | None = MISSING
-    sync_batch_norm: bool = MISSING
-    seed: int = MISSING
-
-    def check(self) -> None:
-        require(self.schedule in ("constant", "cosine", "steps"), "algorithm.schedule", self.schedule, "constant, cosine or steps")
-        require(0 <= self.label_smoothing < 1, "algorithm.label_smoothing", self.label_smoothing, "0.1 or another number in [0, 1)")
-        require(0 <= self.warmup < 1, "algorithm.warmup", self.warmup, "0.05 or another share of the run, in [0, 1)")
-        require(all(0 < m < 1 for m in self.milestones), "algorithm.milestones", list(self.milestones), "shares of the run between 0 and 1")
-        require(self.budget is None or 0 < self.budget < 1, "algorithm.budget", self.budget, "null, or 0.125 or another number between 0 and 1")
-        require(self.budget_weight >= 0, "algorithm.budget_weight", self.budget_weight, "at least 0")
-        require(self.anneal_epochs > 0, "algorithm.anneal_epochs", self.anneal_epochs, "40 or another number above 0")
-        require(0 < self.final_temperature <= 2, "algorithm.final_temperature", self.final_temperature, "0.001 or another number in (0, 2]")
+    label_smoothing: float = setting("label smoothing of the cross-entropy", least=0, below=1, example=0.1)
+    schedule: str = setting("schedule of the learning rate: cosine ends at 0, steps has a tenth after each milestone", among=("constant", "cosine", "steps"))
+    milestones: list[float] = setting("milestones of steps, as shares of the run", above=0, below=1, expected="shares of the run between 0 and 1")
+    warmup: float = setting("share of the run over which the rate rises linearly", least=0, below=1, expected="0.05 or another share of the run, in [0, 1)")
+    shift_lr_factor: float = setting("learning rate of spatial and spatiotemporal shifts, relative")
+    attention_lr_factor: float = setting("learning rate of the temporal attention (RS-AQ), relative")
+    t_factor: float = setting("factor of the scaled gradient normalisation (Eq. 6.9)", symbol="lambda")
+    budget: float | None = setting(
+        "share of channels that may move in time (RS-AQ, Eq. 6.8); null: no budget",
+        above=0,
+        below=1,
+        expected="null, or 0.125 or another number between 0 and 1",
+    )
+    budget_weight: float = setting("weight of the budget's loss", least=0)
+    anneal_epochs: float = setting("epochs over which the attention's softmax is annealed", above=0, example=40)
+    final_temperature: float = setting("temperature of that softmax in the end", above=0, most=2, example=0.001)
+    initialize_from: str | None = setting("checkpoint to start from, of the released format or a run's; null: none")
+    sync_batch_norm: bool = setting("whether batches of all processes are normalised together")
+    seed: int = setting("seed of the weights")
 
 
 @dataclass

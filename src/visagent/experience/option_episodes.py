@@ -57,8 +57,8 @@ class EpisodeBatch:
     def updates(self) -> Iterator[EpisodeSamples]:
         """The episodes of one update after the other."""
         for number in range(len(self.valid)):
-            columns = [self.columns[name][number] for name in COLUMNS]
-            yield EpisodeSamples(*columns, self.valid[number], self.terminated[number])
+            columns = {name: self.columns[name][number] for name in COLUMNS}
+            yield EpisodeSamples(**columns, valid=self.valid[number], terminated=self.terminated[number])
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> EpisodeBatch:
         """The batch on another device."""

@@ -122,9 +122,9 @@ class TransitionBatch:
     def updates(self) -> Iterator[Transitions]:
         """The draws of one update after the other."""
         for number in range(len(self.steps)):
-            parts = ({name: part[number] for name, part in of.items()} for of in (self.observation, self.next_observation))
-            columns = (column[number] for column in (self.rewards, self.steps, self.terminated))
-            yield Transitions(self.action[number], *parts, *columns)
+            seen, following = ({name: part[number] for name, part in of.items()} for of in (self.observation, self.next_observation))
+            rewards, steps, terminated = (column[number] for column in (self.rewards, self.steps, self.terminated))
+            yield Transitions(self.action[number], seen, following, rewards, steps, terminated)
 
     @classmethod
     def join(

@@ -43,9 +43,7 @@ class Minibatch(Generic[S]):
         return values.index_select(self.samples.axis, self.owned.nonzero()[:, 0].to(values.device))
 
 
-def one_pass(
-    samples: S, everyone: Tensor, owned: Tensor, sizes: Sequence[int], generator: torch.Generator | None
-) -> Iterator[Minibatch[S]]:
+def one_pass(samples: S, everyone: Tensor, owned: Tensor, sizes: Sequence[int], generator: torch.Generator | None) -> Iterator[Minibatch[S]]:
     """All samples once, in minibatches whose order is drawn for all ranks together.
 
     So the number of ranks changes no more than the order in which numbers are added up.

@@ -6,7 +6,7 @@ The shift op becomes slices and pads where shifts are whole, as TSM's are, and d
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from visagent.networks.rubiksnet import RubiksBlock, RubiksNet, SqueezeExcitation, load_official_checkpoint
+from visagent.networks.rubiksnet import RubiksBlock, RubiksNet, SqueezeExcitation, load_official_checkpoint, read_checkpoint, weights_of
 from visagent.networks.shift import RubiksShift3D, TemporalShift
 from visagent.video.transforms import MEAN, STD
 
@@ -49,6 +49,20 @@ def action_network(network: nn.Module, classes: Sequence[str], num_frames: int, 
         network = network.harden()
     description = {"classes": list(classes), "mean": MEAN, "std": STD, "range": "RGB in 0..1 before normalisation"}
     return Exportable(network, deployable(network), (num_frames, 3, crop, crop), "clips", "logits", description)
+
+
+def exportable_run(make_network: Callable[..., nn.Module], data: Mapping[str, Any], checkpoint: Path) -> Exportable:
+    """A run's network.
+
+    Args:
+        make_network: as the run's config says.
+        data: the run's `datamodule` group.
+        checkpoint: the run's.
+    """
+    classes = read_checkpoint(checkpoint)["classes"]
+    network = make_network(num_classes=len(classes), num_frames=data["num_frames"])
+    network.load_state_dict(weights_of(checkpoint))
+    return action_network(network, classes, data["num_frames"], data["crop"])
 
 
 def released(path: Path) -> Exportable:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from visagent.envs.spaces import WorldSpaces
 from visagent.errors import ConfigError
-from visagent.networks.actor_critic import RunningNormalizer
+from visagent.networks.normalizers import RunningNormalizer
 from visagent.networks.policy import PolicyStep
 
 

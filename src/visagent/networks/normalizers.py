@@ -7,6 +7,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from visagent.video.transforms import MEAN, STD
+
 VARIANCE_FLOOR = 1e-2
 """Of a critic's targets."""
 REWARD_CLAMP = 10.0
@@ -174,3 +176,18 @@ class ValueNormalizer(nn.Module):
         """What the critic says `[...]` as returns."""
         mean, spread = self._moments()
         return values * spread + mean
+
+
+class PictureNormalizer(nn.Module):
+    """uint8 RGB pictures `[..., 3, H, W]` as networks that know ImageNet take them."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        return (pictures.float() / 255 - self.mean) / self.std

@@ -219,6 +219,11 @@ class RubiksNet(nn.Module):
         return offsets
 
     @torch.no_grad()
+    def moved_share(self) -> Tensor | None:
+        """The share of channels that are moved by a frame or more when rounded; None without temporal shifts."""
+        offsets = self.temporal_offsets().values()
+        return torch.stack([(offset.abs() >= 0.5).float().mean() for offset in offsets]).mean() if offsets else None
+
     def spatial_offsets(self) -> dict[str, Tensor]:
         """Per block, the rows and columns that each channel is moved by, `[2, C]`."""
         return {name: block.space.shift[-2:].detach() for name, block in self.blocks()}

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
+from visagent.errors import ConfigError
 from visagent.seeding import derive_seed
 from visagent.video import sampling, transforms
 from visagent.video.decode import OPENED_AT_MOST, Frames, VideoError, read_frames
@@ -261,3 +262,16 @@ def stretches(batches: Sequence[Sequence[int]], workers: int, limit: int | None)
         stretch.append(batch)
     if stretch:
         yield stretch
+
+
+def require_same_classes(trained: Sequence[str], classes: Sequence[str]) -> None:
+    """Refuse data of other classes than a run was trained on.
+
+    Raises:
+        ConfigError: naming the first that differ.
+    """
+    if list(trained) == list(classes):
+        return
+    differ = [f"{a!r} and {b!r}" for a, b in zip(trained, classes, strict=False) if a != b]
+    where = f"first at {differ[0]}" if differ else f"{len(trained)} and {len(classes)}"
+    raise ConfigError(f"this run was trained on other classes than the data has, {where}: leave datamodule.layout and datamodule.root as they were")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -86,3 +86,18 @@ def _spread(axes: Any, offsets: Mapping[str, NDArray[np.float64]], name: str) ->
     axes.set_xlabel("stage.block; boxes: quartiles, whiskers: 5 to 95 %")
     axes.set_ylabel(name)
     axes.grid(alpha=0.3)
+
+
+def draw_shifts(network: Any, budget: float | None) -> Iterator[tuple[str, Figure]]:
+    """The shifts of every layer of a network that has some, by name (Figures 6.5 and 6.6).
+
+    Args:
+        network: with `temporal_offsets` and `spatial_offsets` where it has shifts.
+        budget: see `draw_temporal`.
+    """
+    if not hasattr(network, "temporal_offsets"):
+        return
+    temporal, spatial = ({name: value.cpu().numpy() for name, value in offsets.items()} for offsets in (network.temporal_offsets(), network.spatial_offsets()))
+    if temporal:
+        yield "temporal_shifts", draw_temporal(temporal, budget)
+    yield "spatial_shifts", draw_spatial(spatial)
