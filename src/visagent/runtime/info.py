@@ -1,4 +1,4 @@
-"""`visagent-info`: versions, devices, what is built, where things are stored, which runs there are."""
+"""`visagent-info`: versions, devices, what is built, where things are stored, which runs there are, what settings mean."""
 
 from __future__ import annotations
 
@@ -19,8 +19,22 @@ from visagent.runtime.tracking import tracking_uri
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print everything a bug report needs."""
     parser = argparse.ArgumentParser(prog="visagent-info", description="Versions, devices, what is built, where things are stored.")
+    parser.add_argument(
+        "what",
+        nargs="?",
+        metavar="GROUP=NAME | run=SIGNATURE",
+        help="settings: algorithm=ppo (or of another group) with values, bounds and meanings; run=r3f2 also where each was set",
+    )
     parser.add_argument("--outputs", type=Path, default=Path("outputs"), help="folder of runs and caches (default: %(default)s)")
     options = parser.parse_args(arguments)
+    if options.what is not None:
+        from visagent.runtime.settings_report import group_report, run_report
+
+        key, equals, name = options.what.partition("=")
+        if not equals or not name:
+            raise ConfigError(f"visagent-info: expected GROUP=NAME such as algorithm=ppo, or run=SIGNATURE, got {options.what!r}")
+        print(run_report(options.outputs, name) if key == "run" else group_report(key, name))
+        return 0
     sections = {
         "versions": {**versions(), "commit": commit() or "not a checkout"},
         "devices": {**hardware(), **_accelerators()},

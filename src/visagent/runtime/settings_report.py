@@ -1,0 +1,137 @@
+"""What settings mean, what they may be, and where a run's were set; for `visagent-info`."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from hydra import compose
+from omegaconf import OmegaConf
+
+from visagent.config.composition import config_folder
+from visagent.config.presets import options
+from visagent.config.schemas import GROUP_SCHEMAS, REQUIRED_GROUPS, schema_below
+from visagent.config.settings import Said, said_of
+from visagent.errors import ConfigError
+from visagent.runtime.record import find_run
+
+NARROWEST = 40
+"""Columns for what a setting means, where the terminal is narrow."""
+ENV = "datamodule.env"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting of a config.
+
+    Attributes:
+        key: dotted, below the group.
+        value: as the config has it, interpolations unresolved.
+        said: what its field says; None of what says nothing.
+        set_by: `default`, `preset` or `override`; nothing where a group alone is shown.
+    """
+
+    key: str
+    value: Any
+    said: Said | None
+    set_by: str = ""
+
+
+def group_report(group: str, name: str) -> str:
+    """The settings of one option of a group, such as `algorithm` `ppo`.
+
+    Raises:
+        ConfigError: when there is no such group or option.
+    """
+    groups = sorted({*GROUP_SCHEMAS, *REQUIRED_GROUPS})
+    if group not in groups:
+        raise ConfigError(f"{group}={name}: expected one of {', '.join(f'{each}=NAME' for each in groups)}, or run=SIGNATURE")
+    if name not in options(group):
+        raise ConfigError(f"{group}={name}: expected one of {', '.join(options(group))}")
+    with config_folder():
+        node = _option(group, name)
+    return _table(f"{group}={name}", list(_settings(node, schema_below(None, "", node), "")))
+
+
+def run_report(outputs: Path, wanted: str) -> str:
+    """All settings of a run, and where each was set.
+
+    Raises:
+        ConfigError: when there is no such run.
+    """
+    folder = find_run(outputs / "runs", wanted)
+    record, stored = folder.load(), folder.config()
+    if record is None:
+        raise ConfigError(f"run {folder.path}: it has no record")
+    given = [word for word in shlex.split(record.command)[1:] if "=" in word and not word.startswith("-")]
+    keys = {word.lstrip("+~").partition("=")[0] for word in given}
+    parts = [record.command]
+    with config_folder():
+        choices = compose("train", given, return_hydra_config=True).hydra.runtime.choices
+        for group, node in {**{group: stored[group] for group in REQUIRED_GROUPS}, "env": stored["datamodule"].get("env")}.items():
+            if not isinstance(node, Mapping) or choices.get(group) is None:
+                continue
+            where = ENV if group == "env" else group
+            usual = {item.key: item.value for item in _settings(_option(group, choices[group]), None, "")}
+            found = []
+            for item in _settings(node, schema_below(None, "", node), ""):
+                default = item.key in usual and _same(usual[item.key], item.value)
+                set_by = "override" if f"{where}.{item.key}" in keys else "default" if default else "preset"
+                found.append(replace(item, set_by=set_by))
+            parts.append(_table(f"{group}={choices[group]}", found))
+    return "\n\n".join(parts)
+
+
+def _option(group: str, name: str) -> dict[Any, Any]:
+    """What an option of a group has by itself, interpolations unresolved."""
+    config = compose("train", [*(["datamodule=rollouts"] if group == "env" else []), f"{group}={name}"])
+    node = OmegaConf.to_container(OmegaConf.select(config, ENV if group == "env" else group), resolve=False)
+    assert isinstance(node, dict)
+    return node
+
+
+def _settings(node: Mapping[Any, Any], schema: type | None, prefix: str) -> Iterator[Setting]:
+    """Of a config and what is nested in it, in the order of the schema's fields; worlds are a group of their own."""
+    declared = {item.name: said_of(item) for item in fields(schema)} if schema is not None else {}
+    order = {name: number for number, name in enumerate(declared)}
+    for key in sorted(node, key=lambda name: order.get(name, len(order))):
+        value = node[key]
+        if str(key).startswith("_") or (key == "env" and isinstance(value, Mapping)):
+            continue
+        if isinstance(value, Mapping) and value:
+            yield from _settings(value, schema_below(schema, str(key), value), f"{prefix}{key}.")
+        else:
+            yield Setting(f"{prefix}{key}", value, declared.get(key))
+
+
+def _same(usual: Any, value: Any) -> bool:
+    """Whether a resolved value may be what an option has by itself."""
+    return bool(usual == value) or (isinstance(usual, str) and ("${" in usual or usual == "???"))
+
+
+def _table(title: str, settings: Sequence[Setting]) -> str:
+    """Names, values, where they were set, bounds, and meanings, wrapped to the terminal."""
+    rows = []
+    for item in settings:
+        value = "null" if item.value is None else str(item.value).lower() if isinstance(item.value, bool) else str(item.value)
+        rows.append([item.key, value, item.set_by, item.said.bounds if item.said else "", _meaning(item.said)])
+    widths = [max([len(row[column]) for row in rows] or [0]) for column in range(4)]
+    used = sum(width + 2 for width in widths if width) + 2
+    room = max(NARROWEST, shutil.get_terminal_size((160, 24)).columns - used)
+    lines = [title]
+    for *cells, meaning in rows:
+        head = "  " + "".join(f"{cell:{width}}  " for cell, width in zip(cells, widths, strict=True) if width)
+        first, *more = textwrap.wrap(meaning, room) or [""]
+        lines += [(head + first).rstrip(), *(" " * len(head) + line for line in more)]
+    return "\n".join(lines)
+
+
+def _meaning(said: Said | None) -> str:
+    if said is None:
+        return ""
+    return f"{said.meaning} ({said.symbol})" if said.symbol else said.meaning

@@ -1,0 +1,96 @@
+"""`visagent-info algorithm=NAME` and `run=SIGNATURE`; what a field says of its setting."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import pytest
+
+from visagent.config.schemas import GROUP_SCHEMAS, TrainConfig
+from visagent.config.settings import Said, Settings, said_of
+from visagent.config.validation import validate
+from visagent.errors import ConfigError
+from visagent.runtime.info import main
+from visagent.runtime.train import train
+
+SAYING = [schema for schemas in GROUP_SCHEMAS.values() for schema in schemas.values() if issubclass(schema, Settings)]
+
+
+@pytest.mark.parametrize("schema", SAYING, ids=lambda schema: schema.__name__)
+def test_every_setting_says_what_it_means(schema):
+    for item in fields(schema):
+        if not item.name.startswith("_"):
+            said = said_of(item)
+            assert said is not None and said.meaning, item.name
+            assert said.example is None or said.allows(said.example), item.name
+
+
+@pytest.mark.parametrize(
+    ("said", "allowed", "refused", "bounds"),
+    [
+        (Said("m", least=0, most=1), (0, 0.5, 1), (-0.1, 1.1), "in [0, 1]"),
+        (Said("m", above=0, below=1), (0.5,), (0, 1), "in (0, 1)"),
+        (Said("m", least=1), (1, 7), (0,), "at least 1"),
+        (Said("m", below=2), (1.9, -5), (2,), "below 2"),
+        (Said("m", among=("a", "b", "c")), ("a",), ("d",), "a, b or c"),
+        (Said("m", least=1), ([1, 2], []), ([1, 0],), "at least 1"),
+        (Said("m"), (-1e9, "text", True), (), ""),
+    ],
+)
+def test_bounds(said, allowed, refused, bounds):
+    assert all(said.allows(value) for value in allowed) and not any(said.allows(value) for value in refused)
+    assert said.bounds == bounds
+
+
+def test_a_value_out_of_bounds_is_refused_in_the_fields_own_words(compose):
+    expected = r"algorithm\.clip: expected 0\.2 or another number above 0, got -1\.0; for example algorithm\.clip=0\.2 \(algorithm\.clip is: how far "
+    with pytest.raises(ConfigError, match=expected):
+        validate(compose("ppo/pendulum", "algorithm.clip=-1.0"), TrainConfig)
+    with pytest.raises(ConfigError, match=r"algorithm\.budget: expected null, or 0\.125 or another number between 0 and 1, got 3"):
+        validate(compose("rubiksnet/something_v1", "algorithm.budget=3"), TrainConfig)
+
+
+def line_of(text, key):
+    (found,) = (line for line in text.splitlines() if line.split()[:1] == [key])
+    return found
+
+
+@pytest.mark.parametrize(
+    ("asked", "key", "expected"),
+    [
+        ("algorithm=ppo", "clip", ("0.2", "above 0", "(epsilon)")),
+        ("algorithm=option_mappo", "entropy", ("conditional, normalised or joint",)),
+        ("datamodule=replay", "n_step", ("3",)),
+        ("env=lift", "curriculum.probability", ("0.0",)),
+        ("optimizer=adam", "lr", ("0.001",)),
+    ],
+)
+def test_a_group_shows_its_settings(asked, key, expected, capsys):
+    assert main([asked]) == 0
+    line = line_of(capsys.readouterr().out, key)
+    assert all(part in line for part in expected), line
+
+
+def test_a_run_shows_where_each_setting_was_set(compose, tmp_path, capsys, monkeypatch):
+    words = ["experiment=ppo/pendulum", "algorithm.clip=0.3", "actors=serial"]
+    monkeypatch.setattr("visagent.runtime.train.command", lambda: f"visagent-train {' '.join(words)}")
+    record = train(compose("ppo/pendulum", *words[1:], "trainer.max_epochs=1", "datamodule.film_episodes=0"))
+    capsys.readouterr()
+    assert main(["--outputs", str(tmp_path / "outputs"), f"run={record.signature}"]) == 0
+    shown = capsys.readouterr().out
+    for key, value, set_by in (("clip", "0.3", "override"), ("gamma", "0.9", "preset"), ("lam", "0.95", "default"), ("id", "Pendulum-v1", "default")):
+        assert line_of(shown, key).split()[1:3] == [value, set_by]
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ("algorithm=nothing", r"algorithm=nothing: expected one of .*ppo"),
+        ("nothing=ppo", r"nothing=ppo: expected one of algorithm=NAME, .*or run=SIGNATURE"),
+        ("ppo", r"expected GROUP=NAME such as algorithm=ppo, or run=SIGNATURE, got 'ppo'"),
+        ("run=r0", r"no run 'r0'"),
+    ],
+)
+def test_what_is_not_there(asked, expected, tmp_path):
+    with pytest.raises(ConfigError, match=expected):
+        main(["--outputs", str(tmp_path), asked])
