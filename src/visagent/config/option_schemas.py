@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from omegaconf import MISSING
-
 from visagent.config.reinforcement_schemas import ActorDataConfig, LearnerSettings, ScheduledSettings
-from visagent.config.rules import added, positive
 from visagent.config.settings import require, setting
 
 
@@ -48,22 +45,23 @@ class OptionActorCriticConfig:
 
     _target_: str = "visagent.networks.options.OptionActorCritic"
     _partial_: bool = True
-    coupling: str = MISSING
-    hidden: list[int] = MISSING
-    critic_hidden: list[int] = MISSING
-    critic: str = MISSING
+    coupling: str = setting(
+        "how the choices of the agents hang together",
+        among=("joint", "partial", "factorised", "autoregressive"),
+        expected="joint, partial, factorised, autoregressive",
+    )
+    hidden: list[int] = setting("widths of the policy's hidden layers", least=1, expected="widths of layers, such as [64,64]")
+    critic_hidden: list[int] = setting("widths of the critic's hidden layers", least=1, expected="widths of layers, such as [64,64]")
+    critic: str = setting(
+        "what the critic sees; local: one critic for each agent, that sees what its partial policy does",
+        among=("observations", "observations_and_options", "state", "local"),
+        expected="observations, observations_and_options, state, local",
+    )
 
     def check(self) -> None:
-        couplings = ("joint", "partial", "factorised", "autoregressive")
-        require(self.coupling in couplings, "network.coupling", self.coupling, ", ".join(couplings))
-        critics = ("observations", "observations_and_options", "state", "local")
-        require(self.critic in critics, "network.critic", self.critic, ", ".join(critics))
         possible = self.critic != "local" or self.coupling == "partial"
         others = "observations, observations_and_options or state, as one choice is made for all; or network.coupling=partial"
         require(possible, "network.critic", self.critic, others)
-        for name in ("hidden", "critic_hidden"):
-            widths = getattr(self, name)
-            require(all(width >= 1 for width in widths), f"network.{name}", list(widths), "widths of layers, such as [64,64]")
 
 
 @dataclass
@@ -86,11 +84,8 @@ class OptionQConfig:
 
     _target_: str = "visagent.networks.option_q.OptionQNetwork"
     _partial_: bool = True
-    width: int = MISSING
-    lstm: int = MISSING
-
-    def check(self) -> None:
-        positive("network", self, "width", "lstm")
+    width: int = setting("units of the first and of the last hidden layer", least=1)
+    lstm: int = setting("units of the LSTM and of the layer before it", least=1)
 
 
 @dataclass
@@ -98,12 +93,8 @@ class ToolDeliveryConfig:
     """Tool Delivery; see `visagent.envs.tool_delivery.ToolDeliveryWorlds`."""
 
     _target_: str = "visagent.envs.tool_delivery.ToolDeliveryWorlds"
-    horizon: int = MISSING
-    speed: float = MISSING
-
-    def check(self) -> None:
-        positive("datamodule.env", self, "horizon")
-        require(self.speed > 0, "datamodule.env.speed", self.speed, "0.6 or another number above 0")
+    horizon: int = setting("low-level steps after which an episode is truncated", least=1)
+    speed: float = setting("metres that a turtlebot moves in a low-level step", above=0, example=0.6)
 
 
 @dataclass
@@ -111,16 +102,12 @@ class WaterFillingConfig:
     """Water Filling; see `visagent.envs.water_filling.WaterFillingWorlds`."""
 
     _target_: str = "visagent.envs.water_filling.WaterFillingWorlds"
-    observation: str = MISSING
-    scene: str = MISSING
-    cache: str = MISSING
-    extractor: str = MISSING
-    walls: bool = MISSING
-    horizon: int = MISSING
-
-    def check(self) -> None:
-        require(self.observation in ("state", "rgb"), "datamodule.env.observation", self.observation, "state or rgb")
-        positive("datamodule.env", self, "horizon")
+    observation: str = setting("places as numbers, or frozen features of the robots' views", among=("state", "rgb"))
+    scene: str = setting("room of rgb: an embedded one, or the path of a scene dump")
+    cache: str = setting("folder of embedded rooms")
+    extractor: str = setting("what the features of an embedded room come from")
+    walls: bool = setting("whether two inner walls make rooms of the grid of state")
+    horizon: int = setting("low-level steps after which an episode is truncated", least=1)
 
 
 @dataclass
@@ -137,7 +124,7 @@ class RoundRobinConfig:
 
     _target_: str = "visagent.networks.scripted_options.RoundRobin"
     _partial_: bool = True
-    order: list[int] = MISSING
+    order: list[int] = setting("numbers of options, taken over and over")
 
     def check(self) -> None:
         require(len(self.order) > 0 and min(self.order) >= 0, "network.order", list(self.order), "numbers of options, such as [0,1,2,1]")
@@ -148,20 +135,17 @@ class OptionDataConfig(ActorDataConfig):
     """On-policy experience of options; see `datamodules.options.OptionDataModule`."""
 
     _target_: str = "datamodules.options.OptionDataModule"
-    scheme: str = MISSING
-    worlds_per_actor: int = MISSING
-    steps: int = MISSING
-    gamma: float = MISSING
-    max_option_steps: int | None = added(as_before=None, signed=True)
-
-    def check(self) -> None:
-        super().check()
-        limit = self.max_option_steps
-        require(limit is None or limit > 0, "datamodule.max_option_steps", limit, "200 or another number above 0, or null")
-        schemes = ("async", "sync_wait", "sync_cut", "end2end")
-        require(self.scheme in schemes, "datamodule.scheme", self.scheme, ", ".join(schemes))
-        positive("datamodule", self, "worlds_per_actor", "steps")
-        require(0 <= self.gamma <= 1, "datamodule.gamma", self.gamma, "${algorithm.gamma}")
+    scheme: str = setting(
+        "who chooses when; end2end takes the worlds' low-level actions for options",
+        among=("async", "sync_wait", "sync_cut", "end2end"),
+        expected="async, sync_wait, sync_cut, end2end",
+    )
+    worlds_per_actor: int = setting("worlds stepped by one actor", least=1)
+    steps: int = setting("low-level steps of a world in a batch", least=1)
+    gamma: float = setting("discount of a low-level step", symbol="gamma", least=0, most=1, expected="${algorithm.gamma}")
+    max_option_steps: int | None = setting(
+        "decisions after which an episode is truncated; null: never", above=0, as_before=None, signed=True, expected="200 or another number above 0, or null"
+    )
 
 
 @dataclass
@@ -169,13 +153,12 @@ class OptionReplayDataConfig(OptionDataConfig):
     """Whole episodes of options; see `datamodules.option_replay.OptionReplayDataModule`."""
 
     _target_: str = "datamodules.option_replay.OptionReplayDataModule"
-    updates: int = MISSING
-    batch_size: int = MISSING
-    capacity: int = MISSING
-    longest: int = MISSING
-    warmup: int = MISSING
+    updates: int = setting("updates of the learner in an iteration", symbol="U", least=1)
+    batch_size: int = setting("episodes of an update", least=1)
+    capacity: int = setting("episodes that are kept", least=1)
+    longest: int = setting("decisions of an episode that are kept", least=1)
+    warmup: int = setting("episodes before the first update", least=1)
 
     def check(self) -> None:
         super().check()
-        positive("datamodule", self, "updates", "batch_size", "capacity", "longest", "warmup")
         require(self.warmup <= self.capacity, "datamodule.warmup", self.warmup, f"at most datamodule.capacity, {self.capacity}")

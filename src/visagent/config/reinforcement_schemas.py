@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from omegaconf import MISSING
-
-from visagent.config.rules import added, positive, processes
+from visagent.config.rules import processes
 from visagent.config.settings import Settings, require, setting
 
 
@@ -67,26 +65,20 @@ class ActorCriticConfig:
 
     _target_: str = "visagent.networks.actor_critic.ActorCritic"
     _partial_: bool = True
-    actor_hidden: list[int] = MISSING
-    critic_hidden: list[int] = MISSING
-    activation: str = MISSING
-    squash_mean: bool = MISSING
-    init_log_std: float = MISSING
-    normalize: bool = MISSING
-    pixel_features: int = MISSING
-    lstm: int = MISSING
-    orthogonal_init: bool = MISSING
-    min_log_std: float | None = added(as_before=None)
+    actor_hidden: list[int] = setting("widths of the policy's hidden layers", least=1, expected="widths of layers, such as [64,64]")
+    critic_hidden: list[int] = setting("widths of the critic's hidden layers", least=1, expected="widths of layers, such as [64,64]")
+    activation: str = setting("activation of the hidden layers", among=("tanh", "relu"))
+    squash_mean: bool = setting("whether the mean of a continuous action goes through tanh (dissertation Section 2.5.1)")
+    init_log_std: float = setting("logarithm of the standard deviation that learning begins with")
+    normalize: bool = setting("whether states go through a z-filter")
+    pixel_features: int = setting("units after the convolutions, where there are pixels", least=1)
+    lstm: int = setting("units of an LSTM after the stem; 0: none", least=0, expected="at least 0 units")
+    orthogonal_init: bool = setting("orthogonal weights in the beginning, instead of PyTorch's own")
+    min_log_std: float | None = setting("what the logarithm of the standard deviation does not fall below; null: no bound", as_before=None)
 
     def check(self) -> None:
         possible = self.min_log_std is None or self.min_log_std <= self.init_log_std
         require(possible, "network.min_log_std", self.min_log_std, f"null, or at most network.init_log_std, {self.init_log_std}")
-        require(self.activation in ("tanh", "relu"), "network.activation", self.activation, "tanh or relu")
-        for name in ("actor_hidden", "critic_hidden"):
-            widths = getattr(self, name)
-            require(all(width >= 1 for width in widths), f"network.{name}", list(widths), "widths of layers, such as [64,64]")
-        positive("network", self, "pixel_features")
-        require(self.lstm >= 0, "network.lstm", self.lstm, "at least 0 units")
 
 
 @dataclass
@@ -103,15 +95,13 @@ class EvolvedPolicyConfig:
 
     _target_: str = "visagent.networks.evolved.EvolvedPolicy"
     _partial_: bool = True
-    hidden: list[int] = MISSING
-    bins: int = MISSING
-    action_noise: float = MISSING
-    normalize: bool = MISSING
+    hidden: list[int] = setting("widths of the hidden layers", least=1, expected="widths of layers, such as [64,64]")
+    bins: int = setting("values that each component of a continuous action can take; 0: any")
+    action_noise: float = setting("standard deviation added to continuous actions unless they are deterministic", least=0, example=0.01)
+    normalize: bool = setting("whether states go through a z-filter")
 
     def check(self) -> None:
-        require(all(width >= 1 for width in self.hidden), "network.hidden", list(self.hidden), "widths of layers, such as [64,64]")
         require(self.bins == 0 or self.bins >= 2, "network.bins", self.bins, "0 for any value, or at least 2")
-        require(self.action_noise >= 0, "network.action_noise", self.action_noise, "0.01 or another number from 0")
 
 
 @dataclass
@@ -137,20 +127,19 @@ class DeterministicActorCriticConfig:
 
     _target_: str = "visagent.networks.deterministic.DeterministicActorCritic"
     _partial_: bool = True
-    actor_hidden: list[int] = MISSING
-    critic_hidden: list[int] = MISSING
-    critics: int = MISSING
-    pixel_channels: list[int] = MISSING
-    pixel_kernels: list[int] = MISSING
-    pixel_strides: list[int] = MISSING
-    pixel_features: int = MISSING
-    layer_norm: bool = MISSING
+    actor_hidden: list[int] = setting("widths of the policy's hidden layers", least=1, expected="widths of layers, such as [400,300]")
+    critic_hidden: list[int] = setting("widths of the critics' hidden layers", least=1, expected="widths of layers, such as [400,300]")
+    critics: int = setting("number of critics", among=(1, 2), expected="1, or 2 for TD3")
+    pixel_channels: list[int] = setting("channels of the convolutions, where there are pixels")
+    pixel_kernels: list[int] = setting("their kernels")
+    pixel_strides: list[int] = setting("their strides")
+    pixel_features: int = setting("units after the convolutions")
+    layer_norm: bool = setting("whether hidden layers are normalised")
 
     def check(self) -> None:
         for name in ("actor_hidden", "critic_hidden"):
             widths = getattr(self, name)
-            require(len(widths) > 0 and all(width >= 1 for width in widths), f"network.{name}", list(widths), "widths of layers, such as [400,300]")
-        require(self.critics in (1, 2), "network.critics", self.critics, "1, or 2 for TD3")
+            require(len(widths) > 0, f"network.{name}", list(widths), "widths of layers, such as [400,300]")
         lengths = {len(self.pixel_channels), len(self.pixel_kernels), len(self.pixel_strides)}
         require(len(lengths) == 1, "network.pixel_channels", list(self.pixel_channels), "as many as network.pixel_kernels and network.pixel_strides")
 
@@ -175,18 +164,13 @@ class GymnasiumConfig:
     """Worlds from a gymnasium id; see `visagent.envs.gymnasium_world.GymnasiumWorlds`."""
 
     _target_: str = "visagent.envs.gymnasium_world.GymnasiumWorlds"
-    id: str = MISSING
+    id: str = setting("id of the environment, as in gymnasium.make")
     kwargs: dict[str, Any] = field(default_factory=dict)
-    max_steps: int | None = MISSING
-    observe: str = added(as_before="own", signed=True)
-    pixels: int = added(as_before=84, signed=True)
-    action_repeat: int = MISSING
-    frame_stack: int = MISSING
-
-    def check(self) -> None:
-        require(self.observe in ("own", "pixels", "both"), "datamodule.env.observe", self.observe, "own, pixels or both")
-        positive("datamodule.env", self, "pixels", "action_repeat", "frame_stack")
-        require(self.max_steps is None or self.max_steps >= 1, "datamodule.env.max_steps", self.max_steps, "null or at least 1")
+    max_steps: int | None = setting("time limit in steps of the environment; null: its own", least=1, expected="null or at least 1")
+    observe: str = setting("what the environment observes, its rendered picture, or both", among=("own", "pixels", "both"), as_before="own", signed=True)
+    pixels: int = setting("side of that picture", least=1, as_before=84, signed=True)
+    action_repeat: int = setting("steps of the environment for each action; rewards add up", least=1)
+    frame_stack: int = setting("observations joined, the newest last", least=1)
 
 
 @dataclass
@@ -194,24 +178,21 @@ class CurriculumConfig:
     """Episodes that begin from demonstrations; see `visagent.envs.demonstrations.Curriculum`."""
 
     _target_: str = "visagent.envs.demonstrations.Curriculum"
-    demonstrations: str | None = MISSING
-    probability: float = MISSING
-    uniform: float = MISSING
-    forward: float = MISSING
-    reverse: float = MISSING
-    window: int = MISSING
-    growth: int = MISSING
-    cache: str = MISSING
+    demonstrations: str | None = setting("file of demonstrations; scripted: those of a script, where the task has one; null: no curriculum")
+    probability: float = setting("share of training episodes that begin from a state of a demonstration", symbol="alpha", least=0, most=1, example=0.9)
+    uniform: float = setting("share of them that begin from any state")
+    forward: float = setting("share from a window that grows from the demonstration's beginning")
+    reverse: float = setting("share from a window that grows from its end")
+    window: int = setting("states of the window in the first epoch", least=1)
+    growth: int = setting("states by which it grows in each epoch", least=0)
+    cache: str = setting("folder of scripted demonstrations")
 
     def check(self) -> None:
         where = "datamodule.env.curriculum"
-        require(0 <= self.probability <= 1, f"{where}.probability", self.probability, "0.9 or another number in [0, 1]")
         possible = self.probability == 0 or self.demonstrations is not None
         require(possible, f"{where}.demonstrations", self.demonstrations, "scripted or a file, as datamodule.env.curriculum.probability is above 0")
         ratios = (self.uniform, self.forward, self.reverse)
         require(min(ratios) >= 0 and abs(sum(ratios) - 1) < 1e-6, f"{where}.uniform", self.uniform, f"a share that adds up to 1 with the others of {ratios}")
-        positive(where, self, "window")
-        require(self.growth >= 0, f"{where}.growth", self.growth, "at least 0")
 
 
 NO_CURRICULUM = {
@@ -232,60 +213,58 @@ class RobosuiteConfig:
     """Worlds of a robosuite task; see `visagent.envs.robosuite_world.RobosuiteWorlds`."""
 
     _target_: str = "visagent.envs.robosuite_world.RobosuiteWorlds"
-    task: str = MISSING
-    robot: str | None = MISSING
-    observe: list[str] = MISSING
-    pixels: int = MISSING
-    camera: str = MISSING
-    render_quality: str = MISSING
-    max_steps: int = MISSING
-    control_hz: float = MISSING
-    max_velocity: float = MISSING
-    reward_shaping: bool = MISSING
-    action_repeat: int = MISSING
-    frame_stack: int = MISSING
-    curriculum: CurriculumConfig = added(as_before=NO_CURRICULUM, signed=True, default_factory=CurriculumConfig)
-
-    def check(self) -> None:
-        require(self.render_quality in ("fast", "reference"), "datamodule.env.render_quality", self.render_quality, "fast or reference")
-        require(self.pixels >= 0, "datamodule.env.pixels", self.pixels, "0 for none, or 84")
-        require(self.control_hz > 0, "datamodule.env.control_hz", self.control_hz, "10 or another number above 0")
-        require(self.max_velocity > 0, "datamodule.env.max_velocity", self.max_velocity, "1.0 or another number above 0")
-        positive("datamodule.env", self, "max_steps", "action_repeat", "frame_stack")
+    task: str = setting("robosuite's task")
+    robot: str | None = setting("robosuite's robot; null: the dissertation's")
+    observe: list[str] = setting("parts of the state, proprioception and objects, or names of robosuite's observables")
+    pixels: int = setting("side of the camera's picture; 0: none", least=0, expected="0 for none, or 84")
+    camera: str = setting("robosuite's name of the camera")
+    render_quality: str = setting(
+        "how pictures are drawn: without shadows, or as robosuite does; scores of the two do not compare", among=("fast", "reference")
+    )
+    max_steps: int = setting("time limit in control steps, whatever action_repeat", least=1)
+    control_hz: float = setting("control steps a second of simulated time", above=0, example=10)
+    max_velocity: float = setting("velocity of a joint at action 1, rad/s", above=0, expected="1.0 or another number above 0")
+    reward_shaping: bool = setting("whether parts of the task are rewarded, too")
+    action_repeat: int = setting("control steps for each action; rewards add up", least=1)
+    frame_stack: int = setting("observations joined, the newest last", least=1)
+    curriculum: CurriculumConfig = setting(
+        "training episodes that begin from states of demonstrations", as_before=NO_CURRICULUM, signed=True, nested=CurriculumConfig
+    )
 
 
 @dataclass
 class ActorDataConfig:
     """What is asked of all experience from actors; see `datamodules.actors.ActorDataModule`."""
 
-    env: Any = MISSING
-    pool: str = MISSING
-    address: str | None = added(as_before=None, signed=True)
-    mode: str = MISSING
-    actors: int = MISSING
-    ahead: int = MISSING
-    max_lag: int | None = MISSING
-    shared_memory: bool = added(as_before=True, signed=True)
-    iterations_per_epoch: int = MISSING
-    eval_episodes: int = MISSING
-    test_episodes: int = MISSING
-    eval_deterministic: bool = MISSING
-    film_episodes: int = added(as_before=0, signed=True)
-    solved_return: float | None = added(as_before=None)
-    seed: int = MISSING
-    timeout: float | None = added(as_before=None)
+    env: Any = setting("worlds, chosen with env=NAME")
+    pool: str = setting("where actors run: in this process, in others, or on a Ray cluster", among=("serial", "process", "ray"))
+    address: str | None = setting("address of the Ray cluster, HOST:PORT or auto; null: one is started here", as_before=None, signed=True)
+    mode: str = setting("synchronous, or asynchronous: actors run ahead with the policy that was published last", among=("synchronous", "asynchronous"))
+    actors: int = setting("number of actors, of all ranks together")
+    ahead: int = setting("tasks that asynchronous actors may be ahead of the learner", least=1)
+    max_lag: int | None = setting(
+        "versions of the policy after which what asynchronous actors made is made again; null: any", least=0, expected="null or at least 0"
+    )
+    shared_memory: bool = setting("whether actors of other processes write into shared memory", as_before=True, signed=True)
+    iterations_per_epoch: int = setting("batches between two evaluations", least=1)
+    eval_episodes: int = setting("episodes of an evaluation", least=1)
+    test_episodes: int = setting("episodes of the test", least=1)
+    eval_deterministic: bool = setting("whether evaluated policies act by the mode of their distribution")
+    film_episodes: int = setting("test episodes of which a video is made", least=0, as_before=0, signed=True)
+    solved_return: float | None = setting("return of an evaluated episode that counts as solved; null: the environment's own, where it has one", as_before=None)
+    seed: int = setting("seed of worlds and actions")
+    timeout: float | None = setting(
+        "seconds without a word from actors elsewhere after which the run stops; null: it waits for ever",
+        above=0,
+        as_before=None,
+        expected="null or a number of seconds above 0",
+    )
 
     def check(self) -> None:
-        require(self.pool in ("serial", "process", "ray"), "datamodule.pool", self.pool, "serial, process or ray")
-        require(self.mode in ("synchronous", "asynchronous"), "datamodule.mode", self.mode, "synchronous or asynchronous")
         possible = self.mode == "synchronous" or self.pool != "serial"
         require(possible, "datamodule.mode", self.mode, "synchronous where datamodule.pool=serial: one process does one thing at a time")
         require(isinstance(self.env, dict) and "_target_" in self.env, "datamodule.env", self.env, "worlds, chosen with env=NAME")
         processes("datamodule", self, "actors")
-        positive("datamodule", self, "ahead", "iterations_per_epoch", "eval_episodes", "test_episodes")
-        require(self.film_episodes >= 0, "datamodule.film_episodes", self.film_episodes, "at least 0")
-        require(self.max_lag is None or self.max_lag >= 0, "datamodule.max_lag", self.max_lag, "null or at least 0")
-        require(self.timeout is None or self.timeout > 0, "datamodule.timeout", self.timeout, "null or a number of seconds above 0")
 
 
 @dataclass
@@ -293,12 +272,8 @@ class RolloutDataConfig(ActorDataConfig):
     """On-policy experience; see `datamodules.rollouts.RolloutDataModule`."""
 
     _target_: str = "datamodules.rollouts.RolloutDataModule"
-    worlds_per_actor: int = MISSING
-    steps: int = MISSING
-
-    def check(self) -> None:
-        super().check()
-        positive("datamodule", self, "worlds_per_actor", "steps")
+    worlds_per_actor: int = setting("worlds stepped by one actor", least=1)
+    steps: int = setting("steps of each world in a batch", symbol="T", least=1)
 
 
 @dataclass
@@ -306,17 +281,12 @@ class PerturbationDataConfig(ActorDataConfig):
     """Returns of perturbed policies; see `datamodules.perturbations.PerturbationDataModule`."""
 
     _target_: str = "datamodules.perturbations.PerturbationDataModule"
-    pairs: int = MISSING
-    episodes_per_policy: int = MISSING
-    worlds_per_actor: int = MISSING
-    sigma: float = MISSING
-    noise_size: int = MISSING
-    cache: str = MISSING
-
-    def check(self) -> None:
-        super().check()
-        positive("datamodule", self, "pairs", "episodes_per_policy", "worlds_per_actor", "noise_size")
-        require(self.sigma > 0, "datamodule.sigma", self.sigma, "0.02 or another number above 0")
+    pairs: int = setting("antithetic pairs of perturbed policies in a batch, of all actors together", symbol="P", least=1)
+    episodes_per_policy: int = setting("episodes whose mean is the return of a perturbed policy", least=1)
+    worlds_per_actor: int = setting("worlds stepped together by one actor", least=1)
+    sigma: float = setting("standard deviation of the perturbations", symbol="sigma", above=0, example=0.02)
+    noise_size: int = setting("numbers in the noise table, 4 bytes each", least=1)
+    cache: str = setting("folder of the noise table")
 
 
 @dataclass
@@ -324,15 +294,12 @@ class ExplorationConfig:
     """Noise on actions; see `visagent.actors.exploration.Exploration`."""
 
     _target_: str = "visagent.actors.exploration.Exploration"
-    kind: str = MISSING
-    max_sigma: float = MISSING
-    theta: float = MISSING
-    dt: float = MISSING
-
-    def check(self) -> None:
-        expected = "normal or ornstein_uhlenbeck"
-        require(self.kind in ("normal", "ornstein_uhlenbeck"), "datamodule.exploration.kind", self.kind, expected)
-        require(self.max_sigma >= 0, "datamodule.exploration.max_sigma", self.max_sigma, "1.0 or another number from 0")
+    kind: str = setting("noise that is independent in each step, or goes on", among=("normal", "ornstein_uhlenbeck"))
+    max_sigma: float = setting(
+        "standard deviation of the noise in the world that explores most, actions being in [-1, 1]", least=0, expected="1.0 or another number from 0"
+    )
+    theta: float = setting("pull of the Ornstein-Uhlenbeck process towards zero", symbol="theta")
+    dt: float = setting("its time step")
 
 
 @dataclass
@@ -340,18 +307,13 @@ class ReplayDataConfig(ActorDataConfig):
     """Off-policy experience; see `datamodules.replay.ReplayDataModule`."""
 
     _target_: str = "datamodules.replay.ReplayDataModule"
-    worlds_per_actor: int = MISSING
-    steps: int = MISSING
-    updates: int = MISSING
-    batch_size: int = MISSING
-    warmup: int = MISSING
-    capacity: int = MISSING
-    n_step: int = MISSING
-    shards: int = MISSING
-    prefetch: bool = MISSING
+    worlds_per_actor: int = setting("worlds stepped by one actor", least=1)
+    steps: int = setting("steps of each world in an iteration", symbol="T", least=2)
+    updates: int = setting("updates of the learner in an iteration", symbol="U", least=1)
+    batch_size: int = setting("draws of an update, of all shards together", symbol="N", least=1)
+    warmup: int = setting("steps of all worlds with uniform actions and without updates", least=1)
+    capacity: int = setting("rows of all streams that are drawn from", least=1)
+    n_step: int = setting("steps of the returns", symbol="n", least=1)
+    shards: int = setting("parts of the replay, of all ranks together, each in a process of its own where actors are", least=1)
+    prefetch: bool = setting("whether the next batch is drawn while the learner learns")
     exploration: ExplorationConfig = field(default_factory=ExplorationConfig)
-
-    def check(self) -> None:
-        super().check()
-        positive("datamodule", self, "worlds_per_actor", "steps", "updates", "batch_size", "warmup", "capacity", "n_step", "shards")
-        require(self.steps >= 2, "datamodule.steps", self.steps, "at least 2")

@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from omegaconf import MISSING
-
-from visagent.config.rules import positive, processes
+from visagent.config.rules import processes
 from visagent.config.settings import Settings, require, setting
 
 LAYOUTS = ("something_v2", "something_v1", "ucf101", "hmdb51", "kinetics")
@@ -48,17 +46,15 @@ class RubiksNetConfig:
 
     _target_: str = "visagent.networks.rubiksnet.RubiksNet"
     _partial_: bool = True
-    tier: str = MISSING
-    variant: str = MISSING
-    spatial: str = MISSING
-    temporal: str = MISSING
-
-    def check(self) -> None:
-        require(self.tier in ("micro", "tiny", "small", "medium", "large"), "network.tier", self.tier, "tiny, small, medium, large or micro")
-        variants = ("rubiks3d", "rubiks3d-iq", "rubiks3d-aq", "rubiks2d")
-        require(self.variant in variants, "network.variant", self.variant, ", ".join(variants[:-1]) + f" or {variants[-1]}")
-        require(self.spatial in ("learned", "fixed"), "network.spatial", self.spatial, "learned or fixed")
-        require(self.temporal in ("learned", "fixed"), "network.temporal", self.temporal, "learned or fixed")
+    tier: str = setting(
+        "size of the network; micro is not the paper's", among=("micro", "tiny", "small", "medium", "large"), expected="tiny, small, medium, large or micro"
+    )
+    variant: str = setting(
+        "learned shifts, quantised ones (IQ), attention in time (AQ), or shifts in each frame alone",
+        among=("rubiks3d", "rubiks3d-iq", "rubiks3d-aq", "rubiks2d"),
+    )
+    spatial: str = setting("shifts in space: learned, or ShiftNet's (Table 6.4)", among=("learned", "fixed"))
+    temporal: str = setting("shifts in time: learned, or TSM's (Table 6.4)", among=("learned", "fixed"))
 
 
 @dataclass
@@ -67,14 +63,9 @@ class VideoResNetConfig:
 
     _target_: str = "visagent.networks.video_resnet.VideoResNet"
     _partial_: bool = True
-    depth: int = MISSING
-    temporal: str = MISSING
-    dropout: float = MISSING
-
-    def check(self) -> None:
-        require(self.depth in (18, 34, 50), "network.depth", self.depth, "18, 34 or 50")
-        require(self.temporal in ("none", "shift"), "network.temporal", self.temporal, "none (TSN) or shift (TSM)")
-        require(0 <= self.dropout < 1, "network.dropout", self.dropout, "0.5 or another number in [0, 1)")
+    depth: int = setting("layers of the ResNet", among=(18, 34, 50))
+    temporal: str = setting("none (TSN) or shift (TSM)", among=("none", "shift"), expected="none (TSN) or shift (TSM)")
+    dropout: float = setting("dropout before the classifier", least=0, below=1, example=0.5)
 
 
 @dataclass
@@ -82,11 +73,8 @@ class NetworkCostConfig:
     """Counting and timing; see `lightning_modules.network_cost.NetworkCost`."""
 
     _target_: str = "lightning_modules.network_cost.NetworkCost"
-    trials: int = MISSING
-    seed: int = MISSING
-
-    def check(self) -> None:
-        require(self.trials >= 0, "algorithm.trials", self.trials, "at least 0")
+    trials: int = setting("timed forward passes, and as many forward and backward ones; 0: counting alone", least=0)
+    seed: int = setting("seed of the weights")
 
 
 @dataclass
@@ -95,12 +83,10 @@ class BlockConfig:
 
     _target_: str = "visagent.networks.blocks.Block"
     _partial_: bool = True
-    kind: str = MISSING
-    channels: int = MISSING
-
-    def check(self) -> None:
-        require(self.kind in ("conv3d", "conv2d_shift", "rubiks_shift"), "network.kind", self.kind, "conv3d, conv2d_shift or rubiks_shift")
-        positive("network", self, "channels")
+    kind: str = setting(
+        "3D convolution, TSM's shift and convolution, or learned shift and pointwise convolution", among=("conv3d", "conv2d_shift", "rubiks_shift")
+    )
+    channels: int = setting("channels in and out", least=1)
 
 
 @dataclass
@@ -108,9 +94,9 @@ class RandomClipsConfig:
     """Clips to measure on; see `datamodules.random_clips.RandomClipsDataModule`."""
 
     _target_: str = "datamodules.random_clips.RandomClipsDataModule"
-    shape: list[int] = MISSING
-    num_classes: int | None = MISSING
-    seed: int = MISSING
+    shape: list[int] = setting("shape of the clips, [N,T,C,H,W]")
+    num_classes: int | None = setting("classes that a network is made for; null: a block without classes")
+    seed: int = setting("seed of the numbers")
 
     def check(self) -> None:
         whole = len(self.shape) == 5 and all(length >= 1 for length in self.shape)
@@ -122,39 +108,32 @@ class ActionRecognitionDataConfig:
     """Videos of one layout; see `datamodules.action_recognition.ActionRecognitionDataModule`."""
 
     _target_: str = "datamodules.action_recognition.ActionRecognitionDataModule"
-    layout: str = MISSING
-    root: str = MISSING
-    fold: int = MISSING
-    cache: str = MISSING
-    embedded_train: int = MISSING
-    embedded_val: int = MISSING
-    embedded_size: int = MISSING
-    embedded_seed: int = MISSING
-    num_frames: int = MISSING
-    crop: int = MISSING
-    resize: int = MISSING
-    batch_size: int = MISSING
-    eval_batch_size: int = MISSING
-    workers: int = MISSING
-    backend: str = MISSING
-    mirror: str = MISSING
-    dense: bool = MISSING
-    protocols: list[str] = MISSING
-    broken_share: float = MISSING
-    seed: int = MISSING
+    layout: str = setting("layout of the data set", among=LAYOUTS)
+    root: str = setting("embedded (synthetic actions), or the data set's folder as it was unpacked")
+    fold: int = setting("split of UCF-101 and HMDB-51", among=(1, 2, 3))
+    cache: str = setting("folder of synthetic videos")
+    embedded_train: int = setting("synthetic training videos")
+    embedded_val: int = setting("synthetic validation videos")
+    embedded_size: int = setting("their side, pixels")
+    embedded_seed: int = setting("seed of their draw")
+    num_frames: int = setting("frames of a clip", least=1)
+    crop: int = setting("height and width of network inputs, pixels", least=16, expected="at least 16 pixels")
+    resize: int = setting("shorter side that evaluation crops from, pixels")
+    batch_size: int = setting("clips of a batch, of all ranks together", least=1)
+    eval_batch_size: int = setting("videos of a batch and rank in evaluation", least=1)
+    workers: int = setting("decoding processes of each rank")
+    backend: str = setting("what decodes videos", among=BACKENDS)
+    mirror: str = setting("none, or half of the training clips are mirrored, with the label that belongs to the mirrored video", among=("none", "labels"))
+    dense: bool = setting("whether training clips are sampled densely instead of from segments")
+    protocols: list[str] = setting("protocols of the test")
+    broken_share: float = setting("share of a split's videos that may be unreadable before the run stops", least=0, most=1, example=0.01)
+    seed: int = setting("seed of the order and of all that is drawn")
 
     def check(self) -> None:
-        positive("datamodule", self, "num_frames", "batch_size", "eval_batch_size")
-        require(self.layout in LAYOUTS, "datamodule.layout", self.layout, ", ".join(LAYOUTS[:-1]) + f" or {LAYOUTS[-1]}")
-        require(1 <= self.fold <= 3, "datamodule.fold", self.fold, "1, 2 or 3")
-        require(self.crop >= 16, "datamodule.crop", self.crop, "at least 16 pixels")
         require(self.resize >= self.crop, "datamodule.resize", self.resize, f"at least datamodule.crop, {self.crop} pixels")
         processes("datamodule", self, "workers", least=0)
-        require(self.backend in BACKENDS, "datamodule.backend", self.backend, ", ".join(BACKENDS[:-1]) + f" or {BACKENDS[-1]}")
-        require(self.mirror in ("none", "labels"), "datamodule.mirror", self.mirror, "none or labels")
         for name in self.protocols or [""]:
             require(name in ("1_clip", "2_clip", "dense"), "datamodule.protocols", name, "[1_clip,2_clip], [dense] or others of these")
         dense = [key for key, asked in (("datamodule.dense=true", self.dense), ("datamodule.protocols=[dense]", "dense" in self.protocols)) if asked]
         possible = not dense or self.num_frames <= DENSE_SPAN
         require(possible, "datamodule.num_frames", self.num_frames, f"at most {DENSE_SPAN} with {' and '.join(dense)}, whose clips span as many frames")
-        require(0 <= self.broken_share <= 1, "datamodule.broken_share", self.broken_share, "0.01 or another number in [0, 1]")
