@@ -96,6 +96,22 @@ def test_a_killed_actor_comes_back_and_nothing_is_counted_twice(caplog):
 
 
 @pytest.mark.process
+def test_an_actor_that_dies_with_nothing_to_do_begins_anew():
+    """While the other one works, it is started again; its next task is one in the middle of an epoch."""
+    make, weights = segments(CountingWorlds(4), count=1)
+    actors = ProcessActors(make, 2, weights)
+    actors.publish(weights, 0)
+    actors.collect(Task(0, 0, True))
+    actors._processes[0].kill()
+    actors._listen()
+    assert not actors._awaited
+    found = actors.collect(Task(0, 1, False))
+    actors.close()
+    assert found.restarts == 1  # and not once more, for a task that it could not do
+    assert found.arrays["observation.state"][:, :, 0].T.tolist() == [[0, 1, 2, 3, 0, 1], [2, 3, 0, 1, 2, 3]]
+
+
+@pytest.mark.process
 def test_an_actor_that_is_killed_within_a_message_comes_back():
     make, weights = segments(SleepingWorlds(0.0, 84), count=1, steps=20)  # a megabyte: more than a pipe takes before it is read
     actors = ProcessActors(make, 1, weights, shared_memory=False)

@@ -57,6 +57,7 @@ class QueuedActors:
         self._tasks: list[Task | None] = [None] * len(self.slots)
         self._crashes = [0] * workers
         self._attempts = [0] * workers
+        self._restarted: set[int] = set()  # that have been told nothing since: their next task begins new episodes
         self.restarts = 0
         self._turn = self._asked_until = 0
         self._version = -1
@@ -78,7 +79,8 @@ class QueuedActors:
         raise NotImplementedError
 
     def _ask(self, worker: int, slot: int, task: Task) -> None:
-        task = replace(task, attempt=self._attempts[worker])
+        task = replace(task, attempt=self._attempts[worker], begin=task.begin or worker in self._restarted)
+        self._restarted.discard(worker)
         self._asked[worker].append((slot, task))
         self._send(worker, slot, task)
 
@@ -99,9 +101,10 @@ class QueuedActors:
         self.restarts += 1
         self._attempts[worker] += 1
         self._restart(worker)
+        self._restarted.add(worker)
         unfinished, self._asked[worker] = self._asked[worker], deque()
-        for position, (slot, task) in enumerate(unfinished):
-            self._ask(worker, slot, replace(task, begin=task.begin or position == 0))
+        for slot, task in unfinished:
+            self._ask(worker, slot, task)
 
     def _refused(self, error: UserError) -> NoReturn:
         """Stop with what a worker says of a user's mistake."""
