@@ -4,28 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from lightning_modules.episode_evaluation import EpisodeEvaluation
 from visagent.experience.rollouts import Episode
-from visagent.learning.ranks import Ranks
 
 
-class ActorReport(pl.LightningModule):
-    """Logs episodes and rates of a module that has `data`, `env_steps` and `iterations`."""
+class ActorReport(EpisodeEvaluation):
+    """Logs episodes and rates of a module that learns from what actors do."""
 
-    data: Any
-    env_steps: Tensor
     iterations: Tensor
     _since: tuple[float, int, int] | None = None
-
-    @property
-    def ranks(self) -> Ranks:
-        """The processes that learn together."""
-        return Ranks(self.global_rank, self.trainer.world_size)
 
     def report(self, episodes: Sequence[Episode], timing: Mapping[str, float], lag: float) -> None:
         """Log what the actors say of a batch.

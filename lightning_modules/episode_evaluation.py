@@ -32,6 +32,11 @@ class EpisodeEvaluation(pl.LightningModule):
         """The DataModule."""
         return self.trainer.datamodule  # type: ignore[attr-defined]
 
+    @property
+    def ranks(self) -> Ranks:
+        """The processes of the run."""
+        return Ranks(self.global_rank, self.trainer.world_size)
+
     def validation_step(self, batch: Any, batch_index: int) -> None:
         self.evaluate(batch, "val")
 
@@ -55,12 +60,12 @@ class EpisodeEvaluation(pl.LightningModule):
         policy = copy.deepcopy(self.network).cpu().eval()
         groups = [batch.seeds[start : start + AT_ONCE] for start in range(0, len(batch.seeds), AT_ONCE)]  # what runs together stays together
         numbers = torch.zeros(len(groups), AT_ONCE, 3 + len(batch.extras), device=self.device)
-        for group in range(self.global_rank, len(groups), self.trainer.world_size):
+        for group in range(self.ranks.rank, len(groups), self.ranks.count):
             for place, episode in enumerate(batch.run(policy, groups[group])):
                 known = UNKNOWN if episode.success is None else float(episode.success)
                 more = [getattr(episode, name) for name in batch.extras]
                 numbers[group, place] = torch.tensor([episode.total_reward, episode.steps, known, *more])
-        numbers = Ranks(self.global_rank, self.trainer.world_size).sum(numbers)
+        numbers = self.ranks.sum(numbers)
         returns, steps, success, *extras = numbers.flatten(0, 1)[: len(batch.seeds)].cpu().unbind(-1)
         metrics = {"return_std": returns.std(unbiased=False), "episode_steps": steps.mean()}
         metrics |= {name: values.mean() for name, values in zip(batch.extras, extras, strict=True)}

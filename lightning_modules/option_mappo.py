@@ -13,6 +13,7 @@ from lightning_modules.reinforcement import Metrics, NetworkFactory, OptimizerFa
 from visagent.config.option_schemas import OptionMAPPOSettings
 from visagent.errors import ConfigError
 from visagent.experience.options import DecisionSamples, OptionBatch
+from visagent.learning.decisions import choosers_of_all, decision_metrics
 from visagent.learning.descent import Descent
 from visagent.learning.passes import Minibatch, equal_parts, one_pass
 from visagent.networks.normalizers import ValueNormalizer
@@ -70,7 +71,7 @@ class OptionMAPPO(OptionLearner):
         self.critic_descent = Descent(critic, self.network.critics.parameters(), self.ranks, norm)
 
     def learn(self, batch: OptionBatch) -> Metrics:
-        samples, (choosers, owned) = self.samples(batch), batch.across_ranks(self.ranks)
+        samples, (choosers, owned) = self.samples(batch), choosers_of_all(batch, self.ranks)
         sizes = equal_parts(len(owned), self.settings.minibatches)
         order = self.generator("order") if len(sizes) > 1 else None
         measured, gaps = [], []
@@ -134,7 +135,7 @@ class OptionMAPPO(OptionLearner):
         return replace(situation, choosing=torch.ones_like(situation.choosing), available=situation.available | running)
 
     def describe(self, batch: OptionBatch) -> Metrics:
-        return {**batch.statistics(self.ranks)}
+        return decision_metrics(batch, self.ranks)
 
     def validation_step(self, batch: Any, batch_index: int) -> None:
         self.evaluate(batch, "val")

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from lightning_modules.actor_report import ActorReport
-from lightning_modules.episode_evaluation import EpisodeEvaluation
 from lightning_modules.full_precision import in_full_precision
 from lightning_modules.making import made
 from lightning_modules.schedules import linear, scale_learning_rates
@@ -25,7 +24,7 @@ OptimizerFactory = Callable[[Sequence[Mapping[str, Any]]], torch.optim.Optimizer
 Metrics = dict[str, Tensor | float]
 
 
-class ReinforcementModule(ActorReport, EpisodeEvaluation):
+class ReinforcementModule(ActorReport):
     """The loop of a method that learns from acting; a subclass writes `learn` and `configure_optimizers`.
 
     Time is `env_steps`, of the worlds of all ranks; `iterations` counts batches.

@@ -11,8 +11,8 @@ from omegaconf import MISSING, OmegaConf
 
 from visagent.config import history, schemas
 from visagent.config.history import completed
-from visagent.config.rules import added
 from visagent.config.schemas import TrainConfig
+from visagent.config.settings import setting
 from visagent.config.signature import difference, identity, signature
 from visagent.config.validation import validate
 
@@ -48,10 +48,10 @@ class _Inner:
 class _Young:
     _target_: str = "young.Young"
     width: int = MISSING
-    scale: float = added(as_before=1.0)
-    names: list[str] = added(as_before=[])
-    inner: _Inner = added(as_before={"depth": 0}, default_factory=_Inner)
-    old: int = added(as_before=3, signed=True)
+    scale: float = setting("a number", as_before=1.0)
+    names: list[str] = setting("words", as_before=[])
+    inner: _Inner = setting("what is inside", as_before={"depth": 0}, nested=_Inner)
+    old: int = setting("an old one", as_before=3, signed=True)
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from dataclasses import fields
 import pytest
 
 from visagent.config.schemas import GROUP_SCHEMAS, TrainConfig
-from visagent.config.settings import Said, Settings, said_of
+from visagent.config.settings import SettingInfo, Settings, info_of
 from visagent.config.validation import validate
 from visagent.errors import ConfigError
 from visagent.runtime.info import main
@@ -20,26 +20,26 @@ SAYING = [schema for schemas in GROUP_SCHEMAS.values() for schema in schemas.val
 def test_every_setting_says_what_it_means(schema):
     for item in fields(schema):
         if not item.name.startswith("_"):
-            said = said_of(item)
-            assert said is not None and said.meaning, item.name
-            assert said.example is None or said.allows(said.example), item.name
+            info = info_of(item)
+            assert info is not None and info.meaning, item.name
+            assert info.example is None or info.allows(info.example), item.name
 
 
 @pytest.mark.parametrize(
-    ("said", "allowed", "refused", "bounds"),
+    ("info", "allowed", "refused", "bounds"),
     [
-        (Said("m", least=0, most=1), (0, 0.5, 1), (-0.1, 1.1), "in [0, 1]"),
-        (Said("m", above=0, below=1), (0.5,), (0, 1), "in (0, 1)"),
-        (Said("m", least=1), (1, 7), (0,), "at least 1"),
-        (Said("m", below=2), (1.9, -5), (2,), "below 2"),
-        (Said("m", among=("a", "b", "c")), ("a",), ("d",), "a, b or c"),
-        (Said("m", least=1), ([1, 2], []), ([1, 0],), "at least 1"),
-        (Said("m"), (-1e9, "text", True), (), ""),
+        (SettingInfo("m", least=0, most=1), (0, 0.5, 1), (-0.1, 1.1), "in [0, 1]"),
+        (SettingInfo("m", above=0, below=1), (0.5,), (0, 1), "in (0, 1)"),
+        (SettingInfo("m", least=1), (1, 7), (0,), "at least 1"),
+        (SettingInfo("m", below=2), (1.9, -5), (2,), "below 2"),
+        (SettingInfo("m", among=("a", "b", "c")), ("a",), ("d",), "a, b or c"),
+        (SettingInfo("m", least=1), ([1, 2], []), ([1, 0],), "at least 1"),
+        (SettingInfo("m"), (-1e9, "text", True), (), ""),
     ],
 )
-def test_bounds(said, allowed, refused, bounds):
-    assert all(said.allows(value) for value in allowed) and not any(said.allows(value) for value in refused)
-    assert said.bounds == bounds
+def test_bounds(info, allowed, refused, bounds):
+    assert all(info.allows(value) for value in allowed) and not any(info.allows(value) for value in refused)
+    assert info.bounds == bounds
 
 
 def test_a_value_out_of_bounds_is_refused_in_the_fields_own_words(compose):
@@ -82,6 +82,13 @@ def test_a_run_shows_where_each_setting_was_set(compose, tmp_path, capsys, monke
     shown = capsys.readouterr().out
     for key, value, set_by in (("clip", "0.3", "override"), ("gamma", "0.9", "preset"), ("lam", "0.95", "default"), ("id", "Pendulum-v1", "default")):
         assert line_of(shown, key).split()[1:3] == [value, set_by]
+
+
+def test_a_run_whose_command_is_of_another_version(compose, tmp_path, monkeypatch):
+    monkeypatch.setattr("visagent.runtime.train.command", lambda: "visagent-train experiment=ppo/of_yesterday")
+    record = train(compose("ppo/pendulum", "actors=serial", "trainer.max_epochs=1", "datamodule.film_episodes=0"))
+    with pytest.raises(ConfigError, match=r"its command does not compose with this version \(.*of_yesterday.*; its settings are in config\.yaml"):
+        main(["--outputs", str(tmp_path / "outputs"), f"run={record.signature}"])
 
 
 @pytest.mark.parametrize(

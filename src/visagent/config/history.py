@@ -1,6 +1,6 @@
 """Settings that are younger than stored runs: what runs without them ran with.
 
-A new setting of a schema is declared with `visagent.config.rules.added(as_before=VALUE)`, one of a place that has no schema in `ELSEWHERE`. From
+A new setting of a schema is declared with `visagent.config.settings.setting(..., as_before=VALUE)`, one of a place that has no schema in `ELSEWHERE`. From
 then on two things hold: a stored config without it reads as if it had that value (resuming, evaluating, exporting, tables), and that value stays
 out of a run's identity, so that runs from before it keep their signatures.
 """

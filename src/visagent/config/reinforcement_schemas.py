@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from visagent.config.rules import processes
-from visagent.config.settings import Settings, require, setting
+from visagent.config.settings import MOST_PROCESSES, PROCESSES, Settings, require, setting
 
 
 @dataclass
@@ -240,7 +239,7 @@ class ActorDataConfig:
     pool: str = setting("where actors run: in this process, in others, or on a Ray cluster", among=("serial", "process", "ray"))
     address: str | None = setting("address of the Ray cluster, HOST:PORT or auto; null: one is started here", as_before=None, signed=True)
     mode: str = setting("synchronous, or asynchronous: actors run ahead with the policy that was published last", among=("synchronous", "asynchronous"))
-    actors: int = setting("number of actors, of all ranks together")
+    actors: int = setting("number of actors, of all ranks together", least=1, most=MOST_PROCESSES, expected=PROCESSES)
     ahead: int = setting("tasks that asynchronous actors may be ahead of the learner", least=1)
     max_lag: int | None = setting(
         "versions of the policy after which what asynchronous actors made is made again; null: any", least=0, expected="null or at least 0"
@@ -264,7 +263,6 @@ class ActorDataConfig:
         possible = self.mode == "synchronous" or self.pool != "serial"
         require(possible, "datamodule.mode", self.mode, "synchronous where datamodule.pool=serial: one process does one thing at a time")
         require(isinstance(self.env, dict) and "_target_" in self.env, "datamodule.env", self.env, "worlds, chosen with env=NAME")
-        processes("datamodule", self, "actors")
 
 
 @dataclass

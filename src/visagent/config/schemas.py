@@ -51,8 +51,7 @@ from visagent.config.reinforcement_schemas import (
     RolloutDataConfig,
     UniformPolicyConfig,
 )
-from visagent.config.rules import added, positive, processes
-from visagent.config.settings import require
+from visagent.config.settings import MOST_PROCESSES, PROCESSES, require, setting
 from visagent.config.video_schemas import (
     ActionRecognitionDataConfig,
     ActionRecognitionSettings,
@@ -93,11 +92,8 @@ class ProgressConfig:
     """The progress bar and the closing table."""
 
     bar: bool = MISSING
-    refresh_rate: int = MISSING
-    summary: bool = added(as_before=True, signed=True)
-
-    def check(self) -> None:
-        positive("progress", self, "refresh_rate")
+    refresh_rate: int = setting("batches between two looks of the bar", least=1)
+    summary: bool = setting("whether the closing table is shown", as_before=True, signed=True)
 
 
 @dataclass
@@ -108,7 +104,7 @@ class TrainConfig:
     seed: int = MISSING
     scale: str = MISSING
     evaluate_after_training: bool = MISSING
-    threads: int = MISSING
+    threads: int = setting("threads of a process", least=1, most=MOST_PROCESSES, expected=PROCESSES)
     algorithm: Any = None
     network: Any = None
     optimizer: Any = None
@@ -123,7 +119,6 @@ class TrainConfig:
         epochs = (self.trainer or {}).get("max_epochs", 1)
         require(type(epochs) is int and epochs >= 1, "trainer.max_epochs", epochs, "at least 1")
         require(self.name.strip() != "" and self.name.isprintable(), "name", self.name, "a name in one line, or none for the preset's")
-        processes("", self, "threads")
         require(self.scale in SCALES, "scale", self.scale, " or ".join(SCALES))
         check_precision(schema_of((self.algorithm or {}).get("_target_", "")), self.trainer or {}, self.datamodule or {})
 

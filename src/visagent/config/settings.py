@@ -14,11 +14,14 @@ from omegaconf import MISSING
 
 from visagent.errors import ConfigError
 
-AS_BEFORE, SIGNED, SAID = "as_before", "signed", "said"
+MOST_PROCESSES = 1024
+"""Processes or threads that a setting may ask for: no machine has so many."""
+PROCESSES = f"at least 1 and at most {MOST_PROCESSES}"
+AS_BEFORE, SIGNED, INFO = "as_before", "signed", "info"
 
 
 @dataclass(frozen=True)
-class Said:
+class SettingInfo:
     """What a field says of its setting.
 
     Attributes:
@@ -77,29 +80,28 @@ class Said:
         return f"null, or {text}" if optional and "null" not in text else text
 
 
-def setting(meaning: str, *, as_before: Any = UNSAID, signed: bool = False, nested: Any = None, default: Any = MISSING, **said: Any) -> Any:
+def setting(meaning: str, *, as_before: Any = UNSAID, signed: bool = False, nested: Any = None, **info: Any) -> Any:
     """A field of `Settings`.
 
     Args:
-        meaning: see `Said`, as the other words and bounds.
+        meaning: see `SettingInfo`, as the other words and bounds.
         as_before: of a setting that is younger than runs of its schema, the value with which those ran: exactly what the code did
             when there was nothing to set. A stored config without the setting reads as if it had this value, and with it a new run
             has the identity that it would have had without the setting, so that finished runs stay found.
         signed: `as_before` is part of signatures all the same. Of settings from before that rule alone.
         nested: the class of nested settings.
-        default: where YAML need not say it; few settings.
     """
-    metadata: dict[str, Any] = {SAID: Said(meaning, **said)}
+    metadata: dict[str, Any] = {INFO: SettingInfo(meaning, **info)}
     if as_before is not UNSAID:
         metadata |= {AS_BEFORE: as_before, SIGNED: signed}
     if nested is not None:
         return field(default_factory=nested, metadata=metadata)
-    return field(default=default, metadata=metadata)
+    return field(default=MISSING, metadata=metadata)
 
 
-def said_of(item: Field[Any]) -> Said | None:
+def info_of(item: Field[Any]) -> SettingInfo | None:
     """What a field says of its setting; None where it says nothing."""
-    found: Said | None = item.metadata.get(SAID)
+    found: SettingInfo | None = item.metadata.get(INFO)
     return found
 
 
@@ -132,22 +134,25 @@ def check_bounds(schema: type, values: dict[str, Any], path: str) -> None:
         ConfigError: naming the first one, its bounds and its meaning.
     """
     for item in fields(schema):
-        said, value = said_of(item), values.get(item.name)
-        if said is None or value is None or said.allows(value):
-            continue
-        where = f"{path}.{item.name}" if path else item.name
-        require(False, where, value, said.expectation("None" in str(item.type)), said.meaning)
+        info, value = info_of(item), values.get(item.name)
+        if info is not None and value is not None and not info.allows(value):
+            where = f"{path}.{item.name}" if path else item.name
+            raise refusal(where, value, info.expectation("None" in str(item.type)), info.meaning)
 
 
-def require(condition: bool, key: str, value: object, expected: str, meaning: str = "") -> None:
+def require(condition: bool, key: str, value: object, expected: str) -> None:
     """Refuse a value.
 
     Raises:
         ConfigError: unless the condition holds.
     """
-    if condition:
-        return
+    if not condition:
+        raise refusal(key, value, expected)
+
+
+def refusal(key: str, value: object, expected: str, meaning: str = "") -> ConfigError:
+    """The error for a value: what was got, what is expected, an example to type, and what the setting means."""
     words = [word.strip(",") for word in expected.split()]
     example = next((word for word in words if word.replace(".", "").isdigit()), None)
     hint = f"; for example {key}={example}" if example and not isinstance(value, list) else ""
-    raise ConfigError(f"{key}: expected {expected}, got {value!r}{hint}" + (f" ({key} is: {meaning})" if meaning else ""))
+    return ConfigError(f"{key}: expected {expected}, got {value!r}{hint}" + (f" ({key} is: {meaning})" if meaning else ""))

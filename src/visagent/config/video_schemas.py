@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from visagent.config.rules import processes
-from visagent.config.settings import Settings, require, setting
+from visagent.config.settings import MOST_PROCESSES, Settings, require, setting
 
 LAYOUTS = ("something_v2", "something_v1", "ucf101", "hmdb51", "kinetics")
 DENSE_SPAN = 64
@@ -121,7 +120,7 @@ class ActionRecognitionDataConfig:
     resize: int = setting("shorter side that evaluation crops from, pixels")
     batch_size: int = setting("clips of a batch, of all ranks together", least=1)
     eval_batch_size: int = setting("videos of a batch and rank in evaluation", least=1)
-    workers: int = setting("decoding processes of each rank")
+    workers: int = setting("decoding processes of each rank", least=0, most=MOST_PROCESSES, expected=f"at least 0 and at most {MOST_PROCESSES}")
     backend: str = setting("what decodes videos", among=BACKENDS)
     mirror: str = setting("none, or half of the training clips are mirrored, with the label that belongs to the mirrored video", among=("none", "labels"))
     dense: bool = setting("whether training clips are sampled densely instead of from segments")
@@ -131,7 +130,6 @@ class ActionRecognitionDataConfig:
 
     def check(self) -> None:
         require(self.resize >= self.crop, "datamodule.resize", self.resize, f"at least datamodule.crop, {self.crop} pixels")
-        processes("datamodule", self, "workers", least=0)
         for name in self.protocols or [""]:
             require(name in ("1_clip", "2_clip", "dense"), "datamodule.protocols", name, "[1_clip,2_clip], [dense] or others of these")
         dense = [key for key, asked in (("datamodule.dense=true", self.dense), ("datamodule.protocols=[dense]", "dense" in self.protocols)) if asked]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from numpy.typing import NDArray
@@ -14,9 +14,6 @@ from visagent.envs.options import OptionSpaces
 from visagent.experience.rollouts import Episode, Field
 from visagent.experience.samples import Samples
 from visagent.networks.options import Situation
-
-if TYPE_CHECKING:
-    from visagent.learning.ranks import Ranks
 
 SITUATION = ("observation", "options", "choosing", "available", "state")
 """What policy and critic see of a decision, in the order of `visagent.networks.options.Situation`."""
@@ -136,29 +133,6 @@ class OptionBatch:
     def env_steps(self) -> int:
         """Low-level steps of all worlds."""
         return int(self.duration.sum())
-
-    def across_ranks(self, ranks: Ranks) -> tuple[Tensor, Tensor]:
-        """Of the decisions of all ranks, in the order of `[K, B]` with B of all: how many agents chose, and which are this rank's."""
-        choosers = torch.cat(ranks.all_gather(self.valid * self.choosing.sum(dim=-1)), dim=1)
-        owned = torch.zeros(choosers.shape, dtype=torch.bool)
-        owned[:, ranks.own(self.valid.shape[1])] = True
-        made = choosers > 0
-        return choosers[made], owned[made.cpu()]
-
-    def statistics(self, ranks: Ranks) -> dict[str, Tensor]:
-        """Means over the decisions of all ranks, to be logged."""
-        valid, agents = self.valid, range(1, self.choosing.shape[-1] + 1)
-        choosers = self.choosing.sum(dim=-1)[valid]
-        rewards = [self.last_reward[valid].sum(), self.total_reward.sum()]
-        sums = [self.length.sum(), self.duration.sum(), *rewards, *((choosers == n).sum() for n in agents)]
-        decisions, steps, last, total, *by_number = ranks.sum(torch.stack([part.float() for part in sums]))
-        return {
-            "data/decisions": decisions,
-            "data/duration": steps / decisions,
-            "data/paper_metric": last / decisions,
-            "data/reward_per_step": total / steps,
-            **{f"data/choosing_{n}": number / decisions for n, number in zip(agents, by_number, strict=True)},
-        }
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> OptionBatch:
         """The batch on another device."""

@@ -24,7 +24,7 @@ class Layers:
     """A chain of linear layers with tanh or ReLU between them, run forwards and backwards.
 
     Args:
-        network: as `visagent.networks.mlp.mlp` makes it; its parameters have a `grad`, and keep it and their place in memory.
+        network: as `visagent.networks.actor_critic.mlp` makes it; its parameters have a `grad`, and keep it and their place in memory.
     """
 
     def __init__(self, network: nn.Sequential) -> None:

@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose
+from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
 from visagent.config.composition import config_folder
 from visagent.config.presets import options
 from visagent.config.schemas import GROUP_SCHEMAS, REQUIRED_GROUPS, schema_below
-from visagent.config.settings import Said, said_of
+from visagent.config.settings import SettingInfo, info_of
 from visagent.errors import ConfigError
 from visagent.runtime.record import find_run
 
@@ -32,13 +33,13 @@ class Setting:
     Attributes:
         key: dotted, below the group.
         value: as the config has it, interpolations unresolved.
-        said: what its field says; None of what says nothing.
+        info: what its field says; None of what says nothing.
         set_by: `default`, `preset` or `override`; nothing where a group alone is shown.
     """
 
     key: str
     value: Any
-    said: Said | None
+    info: SettingInfo | None
     set_by: str = ""
 
 
@@ -72,7 +73,11 @@ def run_report(outputs: Path, wanted: str) -> str:
     keys = {word.lstrip("+~").partition("=")[0] for word in given}
     parts = [record.command]
     with config_folder():
-        choices = compose("train", given, return_hydra_config=True).hydra.runtime.choices
+        try:
+            choices = compose("train", given, return_hydra_config=True).hydra.runtime.choices
+        except HydraException as error:  # of a version with other groups or keys
+            reason = str(error).splitlines()[0]
+            raise ConfigError(f"run {folder.path}: its command does not compose with this version ({reason}); its settings are in config.yaml") from error
         for group, node in {**{group: stored[group] for group in REQUIRED_GROUPS}, "env": stored["datamodule"].get("env")}.items():
             if not isinstance(node, Mapping) or choices.get(group) is None:
                 continue
@@ -97,7 +102,7 @@ def _option(group: str, name: str) -> dict[Any, Any]:
 
 def _settings(node: Mapping[Any, Any], schema: type | None, prefix: str) -> Iterator[Setting]:
     """Of a config and what is nested in it, in the order of the schema's fields; worlds are a group of their own."""
-    declared = {item.name: said_of(item) for item in fields(schema)} if schema is not None else {}
+    declared = {item.name: info_of(item) for item in fields(schema)} if schema is not None else {}
     order = {name: number for number, name in enumerate(declared)}
     for key in sorted(node, key=lambda name: order.get(name, len(order))):
         value = node[key]
@@ -119,7 +124,7 @@ def _table(title: str, settings: Sequence[Setting]) -> str:
     rows = []
     for item in settings:
         value = "null" if item.value is None else str(item.value).lower() if isinstance(item.value, bool) else str(item.value)
-        rows.append([item.key, value, item.set_by, item.said.bounds if item.said else "", _meaning(item.said)])
+        rows.append([item.key, value, item.set_by, item.info.bounds if item.info else "", _meaning(item.info)])
     widths = [max([len(row[column]) for row in rows] or [0]) for column in range(4)]
     used = sum(width + 2 for width in widths if width) + 2
     room = max(NARROWEST, shutil.get_terminal_size((160, 24)).columns - used)
@@ -131,7 +136,7 @@ def _table(title: str, settings: Sequence[Setting]) -> str:
     return "\n".join(lines)
 
 
-def _meaning(said: Said | None) -> str:
-    if said is None:
+def _meaning(info: SettingInfo | None) -> str:
+    if info is None:
         return ""
-    return f"{said.meaning} ({said.symbol})" if said.symbol else said.meaning
+    return f"{info.meaning} ({info.symbol})" if info.symbol else info.meaning
