@@ -65,7 +65,8 @@ def line_of(text, key):
         ("optimizer=adam", "lr", ("0.001",)),
     ],
 )
-def test_a_group_shows_its_settings(asked, key, expected, capsys):
+def test_a_group_shows_its_settings(asked, key, expected, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "240")
     assert main([asked]) == 0
     line = line_of(capsys.readouterr().out, key)
     assert all(part in line for part in expected), line
@@ -76,6 +77,7 @@ def test_a_run_shows_where_each_setting_was_set(compose, tmp_path, capsys, monke
     monkeypatch.setattr("visagent.runtime.train.command", lambda: f"visagent-train {' '.join(words)}")
     record = train(compose("ppo/pendulum", *words[1:], "trainer.max_epochs=1", "datamodule.film_episodes=0"))
     capsys.readouterr()
+    monkeypatch.setenv("COLUMNS", "240")
     assert main(["--outputs", str(tmp_path / "outputs"), f"run={record.signature}"]) == 0
     shown = capsys.readouterr().out
     for key, value, set_by in (("clip", "0.3", "override"), ("gamma", "0.9", "preset"), ("lam", "0.95", "default"), ("id", "Pendulum-v1", "default")):
