@@ -17,8 +17,8 @@ from visagent.learning.decisions import choosers_of_all, decision_metrics
 from visagent.learning.descent import Descent
 from visagent.learning.passes import Minibatch, equal_parts, one_pass
 from visagent.networks.normalizers import ValueNormalizer
-from visagent.networks.options import OptionActorCritic, Situation, one_hot_options
-from visagent.objectives.options import clipped_value_loss, semi_markov_advantages
+from visagent.networks.options import OptionActorCritic
+from visagent.objectives.options import clipped_value_loss, mean_where, semi_markov_advantages
 from visagent.objectives.policy_gradient import clipped_surrogate
 
 STD_FLOOR = 1e-5
@@ -109,8 +109,8 @@ class OptionMAPPO(OptionLearner):
         settings, samples, situation = self.settings, part.samples, part.samples.situation
         of_decisions = len(samples) / len(part.owned)
         of_choices = float(part.own(part.everyone).sum() / part.everyone.sum())
-        now = self.network.chances(self.as_a_whole(situation) if settings.log_prob == "joint" else situation)
-        spread = self.network.chances(self.as_a_whole(situation)) if settings.entropy == "joint" else now
+        now = self.network.chances(situation.as_a_whole(self.network.spaces.sizes) if settings.log_prob == "joint" else situation)
+        spread = self.network.chances(situation.as_a_whole(self.network.spaces.sizes)) if settings.entropy == "joint" else now
         one = self.network.parts == 1 or settings.log_prob == "joint"  # a decision counts as one, or as all agents' choices
         share = of_decisions if one else of_choices
         surrogate = clipped_surrogate(now.log_prob, samples.log_prob, samples.advantage, settings.clip)
@@ -129,11 +129,6 @@ class OptionMAPPO(OptionLearner):
         measured = torch.stack([policy, value, entropy, kl]).detach()
         return Losses(policy - settings.entropy_weight * entropy, value, measured, gap)
 
-    def as_a_whole(self, situation: Situation) -> Situation:
-        """As if all agents chose; what runs may not be on offer any more, and still was chosen once."""
-        running = one_hot_options(situation.options, ~situation.choosing, self.network.spaces.sizes)[0].bool()
-        return replace(situation, choosing=torch.ones_like(situation.choosing), available=situation.available | running)
-
     def describe(self, batch: OptionBatch) -> Metrics:
         return decision_metrics(batch, self.ranks)
 
@@ -149,9 +144,3 @@ class OptionMAPPO(OptionLearner):
 
     def remedies(self) -> list[str]:
         return ["algorithm.max_grad_norm=10.0"] if self.settings.max_grad_norm is None else []
-
-
-def mean_where(values: Tensor, counted: Tensor) -> Tensor:
-    """The mean of those values that count."""
-    weight = counted.to(values.dtype)
-    return (values * weight).sum() / weight.sum()

@@ -38,6 +38,8 @@ class ReinforcementModule(ActorReport):
     env_steps: Tensor
     iterations: Tensor
     publications = Publications(every=1)
+    former_keys: Mapping[str, str] = {}
+    """Names in checkpoints of earlier versions, and those of today."""
     reference: nn.Module | None
     """What actors run, where that is not the policy as it is after every iteration."""
 
@@ -49,6 +51,13 @@ class ReinforcementModule(ActorReport):
         self.reference = None
         self.register_buffer("env_steps", torch.zeros((), dtype=torch.int64))
         self.register_buffer("iterations", torch.zeros((), dtype=torch.int64))
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Give what an earlier version has saved its names of today."""
+        state = checkpoint["state_dict"]
+        for former, name in self.former_keys.items():
+            if former in state:
+                state[name] = state.pop(former)
 
     def setup(self, stage: str) -> None:
         """Build the network for the DataModule's worlds, once."""

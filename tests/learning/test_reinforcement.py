@@ -21,12 +21,14 @@ from comparing import assert_same, checkpoint, folder_of
 from lightning_modules import ppo
 from lightning_modules.ddpg import DDPG
 from visagent.config.presets import presets
+from visagent.config.schemas import TrainConfig
+from visagent.config.validation import validate
 from visagent.experience.replay import ReplayMissing
 from visagent.learning.decoupled import decoupled
 from visagent.learning.fast_gradients import FastActorCritic
 from visagent.runtime.building import make
 from visagent.runtime.record import RunFolder
-from visagent.runtime.train import Cancelled, train
+from visagent.runtime.train import Cancelled, build, train
 
 FAMILIES = ("ppo", "ddpg", "evolution")
 FILMED = ("ppo/cartpole", "ppo/lift", "evolution/hopper")
@@ -209,6 +211,16 @@ def test_a_resumed_run_whose_replay_is_gone_says_so(compose, tmp_path, monkeypat
     shutil.rmtree(replay)
     with pytest.raises(ReplayMissing, match="delete the run's folder to begin anew"):
         train(config)
+
+
+def test_a_checkpoint_with_former_names_is_read(compose):
+    module, _ = build(validate(compose("ppo/pendulum"), TrainConfig))
+    weight = torch.ones(1)
+    checkpoint = {"state_dict": {"beta": torch.tensor(3.0), "divergences": torch.tensor([1.0, 2.0]), "network.weight": weight}}
+    module.on_load_checkpoint(checkpoint)
+    assert sorted(checkpoint["state_dict"]) == ["network.weight", "penalty.beta", "penalty.divergences"]
+    module.penalty.load_state_dict({name.removeprefix("penalty."): value for name, value in checkpoint["state_dict"].items() if "penalty" in name})
+    assert module.penalty.beta == 3.0
 
 
 def test_a_rank_that_is_done_removes_its_own_shards_alone(compose, tmp_path):

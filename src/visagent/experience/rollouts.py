@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -197,6 +197,10 @@ class PolicySamples(Samples):
         if batch.state is not None:
             return SegmentSamples(*columns, first=batch.first, state=batch.state)
         return cls(*columns)._each(lambda tensor, _: tensor.flatten(0, 1))
+
+    def with_advantage(self, advantage: Tensor) -> Self:
+        """The same with other advantages, times the samples' weights where they have some."""
+        return replace(self, advantage=advantage if self.weight is None else advantage * self.weight)
 
     def across_ranks(self, advantage: Tensor, worlds: slice, size: int) -> tuple[Tensor, Tensor, int]:
         """What `visagent.learning.passes.one_pass` needs to know of the samples of all ranks.

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
 
+from visagent.experience.rollouts import PolicySamples
 from visagent.experience.samples import Samples
+from visagent.learning.ranks import Ranks
 
+MEASURED_AT_ONCE = 256
+"""Samples that are measured together, at least."""
 S = TypeVar("S", bound=Samples)
+P = TypeVar("P", bound=PolicySamples)
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,24 @@ def in_order(samples: S, numbers: Tensor, size: int) -> Iterator[Minibatch[S]]:
         count = min(size, len(samples) - begin)
         some = numbers.narrow(samples.axis, begin, count)
         yield Minibatch(samples.narrow(begin, count), some, torch.ones(count, dtype=torch.bool))
+
+
+@torch.no_grad()
+def mean_of_all(samples: P, size: int, measure: Callable[[Minibatch[P]], dict[str, Tensor]], ranks: Ranks) -> dict[str, Tensor]:
+    """What is measured of samples, averaged over those of all ranks, of which each has as many.
+
+    Args:
+        samples: of this rank.
+        size: of those that are measured at once, or more of them.
+        measure: gives means over a part of them by name.
+        ranks: whose samples count.
+    """
+    totals: dict[str, Tensor] = {}
+    for part in in_order(samples, samples.advantage, max(size, MEASURED_AT_ONCE)):
+        for name, value in measure(part).items():
+            totals[name] = totals.get(name, torch.zeros_like(value)) + value * (len(part.samples) / len(samples))
+    means = ranks.sum(torch.stack(list(totals.values())) / ranks.count)
+    return dict(zip(totals, means, strict=True))
 
 
 def sizes_of(count: int, size: int) -> list[int]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -35,6 +35,15 @@ class Situation:
     state: Tensor | None = None
     taken: Tensor | None = None
     memory: Tensor | None = None
+
+    def as_a_whole(self, sizes: Sequence[int]) -> Situation:
+        """As if all agents chose; what runs may not be on offer any more, and still was chosen once.
+
+        Args:
+            sizes: numbers of options, m_1 to m_n.
+        """
+        running = one_hot_options(self.options, ~self.choosing, sizes)[0].bool()
+        return replace(self, choosing=torch.ones_like(self.choosing), available=self.available | running)
 
 
 @dataclass(frozen=True)

@@ -63,3 +63,9 @@ def clipped_value_loss(value: Tensor, before: Tensor, target: Tensor, clip: floa
     near = before + (value - before).clamp(-clip, clip)
     losses = [torch.nn.functional.huber_loss(v, target, reduction="none", delta=huber) for v in (value, near)]
     return torch.maximum(*losses)
+
+
+def mean_where(values: Tensor, counted: Tensor) -> Tensor:
+    """The mean of those values `[...]` that count, `[...]` bool."""
+    weight = counted.to(values.dtype)
+    return (values * weight).sum() / weight.sum()
