@@ -118,8 +118,9 @@ def test_an_actor_that_is_killed_within_a_message_comes_back():
     actors.publish(weights, 0)
     actors.collect(Task(0, 0, True))
     actors.request(Task(0, 1, False))
-    time.sleep(2)
+    assert actors._pipes[0].poll(120)  # the message has begun
     os.kill(actors._processes[0].pid, signal.SIGKILL)
+    actors._processes[0].join()  # else a dying process may still write on, as fast as it is read
     found = actors.receive()
     actors.close()
     assert found.restarts == 1 and found.arrays["observation.pixels"].nbytes > 1_000_000
