@@ -34,7 +34,7 @@ def request(url, content=None, method=None):
         return answer.read()
 
 
-def wait_for(condition, what, seconds=90):
+def wait_for(condition, what, seconds=90, every=0.3):
     deadline = time.monotonic() + seconds
     last = None
     while time.monotonic() < deadline:
@@ -43,7 +43,7 @@ def wait_for(condition, what, seconds=90):
                 return last
         except (urllib.error.URLError, ConnectionError):
             pass
-        time.sleep(0.3)
+        time.sleep(every)
     raise AssertionError(f"{what} did not come within {seconds} s; last: {str(last)[:500]}")
 
 

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
 import signal
 import subprocess
 import sys
-import time
-from pathlib import Path
 
 import pytest
 import torch
 from mlflow import MlflowClient
 
+from chromium import wait_for
+from processes import Command, checkpoint, kill_when, records, run
+
 pytestmark = pytest.mark.process
-BIN = Path(sys.executable).parent
 SMALL = ("network.embedding=64", "network.fusion=64", "network.scene_layer=64", "network.projection=32")
 LONG = (*SMALL, "trainer.max_epochs=3", "datamodule.passes_per_epoch=60", "datamodule.collect_starts_per_target=20")
 
@@ -25,20 +23,8 @@ def arguments(dumps, outputs, preset="navigation/dagger"):
     return [f"experiment={preset}", "debug=smoke", f"datamodule.scenes={dumps}", "datamodule.scene_names=[]", "progress=none", f"paths.outputs={outputs}"]
 
 
-def run(command, *args, check=True, **settings):
-    done = subprocess.run([str(BIN / command), *args], capture_output=True, text=True, timeout=240, **settings)
-    if check and done.returncode != 0:
-        raise AssertionError(f"{command} {args} exited with {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
-    return done
-
-
-def records(outputs):
-    return [json.loads(path.read_text()) for path in sorted(Path(outputs).glob("runs/*/record.json"))]
-
-
 def weights(outputs):
-    (path,) = Path(outputs).glob("runs/*/checkpoints/last.ckpt")
-    return torch.load(path, weights_only=True)["state_dict"]
+    return checkpoint(outputs)["state_dict"]
 
 
 @pytest.mark.parametrize(
@@ -67,15 +53,7 @@ def test_kill_and_resume_is_bitwise_under_the_same_mlflow_run(dumps, empty_track
     shutil.copy(empty_tracking, unbroken)
     run("visagent-train", *arguments(dumps, unbroken), *LONG)
     shutil.copytree(unbroken, broken, ignore=shutil.ignore_patterns("runs"))
-    process = subprocess.Popen([str(BIN / "visagent-train"), *arguments(dumps, broken), *LONG], stdout=subprocess.DEVNULL, start_new_session=True)
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        if [r for r in records(broken) if len(r["history"]) >= 2]:
-            break
-        time.sleep(0.02)
-    time.sleep(0.3)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    kill_when(lambda: any(len(r["history"]) >= 2 for r in records(broken)), "visagent-train", *arguments(dumps, broken), *LONG)
     (killed,) = records(broken)
     assert killed["status"] == "RUNNING" and len(killed["history"]) == 2, "the kill came too late to interrupt round 2"
     assert "CUT OFF" in run("visagent-info", "--outputs", str(broken)).stdout
@@ -90,20 +68,12 @@ def test_kill_and_resume_is_bitwise_under_the_same_mlflow_run(dumps, empty_track
 
 
 def test_terminated_runs_are_killed_and_resume(dumps, tmp_path):
-    process = subprocess.Popen(
-        [str(BIN / "visagent-train"), *arguments(dumps, tmp_path), *LONG, "trainer.max_epochs=50", "logger=none"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    deadline = time.monotonic() + 120
-    while not [r for r in records(tmp_path) if r["history"]] and time.monotonic() < deadline:
-        time.sleep(0.02)
-    process.terminate()
-    _, errors = process.communicate(timeout=60)
+    started = Command("visagent-train", *arguments(dumps, tmp_path), *LONG, "trainer.max_epochs=50", "logger=none")
+    wait_for(lambda: any(r["history"] for r in records(tmp_path)), "the first epoch", 240)
+    done = started.end(signal.SIGTERM, all_of_it=False)
     (record,) = records(tmp_path)
-    assert record["status"] == "KILLED" and process.returncode == 143
-    assert "the same command resumes" in errors
+    assert record["status"] == "KILLED" and done.returncode == 143
+    assert "the same command resumes" in done.stderr
 
 
 def test_a_sweep_has_one_parent(dumps, tmp_path):
@@ -135,10 +105,11 @@ def test_two_ranks_learn_what_one_learns(dumps, tmp_path):
 
 
 def test_evaluate_and_info(dumps, tmp_path):
-    run("visagent-train", *arguments(dumps, tmp_path), "logger=none")
+    """From cold, as the scripts start."""
+    run("visagent-train", *arguments(dumps, tmp_path), "logger=none", cold=True)
     (record,) = records(tmp_path)
-    done = run("visagent-evaluate", f"run={record['signature'][:4]}", f"paths.outputs={tmp_path}", "+datamodule.seed=5")
+    done = run("visagent-evaluate", f"run={record['signature'][:4]}", f"paths.outputs={tmp_path}", "+datamodule.seed=5", cold=True)
     assert "evaluated again with datamodule.seed: 0 -> 5" in " ".join(done.stdout.split())
     assert run("visagent-evaluate", "run=none", f"paths.outputs={tmp_path}", check=False).returncode == 2
-    shown = run("visagent-info", "--outputs", str(tmp_path)).stdout
+    shown = run("visagent-info", "--outputs", str(tmp_path), cold=True).stdout
     assert record["signature"] in shown and "FINISHED" in shown and "torch" in shown and "headless OpenGL" in shown

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import time
-
 import pytest
 
 from comparing import assert_same
-from processes import BIN, checkpoint, record, run
+from processes import checkpoint, kill_when, record, records, run
 from ranks import on_ranks, results
 from visagent.runtime.train import train
 
@@ -54,16 +49,11 @@ def test_two_ranks_learn_what_one_learns(preset, changes, compose, tmp_path):
 def test_a_killed_learner_goes_on_bitwise(preset, tmp_path):
     """kill -9 of the learner, the same command again: weights, optimizers and numbers of an unbroken run."""
     settings, broken = ("trainer.max_epochs=12", "datamodule.iterations_per_epoch=3"), tmp_path / "broken"
-    run(*arguments(preset, tmp_path / "unbroken", *settings))
-    process = subprocess.Popen([str(BIN / "visagent-train"), *arguments(preset, broken, *settings)], stdout=subprocess.DEVNULL, start_new_session=True)
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and not (list(broken.glob("runs/*/record.json")) and len(record(broken)["history"]) >= 3):
-        time.sleep(0.005)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    run("visagent-train", *arguments(preset, tmp_path / "unbroken", *settings))
+    kill_when(lambda: any(len(r["history"]) >= 3 for r in records(broken)), "visagent-train", *arguments(preset, broken, *settings))
     killed = record(broken)
     assert killed["status"] == "RUNNING" and 3 <= len(killed["history"]) < 12
-    assert "resuming the run" in run(*arguments(preset, broken, *settings)).stdout
+    assert "resuming the run" in run("visagent-train", *arguments(preset, broken, *settings)).stdout
     one, other = checkpoint(tmp_path / "unbroken"), checkpoint(broken)
     assert_same(one["state_dict"], other["state_dict"])
     assert_same(one["optimizer_states"], other["optimizer_states"])

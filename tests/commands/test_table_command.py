@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 import shutil
-import signal
-import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from mlflow import MlflowClient
 
+import processes
 from chromium import wait_for
+from processes import Command, run
 
 pytestmark = pytest.mark.process
-COMMAND = str(Path(sys.executable).parent / "visagent-table")
 
 
-def table(*arguments, cwd):
-    return subprocess.run([COMMAND, *arguments], cwd=cwd, capture_output=True, text=True, timeout=400, env={**os.environ, "OMP_NUM_THREADS": "1"})
+def table(*arguments, cwd, cold=False):
+    return run("visagent-table", *arguments, cwd=cwd, check=False, cold=cold)
 
 
 def records(outputs):
-    return {path.parent.name: json.loads(path.read_text()) for path in outputs.glob("runs/*/record.json")}
+    return {record["signature"]: record for record in processes.records(outputs)}
 
 
 def stamps(outputs):
@@ -64,7 +61,7 @@ def test_run_launches_what_is_missing_and_nothing_else(ask, tmp_path):
     assert {run.data.tags["visagent.signature"] for run in children} == set(made) and len(runs) == 3
 
     before = stamps(outputs)
-    second = table(*ask, "--run", "--format", "csv", cwd=tmp_path)
+    second = table(*ask, "--run", "--format", "csv", cwd=tmp_path, cold=True)
     assert second.returncode == 0 and "launching" not in second.stderr and stamps(outputs) == before
     assert second.stdout == (place / f"{stem}.csv").read_text()
 
@@ -94,8 +91,7 @@ def test_a_failed_run_is_reported_and_the_others_go_on(launcher, ask, tmp_path):
     assert shown.returncode == 0 and shown.stdout.count("not started") == 2 and not (tmp_path / "outputs" / "runs").exists()
     command = next(line.strip() for line in shown.stdout.splitlines() if line.strip().startswith("visagent-train") and "behaviour_cloning" in line)
     arguments = [part.strip("'") for part in command.split()[1:]]
-    train = subprocess.run([COMMAND.replace("-table", "-train"), *arguments, "progress=none"], cwd=tmp_path, capture_output=True, text=True, timeout=200)
-    assert train.returncode == 0, train.stderr
+    run("visagent-train", *arguments, "progress=none", cwd=tmp_path)
     (name,) = records(tmp_path / "outputs")
     folder = tmp_path / "outputs" / "runs" / name
     record = {**json.loads((folder / "record.json").read_text()), "status": "KILLED", "metrics": {}}
@@ -151,10 +147,9 @@ def test_list_and_help(monkeypatch, capsys):
 def test_a_killed_sweep_leaves_no_workers_and_goes_on(ask, tmp_path):
     """The process that launches is killed outright: its workers stop, their runs can be resumed."""
     outputs, arguments = tmp_path / "outputs", [*ask, "--run", "--jobs", "2", "logger=none"]
-    process = subprocess.Popen([COMMAND, *arguments, "datamodule.passes_per_epoch=300"], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_for(lambda: len(records(outputs)) == 2 and all(r["history"] for r in records(outputs).values()), "first epochs", 120)
-    process.send_signal(signal.SIGKILL)
-    process.wait(20)
+    started = Command("visagent-table", *arguments, "datamodule.passes_per_epoch=300", cwd=tmp_path)
+    wait_for(lambda: len(records(outputs)) == 2 and all(r["history"] for r in records(outputs).values()), "first epochs", 240)
+    started.end(all_of_it=False)
     wait_for(lambda: {r["status"] for r in records(outputs).values()} == {"KILLED"}, "the workers' end", 60)
     for name in records(outputs):
         with (outputs / "runs" / name / "lock").open() as lock:

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import time
-
 import pytest
 import torch
 
-from processes import BIN, checkpoint, record, run
+from processes import checkpoint, kill_when, record, records, run
 from ranks import on_ranks, results
 from visagent.runtime.train import train
 
@@ -26,16 +21,11 @@ def test_kill_and_resume_is_bitwise(videos, synthetic, tmp_path):
     synthetic("something_v2")
     long = ("trainer.max_epochs=6", "datamodule.workers=1", "datamodule.batch_size=2", "network.variant=rubiks3d-aq")
     unbroken, broken = tmp_path / "a", tmp_path / "b"
-    run(*arguments(videos, unbroken, *long))
-    process = subprocess.Popen([str(BIN / "visagent-train"), *arguments(videos, broken, *long)], stdout=subprocess.DEVNULL, start_new_session=True)
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline and not (list(broken.glob("runs/*/record.json")) and len(record(broken)["history"]) >= 3):
-        time.sleep(0.02)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    run("visagent-train", *arguments(videos, unbroken, *long))
+    kill_when(lambda: any(len(r["history"]) >= 3 for r in records(broken)), "visagent-train", *arguments(videos, broken, *long))
     killed = record(broken)
     assert killed["status"] == "RUNNING" and 3 <= len(killed["history"]) < 6
-    assert "resuming the run" in run(*arguments(videos, broken, *long)).stdout
+    assert "resuming the run" in run("visagent-train", *arguments(videos, broken, *long)).stdout
     one, other = checkpoint(unbroken), checkpoint(broken)
     assert all(torch.equal(one["state_dict"][key], other["state_dict"][key]) for key in one["state_dict"])
     momenta = [state["optimizer_states"][0]["state"] for state in (one, other)]
