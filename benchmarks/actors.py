@@ -9,14 +9,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from benchmarks.report import Row
+from benchmarks.report import Part, Row
 from visagent.actors.pool import SerialActors
 from visagent.actors.process import ProcessActors
 from visagent.actors.roles import Task
@@ -35,27 +35,32 @@ SLEEP_S = 0.02
 ACTORS = (1, 4, 16, 64)
 
 
-def measure(device: str) -> list[Row]:
+def parts(device: str, long: bool) -> list[Part]:
     """All rows of the area; the device plays no part."""
     torch.set_num_threads(1)
-    rows = []
+    peers = PEERS if long else PEERS[:2]
+    rounds = 5 if long else 3
+    found = [
+        Part("collection", 30, _collection),
+        Part("scaling over processes", 45, _scaling),
+        Part("pictures", 15, lambda: [_pictures()]),
+    ]
     if importlib.util.find_spec("stable_baselines3"):
-        rows.append(_training())
-    else:
-        print("skipped: PPO against Stable-Baselines3, which is not installed; type pip install stable_baselines3")
-    return [*rows, *_collection(), *_scaling(), _pictures()]
+        return [Part("PPO against Stable-Baselines3", 20 * rounds * (1 + len(peers)), lambda: [_training(rounds, peers)]), *found]
+    print("skipped: PPO against Stable-Baselines3, which is not installed; type pip install stable_baselines3")
+    return found
 
 
-def _training() -> Row:
+def _training(rounds: int, peers: Sequence[tuple[str, int]]) -> Row:
     """Whole training steps of PPO, each side in a process of its own, in turn; the same networks (64-64 tanh), batch, minibatch and passes."""
     ours: list[float] = []
-    theirs: dict[tuple[str, int], list[float]] = {peer: [] for peer in PEERS}
+    theirs: dict[tuple[str, int], list[float]] = {peer: [] for peer in peers}
     with tempfile.TemporaryDirectory() as folder:
-        for number in range(ROUNDS):
+        for number in range(rounds):
             ours.append(_alone(f"_visagent({folder + '/' + str(number)!r})"))
-            for kind, count in PEERS:
+            for kind, count in peers:
                 theirs[kind, count].append(_alone(f"_stable_baselines({kind!r}, {count})"))
-    best = max(PEERS, key=lambda peer: statistics.median(theirs[peer]))
+    best = max(peers, key=lambda peer: statistics.median(theirs[peer]))
     peer = f"Stable-Baselines3, best of its settings here: {best[0]} with {best[1]}"
     return Row(f"PPO on {CHEETAH}, training", statistics.median(ours), statistics.median(theirs[best]), 2.0, "max", "steps/s", peer)
 
@@ -172,19 +177,21 @@ def _seconds(function: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def _scaling() -> list[Row]:
+def _scaling() -> Iterator[Row]:
     """Steps a second of many processes whose worlds sleep, against as many times what the sleep alone allows."""
-    make, rows = _roles(SleepingWorlds(SLEEP_S), 1, 50), []
+    make = _roles(SleepingWorlds(SLEEP_S), 1, 50)
+    label, one = f"worlds that sleep {SLEEP_S * 1000:.0f} ms", 0.0
     for count in ACTORS:
         actors = ProcessActors(make, count, make.policy.state_dict())
         actors.publish(make.policy.state_dict(), 0)
         actors.collect(Task(0, 0, True))
         rates = [count * 100 / _seconds(lambda: [actors.collect(Task(0, 1, False)) for _ in range(2)]) for _ in range(ROUNDS)]  # noqa: B023
         actors.close()
-        rows.append((count, statistics.median(rates)))
-    one = rows[0][1]
-    label = f"worlds that sleep {SLEEP_S * 1000:.0f} ms"
-    return [Row(f"{label}, {count} processes", rate, count * one, 0.9, "max", "steps/s", f"{count} x one process") for count, rate in rows[1:]]
+        rate = statistics.median(rates)
+        if count == 1:
+            one = rate
+        else:
+            yield Row(f"{label}, {count} processes", rate, count * one, 0.9, "max", "steps/s", f"{count} x one process")
 
 
 def _pictures() -> Row:

@@ -8,11 +8,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import torch
 
-from benchmarks.report import Row, median_seconds
+from benchmarks.report import Part, Row, median_seconds
 from visagent.actors.rollout import follow, rollout
 from visagent.envs.navigation import NavigationObservation, NavigationWorld, SceneTables
 from visagent.experience.navigation import Aggregate, NavigationSamples
@@ -27,13 +28,21 @@ PLAIN_STEPS = 400
 SAMPLES = 115_000
 
 
-def measure(device: str) -> list[Row]:
+def parts(device: str, long: bool) -> list[Part]:
     """All rows of the area."""
     torch.set_num_threads(1)
+    return [
+        Part("scenes, and rollouts in them", 150, lambda: _scenes(device)),
+        Part("rendering", 20, _rendering),
+        Part("memory", 1, lambda: [_memory()]),
+        Part("start", 5, lambda: [_start_up()]),
+    ]
+
+
+def _scenes(device: str) -> Iterator[Row]:
     with tempfile.TemporaryDirectory() as folder:
-        made = _make_twenty(Path(folder))
-        rows = [made, *_rollouts(Path(folder), device)]
-    return [*rows, *_rendering(), _memory(), _start_up()]
+        yield _make_twenty(Path(folder))
+        yield from _rollouts(Path(folder), device)
 
 
 def _make_twenty(folder: Path) -> Row:
@@ -43,17 +52,15 @@ def _make_twenty(folder: Path) -> Row:
     return Row("twenty scenes with features", time.perf_counter() - began, 240.0, 1.0, "min", "s", "limit: 4 minutes on two cores")
 
 
-def _rollouts(folder: Path, device: str) -> list[Row]:
+def _rollouts(folder: Path, device: str) -> Iterator[Row]:
     names = ("bathroom_02", "bedroom_04", "living_room_05", "kitchen_02")
     tables = SceneTables([read_dump(folder / f"{name}.h5") for name in names])
-    rows = []
     for width, projection, goal in (("paper width (8192 inputs)", None, 100.0), ("laptop width (512 inputs)", 128, 1.0)):
         torch.manual_seed(0)
         network = NavigationNetwork(tables, projection=projection).eval().to(device)
         batched, plain = _batched_rate(network, tables.to(device)), _plain_rate(network, tables.to(device))
         peer = "one episode at a time, same network"
-        rows.append(Row(f"rollout steps, {width}", batched, plain, goal, "max", "steps/s", peer))
-    return rows
+        yield Row(f"rollout steps, {width}", batched, plain, goal, "max", "steps/s", peer)
 
 
 def _starts(tables: SceneTables) -> tuple[torch.Tensor, torch.Tensor]:
@@ -105,8 +112,7 @@ def _plain_rate(network: NavigationNetwork, tables: SceneTables) -> float:
     return PLAIN_STEPS / median_seconds(run, 3)
 
 
-def _rendering() -> list[Row]:
-    rows = []
+def _rendering() -> Iterator[Row]:
     for kind in ROOM_TYPES:
         room = build_room(kind, 1, 1)
         with SceneRenderer(room, 1) as renderer:
@@ -117,8 +123,7 @@ def _rendering() -> list[Row]:
                     pass
 
             rate = len(room.location[poses]) / median_seconds(run, 3, time.process_time)
-        rows.append(Row(f"rendering {kind} at 300x400", rate, 150.0, 1.0, "max", "frames/CPU-s", "limit: 150"))
-    return rows
+        yield Row(f"rendering {kind} at 300x400", rate, 150.0, 1.0, "max", "frames/CPU-s", "limit: 150")
 
 
 def _memory() -> Row:

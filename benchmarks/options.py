@@ -8,11 +8,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.report import Row
+from benchmarks.report import Part, Row
 from visagent.envs.options import OptionWorld, OptionWorldFactory
 from visagent.envs.tool_delivery import ToolDeliveryWorlds
 from visagent.envs.water_filling import WaterFillingWorlds
@@ -22,15 +23,21 @@ LIMIT_S = 40.0
 EPISODES, STEPS = 64, 200
 
 
-def measure(device: str) -> list[Row]:
+def parts(device: str, long: bool) -> list[Part]:
     """All rows of the area; the device plays no part."""
+    return [Part("trainings", 45 * ROUNDS, _trainings), Part("worlds", 10, _worlds)]
+
+
+def _trainings() -> Iterator[Row]:
     trainings = [_training(seed) for seed in range(ROUNDS)]
     peer = f"limit of {LIMIT_S:.0f} (a plain prototype took 70 to 105)"
-    rows = [Row("Tool Delivery, 60,000 low-level steps", statistics.median(trainings), LIMIT_S, 1.0, "min", "CPU s", peer)]
+    yield Row("Tool Delivery, 60,000 low-level steps", statistics.median(trainings), LIMIT_S, 1.0, "min", "CPU s", peer)
+
+
+def _worlds() -> Iterator[Row]:
     for name, worlds in (("Tool Delivery", ToolDeliveryWorlds(horizon=10**6)), ("Water Filling", WaterFillingWorlds(horizon=10**6))):
         together, apart = _rate(worlds, 1, EPISODES), _rate(worlds, EPISODES, 1)
-        rows.append(Row(f"{name}, {EPISODES} episodes in one call", together, apart, 5.0, "max", "steps/s", "the same code, one episode after the other"))
-    return rows
+        yield Row(f"{name}, {EPISODES} episodes in one call", together, apart, 5.0, "max", "steps/s", "the same code, one episode after the other")
 
 
 def _training(seed: int) -> float:

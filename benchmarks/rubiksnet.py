@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import nn
 
-from benchmarks.report import Row, alternating_medians
+from benchmarks.report import Part, Row, alternating_medians
 from cuda_ext import ops
 from cuda_ext.reference import working_precision
 from visagent.networks.blocks import Block
@@ -20,14 +20,16 @@ LARGE = 32
 REPEATS = 31
 
 
-def measure(device: str) -> list[Row]:
+def parts(device: str, long: bool) -> list[Part]:
     """All rows of the area."""
     if device != "cpu":
-        return [*_bandwidth(device), *_blocks(device, {"conv3d": 8.9, "conv2d_shift": 4.0})]
+        goals = {"conv3d": 8.9, "conv2d_shift": 4.0}
+        return [Part("bandwidth", 5, lambda: _bandwidth(device)), Part("blocks", 5, lambda: _blocks(device, goals))]
     torch.set_num_threads(2)
     keep_memory()
     print(f"shift op: {ops.BACKEND} ({ops.WHY}), {torch.get_num_threads()} threads")
-    return [*_copies(), *_plain_pytorch(), *_blocks(device, {"conv3d": 5.5, "conv2d_shift": 3.5})]
+    goals = {"conv3d": 5.5, "conv2d_shift": 3.5}
+    return [Part("copies", 10, _copies), Part("plain PyTorch", 60, _plain_pytorch), Part("blocks", 60, lambda: _blocks(device, goals))]
 
 
 def _problem(dtype: torch.dtype, device: str = "cpu", clips: int = SHAPE[0]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -45,8 +47,7 @@ def _backward(grad: torch.Tensor, x: torch.Tensor, shift: torch.Tensor) -> objec
     return torch.ops.visagent.rubiks_shift_backward(grad, x, shift, [1, 1, 1], [0, 0, 0], False, False)
 
 
-def _copies() -> list[Row]:
-    rows = []
+def _copies() -> Iterator[Row]:
     for dtype, goals in ((torch.float32, (1.5, 3.0)), (torch.bfloat16, (2.0, None))):
         x, shift, grad = _problem(dtype)
         warm = torch.empty_like(x)
@@ -57,11 +58,10 @@ def _copies() -> list[Row]:
         for name, limit in zip(("forward", "backward"), goals, strict=True):
             if limit is not None:
                 label = f"shift op {name}, {str(dtype).removeprefix('torch.')}"
-                rows.append(Row(label, 1e3 * found[name], 1e3 * found["copy"], 1 / limit, "min", "ms", f"warm copy of the tensor; at most {limit:g} of it"))
-    return rows
+                yield Row(label, 1e3 * found[name], 1e3 * found["copy"], 1 / limit, "min", "ms", f"warm copy of the tensor; at most {limit:g} of it")
 
 
-def _plain_pytorch() -> list[Row]:
+def _plain_pytorch() -> Iterator[Row]:
     """Formulations that users write: the best of them is the peer."""
     x, shift, grad = _problem(torch.float32)
     flat = x.transpose(1, 2).contiguous()
@@ -80,7 +80,7 @@ def _plain_pytorch() -> list[Row]:
         assert torch.allclose(got, expected, atol=1e-4), name
     found = alternating_medians({"ours": lambda: _forward(x, shift), **formulations}, 5)
     best = min(formulations, key=found.__getitem__)
-    rows = [Row("shift op forward, float32", 1e3 * found["ours"], 1e3 * found[best], 20.0, "min", "ms", f"best plain PyTorch: {best}")]
+    yield Row("shift op forward, float32", 1e3 * found["ours"], 1e3 * found[best], 20.0, "min", "ms", f"best plain PyTorch: {best}")
 
     def both(function: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], upstream: torch.Tensor) -> Callable[[], object]:
         def run() -> object:
@@ -98,7 +98,7 @@ def _plain_pytorch() -> list[Row]:
     }
     found = alternating_medians(trained, 3)
     best = min((name for name in trained if name != "ours"), key=found.__getitem__)
-    return [*rows, Row("shift op forward and backward, float32", 1e3 * found["ours"], 1e3 * found[best], 20.0, "min", "ms", f"best plain PyTorch: {best}")]
+    yield Row("shift op forward and backward, float32", 1e3 * found["ours"], 1e3 * found[best], 20.0, "min", "ms", f"best plain PyTorch: {best}")
 
 
 def _weights(shift: torch.Tensor) -> list[torch.Tensor]:
@@ -135,7 +135,7 @@ def _taps(x: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
     return x
 
 
-def _blocks(device: str, goals: dict[str, float]) -> list[Row]:
+def _blocks(device: str, goals: dict[str, float]) -> Iterator[Row]:
     torch.manual_seed(0)
     x = torch.randn(SHAPE, device=device)
     blocks = {kind: Block(kind, SHAPE[2], SHAPE[1]).to(device) for kind in ("rubiks_shift", *goals)}
@@ -143,12 +143,10 @@ def _blocks(device: str, goals: dict[str, float]) -> list[Row]:
         inference = alternating_medians({kind: lambda block=block: block(x) for kind, block in blocks.items()}, 7, device)
     upstream = torch.randn(SHAPE, device=device)
     training = alternating_medians({kind: _trained(block, x, upstream) for kind, block in blocks.items()}, 3, device)
-    rows = []
     for kind, goal in goals.items():
         name = {"conv3d": "3D convolution", "conv2d_shift": "2D convolution and fixed shift (TSM)"}[kind]
-        rows.append(Row("block of Table 6.6, inference", 1e3 * inference["rubiks_shift"], 1e3 * inference[kind], goal, "min", "ms", name))
-        rows.append(Row("block of Table 6.6, forward and backward", 1e3 * training["rubiks_shift"], 1e3 * training[kind], 1.0, "min", "ms", name))
-    return rows
+        yield Row("block of Table 6.6, inference", 1e3 * inference["rubiks_shift"], 1e3 * inference[kind], goal, "min", "ms", name)
+        yield Row("block of Table 6.6, forward and backward", 1e3 * training["rubiks_shift"], 1e3 * training[kind], 1.0, "min", "ms", name)
 
 
 def _trained(block: Block, x: torch.Tensor, upstream: torch.Tensor) -> Callable[[], object]:
@@ -160,8 +158,7 @@ def _trained(block: Block, x: torch.Tensor, upstream: torch.Tensor) -> Callable[
     return run
 
 
-def _bandwidth(device: str) -> list[Row]:
-    rows = []
+def _bandwidth(device: str) -> Iterator[Row]:
     for dtype in (torch.float32, torch.bfloat16):
         x, shift, grad = _problem(dtype, device, LARGE)
         warm = torch.empty_like(x)
@@ -176,6 +173,5 @@ def _bandwidth(device: str) -> list[Row]:
         )
         size, name = x.numel() * x.element_size() / 1e9, str(dtype).removeprefix("torch.")
         copied = 2 * size / found["copy"]
-        rows.append(Row(f"shift op forward, {name}", 2 * size / found["forward"], copied, 0.85, "max", "GB/s", "device copy"))
-        rows.append(Row(f"shift op backward, {name}", 3 * size / found["backward"], copied, 0.70, "max", "GB/s", "device copy"))
-    return rows
+        yield Row(f"shift op forward, {name}", 2 * size / found["forward"], copied, 0.85, "max", "GB/s", "device copy")
+        yield Row(f"shift op backward, {name}", 3 * size / found["backward"], copied, 0.70, "max", "GB/s", "device copy")

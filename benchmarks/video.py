@@ -6,30 +6,32 @@ import multiprocessing
 import tempfile
 import time
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from benchmarks.report import Row
+from benchmarks.report import Part, Row
 from visagent.video.decode import OPENED_AT_MOST
 
 WORKERS = 2
 FILES = 24
 REPEATS = 6
-ROUNDS = 5
-OPENED = 5000
 
 
-def measure(device: str) -> list[Row]:
+def parts(device: str, long: bool) -> list[Part]:
     """All rows of the area; the device plays no part."""
+    rounds, opened = (5, 5000) if long else (3, 2000)
+    return [Part("loaders and memory", (700 if long else 280), lambda: _loaders(rounds, opened))]
+
+
+def _loaders(rounds: int, opened: int) -> Iterator[Row]:
     spawn = multiprocessing.get_context("spawn")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         with spawn.Pool(WORKERS) as pool:  # processes of their own: decord hides the encoders
             pool.map(partial(_write, folder), range(FILES))
-        rows = []
         webm, avi = "VP9 WebM 426 x 240, 48 frames (Something-Something V2)", "MPEG-4 AVI 320 x 240, 175 frames (UCF-101)"
         for kind, label, backend, decode, goal in (
             ("webm", webm, "decord", _decord, 0.9),
@@ -39,16 +41,15 @@ def measure(device: str) -> list[Row]:
             ("avi", avi, "torchcodec", _torchcodec, 0.6),  # surveying the packets takes a share of what jumping leaves
         ):
             paths = sorted(str(path) for path in folder.glob(f"*.{kind}"))
-            rates = [(_raw_rate(paths, decode), _loader_rate(paths, backend)) for _ in range(ROUNDS)]
+            rates = [(_raw_rate(paths, decode), _loader_rate(paths, backend)) for _ in range(rounds)]
             limit, ours = (float(np.median(column)) for column in zip(*rates, strict=True))
-            rows.append(Row(f"loader, {backend}, {label}", ours, limit, goal, "max", "clips/s", f"{decode.__name__[1:]} alone, {WORKERS} processes"))
+            yield Row(f"loader, {backend}, {label}", ours, limit, goal, "max", "clips/s", f"{decode.__name__[1:]} alone, {WORKERS} processes")
         some = sorted(str(path) for path in folder.glob("*.*"))[:: FILES // 2]
         for backend, limit in (("decord", 20.0), ("torchcodec", 200.0)):
-            opened = OPENED_AT_MOST.get(backend, OPENED)
+            clips = min(opened, OPENED_AT_MOST.get(backend, opened))
             with spawn.Pool(1) as pool:
-                growth = pool.apply(_growth, (some, backend, opened))
-            rows.append(Row(f"memory growth over {opened:,} clips, {backend}", max(growth, 0.1), limit, 1.0, "min", "MB", f"limit: {limit:g} MB a process"))
-    return rows
+                growth = pool.apply(_growth, (some, backend, clips))
+            yield Row(f"memory growth over {clips:,} clips, {backend}", max(growth, 0.1), limit, 1.0, "min", "MB", f"limit: {limit:g} MB a process")
 
 
 def _write(folder: Path, number: int) -> None:
