@@ -13,13 +13,22 @@ AREAS = ("actors", "navigation", "options", "rubiksnet", "video")
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Ratios against peers and limits, measured now.")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks", description="Ratios against peers and limits, measured now."
+    )
     parser.add_argument("area", nargs="?", default="all", choices=["all", *AREAS])
-    parser.add_argument("--device", default="cpu", help="where tensors live, for the benchmarks that have any (default: %(default)s)")
+    parser.add_argument(
+        "--device", default="cpu", help="where tensors live, for the benchmarks that have any (default: %(default)s)"
+    )
     asked = os.environ.get("BENCH", "")
     if asked not in ("", "long"):
         parser.error(f"BENCH: expected long or nothing, got {asked!r}")
-    parser.add_argument("--long", action="store_true", default=asked == "long", help="more rounds of each, and more peers; also BENCH=long")
+    parser.add_argument(
+        "--long",
+        action="store_true",
+        default=asked == "long",
+        help="more rounds of each, and more peers; also BENCH=long",
+    )
     options = parser.parse_args()
     from benchmarks.report import publish
 

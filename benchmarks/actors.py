@@ -1,4 +1,6 @@
-"""Actors: PPO against Stable-Baselines3, collection against plain loops, scaling over processes, pictures against a copy of memory."""
+"""Actors: PPO against Stable-Baselines3, collection against plain loops, scaling over processes, pictures against a
+copy of memory.
+"""
 
 from __future__ import annotations
 
@@ -46,13 +48,18 @@ def parts(device: str, long: bool) -> list[Part]:
         Part("pictures", 15, lambda: [_pictures()]),
     ]
     if importlib.util.find_spec("stable_baselines3"):
-        return [Part("PPO against Stable-Baselines3", 20 * rounds * (1 + len(peers)), lambda: [_training(rounds, peers)]), *found]
+        return [
+            Part("PPO against Stable-Baselines3", 20 * rounds * (1 + len(peers)), lambda: [_training(rounds, peers)]),
+            *found,
+        ]
     print("skipped: PPO against Stable-Baselines3, which is not installed; type pip install stable_baselines3")
     return found
 
 
 def _training(rounds: int, peers: Sequence[tuple[str, int]]) -> Row:
-    """Whole training steps of PPO, each side in a process of its own, in turn; the same networks (64-64 tanh), batch, minibatch and passes."""
+    """Whole training steps of PPO, each side in a process of its own, in turn; the same networks (64-64 tanh), batch,
+    minibatch and passes.
+    """
     ours: list[float] = []
     theirs: dict[tuple[str, int], list[float]] = {peer: [] for peer in peers}
     with tempfile.TemporaryDirectory() as folder:
@@ -62,13 +69,23 @@ def _training(rounds: int, peers: Sequence[tuple[str, int]]) -> Row:
                 theirs[kind, count].append(_alone(f"_stable_baselines({kind!r}, {count})"))
     best = max(peers, key=lambda peer: statistics.median(theirs[peer]))
     peer = f"Stable-Baselines3, best of its settings here: {best[0]} with {best[1]}"
-    return Row(f"PPO on {CHEETAH}, training", statistics.median(ours), statistics.median(theirs[best]), 2.0, "max", "steps/s", peer)
+    return Row(
+        f"PPO on {CHEETAH}, training",
+        statistics.median(ours),
+        statistics.median(theirs[best]),
+        2.0,
+        "max",
+        "steps/s",
+        peer,
+    )
 
 
 def _alone(call: str) -> float:
     """What a function of this module returns in a process of its own."""
     code = f"from benchmarks import actors; print(actors.{call})"
-    printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parent.parent)
+    printed = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=Path(__file__).parent.parent
+    )
     return float(printed.stdout.split()[-1])
 
 
@@ -82,8 +99,10 @@ def _visagent(outputs: str) -> float:
 
     register()
     settings = [
-        "experiment=ppo/half_cheetah", "name=benchmark", f"datamodule.iterations_per_epoch={BATCHES + 1}", "trainer.max_epochs=1", "datamodule.eval_episodes=1",
-        "+trainer.limit_val_batches=0", "evaluate_after_training=false", "logger=none", "progress=none", f"paths.outputs={outputs}",
+        "experiment=ppo/half_cheetah", "name=benchmark", f"datamodule.iterations_per_epoch={BATCHES + 1}",
+        "trainer.max_epochs=1", "datamodule.eval_episodes=1",
+        "+trainer.limit_val_batches=0", "evaluate_after_training=false", "logger=none", "progress=none",
+        f"paths.outputs={outputs}",
     ]  # fmt: skip
     with initialize_config_module("visagent.conf", version_base="1.3"):
         config = compose("train", settings)
@@ -122,7 +141,9 @@ def _roles(worlds: WorldFactory, count: int, steps: int) -> SegmentActors:
 
 
 def _collection() -> list[Row]:
-    """Two processes with their batches joined, against the loop of one process over the same worlds, and against two such loops at once."""
+    """Two processes with their batches joined, against the loop of one process over the same worlds, and against two
+    such loops at once.
+    """
     make, context = _roles(GymnasiumWorlds(CHEETAH), 8, 128), multiprocessing.get_context("spawn")
     alone, together = SerialActors(make, 1), ProcessActors(make, 2, make.policy.state_dict())
     for actors in (alone, together):
@@ -152,8 +173,24 @@ def _collection() -> list[Row]:
         ours.send(0)
     rate = statistics.median(two)
     return [
-        Row("collection, two processes", rate, statistics.median(one), 0.85, "max", "steps/s", "twice one process's loop"),
-        Row("collection, two processes", rate, statistics.median(both), 0.9, "max", "steps/s", "two such loops at once: what the cores allow"),
+        Row(
+            "collection, two processes",
+            rate,
+            statistics.median(one),
+            0.85,
+            "max",
+            "steps/s",
+            "twice one process's loop",
+        ),
+        Row(
+            "collection, two processes",
+            rate,
+            statistics.median(both),
+            0.9,
+            "max",
+            "steps/s",
+            "two such loops at once: what the cores allow",
+        ),
     ]
 
 
@@ -185,7 +222,12 @@ def _scaling() -> Iterator[Row]:
         actors = ProcessActors(make, count, make.policy.state_dict())
         actors.publish(make.policy.state_dict(), 0)
         actors.collect(Task(0, 0, True))
-        rates = [count * 100 / _seconds(lambda: [actors.collect(Task(0, 1, False)) for _ in range(2)]) for _ in range(ROUNDS)]  # noqa: B023
+
+        def twice(actors: ProcessActors = actors) -> None:
+            for _ in range(2):
+                actors.collect(Task(0, 1, False))
+
+        rates = [count * 100 / _seconds(twice) for _ in range(ROUNDS)]
         actors.close()
         rate = statistics.median(rates)
         if count == 1:
@@ -208,4 +250,12 @@ def _pictures() -> Row:
         limits.append(8 * size / 1e6 / _seconds(lambda: [np.copyto(place, source) for _ in range(8)]))
     actors.close()
     peer = "a copy of memory (goal none: acting on the pictures is included)"
-    return Row("pictures of 84 x 84 x 9, 4 processes to the learner", statistics.median(rates), statistics.median(limits), 0.0, "max", "MB/s", peer)
+    return Row(
+        "pictures of 84 x 84 x 9, 4 processes to the learner",
+        statistics.median(rates),
+        statistics.median(limits),
+        0.0,
+        "max",
+        "MB/s",
+        peer,
+    )

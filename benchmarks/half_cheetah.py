@@ -1,7 +1,8 @@
-"""PPO on HalfCheetah-v5 beside Stable-Baselines3's, a million steps each: both are judged on the same episodes, the peer's by our own loop.
+"""PPO on HalfCheetah-v5 beside Stable-Baselines3's, a million steps each: both are judged on the same episodes, the
+peer's by our own loop.
 
-`python -m benchmarks.half_cheetah` trains the peer's seeds that are not kept in docs/results/surreal, then draws them beside the finished runs of
-`visagent-table surreal/learning`.
+`python -m benchmarks.half_cheetah` trains the peer's seeds that are not kept in docs/results/surreal, then draws them
+beside the finished runs of `visagent-table surreal/learning`.
 """
 
 from __future__ import annotations
@@ -53,7 +54,9 @@ class PeerPolicy:
     def initial_state(self, count: int) -> None:
         """None: it remembers nothing."""
 
-    def act(self, observation: Any, state: Any = None, deterministic: bool = False, generator: Any = None) -> PolicyStep:
+    def act(
+        self, observation: Any, state: Any = None, deterministic: bool = False, generator: Any = None
+    ) -> PolicyStep:
         """Act on observations `[B, D]`."""
         shown = self.filters.normalize_obs(observation["state"].numpy())
         action, _ = self.model.predict(shown, deterministic=deterministic)
@@ -61,14 +64,18 @@ class PeerPolicy:
 
 
 def train_peer(seed: int, path: Path) -> Path:
-    """Train the peer with our networks (64-64 tanh), batch, minibatch, passes and rate, normalised as its authors do for MuJoCo; write what came of it."""
+    """Train the peer with our networks (64-64 tanh), batch, minibatch, passes and rate, normalised as its authors do
+    for MuJoCo; write what came of it.
+    """
     from stable_baselines3 import PPO
     from stable_baselines3.common.env_util import make_vec_env
     from stable_baselines3.common.vec_env import VecNormalize
 
     torch.set_num_threads(1)
     worlds = VecNormalize(make_vec_env(WORLDS.id, AT_A_TIME, seed=seed), gamma=0.99)
-    model = PPO("MlpPolicy", worlds, n_steps=SEGMENT, batch_size=64, n_epochs=10, learning_rate=3e-4, device="cpu", seed=seed)
+    model = PPO(
+        "MlpPolicy", worlds, n_steps=SEGMENT, batch_size=64, n_epochs=10, learning_rate=3e-4, device="cpu", seed=seed
+    )
     policy, curve, began = PeerPolicy(model, worlds), [], time.monotonic()
     while model.num_timesteps < STEPS:
         model.learn(EVERY, reset_num_timesteps=not curve)
@@ -93,7 +100,11 @@ def train_peer(seed: int, path: Path) -> Path:
 def _judge(policy: Any, seed: int, name: str, count: int) -> list[Episode]:
     """Episodes on the seeds of our runs' evaluation."""
     seeds = [derive_seed(seed, name, number) for number in range(count)]
-    return [episode for start in range(0, count, AT_ONCE) for episode in run_episodes(policy, WORLDS, seeds[start : start + AT_ONCE], True)]
+    return [
+        episode
+        for start in range(0, count, AT_ONCE)
+        for episode in run_episodes(policy, WORLDS, seeds[start : start + AT_ONCE], True)
+    ]
 
 
 def _mean(episodes: list[Episode]) -> float:
@@ -122,7 +133,10 @@ def our_runs(seeds: tuple[int, ...], outputs: Path) -> list[TableRun]:
     wanted = next(cell.overrides for cell in grid.cells.values() if (cell.row, cell.column) == (ROW, "learned"))
     found = [runs[wanted, seed] for seed in seeds]
     if any(run.state != "finished" for run in found):
-        raise SystemExit(f"expected finished runs of seeds {list(seeds)}; type visagent-table {TABLE} --run --seeds {','.join(map(str, seeds))}")
+        raise SystemExit(
+            f"expected finished runs of seeds {list(seeds)}; type visagent-table {TABLE} --run --seeds "
+            f"{','.join(map(str, seeds))}"
+        )
     return found
 
 
@@ -130,7 +144,11 @@ def show(runs: list[TableRun], peers: list[dict[str, Any]], folder: Path) -> Non
     """Write half_cheetah_peer.png, .csv and .md."""
     from matplotlib.figure import Figure
 
-    ours = [[(int(h["step"]), h["val/return"]) for h in run.record.history.values()] for run in runs if run.record is not None]
+    ours = [
+        [(int(h["step"]), h["val/return"]) for h in run.record.history.values()]
+        for run in runs
+        if run.record is not None
+    ]
     theirs = [[(int(steps), value) for steps, value in peer["curve"]] for peer in peers]
     figure = Figure(figsize=(7, 4.2), layout="constrained")
     axes = figure.add_subplot()
@@ -145,7 +163,11 @@ def show(runs: list[TableRun], peers: list[dict[str, Any]], folder: Path) -> Non
             for seed, curve in zip([run.seed for run in runs], values, strict=True)
             for step, value in zip(steps, curve, strict=True)
         ]
-    axes.set(xlabel="environment steps", ylabel="return of 10 episodes, mean action", title=f"PPO on {WORLDS.id} (laptop scale, bands: all seeds)")
+    axes.set(
+        xlabel="environment steps",
+        ylabel="return of 10 episodes, mean action",
+        title=f"PPO on {WORLDS.id} (laptop scale, bands: all seeds)",
+    )
     axes.grid(alpha=0.3)
     axes.legend()
     folder.mkdir(parents=True, exist_ok=True)
@@ -163,24 +185,41 @@ def show(runs: list[TableRun], peers: list[dict[str, Any]], folder: Path) -> Non
         "|---|---|---|---|---|",
     ]
     for name, returns, steps, minutes in (
-        ("visagent", mine, runs[0].record.env_steps if runs[0].record else 0, [run.record.seconds / 60 for run in runs if run.record is not None]),
+        (
+            "visagent",
+            mine,
+            runs[0].record.env_steps if runs[0].record else 0,
+            [run.record.seconds / 60 for run in runs if run.record is not None],
+        ),
         (PEER, other, peers[0]["steps"], [peer["seconds"] / 60 for peer in peers]),
     ):
         by_seed = ", ".join(f"{value:.0f}" for value in returns)
         spent = statistics.fmean(minutes)
-        lines.append(f"| {name} | {statistics.fmean(returns):.0f} ± {statistics.stdev(returns):.0f} | {by_seed} | {steps:,} | {spent:.1f} |")
-    below = "within one standard deviation of the peer" if -apart <= spread else "more than one standard deviation below"
+        lines.append(
+            f"| {name} | {statistics.fmean(returns):.0f} ± {statistics.stdev(returns):.0f} | {by_seed} | {steps:,} | "
+            f"{spent:.1f} |"
+        )
+    below = (
+        "within one standard deviation of the peer" if -apart <= spread else "more than one standard deviation below"
+    )
     relation = "above the peer's mean" if apart >= 0 else below
     lines += [
         "",
         f"Ours minus theirs: {apart:+.0f}, {relation} (its standard deviation: {spread:.0f}).",
         "",
-        "Same networks (64-64 tanh), 2,048 steps a batch from 16 worlds, minibatches of 64, 10 passes, rate 3e-4; both normalise observations and",
-        "rewards (the peer by `VecNormalize`). Both are judged by the mean action on the same seeds of worlds, none of which is trained on.",
+        "Same networks (64-64 tanh), 2,048 steps a batch from 16 worlds, minibatches of 64, 10 passes, rate 3e-4; "
+        "both normalise observations and",
+        "rewards (the peer by `VecNormalize`). Both are judged by the mean action on the same seeds of worlds, none "
+        "of which is trained on.",
         "Minutes include evaluation and depend on what else the machine did: several runs shared it.",
         "",
-        f"{PEER} {peers[0]['versions']['stable_baselines3']}, {peers[0]['hardware']['cpu']}, {peers[0]['hardware']['cores']} cores; commits "
-        + ", ".join(sorted({str(peer["commit"]) for peer in peers} | {run.record.commit for run in runs if run.record is not None}))
+        f"{PEER} {peers[0]['versions']['stable_baselines3']}, {peers[0]['hardware']['cpu']}, "
+        f"{peers[0]['hardware']['cores']} cores; commits "
+        + ", ".join(
+            sorted(
+                {str(peer["commit"]) for peer in peers} | {run.record.commit for run in runs if run.record is not None}
+            )
+        )
         + ".",
         "",
         "![curves](half_cheetah_peer.png)",

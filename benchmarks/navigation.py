@@ -49,13 +49,24 @@ def _make_twenty(folder: Path) -> Row:
     began = time.perf_counter()
     for _ in make_scenes(folder, recipes()):
         pass
-    return Row("twenty scenes with features", time.perf_counter() - began, 240.0, 1.0, "min", "s", "limit: 4 minutes on two cores")
+    return Row(
+        "twenty scenes with features",
+        time.perf_counter() - began,
+        240.0,
+        1.0,
+        "min",
+        "s",
+        "limit: 4 minutes on two cores",
+    )
 
 
 def _rollouts(folder: Path, device: str) -> Iterator[Row]:
     names = ("bathroom_02", "bedroom_04", "living_room_05", "kitchen_02")
     tables = SceneTables([read_dump(folder / f"{name}.h5") for name in names])
-    for width, projection, goal in (("paper width (8192 inputs)", None, 100.0), ("laptop width (512 inputs)", 128, 1.0)):
+    for width, projection, goal in (
+        ("paper width (8192 inputs)", None, 100.0),
+        ("laptop width (512 inputs)", 128, 1.0),
+    ):
         torch.manual_seed(0)
         network = NavigationNetwork(tables, projection=projection).eval().to(device)
         batched, plain = _batched_rate(network, tables.to(device)), _plain_rate(network, tables.to(device))
@@ -65,7 +76,9 @@ def _rollouts(folder: Path, device: str) -> Iterator[Row]:
 
 def _starts(tables: SceneTables) -> tuple[torch.Tensor, torch.Tensor]:
     rng = torch.Generator().manual_seed(0)
-    targets = torch.randint(tables.count, (20,), generator=rng).repeat_interleave(EPISODES // 20).to(tables.graph.device)
+    targets = (
+        torch.randint(tables.count, (20,), generator=rng).repeat_interleave(EPISODES // 20).to(tables.graph.device)
+    )
     scene = tables.scene_of[targets]
     starts = tables.first[scene] + (torch.rand(EPISODES, generator=rng).to(targets.device) * tables.size[scene]).long()
     able = tables.distance(starts, targets) > 0
@@ -80,7 +93,13 @@ def _batched_rate(network: NavigationNetwork, tables: SceneTables) -> float:
     def run() -> None:
         nonlocal steps
         world = NavigationWorld(tables, HORIZON)
-        steps = rollout(follow(NavigationPolicy(network), deterministic=False), world, starts, targets, torch.Generator().manual_seed(0)).steps
+        steps = rollout(
+            follow(NavigationPolicy(network), deterministic=False),
+            world,
+            starts,
+            targets,
+            torch.Generator().manual_seed(0),
+        ).steps
         if tables.graph.is_cuda:
             torch.cuda.synchronize()
 
@@ -99,7 +118,9 @@ def _plain_rate(network: NavigationNetwork, tables: SceneTables) -> float:
             scene = tables.scene_of[target : target + 1]
             history = [state] * 4
             for _ in range(HORIZON):
-                observation = NavigationObservation(torch.tensor([history], device=scene.device), torch.tensor([target], device=scene.device), scene)
+                observation = NavigationObservation(
+                    torch.tensor([history], device=scene.device), torch.tensor([target], device=scene.device), scene
+                )
                 action = int(torch.distributions.Categorical(logits=network(observation).logits).sample())
                 following = int(tables.graph[state, action])
                 state = following if following >= 0 else state
@@ -118,7 +139,9 @@ def _rendering() -> Iterator[Row]:
         with SceneRenderer(room, 1) as renderer:
             poses = slice(0, min(200, len(room.graph)))
 
-            def run(renderer: SceneRenderer = renderer, location=room.location[poses], rotation=room.rotation[poses]) -> None:  # type: ignore[no-untyped-def]
+            def run(
+                renderer: SceneRenderer = renderer, location=room.location[poses], rotation=room.rotation[poses]
+            ) -> None:  # type: ignore[no-untyped-def]
                 for _ in renderer.frames(location, rotation):
                     pass
 
@@ -131,7 +154,15 @@ def _memory() -> Row:
     for block in (48_000, SAMPLES - 48_000):
         zeros = NavigationSamples.empty()
         aggregate.append(NavigationSamples(*(t.new_zeros((block, *t.shape[1:])) for t in zeros.tensors())))
-    return Row(f"DAgger data set of {SAMPLES:,} samples", aggregate.nbytes / 1e6, 10.0, 1.0, "min", "MB", "limit: 10 MB beside the features")
+    return Row(
+        f"DAgger data set of {SAMPLES:,} samples",
+        aggregate.nbytes / 1e6,
+        10.0,
+        1.0,
+        "min",
+        "MB",
+        "limit: 10 MB beside the features",
+    )
 
 
 def _start_up() -> Row:

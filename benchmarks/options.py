@@ -1,4 +1,6 @@
-"""Options: a whole training on Tool Delivery in CPU-seconds, and many episodes in one call against one after the other."""
+"""Options: a whole training on Tool Delivery in CPU-seconds, and many episodes in one call against one after the
+other.
+"""
 
 from __future__ import annotations
 
@@ -35,15 +37,34 @@ def _trainings() -> Iterator[Row]:
 
 
 def _worlds() -> Iterator[Row]:
-    for name, worlds in (("Tool Delivery", ToolDeliveryWorlds(horizon=10**6)), ("Water Filling", WaterFillingWorlds(horizon=10**6))):
+    for name, worlds in (
+        ("Tool Delivery", ToolDeliveryWorlds(horizon=10**6)),
+        ("Water Filling", WaterFillingWorlds(horizon=10**6)),
+    ):
         together, apart = _rate(worlds, 1, EPISODES), _rate(worlds, EPISODES, 1)
-        yield Row(f"{name}, {EPISODES} episodes in one call", together, apart, 5.0, "max", "steps/s", "the same code, one episode after the other")
+        yield Row(
+            f"{name}, {EPISODES} episodes in one call",
+            together,
+            apart,
+            5.0,
+            "max",
+            "steps/s",
+            "the same code, one episode after the other",
+        )
 
 
 def _training(seed: int) -> float:
-    """CPU-seconds of `visagent-train experiment=option_mappo/tool_delivery`, start, evaluation and pictures included."""
+    """CPU-seconds of `visagent-train experiment=option_mappo/tool_delivery`, start, evaluation and pictures
+    included.
+    """
     with tempfile.TemporaryDirectory() as folder:
-        settings = ["experiment=option_mappo/tool_delivery", f"seed={seed}", "logger=none", "progress=none", f"paths.outputs={folder}"]
+        settings = [
+            "experiment=option_mappo/tool_delivery",
+            f"seed={seed}",
+            "logger=none",
+            "progress=none",
+            f"paths.outputs={folder}",
+        ]
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         command = [str(Path(sys.executable).parent / "visagent-train"), *settings]
         subprocess.run(command, check=True, capture_output=True, cwd=Path(__file__).parent.parent)

@@ -17,7 +17,8 @@ class Row:
 
     Attributes:
         value: ours; against: the peer's or the limit, in the same unit.
-        better: `max` (ratio = value / against) or `min` (ratio = against / value): a ratio above the goal is always good.
+        better: `max` (ratio = value / against) or `min` (ratio = against / value): a ratio above the goal is always
+            good.
         peer: what `against` is, in words (printed only).
     """
 
@@ -53,7 +54,9 @@ class Part:
     measure: Callable[[], Iterable[Row]]
 
 
-def median_seconds(function: Callable[[], object], repeats: int, clock: Callable[[], float] = time.perf_counter) -> float:
+def median_seconds(
+    function: Callable[[], object], repeats: int, clock: Callable[[], float] = time.perf_counter
+) -> float:
     """Median duration of several calls after one call to warm up."""
     function()
     durations = []
@@ -64,8 +67,12 @@ def median_seconds(function: Callable[[], object], repeats: int, clock: Callable
     return statistics.median(durations)
 
 
-def alternating_medians(functions: Mapping[str, Callable[[], object]], repeats: int, device: str = "cpu") -> dict[str, float]:
-    """Median durations in seconds, the functions called in turn, so that what else the machine does falls on all of them."""
+def alternating_medians(
+    functions: Mapping[str, Callable[[], object]], repeats: int, device: str = "cpu"
+) -> dict[str, float]:
+    """Median durations in seconds, the functions called in turn, so that what else the machine does falls on all of
+    them.
+    """
     import torch
 
     def wait() -> None:
@@ -85,7 +92,9 @@ def alternating_medians(functions: Mapping[str, Callable[[], object]], repeats: 
 
 
 def publish(area: str, parts: Sequence[Part], folder: Path = Path("outputs/bench")) -> bool:
-    """Measure the parts, print each row as it is there and all of them at the end, write `<folder>/<area>.json`; True when every goal is met."""
+    """Measure the parts, print each row as it is there and all of them at the end, write `<folder>/<area>.json`; True
+    when every goal is met.
+    """
     from rich.console import Console
     from rich.table import Table
 
@@ -94,13 +103,21 @@ def publish(area: str, parts: Sequence[Part], folder: Path = Path("outputs/bench
     rows: list[Row] = []
     for number, part in enumerate(parts):
         left = sum(each.seconds for each in parts[number:])
-        console.print(f"{area}: {part.name}, about {part.seconds:.0f} of the {left:.0f} s that are left", highlight=False)
+        console.print(
+            f"{area}: {part.name}, about {part.seconds:.0f} of the {left:.0f} s that are left", highlight=False
+        )
         for row in part.measure():
             rows.append(row)
-            console.print(f"  {row.name}: {row.value:,.4g} {row.unit} against {row.against:,.4g}, [{_colour(row)}]{row.ratio:.2f}[/]", highlight=False)
+            console.print(
+                f"  {row.name}: {row.value:,.4g} {row.unit} against {row.against:,.4g}, "
+                f"[{_colour(row)}]{row.ratio:.2f}[/]",
+                highlight=False,
+            )
     table = Table(title=f"benchmark: {area}", title_justify="left")
     for column in ("name", "ours", "against", "ratio", "goal", "unit", "peer or limit"):
-        table.add_column(column, justify="right" if column in ("ours", "against", "ratio", "goal") else "left", overflow="fold")
+        table.add_column(
+            column, justify="right" if column in ("ours", "against", "ratio", "goal") else "left", overflow="fold"
+        )
     for row in rows:
         ratio = f"[{_colour(row)}]{row.ratio:.2f}[/]"
         table.add_row(row.name, f"{row.value:,.4g}", f"{row.against:,.4g}", ratio, f"{row.goal:g}", row.unit, row.peer)

@@ -29,10 +29,16 @@ def parts(device: str, long: bool) -> list[Part]:
     keep_memory()
     print(f"shift op: {ops.BACKEND} ({ops.WHY}), {torch.get_num_threads()} threads")
     goals = {"conv3d": 5.5, "conv2d_shift": 3.5}
-    return [Part("copies", 10, _copies), Part("plain PyTorch", 60, _plain_pytorch), Part("blocks", 60, lambda: _blocks(device, goals))]
+    return [
+        Part("copies", 10, _copies),
+        Part("plain PyTorch", 60, _plain_pytorch),
+        Part("blocks", 60, lambda: _blocks(device, goals)),
+    ]
 
 
-def _problem(dtype: torch.dtype, device: str = "cpu", clips: int = SHAPE[0]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _problem(
+    dtype: torch.dtype, device: str = "cpu", clips: int = SHAPE[0]
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     torch.manual_seed(0)
     x = torch.randn(clips, *SHAPE[1:]).to(device, dtype)
     return x, (torch.rand(3, SHAPE[2]) * 2 - 1).to(device, working_precision(dtype)), torch.randn_like(x)
@@ -51,14 +57,25 @@ def _copies() -> Iterator[Row]:
     for dtype, goals in ((torch.float32, (1.5, 3.0)), (torch.bfloat16, (2.0, None))):
         x, shift, grad = _problem(dtype)
         warm = torch.empty_like(x)
-        functions: dict[str, Callable[[], object]] = {"copy": lambda w=warm, x=x: w.copy_(x), "forward": lambda x=x, s=shift: _forward(x, s)}
+        functions: dict[str, Callable[[], object]] = {
+            "copy": lambda w=warm, x=x: w.copy_(x),
+            "forward": lambda x=x, s=shift: _forward(x, s),
+        }
         if goals[1] is not None:
             functions["backward"] = lambda g=grad, x=x, s=shift: _backward(g, x, s)
         found = alternating_medians(functions, REPEATS)
         for name, limit in zip(("forward", "backward"), goals, strict=True):
             if limit is not None:
                 label = f"shift op {name}, {str(dtype).removeprefix('torch.')}"
-                yield Row(label, 1e3 * found[name], 1e3 * found["copy"], 1 / limit, "min", "ms", f"warm copy of the tensor; at most {limit:g} of it")
+                yield Row(
+                    label,
+                    1e3 * found[name],
+                    1e3 * found["copy"],
+                    1 / limit,
+                    "min",
+                    "ms",
+                    f"warm copy of the tensor; at most {limit:g} of it",
+                )
 
 
 def _plain_pytorch() -> Iterator[Row]:
@@ -80,9 +97,19 @@ def _plain_pytorch() -> Iterator[Row]:
         assert torch.allclose(got, expected, atol=1e-4), name
     found = alternating_medians({"ours": lambda: _forward(x, shift), **formulations}, 5)
     best = min(formulations, key=found.__getitem__)
-    yield Row("shift op forward, float32", 1e3 * found["ours"], 1e3 * found[best], 20.0, "min", "ms", f"best plain PyTorch: {best}")
+    yield Row(
+        "shift op forward, float32",
+        1e3 * found["ours"],
+        1e3 * found[best],
+        20.0,
+        "min",
+        "ms",
+        f"best plain PyTorch: {best}",
+    )
 
-    def both(function: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], upstream: torch.Tensor) -> Callable[[], object]:
+    def both(
+        function: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], upstream: torch.Tensor
+    ) -> Callable[[], object]:
         def run() -> object:
             inputs, moves = (x if upstream is grad else flat).detach().requires_grad_(), shift.detach().requires_grad_()
             return torch.autograd.grad(function(inputs, moves), (inputs, moves), upstream)
@@ -92,13 +119,23 @@ def _plain_pytorch() -> Iterator[Row]:
     up = grad.transpose(1, 2).contiguous()
     trained = {
         "ours": both(lambda v, s: ops.rubiks_shift_3d(v, s), grad),
-        "depthwise 3D convolution": both(lambda v, s: nn.functional.conv3d(v, _kernel(s), padding=1, groups=SHAPE[2]), up),
+        "depthwise 3D convolution": both(
+            lambda v, s: nn.functional.conv3d(v, _kernel(s), padding=1, groups=SHAPE[2]), up
+        ),
         "three depthwise convolutions": both(_separable, up),
         "padding, slices and eight taps": both(_taps, grad),
     }
     found = alternating_medians(trained, 3)
     best = min((name for name in trained if name != "ours"), key=found.__getitem__)
-    yield Row("shift op forward and backward, float32", 1e3 * found["ours"], 1e3 * found[best], 20.0, "min", "ms", f"best plain PyTorch: {best}")
+    yield Row(
+        "shift op forward and backward, float32",
+        1e3 * found["ours"],
+        1e3 * found[best],
+        20.0,
+        "min",
+        "ms",
+        f"best plain PyTorch: {best}",
+    )
 
 
 def _weights(shift: torch.Tensor) -> list[torch.Tensor]:
@@ -140,13 +177,31 @@ def _blocks(device: str, goals: dict[str, float]) -> Iterator[Row]:
     x = torch.randn(SHAPE, device=device)
     blocks = {kind: Block(kind, SHAPE[2], SHAPE[1]).to(device) for kind in ("rubiks_shift", *goals)}
     with torch.no_grad():
-        inference = alternating_medians({kind: lambda block=block: block(x) for kind, block in blocks.items()}, 7, device)
+        inference = alternating_medians(
+            {kind: lambda block=block: block(x) for kind, block in blocks.items()}, 7, device
+        )
     upstream = torch.randn(SHAPE, device=device)
     training = alternating_medians({kind: _trained(block, x, upstream) for kind, block in blocks.items()}, 3, device)
     for kind, goal in goals.items():
         name = {"conv3d": "3D convolution", "conv2d_shift": "2D convolution and fixed shift (TSM)"}[kind]
-        yield Row("block of Table 6.6, inference", 1e3 * inference["rubiks_shift"], 1e3 * inference[kind], goal, "min", "ms", name)
-        yield Row("block of Table 6.6, forward and backward", 1e3 * training["rubiks_shift"], 1e3 * training[kind], 1.0, "min", "ms", name)
+        yield Row(
+            "block of Table 6.6, inference",
+            1e3 * inference["rubiks_shift"],
+            1e3 * inference[kind],
+            goal,
+            "min",
+            "ms",
+            name,
+        )
+        yield Row(
+            "block of Table 6.6, forward and backward",
+            1e3 * training["rubiks_shift"],
+            1e3 * training[kind],
+            1.0,
+            "min",
+            "ms",
+            name,
+        )
 
 
 def _trained(block: Block, x: torch.Tensor, upstream: torch.Tensor) -> Callable[[], object]:
@@ -174,4 +229,6 @@ def _bandwidth(device: str) -> Iterator[Row]:
         size, name = x.numel() * x.element_size() / 1e9, str(dtype).removeprefix("torch.")
         copied = 2 * size / found["copy"]
         yield Row(f"shift op forward, {name}", 2 * size / found["forward"], copied, 0.85, "max", "GB/s", "device copy")
-        yield Row(f"shift op backward, {name}", 3 * size / found["backward"], copied, 0.70, "max", "GB/s", "device copy")
+        yield Row(
+            f"shift op backward, {name}", 3 * size / found["backward"], copied, 0.70, "max", "GB/s", "device copy"
+        )

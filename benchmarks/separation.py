@@ -1,7 +1,8 @@
-"""Can any task be sped up by actors of their own? Speed-up against communication / computation (the distributed-learning slides' question).
+"""Can any task be sped up by actors of their own? Speed-up against communication / computation (the
+distributed-learning slides' question).
 
-`python -m benchmarks.separation` lets actors sleep instead of computing and hand over arrays of several sizes, in shared memory or pickled, and compares
-four of them with the same work done in the learner's own process.
+`python -m benchmarks.separation` lets actors sleep instead of computing and hand over arrays of several sizes, in
+shared memory or pickled, and compares four of them with the same work done in the learner's own process.
 """
 
 from __future__ import annotations
@@ -126,10 +127,29 @@ def show(found: list[Point], folder: Path) -> None:
     axes = figure.add_subplot()
     for index, transport in enumerate(("shared memory", "pickled")):
         chosen = [point for point in found if point.transport == transport]
-        axes.scatter([max(p.ratio, 1e-4) for p in chosen], [p.speed_up for p in chosen], color=COLOURS[index], marker="os"[index], label=transport)
+        axes.scatter(
+            [max(p.ratio, 1e-4) for p in chosen],
+            [p.speed_up for p in chosen],
+            color=COLOURS[index],
+            marker="os"[index],
+            label=transport,
+        )
     ratios = np.logspace(-4, 1.5, 100)
-    axes.plot(ratios, ACTORS / (1 + ratios), color="#222222", linewidth=1, label="communication beside each other: N / (1 + r)")
-    axes.plot(ratios, 1 / np.maximum(ratios, (1 + ratios) / ACTORS), color="#222222", linewidth=1, linestyle=":", label="one after the other: at most 1 / r")
+    axes.plot(
+        ratios,
+        ACTORS / (1 + ratios),
+        color="#222222",
+        linewidth=1,
+        label="communication beside each other: N / (1 + r)",
+    )
+    axes.plot(
+        ratios,
+        1 / np.maximum(ratios, (1 + ratios) / ACTORS),
+        color="#222222",
+        linewidth=1,
+        linestyle=":",
+        label="one after the other: at most 1 / r",
+    )
     axes.axhline(1.0, color="#888888", linewidth=0.8)
     axes.set(xscale="log", yscale="log", xlabel="communication / computation, r", ylabel=f"speed-up by {ACTORS} actors")
     axes.set_title("Separating actors from the learner (laptop scale)")
@@ -140,7 +160,9 @@ def show(found: list[Point], folder: Path) -> None:
     with (folder / "separation.csv").open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(["transport", "megabytes", "computing_ms", "communication_ms", "speed_up"])
-        writer.writerows([f"{value:.4g}" if isinstance(value, float) else value for value in astuple(point)] for point in found)
+        writer.writerows(
+            [f"{value:.4g}" if isinstance(value, float) else value for value in astuple(point)] for point in found
+        )
     by_ratio = sorted(found, key=lambda point: point.ratio)
     worth = [point.ratio for point in takewhile(lambda point: point.speed_up >= ACTORS / 2, by_ratio)]
     slower = [point.ratio for point in takewhile(lambda point: point.speed_up < 1, reversed(by_ratio))]
@@ -148,7 +170,8 @@ def show(found: list[Point], folder: Path) -> None:
     lines = [
         "# Can any task be sped up by actors of their own? (laptop scale)",
         "",
-        f"{ACTORS} actors that sleep instead of computing, then hand over an array; medians of {ROUNDS} rounds. Speed-up is that over the same work in the",
+        f"{ACTORS} actors that sleep instead of computing, then hand over an array; medians of {ROUNDS} rounds. "
+        "Speed-up is that over the same work in the",
         "learner's process; communication is what one actor of its own adds to a task.",
         "",
         "By the ratio of communication to computation: "
@@ -157,12 +180,17 @@ def show(found: list[Point], folder: Path) -> None:
             if worth
             else f"the smallest does not reach half of the {ACTORS} times; "
         )
-        + (f"all points from {slower[-1]:.2g} on are slower than one process." if slower else "the largest is not slower than one process."),
+        + (
+            f"all points from {slower[-1]:.2g} on are slower than one process."
+            if slower
+            else "the largest is not slower than one process."
+        ),
         "",
         "| transport | MB | computing (ms) | communication (ms) | ratio | speed-up |",
         "|---|---|---|---|---|---|",
         *(
-            f"| {p.transport} | {p.megabytes:g} | {p.computing_ms:g} | {p.communication_ms:.2f} | {p.ratio:.3f} | {p.speed_up:.2f} |"
+            f"| {p.transport} | {p.megabytes:g} | {p.computing_ms:g} | {p.communication_ms:.2f} | {p.ratio:.3f} | "
+            f"{p.speed_up:.2f} |"
             for p in sorted(found, key=lambda point: (point.transport, point.megabytes, point.computing_ms))
         ),
         "",

@@ -1,4 +1,6 @@
-"""Video loading: the DataModule's loader with each backend against the decoder alone, and its memory over thousands of clips."""
+"""Video loading: the DataModule's loader with each backend against the decoder alone, and its memory over thousands of
+clips.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,10 @@ def _loaders(rounds: int, opened: int) -> Iterator[Row]:
         folder = Path(name)
         with spawn.Pool(WORKERS) as pool:  # processes of their own: decord hides the encoders
             pool.map(partial(_write, folder), range(FILES))
-        webm, avi = "VP9 WebM 426 x 240, 48 frames (Something-Something V2)", "MPEG-4 AVI 320 x 240, 175 frames (UCF-101)"
+        webm, avi = (
+            "VP9 WebM 426 x 240, 48 frames (Something-Something V2)",
+            "MPEG-4 AVI 320 x 240, 175 frames (UCF-101)",
+        )
         for kind, label, backend, decode, goal in (
             ("webm", webm, "decord", _decord, 0.9),
             ("avi", avi, "decord", _pyav, 0.9),  # it reads AVI by PyAV
@@ -43,13 +48,29 @@ def _loaders(rounds: int, opened: int) -> Iterator[Row]:
             paths = sorted(str(path) for path in folder.glob(f"*.{kind}"))
             rates = [(_raw_rate(paths, decode), _loader_rate(paths, backend)) for _ in range(rounds)]
             limit, ours = (float(np.median(column)) for column in zip(*rates, strict=True))
-            yield Row(f"loader, {backend}, {label}", ours, limit, goal, "max", "clips/s", f"{decode.__name__[1:]} alone, {WORKERS} processes")
+            yield Row(
+                f"loader, {backend}, {label}",
+                ours,
+                limit,
+                goal,
+                "max",
+                "clips/s",
+                f"{decode.__name__[1:]} alone, {WORKERS} processes",
+            )
         some = sorted(str(path) for path in folder.glob("*.*"))[:: FILES // 2]
         for backend, limit in (("decord", 20.0), ("torchcodec", 200.0)):
             clips = min(opened, OPENED_AT_MOST.get(backend, opened))
             with spawn.Pool(1) as pool:
                 growth = pool.apply(_growth, (some, backend, clips))
-            yield Row(f"memory growth over {clips:,} clips, {backend}", max(growth, 0.1), limit, 1.0, "min", "MB", f"limit: {limit:g} MB a process")
+            yield Row(
+                f"memory growth over {clips:,} clips, {backend}",
+                max(growth, 0.1),
+                limit,
+                1.0,
+                "min",
+                "MB",
+                f"limit: {limit:g} MB a process",
+            )
 
 
 def _write(folder: Path, number: int) -> None:
@@ -61,7 +82,13 @@ def _write(folder: Path, number: int) -> None:
     frames = example.frames()
     wide = np.concatenate([frames, frames[:, :, ::-1]], axis=2)
     there_and_back = np.concatenate([wide, wide[::-1]] * 4)
-    write_video(folder / f"{number:03d}.webm", there_and_back[:48, :, :426], "libvpx-vp9", 12, {"crf": "32", "b": "0", "deadline": "realtime", "cpu-used": "6"})
+    write_video(
+        folder / f"{number:03d}.webm",
+        there_and_back[:48, :, :426],
+        "libvpx-vp9",
+        12,
+        {"crf": "32", "b": "0", "deadline": "realtime", "cpu-used": "6"},
+    )
     write_video(folder / f"{number:03d}.avi", there_and_back[:175, :, :320], "mpeg4", 25, {"b": "800000"})
 
 

@@ -1,8 +1,8 @@
 """Build the shift op's kernels: `python -m cuda_ext.build`. Set-up calls it; nothing is compiled at run time.
 
-A machine without a C++ compiler, or one on which the build fails, runs `cuda_ext.reference`, and the op says so once. Where nvcc is found,
-the CUDA kernels become a second library, so that the first one loads where CUDA is not. Where a failure must not pass unseen,
-`VISAGENT_REQUIRE_OP=1` makes it one.
+A machine without a C++ compiler, or one on which the build fails, runs `cuda_ext.reference`, and the op says so once.
+Where nvcc is found, the CUDA kernels become a second library, so that the first one loads where CUDA is not. Where a
+failure must not pass unseen, `VISAGENT_REQUIRE_OP=1` makes it one.
 """
 
 from __future__ import annotations
@@ -32,14 +32,18 @@ INSTRUCTION_SETS = {
 }
 """One object file each; the running processor decides which is used."""
 CUDA_ARCHITECTURES = ("80", "90")
-"""Compute capabilities that are built where no GPU says which is wanted; newer ones compile the last one's PTX when they load it."""
+"""Compute capabilities that are built where no GPU says which is wanted; newer ones compile the last one's PTX when
+they load it.
+"""
 TARGET = "-DTORCH_TARGET_VERSION=0x020b000000000000"
 """The stable ABI of PyTorch 2.11: a library serves this version and later ones."""
 
 
 @dataclass(frozen=True)
 class Built:
-    """What the last build left: `library` of these sources, or why there is none; the same for CUDA, None and None where there is no nvcc."""
+    """What the last build left: `library` of these sources, or why there is none; the same for CUDA, None and None
+    where there is no nvcc.
+    """
 
     key: str
     library: str | None
@@ -51,7 +55,9 @@ class Built:
 
 def key() -> str:
     """Of the sources, of how they are built and of the PyTorch that loads them."""
-    digest = hashlib.sha256(" ".join([*COMMON, TARGET, platform.machine(), version("torch"), find_nvcc() or ""]).encode())
+    digest = hashlib.sha256(
+        " ".join([*COMMON, TARGET, platform.machine(), version("torch"), find_nvcc() or ""]).encode()
+    )
     for path in [Path(__file__), *sorted(SOURCES.iterdir())]:
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()[:12]
@@ -71,7 +77,10 @@ def last() -> Built | None:
 
 def find_compiler() -> str | None:
     """`$CXX`, or the first C++ compiler on the path."""
-    return next((found for name in (os.environ.get("CXX"), "g++", "clang++", "c++") if name and (found := shutil.which(name))), None)
+    return next(
+        (found for name in (os.environ.get("CXX"), "g++", "clang++", "c++") if name and (found := shutil.which(name))),
+        None,
+    )
 
 
 def find_nvcc() -> str | None:
@@ -98,7 +107,9 @@ def build() -> Built:
                 cuda_reason = _failure(nvcc, lambda: _compile_cuda(nvcc, compiler, torch_folder, cuda))
             reason = pending.result()
     has_cuda = nvcc is not None and compiler is not None and cuda_reason is None
-    built = Built(name, None if reason else str(library), compiler, reason, str(cuda) if has_cuda else None, cuda_reason)
+    built = Built(
+        name, None if reason else str(library), compiler, reason, str(cuda) if has_cuda else None, cuda_reason
+    )
     INFO.write_text(json.dumps(asdict(built), indent=1) + "\n")
     return built
 
@@ -116,7 +127,12 @@ def _compile_cuda(nvcc: str, compiler: str, torch: Path, library: Path) -> None:
     import torch as loaded
 
     if loaded.cuda.is_available():
-        architectures = sorted({f"{major}{minor}" for major, minor in map(loaded.cuda.get_device_capability, range(loaded.cuda.device_count()))})
+        architectures = sorted(
+            {
+                f"{major}{minor}"
+                for major, minor in map(loaded.cuda.get_device_capability, range(loaded.cuda.device_count()))
+            }
+        )
     else:
         architectures = list(CUDA_ARCHITECTURES)
     wanted = [f"-gencode=arch=compute_{name},code=sm_{name}" for name in architectures]
@@ -126,7 +142,23 @@ def _compile_cuda(nvcc: str, compiler: str, torch: Path, library: Path) -> None:
     host = [f"-ccbin={compiler}", "-Xcompiler=-fPIC", "--cudart=shared", "-shared"]
     source = str(SOURCES / "rubiks_shift_cuda.cu")
     links = [f"-L{torch / 'lib'}", "-ltorch_cuda", "-ltorch_cpu", "-ltorch"]
-    _run([nvcc, "-O3", "-std=c++20", "--threads=0", *host, *wanted, *include, TARGET, "-DUSE_CUDA", source, "-o", str(partial), *links])
+    _run(
+        [
+            nvcc,
+            "-O3",
+            "-std=c++20",
+            "--threads=0",
+            *host,
+            *wanted,
+            *include,
+            TARGET,
+            "-DUSE_CUDA",
+            source,
+            "-o",
+            str(partial),
+            *links,
+        ]
+    )
     os.replace(partial, library)
     for old in BUILD.glob("rubiks_shift_cuda_*.so"):
         if old != library:
@@ -136,9 +168,14 @@ def _compile_cuda(nvcc: str, compiler: str, torch: Path, library: Path) -> None:
 def _compile(compiler: str, torch: Path, library: Path) -> None:
     include = [f"-I{torch / 'include'}", f"-I{torch / 'include/torch/csrc/api/include'}"]
     sets = INSTRUCTION_SETS if platform.machine() == "x86_64" else {"baseline": ()}
-    jobs = [(f"kernels_{isa}.cpp", list(flags)) for isa, flags in sets.items()] + [("rubiks_shift_cpu.cpp", [*include, TARGET])]
+    jobs = [(f"kernels_{isa}.cpp", list(flags)) for isa, flags in sets.items()] + [
+        ("rubiks_shift_cpu.cpp", [*include, TARGET])
+    ]
     objects = [BUILD / f"{Path(source).stem}_{os.getpid()}.o" for source, _ in jobs]
-    commands = [[compiler, *COMMON, *flags, "-c", str(SOURCES / source), "-o", str(to)] for (source, flags), to in zip(jobs, objects, strict=True)]
+    commands = [
+        [compiler, *COMMON, *flags, "-c", str(SOURCES / source), "-o", str(to)]
+        for (source, flags), to in zip(jobs, objects, strict=True)
+    ]
     with ThreadPoolExecutor() as pool:
         list(pool.map(_run, commands))
     partial = library.with_suffix(f".{os.getpid()}")

@@ -1,7 +1,8 @@
 """The shift op's Python face: checked arguments, autograd, shapes for compilation and export.
 
-Registered through `torch.library` as `visagent::rubiks_shift` and `visagent::rubiks_shift_backward`. The kernels that `cuda_ext.build` has
-compiled are loaded at import; `cuda_ext.reference` serves every device for which there is none, or all with `VISAGENT_OP=reference`.
+Registered through `torch.library` as `visagent::rubiks_shift` and `visagent::rubiks_shift_backward`. The kernels that
+`cuda_ext.build` has compiled are loaded at import; `cuda_ext.reference` serves every device for which there is none, or
+all with `VISAGENT_OP=reference`.
 """
 
 from __future__ import annotations
@@ -36,7 +37,10 @@ def _load() -> tuple[str, str]:
         torch.ops.load_library(built.library)
         return "compiled", f"CPU kernels by {Path(built.compiler or 'a compiler').name}; {_load_cuda(built)}"
     reason = "not built for these sources" if built is None or built.reason is None else built.reason
-    warnings.warn(f"the shift op runs in plain PyTorch, many times slower: {reason}; python -m cuda_ext.build compiles it", stacklevel=3)
+    warnings.warn(
+        f"the shift op runs in plain PyTorch, many times slower: {reason}; python -m cuda_ext.build compiles it",
+        stacklevel=3,
+    )
     return "reference", reason
 
 
@@ -62,8 +66,13 @@ BACKEND, WHY = _load()
 
 
 @torch.library.register_fake("visagent::rubiks_shift")  # type: ignore[untyped-decorator]
-def _fake(x: Tensor, shift: Tensor, stride: Sequence[int], padding: Sequence[int], quantize: bool, away: bool) -> Tensor:
-    time, height, width = (reference.output_length(n, s, p) for n, s, p in zip((x.shape[1], x.shape[3], x.shape[4]), stride, padding, strict=True))
+def _fake(
+    x: Tensor, shift: Tensor, stride: Sequence[int], padding: Sequence[int], quantize: bool, away: bool
+) -> Tensor:
+    time, height, width = (
+        reference.output_length(n, s, p)
+        for n, s, p in zip((x.shape[1], x.shape[3], x.shape[4]), stride, padding, strict=True)
+    )
     return x.new_empty(x.shape[0], time, x.shape[2], height, width)
 
 
@@ -85,7 +94,9 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
 
 
 def _no_second_backward(ctx: Any, *grads: Tensor) -> tuple[None, ...]:
-    raise NotImplementedError("rubiks_shift: its gradient cannot be differentiated again; take gradients without create_graph=True")
+    raise NotImplementedError(
+        "rubiks_shift: its gradient cannot be differentiated again; take gradients without create_graph=True"
+    )
 
 
 torch.library.register_autograd("visagent::rubiks_shift", _backward, setup_context=_setup_context)
@@ -95,42 +106,63 @@ torch.library.register_autograd("visagent::rubiks_shift_backward", _no_second_ba
 def _per_axis(name: str, value: int | Sequence[int], axes: int, least: int) -> list[int]:
     values = list(value) if isinstance(value, Sequence) else [value] * axes
     if len(values) != axes or any(not isinstance(v, int) or v < least for v in values):
-        raise ValueError(f"rubiks_shift: expected {name} to be a whole number of at least {least}, or {axes} of them, got {value!r}")
+        raise ValueError(
+            f"rubiks_shift: expected {name} to be a whole number of at least {least}, or {axes} of them, got {value!r}"
+        )
     return values
 
 
 def _check(x: Tensor, shift: Tensor, axes: int) -> None:
     layout, channel = ("[N, T, C, H, W]", 2) if axes == 3 else ("[N, C, H, W]", 1)
     if not isinstance(x, Tensor) or not isinstance(shift, Tensor):
-        raise ValueError(f"rubiks_shift_{axes}d: expected tensors x and shift, got {type(x).__name__} and {type(shift).__name__}")
+        raise ValueError(
+            f"rubiks_shift_{axes}d: expected tensors x and shift, got {type(x).__name__} and {type(shift).__name__}"
+        )
     if x.dim() != axes + 2:
         raise ValueError(f"rubiks_shift_{axes}d: expected x {layout}, got {list(x.shape)}")
     if 0 in x.shape[1:]:
-        raise ValueError(f"rubiks_shift_{axes}d: expected at least one of everything but N in x {layout}, got {list(x.shape)}")
+        raise ValueError(
+            f"rubiks_shift_{axes}d: expected at least one of everything but N in x {layout}, got {list(x.shape)}"
+        )
     if shift.shape != (axes, x.shape[channel]):
-        raise ValueError(f"rubiks_shift_{axes}d: expected shift [{axes}, {x.shape[channel]}] for x with {x.shape[channel]} channels, got {list(shift.shape)}")
+        raise ValueError(
+            f"rubiks_shift_{axes}d: expected shift [{axes}, {x.shape[channel]}] for x with {x.shape[channel]} "
+            f"channels, got {list(shift.shape)}"
+        )
     for name, dtype in (("x", x.dtype), ("shift", shift.dtype)):
         if dtype not in DTYPES:
-            raise ValueError(f"rubiks_shift_{axes}d: expected {name} of a floating dtype ({', '.join(str(d) for d in DTYPES)}), got {dtype}")
+            raise ValueError(
+                f"rubiks_shift_{axes}d: expected {name} of a floating dtype ({', '.join(str(d) for d in DTYPES)}), "
+                f"got {dtype}"
+            )
     if shift.device != x.device:
         raise ValueError(f"rubiks_shift_{axes}d: expected x and shift on one device, got {x.device} and {shift.device}")
-    if not torch.compiler.is_compiling() and forward_ad._current_level >= 0 and any(forward_ad.unpack_dual(t).tangent is not None for t in (x, shift)):
+    if (
+        not torch.compiler.is_compiling()
+        and forward_ad._current_level >= 0
+        and any(forward_ad.unpack_dual(t).tangent is not None for t in (x, shift))
+    ):
         raise NotImplementedError(f"rubiks_shift_{axes}d: no forward-mode derivative; use reverse mode")
 
 
 def _in_working_precision(x: Tensor, shift: Tensor) -> Tensor:
-    """The shift in the precision that kernels compute in: rounded to a half precision of x, 3.3 pixels would be 3.297 and its gradient as coarse."""
+    """The shift in the precision that kernels compute in: rounded to a half precision of x, 3.3 pixels would be 3.297
+    and its gradient as coarse.
+    """
     return shift.to(reference.working_precision(x.dtype))
 
 
-def rubiks_shift_3d(x: Tensor, shift: Tensor, stride: int | Sequence[int] = 1, padding: int | Sequence[int] = 0, quantize: bool = False) -> Tensor:
-    """Shift every channel by its own vector in time and space (Fan et al. 2020, Section 3; trilinear interpolation, zeros outside).
+def rubiks_shift_3d(
+    x: Tensor, shift: Tensor, stride: int | Sequence[int] = 1, padding: int | Sequence[int] = 0, quantize: bool = False
+) -> Tensor:
+    """Shift every channel by its own vector in time and space (Fan et al. 2020, Section 3; trilinear interpolation,
+    zeros outside).
 
     Args:
         x: `[N, T, C, H, W]`, floating.
-        shift: `[3, C]`, floating, rows T, H, W, in frames and pixels; +1 reads the next one. Its dtype may be another one than x's (float32 beside
-            bfloat16, as under autocast); both are computed in float32, or in float64 where x is. A channel whose shift is infinite or not a number
-            becomes NaN.
+        shift: `[3, C]`, floating, rows T, H, W, in frames and pixels; +1 reads the next one. Its dtype may be another
+            one than x's (float32 beside bfloat16, as under autocast); both are computed in float32, or in float64 where
+            x is. A channel whose shift is infinite or not a number becomes NaN.
         stride: of T, H, W, or one for all.
         padding: zeros put before and after each axis.
         quantize: round shifts to whole numbers, halves up; the gradient by the shift stays that of the interpolation.
@@ -147,7 +179,9 @@ def rubiks_shift_3d(x: Tensor, shift: Tensor, stride: int | Sequence[int] = 1, p
     return shifted
 
 
-def rubiks_shift_2d(x: Tensor, shift: Tensor, stride: int | Sequence[int] = 1, padding: int | Sequence[int] = 0, quantize: bool = False) -> Tensor:
+def rubiks_shift_2d(
+    x: Tensor, shift: Tensor, stride: int | Sequence[int] = 1, padding: int | Sequence[int] = 0, quantize: bool = False
+) -> Tensor:
     """Shift every channel by its own vector in space: `rubiks_shift_3d` without time.
 
     Args:
@@ -183,6 +217,10 @@ def normalize_shift_grad(grad: Tensor, t_factor: float = 1.0) -> Tensor:
     """
     vector = grad
     if grad.shape[0] == 3 and t_factor != 1.0:
-        vector = torch.cat([grad[:1], torch.zeros_like(grad[1:])]) if t_factor < 0 else torch.cat([t_factor * grad[:1], grad[1:]])
+        vector = (
+            torch.cat([grad[:1], torch.zeros_like(grad[1:])])
+            if t_factor < 0
+            else torch.cat([t_factor * grad[:1], grad[1:]])
+        )
     norm = vector.norm(dim=0, keepdim=True)
     return torch.where(norm > 0, vector / norm.clamp_min(torch.finfo(grad.dtype).tiny), grad)

@@ -1,12 +1,14 @@
-"""The shift op in plain PyTorch: the specification that kernels are tested against, and what runs where none is registered.
+"""The shift op in plain PyTorch: the specification that kernels are tested against, and what runs where none is
+registered.
 
-The op is separable per channel (Fan et al. 2020, *RubiksNet*): `out[n, :, c] = (M_T x M_H x M_W) x[n, :, c]`, where along an axis with
-shift `a`, stride `s` and padding `p`
+The op is separable per channel (Fan et al. 2020, *RubiksNet*): `out[n, :, c] = (M_T x M_H x M_W) x[n, :, c]`, where
+along an axis with shift `a`, stride `s` and padding `p`
 
     M[i, j] = (1 - r) [j = b(i) + f] + r [j = b(i) + f + 1],    b(i) = i s - p,  f = floor(a),  r = a - f,
 
-so that a shift of +1 reads the next frame, row or column, and what lies outside is zero. A channel with a shift that is infinite or not a number
-becomes NaN as a whole. Written as batched matrix products, which cost more arithmetic than a kernel but run at the speed of the matrix library.
+so that a shift of +1 reads the next frame, row or column, and what lies outside is zero. A channel with a shift that is
+infinite or not a number becomes NaN as a whole. Written as batched matrix products, which cost more arithmetic than a
+kernel but run at the speed of the matrix library.
 """
 
 from __future__ import annotations
@@ -45,7 +47,8 @@ def interpolation(shift: Tensor, length: int, stride: int, padding: int) -> Tens
 def rounding(shift: Tensor, length: int, stride: int, padding: int, away: bool) -> Tensor:
     """M of one axis with the shift rounded to a whole number, `[C, output length, length]`.
 
-    Halves go up (the 3D op), or with `away` the place that is read, `b(i) + a`, is rounded with halves away from zero (the 2D op).
+    Halves go up (the 3D op), or with `away` the place that is read, `b(i) + a`, is rounded with halves away from zero
+    (the 2D op).
     """
     base = _base(output_length(length, stride, padding), stride, padding, shift)
     place = base + shift.view(-1, 1, 1)
@@ -57,7 +60,9 @@ def rounding(shift: Tensor, length: int, stride: int, padding: int, away: bool) 
 
 
 def slope(shift: Tensor, length: int, stride: int, padding: int) -> Tensor:
-    """The derivative of M by the shift, `[C, output length, length]`; at a whole shift, where M has a kink, the central difference."""
+    """The derivative of M by the shift, `[C, output length, length]`; at a whole shift, where M has a kink, the central
+    difference.
+    """
     base = _base(output_length(length, stride, padding), stride, padding, shift)
     floor = torch.floor(shift).view(-1, 1, 1)
     between = _one_hot(base + floor + 1, length) - _one_hot(base + floor, length)
@@ -74,34 +79,49 @@ def apply(x: Tensor, matrices: Sequence[Tensor]) -> Tensor:
 
 
 def working_precision(dtype: torch.dtype) -> torch.dtype:
-    """What the op computes in for x of a dtype, and the dtype of the shifts that kernels take: half precisions are computed in float32."""
+    """What the op computes in for x of a dtype, and the dtype of the shifts that kernels take: half precisions are
+    computed in float32.
+    """
     return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
 
 
-def _matrices(shift: Tensor, sizes: Sequence[int], stride: Sequence[int], padding: Sequence[int], quantize: bool, away: bool) -> list[Tensor]:
+def _matrices(
+    shift: Tensor, sizes: Sequence[int], stride: Sequence[int], padding: Sequence[int], quantize: bool, away: bool
+) -> list[Tensor]:
     if quantize:
         return [rounding(shift[d], sizes[d], stride[d], padding[d], away) for d in range(AXES)]
     return [interpolation(shift[d], sizes[d], stride[d], padding[d]) for d in range(AXES)]
 
 
 def _defined(values: Tensor, shift: Tensor, axis: int) -> Tensor:
-    """Values whose axis of channels is `axis`, NaN where a component of the channel's shift is no finite number: rounding would hide it."""
+    """Values whose axis of channels is `axis`, NaN where a component of the channel's shift is no finite number:
+    rounding would hide it.
+    """
     undefined = shift.isfinite().logical_not().any(dim=0).view([-1 if d == axis else 1 for d in range(values.dim())])
     return values.masked_fill(undefined, float("nan"))
 
 
-def forward(x: Tensor, shift: Tensor, stride: Sequence[int], padding: Sequence[int], quantize: bool, away: bool) -> Tensor:
+def forward(
+    x: Tensor, shift: Tensor, stride: Sequence[int], padding: Sequence[int], quantize: bool, away: bool
+) -> Tensor:
     """The op; x `[N, T, C, H, W]`, shift `[3, C]` with rows T, H, W."""
     dtype = working_precision(x.dtype)
     values, moves = x.to(dtype), shift.to(dtype)
     sizes = (x.shape[1], x.shape[3], x.shape[4])
-    return _defined(apply(values, _matrices(moves, sizes, stride, padding, quantize, away)), moves, 2).to(x.dtype).contiguous()
+    return (
+        _defined(apply(values, _matrices(moves, sizes, stride, padding, quantize, away)), moves, 2)
+        .to(x.dtype)
+        .contiguous()
+    )
 
 
-def backward(grad: Tensor, x: Tensor, shift: Tensor, stride: Sequence[int], padding: Sequence[int], quantize: bool, away: bool) -> tuple[Tensor, Tensor]:
+def backward(
+    grad: Tensor, x: Tensor, shift: Tensor, stride: Sequence[int], padding: Sequence[int], quantize: bool, away: bool
+) -> tuple[Tensor, Tensor]:
     """The op's true gradients by x (the adjoint, also of a quantised forward) and by the shift.
 
-    Rounding has no useful derivative: quantised or not, the shift's gradient is that of the interpolation (straight through).
+    Rounding has no useful derivative: quantised or not, the shift's gradient is that of the interpolation (straight
+    through).
     """
     dtype = working_precision(x.dtype)
     upstream, values, moves = grad.to(dtype), x.to(dtype), shift.to(dtype)

@@ -1,4 +1,6 @@
-"""Action recognition data: Something-Something, UCF-101, HMDB-51 and class folders, real or synthetic, as clips to train and to test on."""
+"""Action recognition data: Something-Something, UCF-101, HMDB-51 and class folders, real or synthetic, as clips to
+train and to test on.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +73,10 @@ class ClipLoader:
             check_share(self.broken, len(self.data), self.share)
             if not self.name and len(batch) < len(self.batches[position]):
                 named = "\n".join(f"  {path}: {reason}" for path, reason in dict(batch.broken).items())
-                raise BrokenVideosError(f"{ATTEMPTS} videos drawn one after the other cannot be read; visagent-videos verify finds all of them:\n{named}")
+                raise BrokenVideosError(
+                    f"{ATTEMPTS} videos drawn one after the other cannot be read; visagent-videos verify finds all of "
+                    f"them:\n{named}"
+                )
             yield replace(batch, progress=first + (last - first) * position / len(self.batches))
 
 
@@ -87,7 +92,8 @@ def check_share(broken: Mapping[str, str], videos: int, share: float) -> None:
         enough = math.ceil(1000 * len(broken) / videos) / 1000
         raise BrokenVideosError(
             f"{len(broken)} of {videos} videos cannot be read, more than datamodule.broken_share={share} allows; "
-            f"visagent-videos verify finds them all, datamodule.broken_share={enough} would go on without these:\n{listed}{more}"
+            f"visagent-videos verify finds them all, datamodule.broken_share={enough} would go on without "
+            f"these:\n{listed}{more}"
         )
 
 
@@ -113,7 +119,8 @@ class ActionRecognitionDataModule(pl.LightningDataModule):
         root: `embedded` (synthetic actions, made where missing), or the data set's folder as it was unpacked.
         fold: split of UCF-101 and HMDB-51, 1 to 3.
         cache: where synthetic videos are kept.
-        embedded_train, embedded_val, embedded_size, embedded_seed: synthetic videos: how many, their pixels, their draw.
+        embedded_train, embedded_val, embedded_size, embedded_seed: synthetic videos: how many, their pixels, their
+            draw.
         num_frames: frames of a clip.
         crop: height and width of network inputs, in pixels.
         resize: shorter side that evaluation crops from (256 for crops of 224 in the paper).
@@ -121,12 +128,12 @@ class ActionRecognitionDataModule(pl.LightningDataModule):
         eval_batch_size: videos per batch and rank in evaluation.
         workers: decoding processes per rank.
         backend: `decord`, `pyav` or `torchcodec`.
-        mirror: `none`, or `labels`: mirror half of the training clips, with the label that belongs to the mirrored video, and never where a class
-            has a direction but no opposite.
+        mirror: `none`, or `labels`: mirror half of the training clips, with the label that belongs to the mirrored
+            video, and never where a class has a direction but no opposite.
         dense: sample training clips densely instead of from segments.
         protocols: of testing, any of `1_clip`, `2_clip`, `dense`.
-        broken_share: of the videos of a split that may be unreadable before the run stops; in training another one stands in for each, in testing
-            it is left out.
+        broken_share: of the videos of a split that may be unreadable before the run stops; in training another one
+            stands in for each, in testing it is left out.
         seed: of the order and of all that is drawn.
     """
 
@@ -155,9 +162,22 @@ class ActionRecognitionDataModule(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         self.layout, self.fold, self.num_frames, self.crop, self.resize = layout, fold, num_frames, crop, resize
-        self.batch_size, self.eval_batch_size, self.workers, self.backend = batch_size, eval_batch_size, workers, backend
-        self.mirror, self.dense, self.protocols, self.broken_share, self.seed = mirror, dense, tuple(protocols), broken_share, seed
-        self.recipe = Recipe(layout, embedded_train, embedded_val, embedded_size, embedded_seed) if root == EMBEDDED else None
+        self.batch_size, self.eval_batch_size, self.workers, self.backend = (
+            batch_size,
+            eval_batch_size,
+            workers,
+            backend,
+        )
+        self.mirror, self.dense, self.protocols, self.broken_share, self.seed = (
+            mirror,
+            dense,
+            tuple(protocols),
+            broken_share,
+            seed,
+        )
+        self.recipe = (
+            Recipe(layout, embedded_train, embedded_val, embedded_size, embedded_seed) if root == EMBEDDED else None
+        )
         self.root = Path(cache) / self.recipe.name if self.recipe is not None else Path(root)
         self.broken: dict[str, dict[str, str]] = {"train": {}, "val": {}}
         self._lists: dict[str, ClipList] | None = None
@@ -179,7 +199,9 @@ class ActionRecognitionDataModule(pl.LightningDataModule):
             self._lists = {split: read(self.layout, self.root, split, self.fold) for split in ("train", "val")}
             count = len(self._lists["train"].clips)
             if count < self.batch_size:
-                raise ConfigError(f"datamodule.batch_size={self.batch_size} exceeds the {count} training videos: use {count} or less")
+                raise ConfigError(
+                    f"datamodule.batch_size={self.batch_size} exceeds the {count} training videos: use {count} or less"
+                )
             self._warn(self._lists)
 
     def _warn(self, lists: Mapping[str, ClipList]) -> None:
@@ -190,7 +212,13 @@ class ActionRecognitionDataModule(pl.LightningDataModule):
         both = sorted({clip.path for clip in lists["train"].clips} & {clip.path for clip in lists["val"].clips})
         for names, what in ((refused, "not read"), (both, "both trained and tested on")):
             if names:
-                log.warning("%s: %d entries are %s: %s", self.root, len(names), what, ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else ""))
+                log.warning(
+                    "%s: %d entries are %s: %s",
+                    self.root,
+                    len(names),
+                    what,
+                    ", ".join(names[:NAMED]) + (", ..." if len(names) > NAMED else ""),
+                )
 
     @property
     def lists(self) -> dict[str, ClipList]:
@@ -215,9 +243,14 @@ class ActionRecognitionDataModule(pl.LightningDataModule):
         clips = self.lists["train"].clips
         order = torch.randperm(len(clips), generator=generator(self.seed, "order", epoch)).tolist()
         rank, world = shard(self.trainer, self.batch_size)
-        batches = [order[start + rank : start + self.batch_size : world] for start in range(0, len(order) - self.batch_size + 1, self.batch_size)]
+        batches = [
+            order[start + rank : start + self.batch_size : world]
+            for start in range(0, len(order) - self.batch_size + 1, self.batch_size)
+        ]
         mirrored = mirrored_labels(self.classes) if self.mirror == "labels" else []
-        data = TrainingClips(clips, self.num_frames, self.crop, self.backend, mirrored, self.dense, self.seed, epoch, self._device)
+        data = TrainingClips(
+            clips, self.num_frames, self.crop, self.backend, mirrored, self.dense, self.seed, epoch, self._device
+        )
         phase = (epoch / epochs, (epoch + 1) / epochs)
         return ClipLoader(data, batches, self.workers, "", self.broken["train"], self.broken_share, phase)
 
@@ -225,9 +258,15 @@ class ActionRecognitionDataModule(pl.LightningDataModule):
         clips = self.lists["val"].clips
         rank, world = shard(self.trainer, self.batch_size)
         mine = range(rank, len(clips), world)
-        # A rank without videos has a batch without videos: it must come along to where results of all ranks are added up.
-        batches = [list(mine[start : start + self.eval_batch_size]) for start in range(0, max(1, len(mine)), self.eval_batch_size)]
-        data = EvaluationClips(clips, self.num_frames, protocol(name, self.resize, self.crop), self.backend, self._device)
+        # A rank without videos has a batch without videos: it must come along to where results of all ranks are added
+        # up.
+        batches = [
+            list(mine[start : start + self.eval_batch_size])
+            for start in range(0, max(1, len(mine)), self.eval_batch_size)
+        ]
+        data = EvaluationClips(
+            clips, self.num_frames, protocol(name, self.resize, self.crop), self.backend, self._device
+        )
         return ClipLoader(data, batches, self.workers, name, self.broken["val"], self.broken_share)
 
     def val_dataloader(self) -> ClipLoader:
@@ -240,7 +279,10 @@ class ActionRecognitionDataModule(pl.LightningDataModule):
 
     def statistics(self) -> dict[str, float]:
         """What is worth logging about the data, `data/...`."""
-        return {"data/videos": float(len(self.lists["train"].clips)), "data/broken": float(sum(map(len, self.broken.values())))}
+        return {
+            "data/videos": float(len(self.lists["train"].clips)),
+            "data/broken": float(sum(map(len, self.broken.values()))),
+        }
 
     def join_accounts(self) -> None:
         """Make the account of broken files that of all ranks; all of them must ask.
@@ -265,10 +307,15 @@ class ActionRecognitionDataModule(pl.LightningDataModule):
         return digest.hexdigest()[:16]
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Continue; refuses another list of clips than the run began with, and forgets the broken files that were mended meanwhile."""
+        """Continue; refuses another list of clips than the run began with, and forgets the broken files that were
+        mended meanwhile.
+        """
         self.setup()
         if state_dict["clips"] != self._fingerprint():
-            raise ConfigError(f"the training videos listed in {self.root} have changed since this run began: restore them, or start a new run (name=NEW)")
+            raise ConfigError(
+                f"the training videos listed in {self.root} have changed since this run began: restore them, or start "
+                "a new run (name=NEW)"
+            )
         for split, files in state_dict["broken"].items():
             self.broken[split].update({path: reason for path, reason in files.items() if not self._readable(path)})
 

@@ -1,4 +1,6 @@
-"""What DataModules whose experience comes from actors share: starting them, publishing weights, episodes to evaluate on."""
+"""What DataModules whose experience comes from actors share: starting them, publishing weights, episodes to evaluate
+on.
+"""
 
 from __future__ import annotations
 
@@ -103,14 +105,15 @@ class ExperienceLoader:
 class ActorDataModule(pl.LightningDataModule):
     """Experience of the policy that learns, made by actors.
 
-    Every epoch begins with new episodes in all worlds, so that what an epoch collects follows from its number and the weights alone: a resumed
-    run needs no state of the worlds.
+    Every epoch begins with new episodes in all worlds, so that what an epoch collects follows from its number and the
+    weights alone: a resumed run needs no state of the worlds.
 
     Args:
         env: makes worlds.
         pool: `serial`, `process` or `ray`.
         address: of the Ray cluster, `HOST:PORT` or `auto`; None to start one on this machine.
-        mode: `synchronous`: a batch is made by the weights that are newest when it is asked for; `asynchronous`: actors run ahead.
+        mode: `synchronous`: a batch is made by the weights that are newest when it is asked for; `asynchronous`: actors
+            run ahead.
         actors: how many, of all ranks together.
         ahead: tasks that asynchronous actors may be ahead of the learner.
         max_lag: versions of the policy after which a part of a batch is dropped and made again; None for any.
@@ -120,7 +123,8 @@ class ActorDataModule(pl.LightningDataModule):
         eval_episodes, test_episodes: how many.
         eval_deterministic: act by the mode of the distribution when evaluating.
         film_episodes: test episodes of which a video is made.
-        solved_return: of an evaluated episode that counts as solved; None for what the worlds' factory says, where it does.
+        solved_return: of an evaluated episode that counts as solved; None for what the worlds' factory says, where it
+            does.
         seed: of worlds and actions.
     """
 
@@ -148,10 +152,21 @@ class ActorDataModule(pl.LightningDataModule):
     ) -> None:
         super().__init__()
         self.env, self.pool, self.mode, self.workers, self.ahead, self.max_lag = env, pool, mode, actors, ahead, max_lag
-        self.address, self.shared_memory, self.iterations_per_epoch, self.seed = address, shared_memory, iterations_per_epoch, seed
-        self.eval_episodes, self.test_episodes, self.eval_deterministic = eval_episodes, test_episodes, eval_deterministic
+        self.address, self.shared_memory, self.iterations_per_epoch, self.seed = (
+            address,
+            shared_memory,
+            iterations_per_epoch,
+            seed,
+        )
+        self.eval_episodes, self.test_episodes, self.eval_deterministic = (
+            eval_episodes,
+            test_episodes,
+            eval_deterministic,
+        )
         self.film_episodes, self.timeout = film_episodes, timeout
-        self.solved_return: float | None = getattr(env, "solved_return", None) if solved_return is None else solved_return
+        self.solved_return: float | None = (
+            getattr(env, "solved_return", None) if solved_return is None else solved_return
+        )
         self.actors: Actors | None = None
         self.spaces: WorldSpaces = env.spaces()
         self.dropped = self.restarts = self.ended = 0
@@ -192,14 +207,20 @@ class ActorDataModule(pl.LightningDataModule):
         self.dropped += found.dropped
         self.restarts = found.restarts
         self.ended = len(found.episodes) + (self.ended if iteration else 0)
-        if iteration == self.iterations_per_epoch - 1 and self.mode == "synchronous" and not self.ended and not self.warned:
+        if (
+            iteration == self.iterations_per_epoch - 1
+            and self.mode == "synchronous"
+            and not self.ended
+            and not self.warned
+        ):
             self.warned = True
             self._warn_of_short_epochs()
         return found
 
     def _warn_of_short_epochs(self) -> None:
         log.warning(
-            "no episode ended in an epoch, which has %d steps in each world: every epoch begins new episodes, so that nothing is learned of what comes later "
+            "no episode ended in an epoch, which has %d steps in each world: every epoch begins new episodes, so that "
+            "nothing is learned of what comes later "
             "in one; type datamodule.iterations_per_epoch=%d, or more",
             self.steps * self.iterations_per_epoch,
             4 * self.iterations_per_epoch,

@@ -1,4 +1,6 @@
-"""DAgger's data: demonstrations, then one labelled block of the policy's own experience per round (Ross et al. 2011)."""
+"""DAgger's data: demonstrations, then one labelled block of the policy's own experience per round (Ross et al.
+2011).
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,13 @@ class DAggerDataModule(NavigationDataModule):
     """
 
     def __init__(
-        self, beta: str, beta_parameter: float | None, passes_first_round: int, collect_starts_per_target: int, collect_max_steps: int, **settings: Any
+        self,
+        beta: str,
+        beta_parameter: float | None,
+        passes_first_round: int,
+        collect_starts_per_target: int,
+        collect_max_steps: int,
+        **settings: Any,
     ) -> None:
         super().__init__(**settings)
         self.beta = beta_schedule(beta, beta_parameter)
@@ -53,15 +61,24 @@ class DAggerDataModule(NavigationDataModule):
         """The passes of one round; each round is a training phase of its own."""
         done = self.passes_first_round + (epoch - 1) * self.passes_per_epoch
         passes = range(done, done + self.passes_per_epoch) if epoch else range(self.passes_first_round)
-        return SampleLoader(self.data.samples, self.tables.scene_of, self.batch_size, passes, passes, self.seed, self.shard())
+        return SampleLoader(
+            self.data.samples, self.tables.scene_of, self.batch_size, passes, passes, self.seed, self.shard()
+        )
 
     def collect(self, round: int) -> NavigationSamples:
-        """D_round: every state that the mixture visits, labelled by the expert (Algorithm 1 of the paper, steps 2 and 3)."""
+        """D_round: every state that the mixture visits, labelled by the expert (Algorithm 1 of the paper, steps 2 and
+        3).
+        """
         behaviour = mix_with_expert(self.policy(), self.expert, self.beta(round))
         episodes = self.starts(self.targets, self.collect_starts, "collect", round)
         path = rollout(behaviour, self.world(), *episodes, generator(self.seed, "collect", round))
         samples = label_rollout(path, self.expert)
-        log.info("round %d: %d states labelled, %.0f %% of the episodes reached the target", round, len(samples), 100 * float(path.success.float().mean()))
+        log.info(
+            "round %d: %d states labelled, %.0f %% of the episodes reached the target",
+            round,
+            len(samples),
+            100 * float(path.success.float().mean()),
+        )
         return samples
 
     def training_episodes(self, rounds: int) -> Iterator[tuple[Tensor, Tensor]]:

@@ -1,4 +1,6 @@
-"""Navigation data: scenes, targets, starts, evaluation episodes, and the expert's demonstrations (behaviour cloning)."""
+"""Navigation data: scenes, targets, starts, evaluation episodes, and the expert's demonstrations (behaviour
+cloning).
+"""
 
 from __future__ import annotations
 
@@ -52,11 +54,14 @@ class EpisodeBatch:
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> EpisodeBatch:
         """The episodes on another device."""
-        return EpisodeBatch(self.name, self.starts.to(device), self.targets.to(device), self.max_steps, self.modes, self.seed)
+        return EpisodeBatch(
+            self.name, self.starts.to(device), self.targets.to(device), self.max_steps, self.modes, self.seed
+        )
 
 
 class SampleLoader:
-    """A sized, repeatable iterable of minibatches: the order depends on (seed, pass) alone, however often it is iterated.
+    """A sized, repeatable iterable of minibatches: the order depends on (seed, pass) alone, however often it is
+    iterated.
 
     Args:
         samples: what to train on.
@@ -68,7 +73,16 @@ class SampleLoader:
         shard: (rank, world size).
     """
 
-    def __init__(self, samples: NavigationSamples, scene_of: Tensor, batch_size: int, passes: range, phase: range, seed: int, shard: tuple[int, int]) -> None:
+    def __init__(
+        self,
+        samples: NavigationSamples,
+        scene_of: Tensor,
+        batch_size: int,
+        passes: range,
+        phase: range,
+        seed: int,
+        shard: tuple[int, int],
+    ) -> None:
         self.samples, self.scene_of, self.batch_size = samples, scene_of, batch_size
         self.passes, self.phase, self.seed, self.shard = passes, phase, seed, shard
 
@@ -81,7 +95,9 @@ class SampleLoader:
     def __iter__(self) -> Iterator[NavigationBatch]:
         count = self._per_pass()
         for number in self.passes:
-            batches = minibatches(len(self.samples), self.batch_size, 1, generator(self.seed, "shuffle", number), *self.shard)
+            batches = minibatches(
+                len(self.samples), self.batch_size, 1, generator(self.seed, "shuffle", number), *self.shard
+            )
             for position, index in enumerate(batches):
                 progress = (number - self.phase.start + position / count) / len(self.phase)
                 yield self.samples.batch(index, self.scene_of, progress=progress)
@@ -166,8 +182,13 @@ class NavigationDataModule(pl.LightningDataModule):
         if self.scene_source != EMBEDDED:
             return
         if not self.scene_names:
-            raise ConfigError("zero scenes: with datamodule.scenes=embedded name at least one, for example datamodule.scene_names=[kitchen_01]")
-        recipes = [recipe_for(name, extractor=self.extractor, weights=self.extractor_weights) for name in self.scene_names]
+            raise ConfigError(
+                "zero scenes: with datamodule.scenes=embedded name at least one, for example "
+                "datamodule.scene_names=[kitchen_01]"
+            )
+        recipes = [
+            recipe_for(name, extractor=self.extractor, weights=self.extractor_weights) for name in self.scene_names
+        ]
         from rich.progress import track
 
         made = make_scenes(self._folder(), recipes, self.make_workers or None)
@@ -187,7 +208,11 @@ class NavigationDataModule(pl.LightningDataModule):
     def _folder(self) -> Path:
         if self.scene_source != EMBEDDED:
             return Path(self.scene_source)
-        return self.cache / (self.extractor if self.extractor_weights is None else f"{self.extractor}-{Path(self.extractor_weights).stem}")
+        return self.cache / (
+            self.extractor
+            if self.extractor_weights is None
+            else f"{self.extractor}-{Path(self.extractor_weights).stem}"
+        )
 
     def _read_scenes(self) -> list[Scene]:
         found = list_dumps(self._folder())
@@ -199,26 +224,35 @@ class NavigationDataModule(pl.LightningDataModule):
                 near = difflib.get_close_matches(name, found, 1)
                 raise ConfigError(
                     f"unknown scene {name!r}: {self._folder()} holds {', '.join(found)}"
-                    + (f"; did you mean datamodule.scene_names=[{quoted(near[0])}]?" if near else "; choose with datamodule.scene_names=[NAME,...]")
+                    + (
+                        f"; did you mean datamodule.scene_names=[{quoted(near[0])}]?"
+                        if near
+                        else "; choose with datamodule.scene_names=[NAME,...]"
+                    )
                 )
         return [read_dump(found[name], self.recompute_distances) for name in names]
 
     def _pick_targets(self) -> Tensor:
         unknown = sorted(set(self.own_targets) - set(self.tables.names))
         if unknown:
-            raise ConfigError(f"datamodule.targets: unknown scene {unknown[0]!r}: expected some of {', '.join(self.tables.names)}")
+            raise ConfigError(
+                f"datamodule.targets: unknown scene {unknown[0]!r}: expected some of {', '.join(self.tables.names)}"
+            )
         chosen: list[int] = []
         for scene in self.tables.scenes:
             states = self.own_targets.get(scene.name)
             if states is None:
                 states = pick_targets(scene, self.targets_per_scene)
             if not states or len(set(states)) != len(states):
-                raise ConfigError(f"datamodule.targets.{scene.name}: expected at least one target and each once, got {list(states)}")
+                raise ConfigError(
+                    f"datamodule.targets.{scene.name}: expected at least one target and each once, got {list(states)}"
+                )
             for state in states:
                 target = self.tables.global_state(scene.name, state)
                 if not bool((scene.distance[:, state] > 0).any()):
                     raise ConfigError(
-                        f"scene {scene.name}: target {state} is unreachable from every other state: choose another with datamodule.targets.{scene.name}=[...]"
+                        f"scene {scene.name}: target {state} is unreachable from every other state: choose another "
+                        f"with datamodule.targets.{scene.name}=[...]"
                     )
                 chosen.append(target)
         if not chosen:
@@ -227,7 +261,9 @@ class NavigationDataModule(pl.LightningDataModule):
 
     # Episodes
 
-    def starts(self, targets: Tensor, count: int, *purpose: str | int, avoid: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def starts(
+        self, targets: Tensor, count: int, *purpose: str | int, avoid: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         """`count` random starts for each target, any state that can reach it but itself.
 
         The draw for one target depends on the seed, the purpose, the scene, the target and what is avoided only.
@@ -253,7 +289,8 @@ class NavigationDataModule(pl.LightningDataModule):
                 able = able[~np.isin(self._pairs(torch.from_numpy(able), torch.tensor(target)).numpy(), avoid.numpy())]
             if not len(able):
                 raise ConfigError(
-                    f"datamodule.disjoint_starts: expected a state of {self.tables.names[scene]} in which no training episode for target {target - first} "
+                    f"datamodule.disjoint_starts: expected a state of {self.tables.names[scene]} in which no training "
+                    f"episode for target {target - first} "
                     "begins, got none; type datamodule.disjoint_starts=false, or fewer datamodule.starts_per_target"
                 )
             rng = np.random.default_rng(derive_seed(self.seed, *purpose, self.tables.names[scene], target - first))
@@ -273,19 +310,28 @@ class NavigationDataModule(pl.LightningDataModule):
         return torch.cat([self._pairs(*episodes) for episodes in self.training_episodes(rounds)])
 
     def overlap(self) -> dict[str, float]:
-        """Shares of the test starts that training knows with the same target: in which an episode began so far, and that were labelled on any path."""
+        """Shares of the test starts that training knows with the same target: in which an episode began so far, and
+        that were labelled on any path.
+        """
         test, samples = self._test_episodes(), self.data.samples
         met = self._pairs(test.starts, test.targets)
-        known = {"start": self._began(len(self.data.rounds)), "state": self._pairs(samples.history[:, -1], samples.target)}
+        known = {
+            "start": self._began(len(self.data.rounds)),
+            "state": self._pairs(samples.history[:, -1], samples.target),
+        }
         return {f"data/{name}_overlap": float(torch.isin(met, pairs).float().mean()) for name, pairs in known.items()}
 
     def new_targets(self, distance: int) -> Tensor:
-        """Targets `distance` steps from the nearest trained one (Section 4.3), at most so many per scene as configured."""
+        """Targets `distance` steps from the nearest trained one (Section 4.3), at most so many per scene as
+        configured.
+        """
         chosen: list[int] = []
         for index, scene in enumerate(self.tables.scenes):
             first = int(self.tables.first[index])
             trained = [int(t) - first for t in self.targets if int(self.tables.scene_of[t]) == index]
-            candidates = [s for s in targets_at_distance(scene, trained, distance) if bool((scene.distance[:, s] > 0).any())]
+            candidates = [
+                s for s in targets_at_distance(scene, trained, distance) if bool((scene.distance[:, s] > 0).any())
+            ]
             rng = np.random.default_rng(derive_seed(self.seed, "new targets", scene.name, distance))
             size = min(self.new_targets_per_distance, len(candidates))
             chosen += sorted(first + int(s) for s in rng.choice(candidates, size, replace=False)) if size else []
@@ -294,11 +340,22 @@ class NavigationDataModule(pl.LightningDataModule):
     def _test_episodes(self) -> EpisodeBatch:
         """On the trained targets; where starts are to be disjoint, from those of all rounds of the run."""
         rounds = max(len(self.data.rounds), (self.trainer.max_epochs or 1) if self.trainer else 1)
-        return self._episodes("", self.targets, self.test_starts, self.max_steps, "test", self._began(rounds) if self.disjoint_starts else None)
+        return self._episodes(
+            "",
+            self.targets,
+            self.test_starts,
+            self.max_steps,
+            "test",
+            self._began(rounds) if self.disjoint_starts else None,
+        )
 
-    def _episodes(self, name: str, targets: Tensor, count: int, max_steps: int, split: str, avoid: Tensor | None = None) -> EpisodeBatch:
+    def _episodes(
+        self, name: str, targets: Tensor, count: int, max_steps: int, split: str, avoid: Tensor | None = None
+    ) -> EpisodeBatch:
         starts, repeated = self.starts(targets, count, split, name, avoid=avoid)
-        return EpisodeBatch(name, starts, repeated, max_steps, self.action_modes, derive_seed(self.seed, split, name, "actions"))
+        return EpisodeBatch(
+            name, starts, repeated, max_steps, self.action_modes, derive_seed(self.seed, split, name, "actions")
+        )
 
     def val_dataloader(self) -> torch.utils.data.DataLoader[Any]:
         """One batch with all validation episodes."""
@@ -310,9 +367,17 @@ class NavigationDataModule(pl.LightningDataModule):
         for distance in self.new_target_distances:
             targets = self.new_targets(distance)
             if not len(targets):
-                log.warning("no state lies exactly %d steps from the nearest trained target: no new_targets_%d in this run", distance, distance)
+                log.warning(
+                    "no state lies exactly %d steps from the nearest trained target: no new_targets_%d in this run",
+                    distance,
+                    distance,
+                )
             else:
-                batches.append(self._episodes(f"new_targets_{distance}/", targets, self.new_target_starts, self.new_target_max_steps, "test"))
+                batches.append(
+                    self._episodes(
+                        f"new_targets_{distance}/", targets, self.new_target_starts, self.new_target_max_steps, "test"
+                    )
+                )
         return _episode_loader(batches)
 
     # Training data
@@ -322,7 +387,14 @@ class NavigationDataModule(pl.LightningDataModule):
         starts, targets = self.starts(self.targets, self.starts_per_target, "train")
         states, _, running = self.expert.demonstrate(starts, targets)
         length = running.sum(dim=0)
-        path = Rollout(states.to(torch.int32), targets, length, torch.ones_like(length, dtype=torch.bool), torch.zeros_like(length), None)
+        path = Rollout(
+            states.to(torch.int32),
+            targets,
+            length,
+            torch.ones_like(length, dtype=torch.bool),
+            torch.zeros_like(length),
+            None,
+        )
         observation = path.observations(self.tables)
         label = self.expert.peek(observation.state, observation.target)
         return NavigationSamples.pack(observation, label.action, label.optimal)
@@ -339,10 +411,14 @@ class NavigationDataModule(pl.LightningDataModule):
 
     def loader(self, epoch: int) -> SampleLoader:
         """Minibatches of one epoch; the training phase is the whole run."""
-        epochs = self.trainer.max_epochs if self.trainer and self.trainer.max_epochs and self.trainer.max_epochs > 0 else 1
+        epochs = (
+            self.trainer.max_epochs if self.trainer and self.trainer.max_epochs and self.trainer.max_epochs > 0 else 1
+        )
         phase = range(max(epochs, epoch + 1) * self.passes_per_epoch)
         passes = range(epoch * self.passes_per_epoch, (epoch + 1) * self.passes_per_epoch)
-        return SampleLoader(self.data.samples, self.tables.scene_of, self.batch_size, passes, phase, self.seed, self.shard())
+        return SampleLoader(
+            self.data.samples, self.tables.scene_of, self.batch_size, passes, phase, self.seed, self.shard()
+        )
 
     @property
     def env_steps(self) -> int:
@@ -350,7 +426,9 @@ class NavigationDataModule(pl.LightningDataModule):
         return sum(len(samples) for samples in self.data.rounds) + self.expert.unreachable
 
     def statistics(self) -> dict[str, float]:
-        """What is worth logging about the data, `data/...`; `expert_queries` leaves the demonstrations out, as the paper's Table 3 does."""
+        """What is worth logging about the data, `data/...`; `expert_queries` leaves the demonstrations out, as the
+        paper's Table 3 does.
+        """
         return {
             "data/samples": float(len(self.data)),
             "data/megabytes": self.data.nbytes / 1e6,
@@ -374,10 +452,13 @@ class NavigationDataModule(pl.LightningDataModule):
         """Continue; refuses scenes that are not those the data came from."""
         self.setup()
         now = {scene.name: scene.fingerprint() for scene in self.tables.scenes}
-        changed = sorted(name for name in {*now, *state_dict["scenes"]} if now.get(name) != state_dict["scenes"].get(name))
+        changed = sorted(
+            name for name in {*now, *state_dict["scenes"]} if now.get(name) != state_dict["scenes"].get(name)
+        )
         if changed:
             raise ConfigError(
-                f"the scenes {', '.join(changed)} in {self._folder()} have changed since this run began: restore them, or start a new run (name=NEW)"
+                f"the scenes {', '.join(changed)} in {self._folder()} have changed since this run began: restore "
+                "them, or start a new run (name=NEW)"
             )
         self.data.load_state_dict(state_dict["data"])
         self.expert.queries, self.expert.unreachable = state_dict["queries"], state_dict.get("unreachable", 0)

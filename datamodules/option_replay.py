@@ -37,9 +37,15 @@ class OptionReplayDataModule(OptionDataModule):
             ConfigError: for several ranks or asynchronous actors.
         """
         if self.trainer is not None and self.trainer.world_size > 1:
-            raise ConfigError(f"one process learns from all actors: expected trainer.devices=1 trainer.num_nodes=1, got {self.trainer.world_size} ranks")
+            raise ConfigError(
+                "one process learns from all actors: expected trainer.devices=1 trainer.num_nodes=1, got "
+                f"{self.trainer.world_size} ranks"
+            )
         if self.mode != "synchronous":
-            raise ConfigError(f"datamodule.mode={self.mode}: expected synchronous, as episodes of an epoch are whole; type actors=serial or actors=process")
+            raise ConfigError(
+                f"datamodule.mode={self.mode}: expected synchronous, as episodes of an epoch are whole; type "
+                "actors=serial or actors=process"
+            )
 
     def next_batch(self, epoch: int, iteration: int) -> EpisodeBatch:  # type: ignore[override]
         if iteration == 0:
@@ -49,7 +55,9 @@ class OptionReplayDataModule(OptionDataModule):
         self.buffer.add(batch)
         updates = self.updates if len(self.buffer) >= self.warmup else 0
         rng = generator(self.seed, "draw", epoch, iteration)
-        return self.buffer.draw(updates, self.batch_size, rng, batch.env_steps, found.version, found.episodes, found.timing)
+        return self.buffer.draw(
+            updates, self.batch_size, rng, batch.env_steps, found.version, found.episodes, found.timing
+        )
 
     def state_dict(self) -> dict[str, Any]:
         return self.buffer.state_dict()

@@ -29,7 +29,11 @@ class OptionEpisodes(EvaluationEpisodes):
     max_option_steps: int | None = None
 
     def run(self, policy: Any, seeds: tuple[int, ...]) -> list[Episode]:
-        return list(run_option_episodes(policy, self.worlds, self.scheme, seeds, self.deterministic, None, self.max_option_steps))
+        return list(
+            run_option_episodes(
+                policy, self.worlds, self.scheme, seeds, self.deterministic, None, self.max_option_steps
+            )
+        )
 
     def film(self, policy: Any, seed: int) -> OptionFilm:
         return OptionFilm(policy, self.worlds, self.scheme, seed, self.deterministic, self.max_option_steps)
@@ -38,11 +42,13 @@ class OptionEpisodes(EvaluationEpisodes):
 class OptionDataModule(ActorDataModule):
     """Decisions over options in batches of low-level steps.
 
-    A batch has `actors` x `worlds_per_actor` x `steps` low-level steps, and those that are needed to end the options that run then.
+    A batch has `actors` x `worlds_per_actor` x `steps` low-level steps, and those that are needed to end the options
+    that run then.
 
     Args:
         env: makes the worlds.
-        scheme: who chooses when: `async`, `sync_wait`, `sync_cut`, or `end2end`, which takes the worlds' low-level actions for options.
+        scheme: who chooses when: `async`, `sync_wait`, `sync_cut`, or `end2end`, which takes the worlds' low-level
+            actions for options.
         worlds_per_actor: stepped by one actor.
         steps: low-level steps of a world.
         gamma: discount of a low-level step.
@@ -51,7 +57,14 @@ class OptionDataModule(ActorDataModule):
     """
 
     def __init__(
-        self, env: OptionWorldFactory, scheme: str, worlds_per_actor: int, steps: int, gamma: float, max_option_steps: int | None, **shared: Any
+        self,
+        env: OptionWorldFactory,
+        scheme: str,
+        worlds_per_actor: int,
+        steps: int,
+        gamma: float,
+        max_option_steps: int | None,
+        **shared: Any,
     ) -> None:
         self.worlds = env.primitives() if scheme == "end2end" else env
         super().__init__(env=self.worlds, **shared)  # type: ignore[arg-type]
@@ -64,11 +77,28 @@ class OptionDataModule(ActorDataModule):
         return self.workers * self.worlds_per_actor * self.steps
 
     def make_role(self, policy: nn.Module) -> OptionActors:
-        return OptionActors(self.worlds, self.scheme, policy, self.worlds_per_actor, self.steps, self.gamma, self.seed, self.max_option_steps)
+        return OptionActors(
+            self.worlds,
+            self.scheme,
+            policy,
+            self.worlds_per_actor,
+            self.steps,
+            self.gamma,
+            self.seed,
+            self.max_option_steps,
+        )
 
     def next_batch(self, epoch: int, iteration: int) -> OptionBatch:
         found = self.collect(epoch, iteration)
         return OptionBatch.join(found.arrays, found.version, found.episodes, found.timing)
 
     def evaluation(self, seeds: tuple[int, ...], films: int) -> OptionEpisodes:
-        return OptionEpisodes(self.worlds, seeds, self.eval_deterministic, films, self.scheme, self.max_option_steps, solved_return=self.solved_return)
+        return OptionEpisodes(
+            self.worlds,
+            seeds,
+            self.eval_deterministic,
+            films,
+            self.scheme,
+            self.max_option_steps,
+            solved_return=self.solved_return,
+        )

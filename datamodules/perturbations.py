@@ -29,18 +29,37 @@ class PerturbationDataModule(ActorDataModule):
         ConfigError: when the pairs cannot be divided among the actors.
     """
 
-    def __init__(self, pairs: int, episodes_per_policy: int, worlds_per_actor: int, sigma: float, noise_size: int, cache: str, **shared: Any) -> None:
+    def __init__(
+        self,
+        pairs: int,
+        episodes_per_policy: int,
+        worlds_per_actor: int,
+        sigma: float,
+        noise_size: int,
+        cache: str,
+        **shared: Any,
+    ) -> None:
         super().__init__(**shared)
         if pairs % self.workers:
             lower = pairs - pairs % self.workers
-            raise ConfigError(f"datamodule.pairs={pairs} is not divisible by {self.workers} actors: use {lower or self.workers} or {lower + self.workers}")
-        self.pairs, self.episodes_per_policy, self.worlds_per_actor, self.sigma = pairs, episodes_per_policy, worlds_per_actor, sigma
+            raise ConfigError(
+                f"datamodule.pairs={pairs} is not divisible by {self.workers} actors: use {lower or self.workers} or "
+                f"{lower + self.workers}"
+            )
+        self.pairs, self.episodes_per_policy, self.worlds_per_actor, self.sigma = (
+            pairs,
+            episodes_per_policy,
+            worlds_per_actor,
+            sigma,
+        )
         self.table = NoiseTable(cache, self.seed, noise_size)
 
     def make_role(self, policy: nn.Module) -> PerturbationActors:
         share = self.pairs // self.workers
         made: Any = policy
-        return PerturbationActors(self.env, made, self.table, share, self.episodes_per_policy, self.worlds_per_actor, self.sigma, self.seed)
+        return PerturbationActors(
+            self.env, made, self.table, share, self.episodes_per_policy, self.worlds_per_actor, self.sigma, self.seed
+        )
 
     def next_batch(self, epoch: int, iteration: int) -> PerturbationBatch:
         found = self.collect(epoch, iteration)

@@ -1,4 +1,6 @@
-"""What DataModules ask the trainer: which share of a batch is this process's, which epoch comes next, and what the other processes found."""
+"""What DataModules ask the trainer: which share of a batch is this process's, which epoch comes next, and what the
+other processes found.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ def shard(trainer: Any, count: int, key: str = "datamodule.batch_size") -> tuple
     world = trainer.world_size if trainer else 1
     if count % world:
         lower = count - count % world
-        raise ConfigError(f"{key}={count} is not divisible by {world} ranks: use {f'{lower} or ' if lower else ''}{lower + world}")
+        raise ConfigError(
+            f"{key}={count} is not divisible by {world} ranks: use {f'{lower} or ' if lower else ''}{lower + world}"
+        )
     return (trainer.global_rank if trainer else 0, world)
 
 
@@ -47,5 +51,8 @@ def next_epoch(trainer: Any) -> int:
     if trainer is None:
         return 0
     if trainer.max_epochs != 1 and trainer.reload_dataloaders_every_n_epochs != 1:
-        raise ConfigError(f"each epoch has its own data: expected trainer.reload_dataloaders_every_n_epochs=1, got {trainer.reload_dataloaders_every_n_epochs}")
+        raise ConfigError(
+            "each epoch has its own data: expected trainer.reload_dataloaders_every_n_epochs=1, got "
+            f"{trainer.reload_dataloaders_every_n_epochs}"
+        )
     return int(trainer.current_epoch)

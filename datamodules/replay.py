@@ -26,9 +26,9 @@ from visagent.experience.transitions import TransitionBatch
 class ReplayDataModule(ActorDataModule):
     """Draws from a replay that actors fill.
 
-    In an iteration every world takes T steps and the learner gets draws for U updates. The replay lies in memory-mapped files in the run's folder
-    until the run is finished; a checkpoint holds the numbers of rows alone. Rows that were written after it do not touch those before, so that a
-    resumed run draws what an unbroken one does.
+    In an iteration every world takes T steps and the learner gets draws for U updates. The replay lies in memory-mapped
+    files in the run's folder until the run is finished; a checkpoint holds the numbers of rows alone. Rows that were
+    written after it do not touch those before, so that a resumed run draws what an unbroken one does.
 
     Args:
         worlds_per_actor: stepped by one actor.
@@ -63,11 +63,20 @@ class ReplayDataModule(ActorDataModule):
     ) -> None:
         super().__init__(**shared)
         self.worlds_per_actor, self.steps, self.updates, self.batch_size = worlds_per_actor, steps, updates, batch_size
-        self.capacity, self.n_step, self.shards, self.prefetch, self.exploration = capacity, n_step, shards, prefetch, exploration
+        self.capacity, self.n_step, self.shards, self.prefetch, self.exploration = (
+            capacity,
+            n_step,
+            shards,
+            prefetch,
+            exploration,
+        )
         self.streams = self.workers * worlds_per_actor
         if batch_size % shards:
             lower = batch_size - batch_size % shards
-            raise ConfigError(f"datamodule.batch_size={batch_size} is not divisible by {shards} shards: use {lower or shards} or {lower + shards}")
+            raise ConfigError(
+                f"datamodule.batch_size={batch_size} is not divisible by {shards} shards: use {lower or shards} or "
+                f"{lower + shards}"
+            )
         if self.streams < shards:
             raise ConfigError(f"datamodule.shards: expected at most {self.streams}, the number of worlds, got {shards}")
         self.random_tasks = -(-warmup // self.steps_per_batch)
@@ -82,7 +91,15 @@ class ReplayDataModule(ActorDataModule):
         return self.streams * self.steps
 
     def make_role(self, policy: nn.Module) -> TransitionActors:
-        acting = (self.exploration, self.worlds_per_actor, self.streams, self.steps, self.random_tasks, self.iterations_per_epoch, self.seed)
+        acting = (
+            self.exploration,
+            self.worlds_per_actor,
+            self.streams,
+            self.steps,
+            self.random_tasks,
+            self.iterations_per_epoch,
+            self.seed,
+        )
         return TransitionActors(self.env, self.spaces, policy, *acting)
 
     @property
@@ -137,7 +154,12 @@ class ReplayDataModule(ActorDataModule):
         assert ready is not None and self.trainer is not None
         timing = {**collected.timing, **{f"replay_{name}": seconds for name, seconds in ready.timing.items()}}
         return TransitionBatch.join(
-            ready.arrays, self._updates(batch), self.steps_per_batch // self.trainer.world_size, collected.version, collected.episodes, timing
+            ready.arrays,
+            self._updates(batch),
+            self.steps_per_batch // self.trainer.world_size,
+            collected.version,
+            collected.episodes,
+            timing,
         )
 
     def _updates(self, batch: int) -> int:
@@ -146,7 +168,9 @@ class ReplayDataModule(ActorDataModule):
     def _order(self, slot: int | None, batch: int) -> None:
         """Have all shards take in the rows of a slot, then draw a batch."""
         assert self.replay is not None
-        self.replay.request(Task(0, batch, False, order=ShardOrder(slot, tuple(self.written.tolist()), self._updates(batch), batch)))
+        self.replay.request(
+            Task(0, batch, False, order=ShardOrder(slot, tuple(self.written.tolist()), self._updates(batch), batch))
+        )
         self.pending = True
 
     def _settle(self) -> None:

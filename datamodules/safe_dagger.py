@@ -1,4 +1,6 @@
-"""SafeDAgger's data: the expert is asked only where the safety policy warns (Zhang & Cho 2017; Algorithm 2 of the paper)."""
+"""SafeDAgger's data: the expert is asked only where the safety policy warns (Zhang & Cho 2017; Algorithm 2 of the
+paper).
+"""
 
 from __future__ import annotations
 
@@ -38,8 +40,12 @@ class SafeRoundLoader:
         learned, rng = data.data.samples, generator(data.seed, "safety batches", self.epoch)
         rank, world = data.shard()
         for update in range(data.safety_updates):
-            # Half from D_safe, half from D_i: the policy is right on nearly all of D_i, so D_safe carries the unsafe states.
-            parts = [source.batch(torch.randint(len(source), (data.batch_size // 2,), generator=rng)[rank::world], scene_of) for source in (held_out, learned)]
+            # Half from D_safe, half from D_i: the policy is right on nearly all of D_i, so D_safe carries the unsafe
+            # states.
+            parts = [
+                source.batch(torch.randint(len(source), (data.batch_size // 2,), generator=rng)[rank::world], scene_of)
+                for source in (held_out, learned)
+            ]
             yield _join(parts, "safety", update / data.safety_updates)
         every = data.safety_calibration
         yield every.batch(torch.arange(len(every)), scene_of, "calibration")
@@ -47,17 +53,21 @@ class SafeRoundLoader:
 
 def _join(parts: list[NavigationBatch], part: str, progress: float) -> NavigationBatch:
     observation = type(parts[0].observation)(
-        torch.cat([p.observation.history for p in parts]), torch.cat([p.observation.target for p in parts]), torch.cat([p.observation.scene for p in parts])
+        torch.cat([p.observation.history for p in parts]),
+        torch.cat([p.observation.target for p in parts]),
+        torch.cat([p.observation.scene for p in parts]),
     )
-    return NavigationBatch(observation, torch.cat([p.action for p in parts]), torch.cat([p.optimal for p in parts]), part, progress)
+    return NavigationBatch(
+        observation, torch.cat([p.action for p in parts]), torch.cat([p.optimal for p in parts]), part, progress
+    )
 
 
 class SafeDAggerDataModule(DAggerDataModule):
     """DAgger with a safety policy.
 
-    D_safe comes from held-out rollouts of the first policy and stays apart: after training the policy is right on nearly all of its
-    own data, which therefore shows the safety policy no unsafe state. One half of it fits the safety policy, the other half
-    chooses its threshold. Its labels are expert queries too and are reported apart.
+    D_safe comes from held-out rollouts of the first policy and stays apart: after training the policy is right on
+    nearly all of its own data, which therefore shows the safety policy no unsafe state. One half of it fits the safety
+    policy, the other half chooses its threshold. Its labels are expert queries too and are reported apart.
 
     Args:
         safety_starts_per_target: held-out episodes per target for D_safe.
@@ -66,9 +76,15 @@ class SafeDAggerDataModule(DAggerDataModule):
         settings: those of `DAggerDataModule`.
     """
 
-    def __init__(self, safety_starts_per_target: int, safety_max_steps: int, safety_updates: int, **settings: Any) -> None:
+    def __init__(
+        self, safety_starts_per_target: int, safety_max_steps: int, safety_updates: int, **settings: Any
+    ) -> None:
         super().__init__(**settings)
-        self.safety_starts, self.safety_max_steps, self.safety_updates = safety_starts_per_target, safety_max_steps, safety_updates
+        self.safety_starts, self.safety_max_steps, self.safety_updates = (
+            safety_starts_per_target,
+            safety_max_steps,
+            safety_updates,
+        )
         self.safety_fit = NavigationSamples.empty()
         self.safety_calibration = NavigationSamples.empty()
         self.safety_queries = 0
@@ -79,7 +95,9 @@ class SafeDAggerDataModule(DAggerDataModule):
         return SafeRoundLoader(super().loader(epoch), self, epoch)
 
     def collect(self, round: int) -> NavigationSamples:
-        """D_i: the states of the safety strategy's rollouts at which the expert was asked (subset selection, step 2)."""
+        """D_i: the states of the safety strategy's rollouts at which the expert was asked (subset selection, step
+        2).
+        """
         episodes = self.starts(self.targets, self.collect_starts, "collect", round)
         behaviour = safety_strategy(self.policy(), self.expert)
         path = rollout(behaviour, self.world(), *episodes, generator(self.seed, "collect", round))
@@ -136,5 +154,8 @@ class SafeDAggerDataModule(DAggerDataModule):
         """Continue with D_safe."""
         super().load_state_dict(state_dict)
         safety = state_dict["safety"]
-        self.safety_fit, self.safety_calibration = NavigationSamples(*safety["fit"]), NavigationSamples(*safety["calibration"])
+        self.safety_fit, self.safety_calibration = (
+            NavigationSamples(*safety["fit"]),
+            NavigationSamples(*safety["calibration"]),
+        )
         self.safety_queries, self.rollout_steps = safety["queries"], safety["rollout_steps"]

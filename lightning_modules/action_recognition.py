@@ -39,7 +39,9 @@ class ActionRecognition(ClipEvaluation):
     clock = "clips_seen"
     exportable = staticmethod(exportable_run)
 
-    def __init__(self, settings: ActionRecognitionSettings, network: NetworkFactory, optimizer: OptimizerFactory) -> None:
+    def __init__(
+        self, settings: ActionRecognitionSettings, network: NetworkFactory, optimizer: OptimizerFactory
+    ) -> None:
         super().__init__()
         self.settings, self._make_network, self._make_optimizer = settings, network, optimizer
         self.register_buffer("clips_seen", torch.zeros((), dtype=torch.int64))
@@ -64,14 +66,20 @@ class ActionRecognition(ClipEvaluation):
             lr = float(self._make_optimizer.keywords["lr"])  # type: ignore[attr-defined]
             return self._make_optimizer(parameter_groups(self.network, lr, *factors))
         except (TypeError, ValueError, KeyError) as error:
-            raise ConfigError(f"optimizer: expected settings that it takes, with lr, got an error ({error}); --cfg job shows them") from error
+            raise ConfigError(
+                f"optimizer: expected settings that it takes, with lr, got an error ({error}); --cfg job shows them"
+            ) from error
 
     def on_train_batch_start(self, batch: VideoBatch, batch_index: int) -> None:
         settings = self.settings
-        scale_learning_rates(self.trainer.optimizers[0], rate(settings.schedule, batch.progress, settings.warmup, settings.milestones))
+        scale_learning_rates(
+            self.trainer.optimizers[0], rate(settings.schedule, batch.progress, settings.warmup, settings.milestones)
+        )
         if self.rubiks is not None:
             epochs = batch.progress * (self.trainer.max_epochs or 1)
-            self.rubiks.set_temperature(temperature(epochs, settings.anneal_epochs, INITIAL_TEMPERATURE, settings.final_temperature))
+            self.rubiks.set_temperature(
+                temperature(epochs, settings.anneal_epochs, INITIAL_TEMPERATURE, settings.final_temperature)
+            )
 
     def training_step(self, batch: VideoBatch, batch_index: int) -> Tensor:
         settings, world = self.settings, self.trainer.world_size

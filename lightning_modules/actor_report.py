@@ -29,7 +29,9 @@ class ActorReport(EpisodeEvaluation):
         sums = {**{f"time/actors_{name}": seconds for name, seconds in timing.items()}, **self.data.statistics()}
         rewards, steps = sum(episode.total_reward for episode in episodes), sum(episode.steps for episode in episodes)
         numbers = torch.tensor([*sums.values(), lag, len(episodes), rewards, steps], dtype=torch.float64)
-        *values, lag, count, rewards, steps = self.ranks.sum(numbers.to(self.device, torch.get_default_dtype())).tolist()
+        *values, lag, count, rewards, steps = self.ranks.sum(
+            numbers.to(self.device, torch.get_default_dtype())
+        ).tolist()
         self._log_rates()
         metrics = {**dict(zip(sums, values, strict=True)), "data/policy_lag": lag / self.trainer.world_size}
         if count:
@@ -50,7 +52,9 @@ class ActorReport(EpisodeEvaluation):
             self._since = now
             return
         seconds, steps, iterations = (new - old for new, old in zip(now, self._since, strict=True))
-        self.log_dict({"time/env_steps_per_second": steps / seconds, "time/iterations_per_second": iterations / seconds})
+        self.log_dict(
+            {"time/env_steps_per_second": steps / seconds, "time/iterations_per_second": iterations / seconds}
+        )
 
     def on_train_epoch_start(self) -> None:
         self._since = None

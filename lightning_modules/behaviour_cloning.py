@@ -44,9 +44,11 @@ class BehaviourCloning(pl.LightningModule):
     Args:
         network: makes the network from the scenes.
         optimizer: makes the optimizer from the parameters.
-        labels: `expert` (cross-entropy with the expert's action, the paper) or `optimal_set` (any optimal action counts).
+        labels: `expert` (cross-entropy with the expert's action, the paper) or `optimal_set` (any optimal action
+            counts).
         label_smoothing: of the cross-entropy.
-        schedule: of the learning rate over a training phase (the run here, a round in DAgger): `constant` or `cosine`, which ends at 0.
+        schedule: of the learning rate over a training phase (the run here, a round in DAgger): `constant` or `cosine`,
+            which ends at 0.
         seed: of the weights.
     """
 
@@ -54,7 +56,15 @@ class BehaviourCloning(pl.LightningModule):
     samples_seen: Tensor
     clock = "samples_seen"
 
-    def __init__(self, network: NetworkFactory, optimizer: OptimizerFactory, labels: str, label_smoothing: float, schedule: str, seed: int) -> None:
+    def __init__(
+        self,
+        network: NetworkFactory,
+        optimizer: OptimizerFactory,
+        labels: str,
+        label_smoothing: float,
+        schedule: str,
+        seed: int,
+    ) -> None:
         super().__init__()
         if labels not in ("expert", "optimal_set"):
             raise ConfigError(f"algorithm.labels: expected expert or optimal_set, got {labels!r}")
@@ -97,7 +107,10 @@ class BehaviourCloning(pl.LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         if checkpoint["scene_names"] != list(self.tables.names):
             trained, got = ", ".join(checkpoint["scene_names"]), ", ".join(self.tables.names)
-            raise ConfigError(f"this run was trained on the scenes {trained}, got {got}: its scene layers fit no others; leave datamodule.scene_names out")
+            raise ConfigError(
+                f"this run was trained on the scenes {trained}, got {got}: its scene layers fit no others; leave "
+                "datamodule.scene_names out"
+            )
 
     def on_fit_start(self) -> None:
         self.network.refresh_table()  # a checkpoint may have brought another normaliser
@@ -111,15 +124,27 @@ class BehaviourCloning(pl.LightningModule):
     def imitate(self, batch: NavigationBatch) -> Tensor:
         """The imitation loss of one batch, logged."""
         logits = self.network(batch.observation).logits
-        loss = optimal_set_loss(logits, batch.optimal) if self.labels == "optimal_set" else expert_cross_entropy(logits, batch.action, self.label_smoothing)
+        loss = (
+            optimal_set_loss(logits, batch.optimal)
+            if self.labels == "optimal_set"
+            else expert_cross_entropy(logits, batch.action, self.label_smoothing)
+        )
         self.samples_seen += len(batch) * self.trainer.world_size
         self.log("train/loss", loss, prog_bar=True, on_step=True, on_epoch=True, batch_size=len(batch))
-        self.log("train/agreement", agreement(logits.detach(), batch.optimal), on_step=False, on_epoch=True, batch_size=len(batch))
+        self.log(
+            "train/agreement",
+            agreement(logits.detach(), batch.optimal),
+            on_step=False,
+            on_epoch=True,
+            batch_size=len(batch),
+        )
         self.log_time()
         return loss
 
     def log_time(self) -> None:
-        """The x-axis of every curve: labelled samples presented so far (the env steps stand still while imitation learns)."""
+        """The x-axis of every curve: labelled samples presented so far (the env steps stand still while imitation
+        learns).
+        """
         self.log("step", self.samples_seen.float(), on_step=True, on_epoch=False)
 
     def on_train_epoch_end(self) -> None:
@@ -145,7 +170,13 @@ class BehaviourCloning(pl.LightningModule):
             metric: Any = self.metrics[mode]
             scene = tables.scene_of[path.target]
             metric.reset()
-            metric.update(self.rooms.to(self.device)[scene], path.success, tables.distance(path.states[0].long(), path.target), path.length, path.collisions)
+            metric.update(
+                self.rooms.to(self.device)[scene],
+                path.success,
+                tables.distance(path.states[0].long(), path.target),
+                path.length,
+                path.collisions,
+            )
             values: Mapping[str, Tensor] = metric.compute()
             self.log_dict({f"{split}/{batch.name}{mode}/{key}": value for key, value in values.items()}, batch_size=1)
             if not batch.name and mode == batch.modes[0]:
@@ -160,7 +191,9 @@ class BehaviourCloning(pl.LightningModule):
             chosen = torch.nonzero(path.success == wanted)[:, 0]
             if any(example.success == wanted for example in self.examples) or len(chosen) == 0:
                 continue
-            index = int(chosen[path.length[chosen].argsort(stable=True)[-1 if not wanted else int(0.9 * (len(chosen) - 1))]])
+            index = int(
+                chosen[path.length[chosen].argsort(stable=True)[-1 if not wanted else int(0.9 * (len(chosen) - 1))]]
+            )
             states = path.states[: int(path.length[index]) + 1, index].tolist()
             self.examples.append(Example(int(scene[index]), int(path.target[index]), tuple(states), wanted))
 
@@ -172,10 +205,15 @@ class BehaviourCloning(pl.LightningModule):
             scene = self.tables.scenes[example.scene]
             first = int(self.tables.first[example.scene])
             kind = "success" if example.success else "failure"
-            yield f"path_{kind}", draw_path(scene, [s - first for s in example.states], example.target - first, f"{scene.name}: {kind}")
+            yield (
+                f"path_{kind}",
+                draw_path(scene, [s - first for s in example.states], example.target - first, f"{scene.name}: {kind}"),
+            )
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         try:
             return self._make_optimizer(parameter for parameter in self.parameters() if parameter.requires_grad)
         except (TypeError, ValueError) as error:
-            raise ConfigError(f"optimizer: expected settings that it takes, got an error ({error}); --cfg job shows them") from error
+            raise ConfigError(
+                f"optimizer: expected settings that it takes, got an error ({error}); --cfg job shows them"
+            ) from error

@@ -68,11 +68,17 @@ class ClipEvaluation(pl.LightningModule):
         self.log_accuracies("val/")
 
     def on_test_start(self) -> None:
-        """Evaluate what would be deployed: with whole temporal shifts where attention has been learned, and as it was trained beside it."""
+        """Evaluate what would be deployed: with whole temporal shifts where attention has been learned, and as it was
+        trained beside it.
+        """
         rubiks = self.rubiks
-        self.deployed: nn.Module = copy.deepcopy(rubiks).harden() if rubiks is not None and rubiks.attentions() else self.network
+        self.deployed: nn.Module = (
+            copy.deepcopy(rubiks).harden() if rubiks is not None and rubiks.attentions() else self.network
+        )
         suffixes = ("",) if self.deployed is self.network else ("", SOFT)
-        self.accuracies.prepare(*(f"test/{protocol}{suffix}" for protocol in self.data.protocols for suffix in suffixes))
+        self.accuracies.prepare(
+            *(f"test/{protocol}{suffix}" for protocol in self.data.protocols for suffix in suffixes)
+        )
 
     def test_step(self, batch: VideoBatch, batch_index: int) -> None:
         if not len(batch):
@@ -92,7 +98,9 @@ class ClipEvaluation(pl.LightningModule):
 
     def log_accuracies(self, prefix: str) -> None:
         """Log what was counted, and begin anew."""
-        for key, accuracy in self.accuracies.compute(prefix, lambda number: self.trainer.strategy.reduce(number, reduce_op="sum")):
+        for key, accuracy in self.accuracies.compute(
+            prefix, lambda number: self.trainer.strategy.reduce(number, reduce_op="sum")
+        ):
             self.log(key, accuracy, prog_bar=key == "val/validation/top1")
         self.log("step", self.clips_seen.float())
 

@@ -15,8 +15,8 @@ class DAgger(BehaviourCloning):
     """Behaviour cloning on a data set that grows by one round each epoch; the DataModule collects and labels.
 
     Args:
-        retrain: `scratch` draws new weights each round (Algorithm 1 trains a policy from the aggregated data), `continue` goes on
-            from the last round's ("fine-tunes", Section 3.3).
+        retrain: `scratch` draws new weights each round (Algorithm 1 trains a policy from the aggregated data),
+            `continue` goes on from the last round's ("fine-tunes", Section 3.3).
         settings: those of `BehaviourCloning`.
     """
 

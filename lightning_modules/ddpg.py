@@ -1,5 +1,5 @@
-"""Deep deterministic policy gradient (Lillicrap et al. 2016; SURREAL-DDPG, dissertation Sections 2.3.3 and 2.5.2), with TD3's
-options (Fujimoto et al. 2018).
+"""Deep deterministic policy gradient (Lillicrap et al. 2016; SURREAL-DDPG, dissertation Sections 2.3.3 and 2.5.2), with
+TD3's options (Fujimoto et al. 2018).
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ class DDPG(ReinforcementModule):
     def build(self) -> None:
         if not hasattr(self.network, "critics"):
             name = type(self.network).__name__
-            raise ConfigError(f"network: DDPG needs a deterministic policy with critics, got {name}; type network=deterministic")
+            raise ConfigError(
+                f"network: DDPG needs a deterministic policy with critics, got {name}; type network=deterministic"
+            )
         self.target = frozen(self.network)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
@@ -45,7 +47,9 @@ class DDPG(ReinforcementModule):
     def on_fit_start(self) -> None:
         critic, actor = self.own_optimizers()
         self.critic_descent = Descent(critic, self.network.critic_parameters(), self.ranks)
-        self.actor_descent = Descent(actor, self.network.actor.parameters(), self.ranks, max_value=self.settings.actor_clip)
+        self.actor_descent = Descent(
+            actor, self.network.actor.parameters(), self.ranks, max_value=self.settings.actor_clip
+        )
 
     def learn(self, batch: TransitionBatch) -> Metrics:
         sums: dict[str, Tensor] = {}
@@ -59,7 +63,9 @@ class DDPG(ReinforcementModule):
         if not sums:
             return {"train/updates": self.updates.float()}
         means = self.ranks.sum(torch.stack(list(sums.values()))) / (self.ranks.count * len(batch.steps))
-        return {f"train/{name}": mean for name, mean in zip(sums, means, strict=True)} | {"train/updates": self.updates.float()}
+        return {f"train/{name}": mean for name, mean in zip(sums, means, strict=True)} | {
+            "train/updates": self.updates.float()
+        }
 
     def update(self, drawn: Transitions, noise: torch.Generator) -> dict[str, Tensor]:
         """One update of the critics and, where it is its turn, of the policy; this rank's parts of what is measured."""
@@ -85,9 +91,13 @@ class DDPG(ReinforcementModule):
         action = self.target.actor(features)
         if settings.smoothing:
             everyones = torch.randn(self.ranks.count, *action.shape, generator=noise)
-            action = smoothed(action, settings.smoothing * everyones[self.ranks.rank].to(action.device), settings.smoothing_clip)
+            action = smoothed(
+                action, settings.smoothing * everyones[self.ranks.rank].to(action.device), settings.smoothing_clip
+            )
         following = self.target.values(features, action).amin(dim=0)
-        return n_step_target(drawn.rewards * settings.reward_scale, drawn.steps, drawn.terminated, following, settings.gamma)
+        return n_step_target(
+            drawn.rewards * settings.reward_scale, drawn.steps, drawn.terminated, following, settings.gamma
+        )
 
     @torch.no_grad()
     def follow(self) -> None:

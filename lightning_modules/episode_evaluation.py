@@ -43,7 +43,9 @@ class EpisodeEvaluation(pl.LightningModule):
     def test_step(self, batch: Any, batch_index: int) -> None:
         self.evaluate(batch, "test")
         policy = copy.deepcopy(self.network).cpu().eval()
-        self.films = {f"test_episode_{number}": batch.film(policy, seed) for number, seed in enumerate(batch.seeds[: batch.films])}
+        self.films = {
+            f"test_episode_{number}": batch.film(policy, seed) for number, seed in enumerate(batch.seeds[: batch.films])
+        }
 
     def videos(self) -> dict[str, Any]:
         """Test episodes to be filmed, by name."""
@@ -58,7 +60,8 @@ class EpisodeEvaluation(pl.LightningModule):
             split: before the slash of the metrics' names.
         """
         policy = copy.deepcopy(self.network).cpu().eval()
-        groups = [batch.seeds[start : start + AT_ONCE] for start in range(0, len(batch.seeds), AT_ONCE)]  # what runs together stays together
+        # what runs together stays together
+        groups = [batch.seeds[start : start + AT_ONCE] for start in range(0, len(batch.seeds), AT_ONCE)]
         numbers = torch.zeros(len(groups), AT_ONCE, 3 + len(batch.extras), device=self.device)
         for group in range(self.ranks.rank, len(groups), self.ranks.count):
             for place, episode in enumerate(batch.run(policy, groups[group])):

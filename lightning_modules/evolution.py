@@ -17,8 +17,8 @@ CHUNK = 64
 class EvolutionStrategies(ReinforcementModule):
     """Moves a policy's weights, an `visagent.networks.evolved.EvolvedPolicy`'s, towards perturbations that earned more.
 
-    A batch holds nothing of the size of the weights: whoever has the weights, the optimizer's state and the noise table makes the
-    same update from it.
+    A batch holds nothing of the size of the weights: whoever has the weights, the optimizer's state and the noise table
+    makes the same update from it.
     """
 
     settings: EvolutionStrategiesSettings
@@ -26,10 +26,15 @@ class EvolutionStrategies(ReinforcementModule):
     def build(self) -> None:
         if not hasattr(self.network, "vector"):
             name = type(self.network).__name__
-            raise ConfigError(f"network: evolution strategies need a policy whose weights are one vector, got {name}; type network=evolved")
+            raise ConfigError(
+                f"network: evolution strategies need a policy whose weights are one vector, got {name}; type "
+                "network=evolved"
+            )
         if self.trainer.world_size > 1:
             got = f"{self.trainer.world_size} ranks; for more speed raise datamodule.actors"
-            raise ConfigError(f"one process learns from all actors: expected trainer.devices=1 trainer.num_nodes=1, got {got}")
+            raise ConfigError(
+                f"one process learns from all actors: expected trainer.devices=1 trainer.num_nodes=1, got {got}"
+            )
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return self.make_optimizer(self.network.parameters())

@@ -10,8 +10,8 @@ import torch
 
 
 def in_full_precision(step: Callable[..., None]) -> Callable[..., None]:
-    """A step of a module outside the trainer's mixed precision, which would reach into losses and values; the network says what
-    is computed in less.
+    """A step of a module outside the trainer's mixed precision, which would reach into losses and values; the network
+    says what is computed in less.
     """
 
     @functools.wraps(step)

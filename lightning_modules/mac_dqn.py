@@ -17,7 +17,8 @@ from visagent.networks.option_q import OptionQNetwork, q_of
 
 
 class MacDQN(OptionLearner):
-    """Learns Q of joint options from whole episodes, bootstrapping from the best joint option that agrees with those that run then.
+    """Learns Q of joint options from whole episodes, bootstrapping from the best joint option that agrees with those
+    that run then.
 
     Its network is a `visagent.networks.option_q.OptionQNetwork`.
     """
@@ -27,14 +28,21 @@ class MacDQN(OptionLearner):
 
     def __init__(self, settings: MacDQNSettings, network: NetworkFactory, optimizer: OptimizerFactory) -> None:
         super().__init__(settings, network, optimizer)
-        self.register_buffer("copied", torch.zeros((), dtype=torch.int64))  # low-level steps when the target was copied last
+        # low-level steps when the target was copied last
+        self.register_buffer("copied", torch.zeros((), dtype=torch.int64))
 
     def build(self) -> None:
         if not isinstance(self.network, OptionQNetwork):
             got = type(self.network).__name__
-            raise ConfigError(f"network: algorithm=mac_dqn expects values of joint options, got {got}; type network=option_q datamodule=option_replay")
+            raise ConfigError(
+                f"network: algorithm=mac_dqn expects values of joint options, got {got}; type network=option_q "
+                "datamodule=option_replay"
+            )
         if not hasattr(self.data, "buffer"):
-            raise ConfigError("datamodule: algorithm=mac_dqn expects whole episodes, got single batches; type datamodule=option_replay")
+            raise ConfigError(
+                "datamodule: algorithm=mac_dqn expects whole episodes, got single batches; type "
+                "datamodule=option_replay"
+            )
         self.target = frozen(self.network)
         self.network.epsilon.fill_(self.settings.epsilon)
 
@@ -42,7 +50,9 @@ class MacDQN(OptionLearner):
         return self.make_optimizer(self.network.parameters())
 
     def on_fit_start(self) -> None:
-        self.descent = Descent(self.own_optimizers()[0], self.network.parameters(), max_norm=self.settings.max_grad_norm)
+        self.descent = Descent(
+            self.own_optimizers()[0], self.network.parameters(), max_norm=self.settings.max_grad_norm
+        )
 
     def learn(self, batch: EpisodeBatch) -> Metrics:
         losses = []
@@ -56,7 +66,9 @@ class MacDQN(OptionLearner):
         return {"train/critic_loss": loss, "train/q": q}
 
     def loss(self, drawn: EpisodeSamples) -> tuple[Tensor, Tensor]:
-        """The mean squared difference to the target, and the mean Q of what was chosen, of an update's episodes `[L, B, ...]`."""
+        """The mean squared difference to the target, and the mean Q of what was chosen, of an update's episodes `[L, B,
+        ...]`.
+        """
         settings, sizes = self.settings, self.network.sizes
         q, _ = self.network(drawn.observation)
         chosen = q_of(q, drawn.options, sizes)
@@ -64,7 +76,9 @@ class MacDQN(OptionLearner):
             later, _ = self.target(drawn.observation)
             # At the next decision the others go on with the options of this one.
             running = drawn.options.roll(1, dims=0).flatten(0, 1)
-            allowed = joint_slice(running, drawn.choosing.flatten(0, 1), drawn.available.flatten(0, 1), sizes).view(q.shape)
+            allowed = joint_slice(running, drawn.choosing.flatten(0, 1), drawn.available.flatten(0, 1), sizes).view(
+                q.shape
+            )
             best = q.masked_fill(~allowed, -torch.inf).argmax(dim=-1, keepdim=True)
             following = later.gather(-1, best)[..., 0].roll(-1, dims=0)
             discount = settings.gamma ** drawn.duration.to(q.dtype)

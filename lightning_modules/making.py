@@ -12,7 +12,8 @@ def made(factory: Callable[..., Any], *arguments: Any, **settings: Any) -> Any:
     """The network that a factory makes.
 
     Raises:
-        ConfigError: when the network takes other arguments than the method gives, so belongs to another method, or refuses its settings.
+        ConfigError: when the network takes other arguments than the method gives, so belongs to another method, or
+            refuses its settings.
     """
     try:
         return factory(*arguments, **settings)
@@ -20,4 +21,7 @@ def made(factory: Callable[..., Any], *arguments: Any, **settings: Any) -> Any:
         raise
     except (TypeError, ValueError) as error:
         name = getattr(getattr(factory, "func", factory), "__name__", "network")
-        raise ConfigError(f"network: {name} cannot be made for this method and its data ({error}); choose another one with network=NAME") from error
+        raise ConfigError(
+            f"network: {name} cannot be made for this method and its data ({error}); choose another one with "
+            "network=NAME"
+        ) from error

@@ -52,7 +52,9 @@ class NetworkCost(pl.LightningModule):
         try:
             counted = cost(self.network, (1, *clips.shape[1:]))
         except (ValueError, RuntimeError) as error:
-            raise ConfigError(f"datamodule.shape={list(clips.shape)}: the network does not take such clips ({error})") from error
+            raise ConfigError(
+                f"datamodule.shape={list(clips.shape)}: the network does not take such clips ({error})"
+            ) from error
         self.log("test/network/parameters", float(counted.parameters), batch_size=1)
         self.log("test/network/parameters_m", counted.parameters / 1e6, batch_size=1)
         self.log("test/network/gmacs", counted.multiply_adds / 1e9, batch_size=1)
@@ -60,7 +62,9 @@ class NetworkCost(pl.LightningModule):
             forward = self._milliseconds(lambda: self.network(clips))
             self.log("test/network/latency_ms", statistics.median(forward), batch_size=1)
             self.log("test/network/latency_mean_ms", statistics.fmean(forward), batch_size=1)
-            self.log("test/network/latency_std_ms", statistics.stdev(forward) if len(forward) > 1 else 0.0, batch_size=1)
+            self.log(
+                "test/network/latency_std_ms", statistics.stdev(forward) if len(forward) > 1 else 0.0, batch_size=1
+            )
             with torch.inference_mode(False), torch.enable_grad():
                 inputs = clips.clone()
                 upstream = torch.ones_like(self.network(inputs))

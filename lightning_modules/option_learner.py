@@ -18,4 +18,10 @@ class OptionLearner(ReinforcementModule):
         """The options of the episodes that are filmed; none before `test`."""
         for name, film in self.films.items():
             timeline, episode = film.timeline()
-            yield name, timeline.draw(f"return {episode.total_reward:.0f}, {episode.steps} low-level steps, {episode.option_steps} decisions")
+            yield (
+                name,
+                timeline.draw(
+                    f"return {episode.total_reward:.0f}, {episode.steps} low-level steps, {episode.option_steps} "
+                    "decisions"
+                ),
+            )

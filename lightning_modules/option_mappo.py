@@ -57,12 +57,20 @@ class OptionMAPPO(OptionLearner):
     def build(self) -> None:
         if not isinstance(self.network, OptionActorCritic):
             got = type(self.network).__name__
-            raise ConfigError(f"network: algorithm=option_mappo expects a policy over options, got {got}; type network=options")
+            raise ConfigError(
+                f"network: algorithm=option_mappo expects a policy over options, got {got}; type network=options"
+            )
         if hasattr(self.data, "buffer"):
-            raise ConfigError("datamodule: algorithm=option_mappo expects what its newest policy did, got whole episodes; type datamodule=options")
+            raise ConfigError(
+                "datamodule: algorithm=option_mappo expects what its newest policy did, got whole episodes; type "
+                "datamodule=options"
+            )
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        return [self.make_optimizer(self.network.policy.parameters()), self.make_optimizer(self.network.critics.parameters())]
+        return [
+            self.make_optimizer(self.network.policy.parameters()),
+            self.make_optimizer(self.network.critics.parameters()),
+        ]
 
     def on_fit_start(self) -> None:
         policy, critic = self.own_optimizers()
@@ -90,13 +98,25 @@ class OptionMAPPO(OptionLearner):
     def samples(self, batch: OptionBatch) -> DecisionSamples:
         """The batch's decisions with advantages, standardised over all ranks, and normalised targets of the critic."""
         settings = self.settings
-        value, last, final = (self.returns.denormalize(part) for part in (batch.value, batch.last_value, batch.final_value))
+        value, last, final = (
+            self.returns.denormalize(part) for part in (batch.value, batch.last_value, batch.final_value)
+        )
         reward, duration = batch.reward, batch.duration
         if settings.rewards == "paper_code":
             reward, duration = batch.last_reward, torch.ones_like(duration)
         ends = (batch.terminated, batch.truncated)
         discounts = (settings.gamma, settings.lam)
-        advantage = semi_markov_advantages(reward, value, last, final, *ends, duration, batch.valid, *discounts, lam_by_duration=settings.lam_by_duration)
+        advantage = semi_markov_advantages(
+            reward,
+            value,
+            last,
+            final,
+            *ends,
+            duration,
+            batch.valid,
+            *discounts,
+            lam_by_duration=settings.lam_by_duration,
+        )
         target = advantage + value
         mean, square = self.ranks.moments(advantage[batch.valid])
         self.returns.update(*self.ranks.moments(target[batch.valid]))
@@ -109,9 +129,16 @@ class OptionMAPPO(OptionLearner):
         settings, samples, situation = self.settings, part.samples, part.samples.situation
         of_decisions = len(samples) / len(part.owned)
         of_choices = float(part.own(part.everyone).sum() / part.everyone.sum())
-        now = self.network.chances(situation.as_a_whole(self.network.spaces.sizes) if settings.log_prob == "joint" else situation)
-        spread = self.network.chances(situation.as_a_whole(self.network.spaces.sizes)) if settings.entropy == "joint" else now
-        one = self.network.parts == 1 or settings.log_prob == "joint"  # a decision counts as one, or as all agents' choices
+        now = self.network.chances(
+            situation.as_a_whole(self.network.spaces.sizes) if settings.log_prob == "joint" else situation
+        )
+        spread = (
+            self.network.chances(situation.as_a_whole(self.network.spaces.sizes))
+            if settings.entropy == "joint"
+            else now
+        )
+        # a decision counts as one, or as all agents' choices
+        one = self.network.parts == 1 or settings.log_prob == "joint"
         share = of_decisions if one else of_choices
         surrogate = clipped_surrogate(now.log_prob, samples.log_prob, samples.advantage, settings.clip)
         policy = -mean_where(surrogate, now.counted) * share
@@ -120,7 +147,10 @@ class OptionMAPPO(OptionLearner):
             entropy = torch.where(spread.log_count > 0, entropy / spread.log_count.clamp_min(1e-6), 0.0)
         entropy = mean_where(entropy, spread.counted) * (of_decisions if settings.entropy == "joint" else share)
         values = self.network.values(situation)
-        value = clipped_value_loss(values, samples.value, samples.target, settings.clip, settings.huber).mean() * of_decisions
+        value = (
+            clipped_value_loss(values, samples.value, samples.target, settings.clip, settings.huber).mean()
+            * of_decisions
+        )
         with torch.no_grad():
             log_ratio = now.log_prob - samples.log_prob
             ratio = log_ratio.exp()

@@ -1,4 +1,6 @@
-"""What methods share that learn from acting: a network for the worlds' spaces, the loop, time in steps of the worlds."""
+"""What methods share that learn from acting: a network for the worlds' spaces, the loop, time in steps of the
+worlds.
+"""
 
 from __future__ import annotations
 
@@ -72,14 +74,19 @@ class ReinforcementModule(ActorReport):
         """Have the network compute in the trainer's precision.
 
         Raises:
-            ConfigError: where that does not pay: all networks of reinforcement learning are small, but for convolutions over pictures.
+            ConfigError: where that does not pay: all networks of reinforcement learning are small, but for convolutions
+                over pictures.
         """
         precision, pictures = self.trainer.precision, getattr(self.network, "stem", None) is not None
         if precision == "bf16-mixed" and pictures:
             self.network.mixed = True
         elif precision != "32-true":
-            expected = "32-true or bf16-mixed" if pictures else "32-true, as this network has no convolutions over pictures"
-            raise ConfigError(f"trainer.precision: expected {expected}, got {precision}; type trainer.precision=32-true")
+            expected = (
+                "32-true or bf16-mixed" if pictures else "32-true, as this network has no convolutions over pictures"
+            )
+            raise ConfigError(
+                f"trainer.precision: expected {expected}, got {precision}; type trainer.precision=32-true"
+            )
 
     def build(self) -> None:
         """Build what the method needs beside its network."""
@@ -148,7 +155,9 @@ class ReinforcementModule(ActorReport):
         try:
             return self._make_optimizer([{"params": list(parameters)}])
         except (TypeError, ValueError) as error:
-            raise ConfigError(f"optimizer: expected settings that it takes, got an error ({error}); --cfg job shows them") from error
+            raise ConfigError(
+                f"optimizer: expected settings that it takes, got an error ({error}); --cfg job shows them"
+            ) from error
 
     def own_optimizers(self) -> list[torch.optim.Optimizer]:
         """PyTorch's optimizers, without Lightning's wrappers, which cost more than a small network's step."""
@@ -156,11 +165,11 @@ class ReinforcementModule(ActorReport):
         return found if isinstance(found, list) else [found]
 
     def only_for_the_filter(self, version: int) -> bool:
-        """Whether a batch serves the z-filter alone: the first policy acted, or one of its kind on another rank, whose filter
-        had seen nothing.
+        """Whether a batch serves the z-filter alone: the first policy acted, or one of its kind on another rank, whose
+        filter had seen nothing.
 
-        What is learned of raw observations does not hold for standardised ones: the first values that such a filter gives move
-        a value function by more than its own variance.
+        What is learned of raw observations does not hold for standardised ones: the first values that such a filter
+        gives move a value function by more than its own variance.
 
         Args:
             version: of the policy that acted.

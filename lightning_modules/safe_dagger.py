@@ -17,8 +17,9 @@ from visagent.objectives.safety import is_unsafe, safety_loss, threshold_for_rec
 class SafeDAgger(DAgger):
     """DAgger with a safety policy on the detached scene layer, fitted after the policy in every round.
 
-    A batch says what it is for: `policy` batches train the policy, `safety` batches the safety policy, one `calibration` batch sets
-    the threshold. The policy's loss and the safety loss touch different parameters, so one optimizer serves both.
+    A batch says what it is for: `policy` batches train the policy, `safety` batches the safety policy, one
+    `calibration` batch sets the threshold. The policy's loss and the safety loss touch different parameters, so one
+    optimizer serves both.
 
     Args:
         tolerance: a state is unsafe when the policy gives non-optimal actions more probability than this (tau).
@@ -30,7 +31,9 @@ class SafeDAgger(DAgger):
     def __init__(self, tolerance: float, recall: float, unsafe_weight: float | None, **settings: Any) -> None:
         super().__init__(**settings)
         if not 0.0 < recall <= 1.0 or not 0.0 <= tolerance < 1.0:
-            raise ConfigError(f"expected algorithm.recall in (0, 1] and algorithm.tolerance in [0, 1), got {recall} and {tolerance}")
+            raise ConfigError(
+                f"expected algorithm.recall in (0, 1] and algorithm.tolerance in [0, 1), got {recall} and {tolerance}"
+            )
         self.tolerance, self.recall, self.unsafe_weight = tolerance, recall, unsafe_weight
 
     def setup(self, stage: str) -> None:
@@ -40,9 +43,12 @@ class SafeDAgger(DAgger):
                 f"algorithm=safe_dagger fits a safety policy on D_safe, which {type(data).__name__} does not collect: "
                 "type datamodule=safe_dagger, or experiment=navigation/safe_dagger"
             )
-        if self.trainer.world_size > 1:  # the batch that sets its threshold has no loss, which Lightning takes from one process alone
+        # the batch that sets its threshold has no loss, which Lightning takes from one process alone
+        if self.trainer.world_size > 1:
             got = f"{self.trainer.world_size} ranks"
-            raise ConfigError(f"the safety policy is fitted by one process: expected trainer.devices=1 trainer.num_nodes=1, got {got}")
+            raise ConfigError(
+                f"the safety policy is fitted by one process: expected trainer.devices=1 trainer.num_nodes=1, got {got}"
+            )
         super().setup(stage)
 
     def build_heads(self) -> None:
@@ -68,7 +74,11 @@ class SafeDAgger(DAgger):
             self.calibrate(logit.detach().sigmoid(), unsafe)
             return None
         safe_per_unsafe = (~unsafe).sum() / unsafe.sum().clamp_min(1)
-        weight = safe_per_unsafe.clamp(1.0, 100.0) if self.unsafe_weight is None else torch.tensor(self.unsafe_weight, device=self.device)
+        weight = (
+            safe_per_unsafe.clamp(1.0, 100.0)
+            if self.unsafe_weight is None
+            else torch.tensor(self.unsafe_weight, device=self.device)
+        )
         loss = safety_loss(logit, unsafe, weight)
         self.log("train/safety_loss", loss, on_step=True, on_epoch=True, batch_size=len(batch))
         self.log_time()

@@ -1,4 +1,6 @@
-"""Learning rates as pure functions of the share of training that is done, so that a resumed run goes on where it was."""
+"""Learning rates as pure functions of the share of training that is done, so that a resumed run goes on where it
+was.
+"""
 
 from __future__ import annotations
 

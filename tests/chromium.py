@@ -16,7 +16,8 @@ import pytest
 DRIVER, BROWSER = shutil.which("chromedriver"), shutil.which("chromium")
 needs_chromium = pytest.mark.skipif(not (DRIVER and BROWSER), reason="chromium and chromium-driver are not installed")
 FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update",
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update",
     "--disable-sync", "--window-size=1500,1100",
 )  # fmt: skip
 
@@ -54,11 +55,14 @@ class Browser:
         self.root = f"http://127.0.0.1:{port}"
         wait_for(lambda: json.loads(request(f"{self.root}/status"))["value"]["ready"], "chromedriver")
         options = {"binary": BROWSER, "args": [*FLAGS, f"--user-data-dir={profile}"]}
-        session = json.loads(request(f"{self.root}/session", {"capabilities": {"alwaysMatch": {"goog:chromeOptions": options}}}))
+        session = json.loads(
+            request(f"{self.root}/session", {"capabilities": {"alwaysMatch": {"goog:chromeOptions": options}}})
+        )
         self.session = f"{self.root}/session/{session['value']['sessionId']}"
 
     def open(self, url):
-        request(f"{self.session}/url", {"url": "about:blank"})  # the UI keeps its state when only the part after # changes
+        # the UI keeps its state when only the part after # changes
+        request(f"{self.session}/url", {"url": "about:blank"})
         request(f"{self.session}/url", {"url": url})
 
     def run(self, script):

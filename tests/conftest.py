@@ -50,12 +50,25 @@ def nothing_leaks() -> Iterator[None]:
     root = logging.getLogger()
     handlers = list(root.handlers)
     yield
-    for handler in [each for each in root.handlers if each not in handlers]:  # of commands that ran in the test, whose console is gone
+    # of commands that ran in the test, whose console is gone
+    for handler in [each for each in root.handlers if each not in handlers]:
         root.removeHandler(handler)
     after = dict(os.environ)
-    ours = {key for key in {*before, *after} if before.get(key) != after.get(key) and not key.startswith(("PYTEST", "RAY_"))}
-    # Lightning, MuJoCo, gymnasium, pygame, OpenCV, robosuite, Ray and decord (PATH) set these themselves, the same in every test.
-    ours -= {"PL_GLOBAL_SEED", "PL_SEED_WORKERS", "MUJOCO_GL", "LP_NUM_THREADS", "PYOPENGL_PLATFORM", "KMP_INIT_AT_FORK", "KMP_DUPLICATE_LIB_OK", "PATH"}
+    ours = {
+        key for key in {*before, *after} if before.get(key) != after.get(key) and not key.startswith(("PYTEST", "RAY_"))
+    }
+    # Lightning, MuJoCo, gymnasium, pygame, OpenCV, robosuite, Ray and decord (PATH) set these themselves, the same in
+    # every test.
+    ours -= {
+        "PL_GLOBAL_SEED",
+        "PL_SEED_WORKERS",
+        "MUJOCO_GL",
+        "LP_NUM_THREADS",
+        "PYOPENGL_PLATFORM",
+        "KMP_INIT_AT_FORK",
+        "KMP_DUPLICATE_LIB_OK",
+        "PATH",
+    }
     ours -= {
         "CUBLAS_WORKSPACE_CONFIG",
         "TORCHINDUCTOR_CACHE_DIR",
@@ -79,9 +92,14 @@ def _left() -> dict[str, object]:
     """Processes, open files and shared memory of this process."""
     gc.collect()
     links = [str(link.readlink()) for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
-    blocks = sum(len(used) for used in BufferWrapper._heap._allocated_blocks.values())  # of shared memory; the heap keeps free ones for later
+    # of shared memory; the heap keeps free ones for later
+    blocks = sum(len(used) for used in BufferWrapper._heap._allocated_blocks.values())
     children = Path(f"/proc/self/task/{os.getpid()}/children")
-    return {"processes": children.read_text().split(), "pipes": sorted(link for link in links if link.startswith(("pipe:", "socket:"))), "shared": blocks}
+    return {
+        "processes": children.read_text().split(),
+        "pipes": sorted(link for link in links if link.startswith(("pipe:", "socket:"))),
+        "shared": blocks,
+    }
 
 
 @pytest.fixture
@@ -142,7 +160,9 @@ Compose = Callable[..., DictConfig]
 
 @pytest.fixture
 def compose(dumps: Path, videos: Path, tmp_path: Path) -> Compose:
-    """Compose a preset as `visagent-train` would: tiny scenes or few small videos, no tracking, everything under `tmp_path`."""
+    """Compose a preset as `visagent-train` would: tiny scenes or few small videos, no tracking, everything under
+    `tmp_path`.
+    """
     from hydra import compose as hydra_compose
     from hydra import initialize_config_module
 
@@ -151,7 +171,13 @@ def compose(dumps: Path, videos: Path, tmp_path: Path) -> Compose:
     register()
 
     def make(experiment: str, *overrides: str, tiny: bool = True) -> DictConfig:
-        base = [f"experiment={experiment}", f"name={experiment}", "logger=none", "progress=none", f"paths.outputs={tmp_path}/outputs"]
+        base = [
+            f"experiment={experiment}",
+            f"name={experiment}",
+            "logger=none",
+            "progress=none",
+            f"paths.outputs={tmp_path}/outputs",
+        ]
         if tiny:
             base += ["debug=smoke"]
             if experiment.startswith("navigation/"):
@@ -186,7 +212,9 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def synthetic(videos: Path) -> Callable[[str], Path]:
-    """The folder of a small synthetic data set in a layout, that of debug=smoke: 16 training videos of 32 x 32 pixels, 8 for validation."""
+    """The folder of a small synthetic data set in a layout, that of debug=smoke: 16 training videos of 32 x 32 pixels,
+    8 for validation.
+    """
     from visagent.video.make import Recipe, make
 
     def made(layout: str) -> Path:

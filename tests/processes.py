@@ -1,7 +1,8 @@
 """The installed commands in processes of their own, and what the only run of an outputs folder left.
 
-A command's cold start imports torch, Lightning and MLflow: ten seconds of a processor. Here it is forked from a server that has imported them; in all
-else it is a process as a user starts it: its own session, signals, environment, folder and end. `cold=True` starts the installed script itself.
+A command's cold start imports torch, Lightning and MLflow: ten seconds of a processor. Here it is forked from a server
+that has imported them; in all else it is a process as a user starts it: its own session, signals, environment, folder
+and end. `cold=True` starts the installed script itself.
 """
 
 from __future__ import annotations
@@ -53,7 +54,9 @@ def _shown() -> tempfile.TemporaryDirectory:
     return tempfile.TemporaryDirectory(prefix="visagent-commands-")
 
 
-def _become(command: str, arguments: tuple[str, ...], folder: str, environment: Mapping[str, str], shown: tuple[Path, Path]) -> None:
+def _become(
+    command: str, arguments: tuple[str, ...], folder: str, environment: Mapping[str, str], shown: tuple[Path, Path]
+) -> None:
     """Be the command: what the installed script does, in a session of its own."""
     os.setsid()
     for number, path in enumerate(shown, start=1):
@@ -90,9 +93,13 @@ class Command:
         if cold:
             script = [str(BIN / command), *arguments]
             with self._out.open("w") as out, self._err.open("w") as err:
-                self._cold = subprocess.Popen(script, cwd=folder, env=environment, stdout=out, stderr=err, start_new_session=True)
+                self._cold = subprocess.Popen(
+                    script, cwd=folder, env=environment, stdout=out, stderr=err, start_new_session=True
+                )
         else:
-            self._forked = _server.Process(target=_become, args=(command, arguments, folder, environment, (self._out, self._err)))
+            self._forked = _server.Process(
+                target=_become, args=(command, arguments, folder, environment, (self._out, self._err))
+            )
             self._forked.start()
 
     @property
@@ -107,7 +114,8 @@ class Command:
             self._forked.join(timeout)
             code = self._forked.exitcode
         assert code is not None, f"the command goes on after {timeout} s"
-        out, err = (path.read_text() if path.exists() else "" for path in (self._out, self._err))  # one that was killed at once has said nothing
+        # one that was killed at once has said nothing
+        out, err = (path.read_text() if path.exists() else "" for path in (self._out, self._err))
         return SimpleNamespace(returncode=code, stdout=out, stderr=err)
 
     def end(self, number: signal.Signals = signal.SIGKILL, all_of_it: bool = True) -> SimpleNamespace:
@@ -116,7 +124,9 @@ class Command:
         return self.wait()
 
 
-def run(command: str, *arguments: str, check: bool = True, cwd: Path | None = None, cold: bool = False) -> SimpleNamespace:
+def run(
+    command: str, *arguments: str, check: bool = True, cwd: Path | None = None, cold: bool = False
+) -> SimpleNamespace:
     """A command's `returncode`, `stdout` and `stderr`.
 
     Raises:
@@ -124,7 +134,9 @@ def run(command: str, *arguments: str, check: bool = True, cwd: Path | None = No
     """
     done = Command(command, *arguments, cwd=cwd, cold=cold).wait()
     if check and done.returncode != 0:
-        raise AssertionError(f"{command} {arguments} exited with {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
+        raise AssertionError(
+            f"{command} {arguments} exited with {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+        )
     return done
 
 

@@ -1,4 +1,6 @@
-"""Several ranks of one training as forks of the test: what a process of its own would need ten seconds for, they have already."""
+"""Several ranks of one training as forks of the test: what a process of its own would need ten seconds for, they have
+already.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ from chromium import free_port
 
 
 def on_ranks(function, count=2, limit=120):
-    """What `function(rank)` returns on each of `count` ranks: its result, or an error with the traceback as it was printed.
+    """What `function(rank)` returns on each of `count` ranks: its result, or an error with the traceback as it was
+    printed.
 
     Raises:
         AssertionError: when they do not end: one waits for another that never comes.
@@ -34,7 +37,9 @@ def on_ranks(function, count=2, limit=120):
     try:
         while len(found) < count:
             ready = wait([pipe for pipe in pipes if pipe not in found], timeout=limit)
-            assert ready, f"ranks {[rank for rank, pipe in enumerate(pipes) if pipe not in found]} did not end in {limit} s"
+            assert ready, (
+                f"ranks {[rank for rank, pipe in enumerate(pipes) if pipe not in found]} did not end in {limit} s"
+            )
             for pipe in ready:
                 try:
                     found[pipe] = pipe.recv()

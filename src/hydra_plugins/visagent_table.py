@@ -1,4 +1,6 @@
-"""A Hydra sweeper that launches the missing runs of a paper table through whatever launcher is chosen; see visagent.tables."""
+"""A Hydra sweeper that launches the missing runs of a paper table through whatever launcher is chosen; see
+visagent.tables.
+"""
 
 import sys
 from collections.abc import Sequence
@@ -34,17 +36,25 @@ class TableSweeper(Sweeper):
         table: `<paper>/<table>`.
         scale: of the table.
         seeds: instead of the scale's; empty for those.
-        overrides: of every run, percent-encoded. Not on the command line itself: there they would be applied before a run's preset is chosen.
+        overrides: of every run, percent-encoded. Not on the command line itself: there they would be applied before a
+            run's preset is chosen.
     """
 
     def __init__(self, table: str | None, scale: str, seeds: Sequence[int], overrides: Sequence[str]) -> None:
-        self.table, self.scale, self.seeds, self.overrides = table, scale, list(seeds), [unquote(override) for override in overrides]
+        self.table, self.scale, self.seeds, self.overrides = (
+            table,
+            scale,
+            list(seeds),
+            [unquote(override) for override in overrides],
+        )
         self.launcher: Launcher | None = None
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         from hydra.core.plugins import Plugins
 
-        self.launcher = Plugins.instance().instantiate_launcher(hydra_context=hydra_context, task_function=task_function, config=config)
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
 
     def sweep(self, arguments: list[str]) -> list[JobReturn]:
         """Launch the missing runs with the user's overrides; returns when they have ended."""
@@ -69,9 +79,11 @@ class TableSweeper(Sweeper):
                 returned = list(self.launcher.launch([list(run.overrides) for run in missing], initial_job_idx=0))
         except BrokenProcessPool as error:
             raise UserError(
-                "a process that worked on a run died (killed, or out of memory); its run is kept: type the same command again, with --jobs 1 for less memory"
+                "a process that worked on a run died (killed, or out of memory); its run is kept: type the same "
+                "command again, with --jobs 1 for less memory"
             ) from error
-        # A failed job stays one and the others go on. Its record says why, unless it failed before it had one: so it is said here too.
+        # A failed job stays one and the others go on. Its record says why, unless it failed before it had one: so it is
+        # said here too.
         for run, job in zip(missing, returned, strict=True):
             if job.status == JobStatus.FAILED:
                 print(f"failed: {run.label}: {job._return_value}", file=sys.stderr)

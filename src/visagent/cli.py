@@ -41,7 +41,10 @@ def _allowing(arguments: Sequence[str]) -> list[str]:
             continue
         given.append(value if equals else next(waiting, ""))
         if re.fullmatch(r"[\w.]+", given[-1]) is None:
-            _fail(f"error: --allow-targets: expected the dotted name of a package, module or class, such as my_worlds, got {given[-1] or 'nothing'!r}")
+            _fail(
+                "error: --allow-targets: expected the dotted name of a package, module or class, such as my_worlds, "
+                f"got {given[-1] or 'nothing'!r}"
+            )
     return [*rest, f"allow_targets=[{','.join(given)}]"] if given else rest
 
 
@@ -134,14 +137,27 @@ def _hydra(root: str, task: Callable[[DictConfig], None]) -> None:
     _guarded(lambda: refuse_empty_groups(sys.argv[1:]))
     register()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    # Hydra would print its own message and exit: ours name the nearest key. A user's own HYDRA_FULL_ERROR keeps the traceback.
+    # Hydra would print its own message and exit: ours name the nearest key. A user's own HYDRA_FULL_ERROR keeps the
+    # traceback.
     wants_traceback = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"
     main = hydra.main(version_base="1.3", config_path="pkg://visagent.conf", config_name=root)(task)
     _guarded(main, root, wants_traceback)
 
 
-VALUED = {"--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--package", "-p", "--cfg", "-c", "--experimental-rerun"}
+VALUED = {
+    "--config-dir",
+    "-cd",
+    "--config-path",
+    "-cp",
+    "--config-name",
+    "-cn",
+    "--package",
+    "-p",
+    "--cfg",
+    "-c",
+    "--experimental-rerun",
+}
 
 
 def _flags_first(arguments: Sequence[str]) -> list[str]:
@@ -157,11 +173,15 @@ def _flags_first(arguments: Sequence[str]) -> list[str]:
     return [*flags, *overrides]
 
 
-PATHS = re.compile(r"\+{0,2}(paths\.\w+|run|output|checkpoint|[\w.]+\.(scenes|root|cache|demonstrations|initialize_from|extractor_weights|dir))")
+PATHS = re.compile(
+    r"\+{0,2}(paths\.\w+|run|output|checkpoint|[\w.]+\.(scenes|root|cache|demonstrations|initialize_from|extractor_weights|dir))"
+)
 
 
 def _at_home(argument: str) -> str:
-    """An override of a path with the home folder for `~`: the shell puts it there at the beginning of a word alone, and Hydra makes folders before we look."""
+    """An override of a path with the home folder for `~`: the shell puts it there at the beginning of a word alone, and
+    Hydra makes folders before we look.
+    """
     key, equals, value = argument.partition("=")
     plain = value[1:-1] if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" else value
     if not equals or PATHS.fullmatch(key) is None or re.match(r"~(/|$)", plain) is None:

@@ -47,7 +47,8 @@ NUMBER = re.compile(r"\[Errno (\d+)\]|errno = (\d+)")
 
 
 def machine_message(error: BaseException) -> str | None:
-    """One line for what the machine refuses (no space, no right to write, too many open files), with what to do; None for any other error.
+    """One line for what the machine refuses (no space, no right to write, too many open files), with what to do; None
+    for any other error.
 
     Only an `OSError`, or an error that quotes one, can be of this kind.
     """

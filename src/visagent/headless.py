@@ -1,4 +1,6 @@
-"""Which OpenGL MuJoCo draws with: mujoco reads `MUJOCO_GL` once, when it is imported first, and without it looks for a display."""
+"""Which OpenGL MuJoCo draws with: mujoco reads `MUJOCO_GL` once, when it is imported first, and without it looks for a
+display.
+"""
 
 from __future__ import annotations
 
@@ -18,16 +20,20 @@ def prefer_headless() -> str | None:
     """Set `MUJOCO_GL` to a headless backend where the user has not; call it before anything imports mujoco.
 
     Returns:
-        The value of `MUJOCO_GL`: the user's own, else `egl` where libEGL is found, else `osmesa`; None without either library.
+        The value of `MUJOCO_GL`: the user's own, else `egl` where libEGL is found, else `osmesa`; None without either
+            library.
 
     Raises:
         RenderingUnavailable: when the user's own value is none of `BACKENDS`.
     """
-    # Mesa's software rasteriser is fastest per core without helper threads: scenes are made and worlds run by parallel processes.
+    # Mesa's software rasteriser is fastest per core without helper threads: scenes are made and worlds run by parallel
+    # processes.
     os.environ.setdefault("LP_NUM_THREADS", "0")
     if wanted := os.environ.get("MUJOCO_GL"):
         if wanted not in BACKENDS:
-            raise RenderingUnavailable(f"MUJOCO_GL={wanted}: expected one of {', '.join(BACKENDS)}; unset it to have one chosen")
+            raise RenderingUnavailable(
+                f"MUJOCO_GL={wanted}: expected one of {', '.join(BACKENDS)}; unset it to have one chosen"
+            )
         return wanted
     if found := _found():
         os.environ["MUJOCO_GL"] = found

@@ -9,7 +9,8 @@ if TYPE_CHECKING:
 
 
 def plain(figure: Figure) -> Figure:
-    """The figure itself, with all text as it stands: between two dollars matplotlib would look for a formula, and fail where there is none.
+    """The figure itself, with all text as it stands: between two dollars matplotlib would look for a formula, and fail
+    where there is none.
 
     Tick labels of logarithmic axes are formulas of matplotlib's own and stay so.
     """

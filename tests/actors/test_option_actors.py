@@ -60,9 +60,14 @@ def test_what_is_written(scheme):
     assert len(episodes) >= 3 and all(episode.steps <= 60 for episode in episodes)
     for world in range(3):  # with the reward -1 of most steps the sums can be checked
         batch = batches[0]
-        k = next(k for k in range(int(batch.length[world])) if batch.total_reward[k, world] == -batch.duration[k, world])
+        k = next(
+            k for k in range(int(batch.length[world])) if batch.total_reward[k, world] == -batch.duration[k, world]
+        )
         d = int(batch.duration[k, world])
-        assert float(batch.reward[k, world]) == pytest.approx(-(1 - GAMMA**d) / (1 - GAMMA), rel=1e-5) and batch.last_reward[k, world] == -1
+        assert (
+            float(batch.reward[k, world]) == pytest.approx(-(1 - GAMMA**d) / (1 - GAMMA), rel=1e-5)
+            and batch.last_reward[k, world] == -1
+        )
     paid = sum(float(batch.total_reward.sum()) for batch in batches)
     assert paid <= -sum(batch.env_steps for batch in batches) + 300 * (len(episodes) + 3)
 
@@ -93,16 +98,22 @@ def test_values_and_log_probabilities_are_the_policys():
     make = roles(coupling="partial", critic="local", horizon=50)
     for batch in collect(make):
         valid = batch.valid
-        situation = Situation(*(getattr(batch, name)[valid] for name in ("observation", "options", "choosing", "available")))
+        situation = Situation(
+            *(getattr(batch, name)[valid] for name in ("observation", "options", "choosing", "available"))
+        )
         torch.testing.assert_close(make.policy.values(situation).detach(), batch.value[valid])
-        torch.testing.assert_close(make.policy.chances(situation).log_prob.detach(), batch.log_prob[valid], atol=1e-6, rtol=0)
+        torch.testing.assert_close(
+            make.policy.chances(situation).log_prob.detach(), batch.log_prob[valid], atol=1e-6, rtol=0
+        )
         assert bool((batch.final_value[batch.truncated] != 0).all()) and not batch.final_value[~batch.truncated].any()
         assert batch.last_value.shape == (3, 3)
     assert any(batch.truncated.any() for batch in collect(make))
 
 
 def test_the_next_batch_goes_on_where_one_ended():
-    """Two batches of 20 low-level steps and one of 40 are made of the same episodes, where the random numbers drawn are the same."""
+    """Two batches of 20 low-level steps and one of 40 are made of the same episodes, where the random numbers drawn are
+    the same.
+    """
     small, large = collect(roles(steps=20), 2), collect(roles(steps=4), 12)
     assert float(small[0].observation[0, 0, 3]) == 1.0  # every episode begins nowhere
     for batches in (small, large):

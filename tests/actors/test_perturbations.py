@@ -31,7 +31,9 @@ def test_every_process_maps_the_same_numbers(tmp_path):
     other = pickle.loads(pickle.dumps(table))
     offsets = table.offsets(4, 100, np.random.default_rng(0))
     assert np.array_equal(table.rows(offsets, 100), other.rows(offsets, 100)) and other.numbers.base is not None
-    assert np.array_equal(NoiseTable(str(tmp_path / "b"), 3, 5000).numbers, table.numbers) and list((tmp_path / "a").iterdir()) == [table.path]
+    assert np.array_equal(NoiseTable(str(tmp_path / "b"), 3, 5000).numbers, table.numbers) and list(
+        (tmp_path / "a").iterdir()
+    ) == [table.path]
     assert not np.array_equal(NoiseTable(str(tmp_path / "b"), 4, 5000).numbers, table.numbers)
     assert abs(table.numbers.mean()) < 0.05 and abs(table.numbers.std() - 1) < 0.05
     assert table.offsets(3, 5000, np.random.default_rng(0)).tolist() == [0, 0, 0]
@@ -56,9 +58,14 @@ def test_many_vectors_at_once_are_each_alone(kind, bins):
     if kind == "discrete":
         assert actions.tolist() == together.argmax(-1).tolist()
     elif bins:
-        assert set(((actions + 1) * 4.5).round(decimals=4).flatten().tolist()) <= set(range(10)) and actions.shape == (4, 2)
+        assert set(((actions + 1) * 4.5).round(decimals=4).flatten().tolist()) <= set(range(10)) and actions.shape == (
+            4,
+            2,
+        )
     else:
-        assert 0 < (actions - together).abs().max() < 0.06 and torch.equal(policy.choose(together, True, None), together)
+        assert 0 < (actions - together).abs().max() < 0.06 and torch.equal(
+            policy.choose(together, True, None), together
+        )
 
 
 def test_pixels_are_refused():
@@ -90,7 +97,9 @@ def test_an_episode_without_an_end_is_not_waited_for(tmp_path, monkeypatch):
     policy = evolved(worlds.spaces())
     actors = SerialActors(PerturbationActors(worlds, policy, NoiseTable(str(tmp_path), 0, 500), 1, 1, 2, 0.1, 0), 1)
     actors.publish(policy.state_dict(), 0)
-    with pytest.raises(border.WorldError, match=r"CountingWorlds: expected an episode to end, got 30 steps without an end"):
+    with pytest.raises(
+        border.WorldError, match=r"CountingWorlds: expected an episode to end, got 30 steps without an end"
+    ):
         actors.collect(Task(0, 0, True))
 
 

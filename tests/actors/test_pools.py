@@ -21,7 +21,8 @@ from visagent.networks.actor_critic import ActorCritic
 from visagent.testing.worlds import CountingWorlds, ReusingWorlds, SleepingWorlds
 
 SETTINGS = {
-    "actor_hidden": [8], "critic_hidden": [8], "activation": "tanh", "squash_mean": False, "init_log_std": -0.5, "normalize": True, "pixel_features": 16,
+    "actor_hidden": [8], "critic_hidden": [8], "activation": "tanh", "squash_mean": False, "init_log_std": -0.5,
+    "normalize": True, "pixel_features": 16,
     "orthogonal_init": True,
 }  # fmt: skip
 
@@ -37,17 +38,26 @@ def other(weights):
 
 
 @pytest.mark.process
-@pytest.mark.parametrize(("worlds", "lstm"), [(GymnasiumWorlds("Pendulum-v1", max_steps=9), 0), (GymnasiumWorlds("CartPole-v1"), 5)])
+@pytest.mark.parametrize(
+    ("worlds", "lstm"), [(GymnasiumWorlds("Pendulum-v1", max_steps=9), 0), (GymnasiumWorlds("CartPole-v1"), 5)]
+)
 def test_processes_collect_what_one_process_collects(worlds, lstm):
     make, weights = segments(worlds, lstm)
     batches = []
-    for actors in (SerialActors(make, 3), ProcessActors(make, 3, weights), ProcessActors(make, 3, weights, shared_memory=False)):
+    for actors in (
+        SerialActors(make, 3),
+        ProcessActors(make, 3, weights),
+        ProcessActors(make, 3, weights, shared_memory=False),
+    ):
         found = []
         for version, task in enumerate((Task(0, 0, True), Task(0, 1, False), Task(1, 0, True))):
             actors.publish(weights if version < 1 else other(weights), version)
             collected = actors.collect(task)
             assert [report.version for report in collected.reports] == [version] * 3
-            found.append({name: array.copy() for name, array in collected.arrays.items()} | {"episodes": [r.episodes for r in collected.reports]})
+            found.append(
+                {name: array.copy() for name, array in collected.arrays.items()}
+                | {"episodes": [r.episodes for r in collected.reports]}
+            )
         batches.append(found)
         actors.close()
     for others in batches[1:]:
@@ -64,14 +74,19 @@ def test_a_segment_says_what_happened():
     found = actors.collect(Task(0, 0, True))
     batch = RolloutBatch.join(found.arrays, 0, [e for r in found.reports for e in r.episodes], {})
     assert batch.env_steps == 24 and batch.observation["state"][:, 0, 0].tolist() == [0, 1, 2, 3, 0, 1]
-    assert batch.first[:, 1].tolist() == [True, False, False, False, True, False] and batch.truncated[3].all() and batch.truncated.sum() == 4
+    assert (
+        batch.first[:, 1].tolist() == [True, False, False, False, True, False]
+        and batch.truncated[3].all()
+        and batch.truncated.sum() == 4
+    )
     assert [episode.steps for episode in batch.episodes] == [4] * 4 and not batch.terminated.any()
     policy = actors.roles[0].policy
     values = {shown: policy({"state": torch.full((1, 1), shown)}).value.item() for shown in (2.0, 4.0)}
     assert batch.final_value[3, 0] == pytest.approx(values[4.0]) and batch.final_value[2, 0] == 0
     assert batch.last_value[0] == pytest.approx(values[2.0])
     again = actors.collect(Task(0, 1, False))
-    assert again.arrays["observation.state"][:, 0, 0].tolist() == [2, 3, 0, 1, 2, 3]  # episodes go on in the next segment
+    # episodes go on in the next segment
+    assert again.arrays["observation.state"][:, 0, 0].tolist() == [2, 3, 0, 1, 2, 3]
     with pytest.raises(ValueError, match=r"RolloutBatch\.value: expected \[T, B\]"):
         RolloutBatch(**{**vars(batch), "value": batch.value[0]})
 
@@ -112,7 +127,8 @@ def test_an_actor_that_dies_with_nothing_to_do_begins_anew():
 
 @pytest.mark.process
 def test_an_actor_that_is_killed_within_a_message_comes_back():
-    make, weights = segments(SleepingWorlds(0.0, 84), count=1, steps=20)  # a megabyte: more than a pipe takes before it is read
+    # a megabyte: more than a pipe takes before it is read
+    make, weights = segments(SleepingWorlds(0.0, 84), count=1, steps=20)
     actors = ProcessActors(make, 1, weights, shared_memory=False)
     actors.publish(weights, 0)
     actors.collect(Task(0, 0, True))
@@ -130,23 +146,34 @@ def test_a_world_that_always_fails_stops_the_run_with_its_traceback():
     make, weights = segments(CountingWorlds(9, fails_at=3, learner=os.getpid()))
     actors = ProcessActors(make, 1, weights)
     actors.publish(weights, 0)
-    with pytest.raises(ActorError, match=r"(?s)actor 0 failed 3 times in a row.*Traceback.*RuntimeError: the world is broken"):
+    with pytest.raises(
+        ActorError, match=r"(?s)actor 0 failed 3 times in a row.*Traceback.*RuntimeError: the world is broken"
+    ):
         actors.collect(Task(0, 0, True))
 
 
 @pytest.mark.process
 def test_a_world_that_writes_in_one_place_and_then_no_number(nothing_left):
-    """What a process writes is that of a world that does neither; its mistake is the user's, so that nothing is tried again."""
-    worlds = {"right": CountingWorlds(4, truncates=True), "odd": ReusingWorlds(4, truncates=True, spoils=8, learner=os.getpid())}
+    """What a process writes is that of a world that does neither; its mistake is the user's, so that nothing is tried
+    again.
+    """
+    worlds = {
+        "right": CountingWorlds(4, truncates=True),
+        "odd": ReusingWorlds(4, truncates=True, spoils=8, learner=os.getpid()),
+    }
     made = {name: segments(kind) for name, kind in worlds.items()}
     actors = {"right": SerialActors(made["right"][0], 1), "odd": ProcessActors(made["odd"][0], 1, made["odd"][1])}
     found = {}
     for name, pool in actors.items():
         pool.publish(made["right"][1], 0)
         found[name] = {key: array.copy() for key, array in pool.collect(Task(0, 0, True)).arrays.items()}
-    assert found["right"]["final_value"][3].all() and all(np.array_equal(found["right"][key], found["odd"][key]) for key in found["right"])
+    assert found["right"]["final_value"][3].all() and all(
+        np.array_equal(found["right"][key], found["odd"][key]) for key in found["right"]
+    )
     with pytest.raises(
-        WorldError, match=r"^visagent\.testing\.worlds\.ReusingWorlds: expected finite numbers of float32, got nan as number 0 of its state in step$"
+        WorldError,
+        match=r"^visagent\.testing\.worlds\.ReusingWorlds: expected finite numbers of float32, got nan as number 0 of "
+        r"its state in step$",
     ):
         actors["odd"].collect(Task(0, 1, False))
     assert actors["odd"].restarts == 0
@@ -160,7 +187,9 @@ def test_an_actor_that_says_nothing_is_not_waited_for_for_ever(nothing_left):
     actors.collect(Task(0, 0, True))
     actors.timeout = 0.2
     with pytest.raises(
-        ActorError, match=r"actor 0: expected word within 0\.2 s \(datamodule\.timeout\), got none: a world hangs.*type datamodule\.timeout=1, or null"
+        ActorError,
+        match=r"actor 0: expected word within 0\.2 s \(datamodule\.timeout\), got none: a world hangs.*type "
+        r"datamodule\.timeout=1, or null",
     ):
         actors.collect(Task(0, 1, False))
 
@@ -198,7 +227,8 @@ def test_asynchronous_actors_run_ahead_but_not_with_an_old_policy():
     for version in range(6):
         actors.publish(weights, version)
         if version == 3:
-            actors.publish(weights, version := 4)  # the learner was quick: what was collected meanwhile is two versions old
+            # the learner was quick: what was collected meanwhile is two versions old
+            actors.publish(weights, version := 4)
         found = actors.collect(Task(0, version, version == 0))
         lags += [version - report.version for report in found.reports]
         dropped += found.dropped

@@ -47,7 +47,12 @@ class Nodes:
         self.port = free_port()
         self.address = f"127.0.0.1:{self.port}"
         token = secrets.token_hex(32)
-        self.environment = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token, "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"}
+        self.environment = {
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": token,
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "OMP_NUM_THREADS": "1",
+        }
         self.folder = folder
         head = ("--head", f"--port={self.port}", "--include-dashboard=false", f"--temp-dir={folder}")
         self.processes = [self._start("head", *head)]
@@ -61,7 +66,13 @@ class Nodes:
             time.sleep(0.3)
 
     def _start(self, name: str, *options: str) -> subprocess.Popen:
-        common = ("--num-cpus=4", "--object-store-memory=100000000", "--disable-usage-stats", "--node-ip-address=127.0.0.1", "--block")
+        common = (
+            "--num-cpus=4",
+            "--object-store-memory=100000000",
+            "--disable-usage-stats",
+            "--node-ip-address=127.0.0.1",
+            "--block",
+        )
         command = [str(Path(sys.executable).parent / "ray"), "start", *options, *common]
         environment = {**os.environ, **self.environment, "PYTHONUNBUFFERED": "1"}
         with (self.folder / f"{name}.log").open("w") as log:
@@ -80,7 +91,8 @@ class Nodes:
 
 @pytest.fixture(scope="module")
 def nodes():
-    with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder:  # a short path: Ray's sockets lie in it
+    # a short path: Ray's sockets lie in it
+    with tempfile.TemporaryDirectory(prefix="ray", ignore_cleanup_errors=True) as folder:
         started = Nodes(Path(folder))
         with pytest.MonkeyPatch.context() as patch:
             for name, value in started.environment.items():
@@ -97,7 +109,10 @@ def test_two_nodes_collect_what_one_process_collects_and_one_may_die(nodes, comp
         for version, task in enumerate((Task(0, 0, True), Task(0, 1, False), Task(1, 0, True))):
             batches = []
             for actors in (serial, spread):
-                actors.publish({name: value + version if value.is_floating_point() else value for name, value in weights.items()}, version)
+                actors.publish(
+                    {name: value + version if value.is_floating_point() else value for name, value in weights.items()},
+                    version,
+                )
                 batches.append({name: array.copy() for name, array in actors.collect(task).arrays.items()})
             assert all(np.array_equal(batches[0][name], batches[1][name]) for name in batches[0])
         home = spread.nodes()
@@ -108,10 +123,15 @@ def test_two_nodes_collect_what_one_process_collects_and_one_may_die(nodes, comp
         assert len(set(now)) == 1 and moved and found.restarts >= len(moved)  # the dying node may be asked once more
         for worker, report in enumerate(found.reports):  # whole segments, from new episodes where an actor is new
             shown = found.arrays["observation.state"][:, 2 * worker, 0]
-            assert shown.tolist() == ([0, 1, 2, 3, 0, 1] if worker in moved else [2, 3, 0, 1, 2, 3]) and report.version == 2
+            assert (
+                shown.tolist() == ([0, 1, 2, 3, 0, 1] if worker in moved else [2, 3, 0, 1, 2, 3])
+                and report.version == 2
+            )
     finally:
         spread.close()
-    record = train(compose("ppo/cartpole", "actors=ray", f"datamodule.address={nodes.address}", f"paths.outputs={tmp_path}/ray"))
+    record = train(
+        compose("ppo/cartpole", "actors=ray", f"datamodule.address={nodes.address}", f"paths.outputs={tmp_path}/ray")
+    )
     one = train(compose("ppo/cartpole", "actors=serial", f"paths.outputs={tmp_path}/serial"))
     assert record.metrics == one.metrics and record.env_steps == one.env_steps
 

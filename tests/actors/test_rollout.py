@@ -20,7 +20,9 @@ def network(tables):
 
 
 def test_argmax_rollout_equals_one_episode_at_a_time(network, tables):
-    path = rollout(follow(NavigationPolicy(network), True), NavigationWorld(tables, 15), STARTS, TARGETS, torch.Generator())
+    path = rollout(
+        follow(NavigationPolicy(network), True), NavigationWorld(tables, 15), STARTS, TARGETS, torch.Generator()
+    )
     for episode, (start, target) in enumerate(zip(STARTS.tolist(), TARGETS.tolist(), strict=True)):
         state, history, states, bumps = start, [start] * 4, [start], 0
         while len(states) - 1 < 15 and state != target:
@@ -36,7 +38,13 @@ def test_argmax_rollout_equals_one_episode_at_a_time(network, tables):
 
 
 def test_observations_hold_what_was_seen(network, tables):
-    path = rollout(follow(NavigationPolicy(network), False), NavigationWorld(tables, 6), STARTS, TARGETS, torch.Generator().manual_seed(1))
+    path = rollout(
+        follow(NavigationPolicy(network), False),
+        NavigationWorld(tables, 6),
+        STARTS,
+        TARGETS,
+        torch.Generator().manual_seed(1),
+    )
     observation = path.observations(tables)
     assert len(observation) == path.steps
     first = observation.history[: len(STARTS)]
@@ -51,23 +59,49 @@ def test_observations_hold_what_was_seen(network, tables):
 def test_one_seed_one_rollout(network, tables, device):
     def run(seed):
         policy = NavigationPolicy(network.to(device))
-        return rollout(follow(policy, False), NavigationWorld(tables.to(device), 10), STARTS, TARGETS, torch.Generator().manual_seed(seed)).states
+        return rollout(
+            follow(policy, False),
+            NavigationWorld(tables.to(device), 10),
+            STARTS,
+            TARGETS,
+            torch.Generator().manual_seed(seed),
+        ).states
 
     assert torch.equal(run(0), run(0)) and not torch.equal(run(0), run(1))
 
 
 def test_beta_one_is_the_expert_and_beta_zero_the_policy(network, tables):
     policy, expert = NavigationPolicy(network), ShortestPathExpert(tables)
-    guided = rollout(mix_with_expert(policy, expert, 1.0), NavigationWorld(tables, 50), STARTS, TARGETS, torch.Generator().manual_seed(0))
+    guided = rollout(
+        mix_with_expert(policy, expert, 1.0),
+        NavigationWorld(tables, 50),
+        STARTS,
+        TARGETS,
+        torch.Generator().manual_seed(0),
+    )
     assert guided.success.all() and torch.equal(guided.length, tables.distance(STARTS, TARGETS)) and expert.queries == 0
-    alone = rollout(mix_with_expert(policy, expert, 0.0), NavigationWorld(tables, 10), STARTS, TARGETS, torch.Generator().manual_seed(0))
-    plain = rollout(follow(policy, False), NavigationWorld(tables, 10), STARTS, TARGETS, torch.Generator().manual_seed(0))
+    alone = rollout(
+        mix_with_expert(policy, expert, 0.0),
+        NavigationWorld(tables, 10),
+        STARTS,
+        TARGETS,
+        torch.Generator().manual_seed(0),
+    )
+    plain = rollout(
+        follow(policy, False), NavigationWorld(tables, 10), STARTS, TARGETS, torch.Generator().manual_seed(0)
+    )
     assert torch.equal(alone.states, plain.states)
 
 
 def test_every_visited_state_is_one_query(network, tables):
     expert = ShortestPathExpert(tables)
-    path = rollout(follow(NavigationPolicy(network), False), NavigationWorld(tables, 8), STARTS, TARGETS, torch.Generator().manual_seed(0))
+    path = rollout(
+        follow(NavigationPolicy(network), False),
+        NavigationWorld(tables, 8),
+        STARTS,
+        TARGETS,
+        torch.Generator().manual_seed(0),
+    )
     samples = label_rollout(path, expert)
     assert len(samples) == path.steps == expert.queries
     batch = samples.batch(torch.arange(len(samples)), tables.scene_of)
@@ -77,12 +111,31 @@ def test_every_visited_state_is_one_query(network, tables):
 def test_the_safety_strategy_asks_only_where_it_is_warned(network, tables):
     expert, head = ShortestPathExpert(tables), SafetyHead(2, 16)
     head.threshold.fill_(0.0)  # warns always: the expert drives
-    path = rollout(safety_strategy(NavigationPolicy(network, head), expert), NavigationWorld(tables, 50), STARTS, TARGETS, torch.Generator().manual_seed(0))
+    path = rollout(
+        safety_strategy(NavigationPolicy(network, head), expert),
+        NavigationWorld(tables, 50),
+        STARTS,
+        TARGETS,
+        torch.Generator().manual_seed(0),
+    )
     assert path.success.all() and expert.queries == path.steps == int(path.asked.sum())
-    assert len(label_rollout(path, expert, path.asked, count=False)) == expert.queries  # labelled already: not counted twice
+    # labelled already: not counted twice
+    assert len(label_rollout(path, expert, path.asked, count=False)) == expert.queries
     expert.queries = 0
     head.threshold.fill_(1.0)  # never warns: the policy drives
-    path = rollout(safety_strategy(NavigationPolicy(network, head), expert), NavigationWorld(tables, 5), STARTS, TARGETS, torch.Generator().manual_seed(0))
+    path = rollout(
+        safety_strategy(NavigationPolicy(network, head), expert),
+        NavigationWorld(tables, 5),
+        STARTS,
+        TARGETS,
+        torch.Generator().manual_seed(0),
+    )
     assert expert.queries == 0 and not path.asked.any()
     with pytest.raises(ValueError, match="needs a policy with a safety policy"):
-        rollout(safety_strategy(NavigationPolicy(network), expert), NavigationWorld(tables, 5), STARTS, TARGETS, torch.Generator())
+        rollout(
+            safety_strategy(NavigationPolicy(network), expert),
+            NavigationWorld(tables, 5),
+            STARTS,
+            TARGETS,
+            torch.Generator(),
+        )

@@ -21,7 +21,8 @@ from visagent.networks.deterministic import DeterministicActorCritic
 from visagent.seeding import derive_seed
 
 NETWORK = {
-    "actor_hidden": [8], "critic_hidden": [8], "critics": 1, "pixel_channels": [], "pixel_kernels": [], "pixel_strides": [], "pixel_features": 1,
+    "actor_hidden": [8], "critic_hidden": [8], "critics": 1, "pixel_channels": [], "pixel_kernels": [],
+    "pixel_strides": [], "pixel_features": 1,
     "layer_norm": False,
 }  # fmt: skip
 NOISE = Exploration("normal", 0.5, 0.15, 0.001)
@@ -30,7 +31,9 @@ NOISE = Exploration("normal", 0.5, 0.15, 0.001)
 def transitions(worlds, steps=9, count=2, workers=2, random_tasks=1):
     torch.manual_seed(0)
     policy = DeterministicActorCritic(worlds.spaces(), **NETWORK)
-    return TransitionActors(worlds, worlds.spaces(), policy, NOISE, count, count * workers, steps, random_tasks, 10, 0), policy
+    return TransitionActors(
+        worlds, worlds.spaces(), policy, NOISE, count, count * workers, steps, random_tasks, 10, 0
+    ), policy
 
 
 def test_rows_say_what_happened():
@@ -67,7 +70,9 @@ def test_rows_say_what_happened():
 
 
 def test_noise_is_wide_in_some_worlds_and_narrow_in_others():
-    assert NOISE.sigma(2, 2, 4)[:, 0].tolist() == [0.25, 0.375] and NOISE.sigma(0, 1, 1).item() == pytest.approx(0.5 / 3)
+    assert NOISE.sigma(2, 2, 4)[:, 0].tolist() == [0.25, 0.375] and NOISE.sigma(0, 1, 1).item() == pytest.approx(
+        0.5 / 3
+    )
     rng, walk = torch.Generator().manual_seed(0), Exploration("ornstein_uhlenbeck", 1.0, 0.15, 0.01)
     noise, found = torch.zeros(200, 1), []
     for _ in range(2000):
@@ -107,7 +112,11 @@ def test_shards_in_processes_draw_what_shards_here_draw_even_when_they_are_kille
         for ours, theirs in zip(batches[0], other, strict=True):
             assert all(np.array_equal(ours[name], theirs[name]) for name in ours)
     batch = TransitionBatch.join(batches[0][-1], 2, 36, 0, [], {})
-    assert batch.observation["state"].shape == (2, 15, 6) and batch.action.shape == (2, 15, 1) and batch.rewards.shape == (2, 15, 3)
+    assert (
+        batch.observation["state"].shape == (2, 15, 6)
+        and batch.action.shape == (2, 15, 1)
+        and batch.rewards.shape == (2, 15, 3)
+    )
     assert not torch.equal(batch.action[0], batch.action[1]) and batch.steps.min() >= 1
     with pytest.raises(ValueError, match=r"TransitionBatch\.action: expected \[U, N, ...\] with \[U, N\] = \[2, 15\]"):
         TransitionBatch(**{**vars(batch), "action": batch.action[:1]})

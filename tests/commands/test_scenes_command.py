@@ -50,7 +50,20 @@ def test_view_writes_pictures(dumps, tmp_path, capsys):
 
 @pytest.mark.rendering
 def test_make_with_seeds(tmp_path, capsys):
-    arguments = ["make", str(tmp_path), "--rooms", "bathroom", "--count", "1", "--layout-seed", "3", "--extractor", "random_resnet50", "--workers", "1"]
+    arguments = [
+        "make",
+        str(tmp_path),
+        "--rooms",
+        "bathroom",
+        "--count",
+        "1",
+        "--layout-seed",
+        "3",
+        "--extractor",
+        "random_resnet50",
+        "--workers",
+        "1",
+    ]
     assert main(arguments) == 0
     scene = read_dump(tmp_path / "bathroom_01.h5")
     assert scene.attributes["layout_seed"] == 3001 and scene.attributes["extractor"] == "random_resnet50"
@@ -76,14 +89,19 @@ class FakeController:
 
     def step(self, action, position=None, rotation=None):
         class Event:
-            metadata = {"actionReturn": [{"x": x, "y": 0.9, "z": z} for x in self.columns for z in self.rows], "lastActionSuccess": True}
+            metadata = {
+                "actionReturn": [{"x": x, "y": 0.9, "z": z} for x in self.columns for z in self.rows],
+                "lastActionSuccess": True,
+            }
             frame = None
 
         event = Event()
         if position and (position["x"], position["z"], rotation["y"]) == self.blocked:
             event.metadata = {"actionReturn": None, "lastActionSuccess": False, "errorMessage": "Chair is in the way"}
         if action == "Teleport":
-            event.frame = np.full((300, 400, 3), int(position["x"] * 50 + position["z"] * 20 + rotation["y"] / 4), np.uint8)
+            event.frame = np.full(
+                (300, 400, 3), int(position["x"] * 50 + position["z"] * 20 + rotation["y"] / 4), np.uint8
+            )
         return event
 
     def stop(self):
@@ -107,7 +125,9 @@ def test_from_ai2thor_writes_a_valid_dump(tmp_path, monkeypatch, capsys):
 def test_from_ai2thor_notices_a_failed_teleport(tmp_path):
     controller = FakeController()
     controller.blocked = (1.5, 0.0, 90)
-    with pytest.raises(ThorFailed, match=r"did not teleport to \{'x': 1.5, 'y': 0.9, 'z': 0.0\}, 90 degrees \(Chair is in the way\)"):
+    with pytest.raises(
+        ThorFailed, match=r"did not teleport to \{'x': 1.5, 'y': 0.9, 'z': 0.0\}, 90 degrees \(Chair is in the way\)"
+    ):
         convert("FloorPlan1", tmp_path, "random_resnet50", controller=controller)
     assert not list(tmp_path.iterdir())
 

@@ -1,4 +1,6 @@
-"""`visagent-table` as a process: launches what is missing, nothing else, on any launcher; failures are reported, not hidden."""
+"""`visagent-table` as a process: launches what is missing, nothing else, on any launcher; failures are reported, not
+hidden.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,15 @@ def stamps(outputs):
 @pytest.fixture
 def ask(dumps):
     """Table 4 (two rows) at smoke scale on the tiny scenes, one seed: two runs."""
-    return ["navigation/table4", "--scale", "smoke", "--seeds", "0", f"datamodule.scenes={dumps}", "datamodule.scene_names=[]"]
+    return [
+        "navigation/table4",
+        "--scale",
+        "smoke",
+        "--seeds",
+        "0",
+        f"datamodule.scenes={dumps}",
+        "datamodule.scene_names=[]",
+    ]
 
 
 def test_run_launches_what_is_missing_and_nothing_else(ask, tmp_path):
@@ -46,9 +56,9 @@ def test_run_launches_what_is_missing_and_nothing_else(ask, tmp_path):
     place = outputs / "tables" / "smoke" / "navigation"
     (page,) = place.glob("table4-*.html")  # the scenes are others than the table's own: so is the name
     stem, figure = page.stem, page.stem.replace("table4", "figure7")
-    assert {path.name for path in place.iterdir() if path.name[0] != "."} == {f"{stem}.{end}" for end in ("html", "md", "csv", "tex", "json")} | {
-        f"{figure}.png"
-    }
+    assert {path.name for path in place.iterdir() if path.name[0] != "."} == {
+        f"{stem}.{end}" for end in ("html", "md", "csv", "tex", "json")
+    } | {f"{figure}.png"}
     assert "navigation/table4" in (outputs / "tables" / "index.html").read_text()
 
     client = MlflowClient(f"sqlite:///{outputs}/mlflow.db")
@@ -78,7 +88,9 @@ def test_run_launches_what_is_missing_and_nothing_else(ask, tmp_path):
 @pytest.mark.rendering
 def test_two_runs_on_a_fresh_machine_make_their_room_once(tmp_path):
     """Both workers want the same embedded room, which processes of their own make: one makes it, the other finds it."""
-    done = table("navigation/table4", "--run", "--scale", "smoke", "--seeds", "0", "--jobs", "2", "logger=none", cwd=tmp_path)
+    done = table(
+        "navigation/table4", "--run", "--scale", "smoke", "--seeds", "0", "--jobs", "2", "logger=none", cwd=tmp_path
+    )
     assert done.returncode == 0, done.stderr
     assert {record["status"] for record in records(tmp_path / "outputs").values()} == {"FINISHED"}
     assert [path.name for path in (tmp_path / "outputs" / "cache" / "scenes").rglob("*.h5")] == ["bathroom_01.h5"]
@@ -88,8 +100,16 @@ def test_two_runs_on_a_fresh_machine_make_their_room_once(tmp_path):
 @pytest.mark.parametrize("launcher", ["basic", "submitit_local"])
 def test_a_failed_run_is_reported_and_the_others_go_on(launcher, ask, tmp_path):
     shown = table(*ask, "logger=none", cwd=tmp_path)
-    assert shown.returncode == 0 and shown.stdout.count("not started") == 2 and not (tmp_path / "outputs" / "runs").exists()
-    command = next(line.strip() for line in shown.stdout.splitlines() if line.strip().startswith("visagent-train") and "behaviour_cloning" in line)
+    assert (
+        shown.returncode == 0
+        and shown.stdout.count("not started") == 2
+        and not (tmp_path / "outputs" / "runs").exists()
+    )
+    command = next(
+        line.strip()
+        for line in shown.stdout.splitlines()
+        if line.strip().startswith("visagent-train") and "behaviour_cloning" in line
+    )
     arguments = [part.strip("'") for part in command.split()[1:]]
     run("visagent-train", *arguments, "progress=none", cwd=tmp_path)
     (name,) = records(tmp_path / "outputs")
@@ -137,7 +157,10 @@ def test_mistakes_get_one_message(arguments, message, tmp_path, monkeypatch, cap
 def test_list_and_help(monkeypatch, capsys):
     from visagent.cli import table as main
 
-    for arguments, shown in ((["--list"], "navigation/table1\nnavigation/table2"), (["--help"], "launch the runs that are missing")):
+    for arguments, shown in (
+        (["--list"], "navigation/table1\nnavigation/table2"),
+        (["--help"], "launch the runs that are missing"),
+    ):
         monkeypatch.setattr(sys, "argv", ["visagent-table", *arguments])
         with pytest.raises(SystemExit) as stop:
             main()
@@ -148,7 +171,9 @@ def test_a_killed_sweep_leaves_no_workers_and_goes_on(ask, tmp_path):
     """The process that launches is killed outright: its workers stop, their runs can be resumed."""
     outputs, arguments = tmp_path / "outputs", [*ask, "--run", "--jobs", "2", "logger=none"]
     started = Command("visagent-table", *arguments, "datamodule.passes_per_epoch=300", cwd=tmp_path)
-    wait_for(lambda: len(records(outputs)) == 2 and all(r["history"] for r in records(outputs).values()), "first epochs", 240)
+    wait_for(
+        lambda: len(records(outputs)) == 2 and all(r["history"] for r in records(outputs).values()), "first epochs", 240
+    )
     started.end(all_of_it=False)
     wait_for(lambda: {r["status"] for r in records(outputs).values()} == {"KILLED"}, "the workers' end", 60)
     for name in records(outputs):

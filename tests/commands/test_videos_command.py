@@ -12,7 +12,20 @@ from visagent.video.command import main
 
 
 def test_make_says_what_it_did(tmp_path, capsys):
-    command = ["make", str(tmp_path / "data"), "--layout", "hmdb51", "--train", "8", "--val", "8", "--size", "16", "--workers", "1"]
+    command = [
+        "make",
+        str(tmp_path / "data"),
+        "--layout",
+        "hmdb51",
+        "--train",
+        "8",
+        "--val",
+        "8",
+        "--size",
+        "16",
+        "--workers",
+        "1",
+    ]
     assert main(command) == 0
     assert "16 videos made" in capsys.readouterr().out
     assert main(command) == 0

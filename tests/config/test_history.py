@@ -1,4 +1,6 @@
-"""Settings that are younger than stored runs: those keep their signatures, and read as if they had had the settings at what they ran with."""
+"""Settings that are younger than stored runs: those keep their signatures, and read as if they had had the settings at
+what they ran with.
+"""
 
 from __future__ import annotations
 
@@ -72,7 +74,13 @@ def test_the_value_that_means_as_before_is_no_part_of_the_identity():
     stored = _config({}, {})
     assert signature(_config(NEUTRAL, {"patience": None})) == signature(stored)
     assert difference(stored, _config(NEUTRAL, {"patience": None})) == []
-    for settings, trainer in (({"scale": 2.0}, {}), ({"names": ["a"]}, {}), ({"inner": {"depth": 1}}, {}), ({"old": 3}, {}), ({}, {"patience": 1})):
+    for settings, trainer in (
+        ({"scale": 2.0}, {}),
+        ({"names": ["a"]}, {}),
+        ({"inner": {"depth": 1}}, {}),
+        ({"old": 3}, {}),
+        ({}, {"patience": 1}),
+    ):
         assert signature(_config(NEUTRAL | settings, trainer)) != signature(stored), (settings, trainer)
 
 

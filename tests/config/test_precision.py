@@ -8,7 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from lightning_fabric.plugins.precision.precision import _PRECISION_INPUT_INT, _PRECISION_INPUT_STR, _PRECISION_INPUT_STR_ALIAS
+from lightning_fabric.plugins.precision.precision import (
+    _PRECISION_INPUT_INT,
+    _PRECISION_INPUT_STR,
+    _PRECISION_INPUT_STR_ALIAS,
+)
 
 from comparing import checkpoint
 from visagent.config.precision import SINGLE, check_precision, precision_of
@@ -19,14 +23,25 @@ from visagent.runtime.train import build, build_trainer, train
 
 ROOT = Path(__file__).parents[2]
 ALGORITHMS = GROUP_SCHEMAS["algorithm"]
-PRECISIONS = [name for kind in (_PRECISION_INPUT_INT, _PRECISION_INPUT_STR_ALIAS, _PRECISION_INPUT_STR) for name in typing.get_args(kind)]
-STATES, OWN, PIXELS = {"observe": ["robot-state"], "pixels": 0}, {"observe": "own", "pixels": 84}, {"observe": "pixels", "pixels": 84}
+PRECISIONS = [
+    name
+    for kind in (_PRECISION_INPUT_INT, _PRECISION_INPUT_STR_ALIAS, _PRECISION_INPUT_STR)
+    for name in typing.get_args(kind)
+]
+STATES, OWN, PIXELS = (
+    {"observe": ["robot-state"], "pixels": 0},
+    {"observe": "own", "pixels": 84},
+    {"observe": "pixels", "pixels": 84},
+)
 
 
 def first_preset(algorithm: str) -> str:
     """A preset that chooses the algorithm itself."""
     for path in sorted((ROOT / "conf/experiment").rglob("*.yaml")):
-        if re.search(rf"override /algorithm: {algorithm}$", path.read_text(), re.MULTILINE) and "paper" not in path.stem:
+        if (
+            re.search(rf"override /algorithm: {algorithm}$", path.read_text(), re.MULTILINE)
+            and "paper" not in path.stem
+        ):
             return str(path.relative_to(ROOT / "conf/experiment").with_suffix(""))
     raise AssertionError(f"no preset with algorithm={algorithm}")
 
@@ -45,7 +60,8 @@ def test_a_refusal_names_a_precision_that_is_taken(algorithm, env):
             check_precision(schema, {**trainer, "precision": recommended}, {"env": env})
             expected = re.search(r"expected (.*), got ", str(error)).group(1)
             for other in {str(name) for name in PRECISIONS if "-" in str(name)} & set(re.findall(r"[\w-]+", expected)):
-                check_precision(schema, {"precision": other}, {"env": PIXELS})  # nothing that it names is refused where it says
+                # nothing that it names is refused where it says
+                check_precision(schema, {"precision": other}, {"env": PIXELS})
         else:
             taken.add(precision_of(trainer))
     assert SINGLE in taken
@@ -54,7 +70,9 @@ def test_a_refusal_names_a_precision_that_is_taken(algorithm, env):
 
 def test_a_methods_precisions_are_lightnings_own_names():
     for schema in ALGORITHMS.values():
-        assert {*getattr(schema, "precisions", ()), *getattr(schema, "pixel_precisions", ())} <= set(typing.get_args(_PRECISION_INPUT_STR))
+        assert {*getattr(schema, "precisions", ()), *getattr(schema, "pixel_precisions", ())} <= set(
+            typing.get_args(_PRECISION_INPUT_STR)
+        )
 
 
 @pytest.mark.filterwarnings("ignore:.*supported for historical reasons.*")
@@ -64,13 +82,21 @@ def test_names_are_those_that_lightning_makes_of_them(precision):
 
     if precision_of({"precision": precision}) in ("16-mixed", "transformer-engine", "transformer-engine-float16"):
         pytest.skip("not on a CPU")
-    assert pl.Trainer(accelerator="cpu", precision=precision, logger=False, enable_checkpointing=False).precision == precision_of({"precision": precision})
+    assert pl.Trainer(
+        accelerator="cpu", precision=precision, logger=False, enable_checkpointing=False
+    ).precision == precision_of({"precision": precision})
 
 
-@pytest.mark.parametrize("algorithm", [name for name, schema in ALGORITHMS.items() if len(getattr(schema, "precisions", ())) > 1])
+@pytest.mark.parametrize(
+    "algorithm", [name for name, schema in ALGORITHMS.items() if len(getattr(schema, "precisions", ())) > 1]
+)
 def test_what_a_method_says_it_takes_it_trains_in(algorithm, compose, tmp_path):
     """On the CPU, where 16-mixed is none; weights stay in single precision."""
-    short = ("trainer.max_epochs=1", "evaluate_after_training=false", *(f"+trainer.limit_{split}_batches=1" for split in ("train", "val")))
+    short = (
+        "trainer.max_epochs=1",
+        "evaluate_after_training=false",
+        *(f"+trainer.limit_{split}_batches=1" for split in ("train", "val")),
+    )
     settings = (first_preset(algorithm), "trainer.accelerator=cpu", *short)
     for precision in sorted(set(ALGORITHMS[algorithm].precisions) - {SINGLE, "16-mixed"}):
         record = train(compose(*settings, f"trainer.precision={precision}", f"paths.outputs={tmp_path}/{precision}"))
@@ -85,10 +111,22 @@ def test_clips_are_learned_with_scaled_gradients(compose):
     import pytorch_lightning as pl
     from pytorch_lightning.plugins import MixedPrecision
 
-    config = validate(compose("rubiksnet/something_v2", "network.variant=rubiks3d-aq", "trainer.max_epochs=1"), TrainConfig)
+    config = validate(
+        compose("rubiksnet/something_v2", "network.variant=rubiks3d-aq", "trainer.max_epochs=1"), TrainConfig
+    )
     module, data = build(config)
-    off = dict.fromkeys(("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary", "use_distributed_sampler"), False)
-    trainer = pl.Trainer(accelerator="cpu", max_epochs=1, num_sanity_val_steps=0, limit_val_batches=0, plugins=[MixedPrecision("16-mixed", "cpu")], **off)
+    off = dict.fromkeys(
+        ("logger", "enable_checkpointing", "enable_progress_bar", "enable_model_summary", "use_distributed_sampler"),
+        False,
+    )
+    trainer = pl.Trainer(
+        accelerator="cpu",
+        max_epochs=1,
+        num_sanity_val_steps=0,
+        limit_val_batches=0,
+        plugins=[MixedPrecision("16-mixed", "cpu")],
+        **off,
+    )
     trainer.fit(module, data)
     assert all(parameter.isfinite().all() and parameter.dtype == torch.float32 for parameter in module.parameters())
     assert 0 < trainer.callback_metrics["train/loss_epoch"] < 10 and trainer.precision_plugin.scaler.get_scale() > 1
@@ -97,7 +135,11 @@ def test_clips_are_learned_with_scaled_gradients(compose):
 @pytest.mark.parametrize(
     ("preset", "precision", "said"),
     [
-        ("ppo/cartpole", "64-true", "expected 32-true, or bf16-mixed with pixels to observe, got '64-true'; type trainer.precision=32-true"),
+        (
+            "ppo/cartpole",
+            "64-true",
+            "expected 32-true, or bf16-mixed with pixels to observe, got '64-true'; type trainer.precision=32-true",
+        ),
         ("evolution/cartpole", "bf16-mixed", "expected 32-true, got 'bf16-mixed'; type trainer.precision=32-true"),
         ("rubiksnet/something_v2", "bf16-true", "expected 32-true or bf16-mixed or 16-mixed, got 'bf16-true'"),
         ("rubiksnet/something_v2", "16", "expected 32-true or bf16-mixed on a CPU, got '16-mixed'"),
@@ -113,5 +155,7 @@ def test_a_precision_is_refused_before_anything_is_made(preset, precision, said,
 def test_a_device_without_a_precision_is_not_given_another_one_in_silence(compose, monkeypatch):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     config = validate(compose("rubiksnet/something_v2", "trainer.precision=16-mixed"), TrainConfig)
-    with pytest.raises(ConfigError, match=r"expected one that cpu has, got '16-mixed'; type trainer\.precision=32-true, or bf16-mixed"):
+    with pytest.raises(
+        ConfigError, match=r"expected one that cpu has, got '16-mixed'; type trainer\.precision=32-true, or bf16-mixed"
+    ):
         build_trainer(config, logger=False)

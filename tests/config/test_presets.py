@@ -56,11 +56,21 @@ def test_large_and_paper_presets_are_the_papers():
 
 
 def test_no_config_file_is_dead():
-    """Every group folder is in a root's defaults list, every file of `debug_data` belongs to a debug preset and a DataModule."""
+    """Every group folder is in a root's defaults list, every file of `debug_data` belongs to a debug preset and a
+    DataModule.
+    """
     folder = conf_folder()
-    defaults = [entry for root in ("train.yaml", "table.yaml") for entry in yaml.safe_load((folder / root).read_text())["defaults"]]
-    defaults += [entry for path in folder.glob("env/*.yaml") for entry in yaml.safe_load(path.read_text()).get("defaults", [])]
-    named = {key.split()[-1].split("@")[0].lstrip("/") for entry in defaults if isinstance(entry, dict) for key in entry}
+    defaults = [
+        entry
+        for root in ("train.yaml", "table.yaml")
+        for entry in yaml.safe_load((folder / root).read_text())["defaults"]
+    ]
+    defaults += [
+        entry for path in folder.glob("env/*.yaml") for entry in yaml.safe_load(path.read_text()).get("defaults", [])
+    ]
+    named = {
+        key.split()[-1].split("@")[0].lstrip("/") for entry in defaults if isinstance(entry, dict) for key in entry
+    }
     for path in folder.rglob("*.yaml"):
         group = path.relative_to(folder).parts[0]
         assert group in named | {"train.yaml", "evaluate.yaml", "export.yaml", "table.yaml", "hydra"}, path

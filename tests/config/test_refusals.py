@@ -1,4 +1,6 @@
-"""Settings that would do nothing, or something else, in silence; groups that do not go together; what is said of keys that are not there."""
+"""Settings that would do nothing, or something else, in silence; groups that do not go together; what is said of keys
+that are not there.
+"""
 
 from __future__ import annotations
 
@@ -41,10 +43,14 @@ PPO = "lightning_modules.ppo.PPO"
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("limit_train_batches", 0), ("limit_train_batches", 0.0), ("limit_train_batches", True), ("limit_val_batches", -1), ("gradient_clip_val", -1),
-        ("gradient_clip_val", True), ("max_epochs", True), ("logger", ""), ("logger", True), ("callbacks", []), ("plugins", None), ("default_root_dir", "x"),
-        ("enable_checkpointing", False), ("enable_progress_bar", True), ("fast_dev_run", True), ("fast_dev_run", 3), ("max_steps", 0), ("devices", 0),
-        ("devices", "0"), ("devices", True), ("check_val_every_n_epoch", 0), ("accumulate_grad_batches", 0), ("use_distributed_sampler", True),
+        ("limit_train_batches", 0), ("limit_train_batches", 0.0), ("limit_train_batches", True),
+        ("limit_val_batches", -1), ("gradient_clip_val", -1),
+        ("gradient_clip_val", True), ("max_epochs", True), ("logger", ""), ("logger", True), ("callbacks", []),
+        ("plugins", None), ("default_root_dir", "x"),
+        ("enable_checkpointing", False), ("enable_progress_bar", True), ("fast_dev_run", True), ("fast_dev_run", 3),
+        ("max_steps", 0), ("devices", 0),
+        ("devices", "0"), ("devices", True), ("check_val_every_n_epoch", 0), ("accumulate_grad_batches", 0),
+        ("use_distributed_sampler", True),
         ("reload_dataloaders_every_n_epochs", 0), ("max_epoch", 1), ("num_sanity_val_steps", -5),
     ],
 )  # fmt: skip
@@ -55,8 +61,16 @@ def test_settings_of_the_trainer_that_go_on_silently_are_refused(key, value):
 
 def test_settings_of_the_trainer_that_mean_something_are_taken():
     for stored in STORED:
-        check_trainer(stored["trainer"], stored["algorithm"]["_target_"])  # methods that learn nothing have limit_train_batches=0
-    more = {"limit_train_batches": 0.5, "gradient_clip_val": None, "max_steps": -1, "limit_val_batches": 0, "max_time": "00:01:00:00", "devices": [0]}
+        # methods that learn nothing have limit_train_batches=0
+        check_trainer(stored["trainer"], stored["algorithm"]["_target_"])
+    more = {
+        "limit_train_batches": 0.5,
+        "gradient_clip_val": None,
+        "max_steps": -1,
+        "limit_val_batches": 0,
+        "max_time": "00:01:00:00",
+        "devices": [0],
+    }
     check_trainer({"_target_": TRAINER, **more}, PPO)
     check_trainer({"_target_": "mine.Trainer", "logger": 1}, PPO)
 
@@ -100,7 +114,10 @@ def test_arguments_read_from_the_source_are_those_of_the_class():
     import pytorch_lightning
     import torch
 
-    for target, made in ((TRAINER, pytorch_lightning.Trainer), *((f"torch.optim.{n}", getattr(torch.optim, n)) for n in ("Adam", "AdamW", "SGD", "RMSprop"))):
+    for target, made in (
+        (TRAINER, pytorch_lightning.Trainer),
+        *((f"torch.optim.{n}", getattr(torch.optim, n)) for n in ("Adam", "AdamW", "SGD", "RMSprop")),
+    ):
         expected = [name for name in inspect.signature(made.__init__).parameters if name not in ("self", "params")]
         assert list(signature_keys(target)) == expected, target
     assert set(OURS) <= set(signature_keys(TRAINER))
@@ -133,13 +150,23 @@ def chosen(algorithm, network, data, env=None):
 @pytest.mark.parametrize(
     ("groups", "said"),
     [
-        (("ddpg", "actor_critic", "rollouts"), "type network=deterministic datamodule=replay, or experiment=ddpg/half_cheetah"),
-        (("ppo", "rubiksnet", "rollouts"), "algorithm=ppo does not go with network=rubiksnet: expected network=actor_critic; type network=actor_critic"),
+        (
+            ("ddpg", "actor_critic", "rollouts"),
+            "type network=deterministic datamodule=replay, or experiment=ddpg/half_cheetah",
+        ),
+        (
+            ("ppo", "rubiksnet", "rollouts"),
+            "algorithm=ppo does not go with network=rubiksnet: expected network=actor_critic; type "
+            "network=actor_critic",
+        ),
         (("dagger", "navigation", "rollouts"), "type datamodule=dagger, or experiment=navigation/dagger"),
         (("safe_dagger", "navigation", "dagger"), "type datamodule=safe_dagger, or experiment=navigation/safe_dagger"),
         (("option_mappo", "options", "option_replay"), "type datamodule=options"),
         (("action_recognition", "block", "action_recognition"), "expected network=rubiksnet or network=video_resnet"),
-        (("ppo", "actor_critic", "rollouts", "tool_delivery"), "expected a world of single actions, env=gymnasium, env=robosuite"),
+        (
+            ("ppo", "actor_critic", "rollouts", "tool_delivery"),
+            "expected a world of single actions, env=gymnasium, env=robosuite",
+        ),
         (("mac_dqn", "option_q", "option_replay", "gymnasium"), "expected a world of options, env=tool_delivery"),
     ],
 )
@@ -164,9 +191,12 @@ def test_an_empty_group_is_refused_with_its_options(group):
 
 
 KNOWN = {
-    "trainer": (False, {}), "trainer._target_": (False, TRAINER), "trainer.max_epochs": (False, 1), "optimizer": (False, {}),
-    "optimizer._target_": (False, "torch.optim.Adam"), "optimizer.lr": (False, 0.1), "datamodule": (False, {}), "datamodule.batch_size": (False, 1),
-    "datamodule.targets": (True, {}), "network": (False, {}), "network.width": (False, 1), "algorithm": (False, {}), "algorithm.seed": (False, 0),
+    "trainer": (False, {}), "trainer._target_": (False, TRAINER), "trainer.max_epochs": (False, 1),
+    "optimizer": (False, {}),
+    "optimizer._target_": (False, "torch.optim.Adam"), "optimizer.lr": (False, 0.1), "datamodule": (False, {}),
+    "datamodule.batch_size": (False, 1),
+    "datamodule.targets": (True, {}), "network": (False, {}), "network.width": (False, 1), "algorithm": (False, {}),
+    "algorithm.seed": (False, 0),
     "seed": (False, 0),
 }  # fmt: skip
 
@@ -190,16 +220,46 @@ KNOWN = {
 )
 def test_hints_are_keys_that_do_what_was_meant(path, said, monkeypatch):
     monkeypatch.setattr(messages, "composed_keys", lambda *_: KNOWN)
-    message = composition_message(ConfigCompositionException(f"Could not override '{path}'.\nTo append to your config use +{path}=1"), "train")
+    message = composition_message(
+        ConfigCompositionException(f"Could not override '{path}'.\nTo append to your config use +{path}=1"), "train"
+    )
     assert said in message
     assert f"did you mean {path}?" not in message
 
 
 def test_text_is_read_back_as_it_was_quoted():
-    assert quoted("room") == "room" and quoted("1_1") == "'1_1'" and quoted("001") == "'001'" and quoted("a/b (c)") == "'a/b (c)'" and quoted("") == "''"
+    assert (
+        quoted("room") == "room"
+        and quoted("1_1") == "'1_1'"
+        and quoted("001") == "'001'"
+        and quoted("a/b (c)") == "'a/b (c)'"
+        and quoted("") == "''"
+    )
 
 
-SIGNS = ["$", "{", "}", "\\", "a", ":", "'", '"', "${x}", " ", ",", "1", "_", "(", "[", "~", "é", "=", "#", "null", "\n"]
+SIGNS = [
+    "$",
+    "{",
+    "}",
+    "\\",
+    "a",
+    ":",
+    "'",
+    '"',
+    "${x}",
+    " ",
+    ",",
+    "1",
+    "_",
+    "(",
+    "[",
+    "~",
+    "é",
+    "=",
+    "#",
+    "null",
+    "\n",
+]
 
 
 @given(st.lists(st.sampled_from(SIGNS), max_size=8).map("".join) | st.text(max_size=6))
@@ -208,7 +268,10 @@ SIGNS = ["$", "{", "}", "\\", "a", ":", "'", '"', "${x}", " ", ",", "1", "_", "(
 def test_what_is_quoted_is_typed_and_read_back(text):
     parser = OverridesParser.create()
     (word,) = shlex.split(shlex.quote(f"k={quoted(text)}"))
-    for value in (parser.parse_override(word).value(), next(iter(parser.parse_override(f"k=[{quoted(text)}]").value()))):
+    for value in (
+        parser.parse_override(word).value(),
+        next(iter(parser.parse_override(f"k=[{quoted(text)}]").value())),
+    ):
         read = OmegaConf.to_container(OmegaConf.create({"a": value}), resolve=True)
         assert read == {"a": text} or text == "???"
 
@@ -225,7 +288,9 @@ def test_the_home_folder_is_put_in_for_a_tilde_in_paths_alone(monkeypatch):
     }
     assert {argument: cli._at_home(argument) for argument in read} == read
     paths = PathsConfig(outputs="~/out")
-    with pytest.raises(ConfigError, match=r"paths\.outputs: expected a folder from / on, /home/me \(x\)/out, got '~/out'"):
+    with pytest.raises(
+        ConfigError, match=r"paths\.outputs: expected a folder from / on, /home/me \(x\)/out, got '~/out'"
+    ):
         paths.check()
 
 
@@ -237,14 +302,19 @@ def test_a_package_of_the_users_with_the_name_of_ours_is_named(tmp_path, monkeyp
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     monkeypatch.setattr(sys, "meta_path", [finder for finder in sys.meta_path if "Editable" not in str(finder)])
-    with pytest.raises(ConfigError, match=rf"the package lightning_modules is taken from {tmp_path}/lightning_modules, expected visagent's own"):
+    with pytest.raises(
+        ConfigError,
+        match=rf"the package lightning_modules is taken from {tmp_path}/lightning_modules, expected visagent's own",
+    ):
         refuse_shadowed("lightning_modules")
     refuse_shadowed("mine")
 
 
 @pytest.fixture
 def command(monkeypatch, capfd, tmp_path):
-    """Run a command in this process as far as it goes before it would import anything; its exit status and what it wrote to stderr."""
+    """Run a command in this process as far as it goes before it would import anything; its exit status and what it
+    wrote to stderr.
+    """
 
     def imports(*_):
         raise AssertionError("goes on to import")
@@ -283,7 +353,10 @@ def test_a_failed_job_says_its_message_alone_and_in_a_sweep_which_one_it_was(mod
     ("arguments", "said"),
     [
         (["train", "experiment=ppo/cartpole", "optimizer=null"], "error: optimizer=null: expected one of adam,"),
-        (["train", "experiment=ppo/cartpole", "algorithm=ddpg"], "error: algorithm=ddpg does not go with network=actor_critic and datamodule=rollouts"),
+        (
+            ["train", "experiment=ppo/cartpole", "algorithm=ddpg"],
+            "error: algorithm=ddpg does not go with network=actor_critic and datamodule=rollouts",
+        ),
         (["train", "experiment=ppo/cartpole", "name=a (b)"], "type \"name='a (b)'\""),
         (["train", "experiment=ppo/cartpole", "name=\udcff"], "which is not UTF-8"),
         (["evaluate", "run=**"], "error: no run '**' in"),
@@ -313,7 +386,16 @@ def test_a_file_of_ones_own_that_is_no_yaml_is_named(command, tmp_path):
 
 def test_flags_may_stand_anywhere():
     given = ["experiment=a", "--config-dir", "my=conf", "seed=1,2", "-m", "~debug", "--cfg", "job"]
-    assert cli._flags_first(given) == ["--config-dir", "my=conf", "-m", "--cfg", "job", "experiment=a", "seed=1,2", "~debug"]
+    assert cli._flags_first(given) == [
+        "--config-dir",
+        "my=conf",
+        "-m",
+        "--cfg",
+        "job",
+        "experiment=a",
+        "seed=1,2",
+        "~debug",
+    ]
 
 
 def test_a_reader_that_has_read_enough_is_no_error(monkeypatch):
@@ -350,7 +432,10 @@ def test_presets_of_ones_own_are_listed_for_a_slip(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["visagent-train", "--config-dir", str(tmp_path), "experiment=mine/shorts"])
     text = "In 'train': Could not find 'experiment/mine/shorts'\n\nConfig search path:\n\tpkg"
     message = composition_message(ConfigCompositionException(text), "train")
-    assert "unknown preset experiment=mine/shorts; did you mean experiment=mine/short?" in message and presets()[0] in message
+    assert (
+        "unknown preset experiment=mine/shorts; did you mean experiment=mine/short?" in message
+        and presets()[0] in message
+    )
     monkeypatch.setattr(sys, "argv", ["visagent-train", "experiment=mine/shorts"])
     message = composition_message(ConfigCompositionException(text), "train")
     assert "did you mean" not in message and "those of your own need --config-dir DIR" in message

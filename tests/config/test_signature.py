@@ -29,7 +29,15 @@ def test_signatures_and_their_beginnings_are_words(seed):
 
 
 @pytest.mark.parametrize(
-    "override", ["seed=1", "optimizer.lr=0.1", "trainer.max_epochs=9", "datamodule.batch_size=64", "name=mine", "trainer.precision=bf16-mixed"]
+    "override",
+    [
+        "seed=1",
+        "optimizer.lr=0.1",
+        "trainer.max_epochs=9",
+        "datamodule.batch_size=64",
+        "name=mine",
+        "trainer.precision=bf16-mixed",
+    ],
 )
 def test_results_change_the_signature(override, compose):
     assert sign(compose("navigation/dagger")) != sign(compose("navigation/dagger", override))
@@ -37,8 +45,8 @@ def test_results_change_the_signature(override, compose):
 
 @pytest.mark.parametrize(
     "override",
-    ["trainer.devices=2", "trainer.accelerator=cpu", "trainer.strategy=ddp", "logger=mlflow", "progress=rich", "paths.run=x", "threads=2",
-     "datamodule.make_workers=1", "datamodule.cache=elsewhere", "trainer.num_nodes=2"],
+    ["trainer.devices=2", "trainer.accelerator=cpu", "trainer.strategy=ddp", "logger=mlflow", "progress=rich",
+     "paths.run=x", "threads=2", "datamodule.make_workers=1", "datamodule.cache=elsewhere", "trainer.num_nodes=2"],
 )  # fmt: skip
 def test_machine_keys_do_not(override, compose):
     assert sign(compose("navigation/dagger")) == sign(compose("navigation/dagger", override))
@@ -69,9 +77,9 @@ def test_difference_names_key_and_values():
 
 @pytest.mark.parametrize(
     ("override", "changes"),
-    [("trainer.accelerator=gpu", False), ("logger=none", False), ("paths.outputs=x", False), ("+trainer.devices=2", False), ("progress=quiet", False),
-     ("optimizer.lr=1", True), ("optimizer=sgd", True), ("trainer.max_epochs=1", True), ("datamodule.scenes=x", True), ("~algorithm.x", True),
-     ("paths.videos=x", True)],
+    [("trainer.accelerator=gpu", False), ("logger=none", False), ("paths.outputs=x", False),
+     ("+trainer.devices=2", False), ("progress=quiet", False), ("optimizer.lr=1", True), ("optimizer=sgd", True),
+     ("trainer.max_epochs=1", True), ("datamodule.scenes=x", True), ("~algorithm.x", True), ("paths.videos=x", True)],
 )  # fmt: skip
 def test_which_overrides_change_it(override, changes):
     assert changes_identity(override) is changes

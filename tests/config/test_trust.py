@@ -1,4 +1,6 @@
-"""A stored config, perhaps of someone else, runs no code of others; nothing that it names is imported before that is sure."""
+"""A stored config, perhaps of someone else, runs no code of others; nothing that it names is imported before that is
+sure.
+"""
 
 from __future__ import annotations
 
@@ -83,7 +85,9 @@ def test_every_way_to_other_code_is_refused_before_an_import(path, value, monkey
 @pytest.fixture
 def own(tmp_path, monkeypatch):
     """A package of the user's, `own_worlds`, that has imported something as well."""
-    (tmp_path / "own_worlds.py").write_text("from subprocess import run\n\n\nclass Worlds: ...\n\n\ndef make(): ...\n\n\nelsewhere = run\n")
+    (tmp_path / "own_worlds.py").write_text(
+        "from subprocess import run\n\n\nclass Worlds: ...\n\n\ndef make(): ...\n\n\nelsewhere = run\n"
+    )
     monkeypatch.syspath_prepend(tmp_path)
     yield
     sys.modules.pop("own_worlds", None)
@@ -95,7 +99,9 @@ def test_what_the_user_allows_is_accepted_and_what_it_has_imported_is_not():
         stored = put("datamodule.env", {"_target_": target, "_args_": [1]})
         refuse_foreign(stored, "the run", ["own_worlds"])
         refuse_foreign(stored, "the run", [target])
-        with pytest.raises(ConfigError, match=r"got 'own_worlds\.\w+', whose code would run; .*type --allow-targets own_worlds$"):
+        with pytest.raises(
+            ConfigError, match=r"got 'own_worlds\.\w+', whose code would run; .*type --allow-targets own_worlds$"
+        ):
             refuse_foreign(stored, "the run", ["own_world", "worlds"])
     refuse_foreign(put("datamodule.env.id", "own_worlds:World-v0"), "the run", ["own_worlds"])
     for target in ("own_worlds.run", "own_worlds.elsewhere"):
@@ -114,11 +120,19 @@ def test_targets_within_lists_are_checked_too():
 
 
 def test_what_schemas_name_is_registered():
-    assert {"lightning_modules.ppo.PPO", "visagent.envs.demonstrations.Curriculum", "visagent.actors.exploration.Exploration"} <= registered()
+    assert {
+        "lightning_modules.ppo.PPO",
+        "visagent.envs.demonstrations.Curriculum",
+        "visagent.actors.exploration.Exploration",
+    } <= registered()
     assert all(target.startswith(("visagent.", "datamodules.", "lightning_modules.")) for target in registered())
 
 
-@given(st.lists(st.sampled_from(["$", "{", "}", "\\", "a", ":", "'", '"', "${oc.env:HOME}", " ", "["]), max_size=9).map("".join))
+@given(
+    st.lists(st.sampled_from(["$", "{", "}", "\\", "a", ":", "'", '"', "${oc.env:HOME}", " ", "["]), max_size=9).map(
+        "".join
+    )
+)
 def test_text_stays_text(text):
     plain = {"a": [text, {"b": text}], "c": 1}
     assert OmegaConf.to_container(OmegaConf.create(literal(plain)), resolve=True) == plain

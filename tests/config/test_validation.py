@@ -47,12 +47,21 @@ DAGGER = "experiment=navigation/dagger"
         ([DAGGER, "debug=smok"], "did you mean smoke?"),
         ([DAGGER, "algorithm.label_smoothing=abc"], "could not be converted to Float"),
         ([DAGGER, "datamodule.batch_size=many"], "could not be converted to Integer"),
-        ([DAGGER, "algorithm.label_smoothing=2"], "algorithm.label_smoothing: expected 0.1 or another number in [0, 1), got 2.0"),
-        ([DAGGER, "datamodule.batch_size=0"], "datamodule.batch_size: expected at least 1, got 0; for example datamodule.batch_size=1"),
+        (
+            [DAGGER, "algorithm.label_smoothing=2"],
+            "algorithm.label_smoothing: expected 0.1 or another number in [0, 1), got 2.0",
+        ),
+        (
+            [DAGGER, "datamodule.batch_size=0"],
+            "datamodule.batch_size: expected at least 1, got 0; for example datamodule.batch_size=1",
+        ),
         ([DAGGER, "datamodule.action_modes=[greedy]"], "datamodule.action_modes"),
         ([DAGGER, "algorithm.retrain=never"], "expected scratch or continue, got 'never'"),
         ([DAGGER, "scale=huge"], "scale: expected smoke or laptop or paper"),
-        ([DAGGER, "trainer.max_epochs=???"], "missing config value 'trainer.max_epochs': type trainer.max_epochs=VALUE"),
+        (
+            [DAGGER, "trainer.max_epochs=???"],
+            "missing config value 'trainer.max_epochs': type trainer.max_epochs=VALUE",
+        ),
         ([DAGGER, "optimizer._target_=torch.optim.Adm"], "optimizer._target_: cannot import 'torch.optim.Adm'"),
         ([DAGGER, "datamodule.scene_names=[]"], "zero scenes"),
         ([DAGGER, "datamodule.scene_names=[kitchn_01]"], "unknown embedded scene 'kitchn_01'"),
@@ -81,7 +90,11 @@ def test_mistakes_are_named(arguments, said, command, tmp_path):
 def test_scene_mistakes_name_what_is_there(command, dumps, tmp_path):
     own = [DAGGER, "debug=smoke", f"datamodule.scenes={dumps}"]
     code, errors = command(*own, "datamodule.scene_names=[kitchen_1]")
-    assert code == 2 and "unknown scene 'kitchen_1'" in errors and "did you mean datamodule.scene_names=[kitchen_01]?" in errors
+    assert (
+        code == 2
+        and "unknown scene 'kitchen_1'" in errors
+        and "did you mean datamodule.scene_names=[kitchen_01]?" in errors
+    )
     (tmp_path / "empty").mkdir()
     code, errors = command(DAGGER, f"datamodule.scenes={tmp_path}/empty")
     assert code == 2 and "found zero" in errors and "visagent-scenes make" in errors
@@ -93,7 +106,10 @@ def test_scene_mistakes_name_what_is_there(command, dumps, tmp_path):
     ("overrides", "said"),
     [
         (["algorithm=safe_dagger"], "type datamodule=safe_dagger, or experiment=navigation/safe_dagger"),
-        (["+datamodule.targets.kitchen_01=[]"], "datamodule.targets.kitchen_01: expected at least one target and each once, got []"),
+        (
+            ["+datamodule.targets.kitchen_01=[]"],
+            "datamodule.targets.kitchen_01: expected at least one target and each once, got []",
+        ),
         (["+datamodule.targets.kitchen_01=[4,4]"], "each once, got [4, 4]"),
         (["optimizer.lr=-1"], "optimizer: expected settings that it takes, got an error (Invalid learning rate: -1)"),
         (["optimizer.lr=fast"], "optimizer: expected settings that it takes"),
@@ -109,7 +125,13 @@ def test_unreachable_target_is_refused(command, tmp_path):
     from visagent.testing.scenes import write_grid_dump
 
     write_grid_dump(tmp_path / "split", "kitchen_01", ("..#.",))
-    code, errors = command(DAGGER, "debug=smoke", f"datamodule.scenes={tmp_path}/split", "datamodule.scene_names=[]", "datamodule.targets_per_scene=1")
+    code, errors = command(
+        DAGGER,
+        "debug=smoke",
+        f"datamodule.scenes={tmp_path}/split",
+        "datamodule.scene_names=[]",
+        "datamodule.targets_per_scene=1",
+    )
     assert code == 2 and "95 % of the states can reach, found 0" in errors
     one_way = tmp_path / "one_way"
     path = write_grid_dump(one_way, "kitchen_01", ("...",))
@@ -122,7 +144,13 @@ def test_unreachable_target_is_refused(command, tmp_path):
     from visagent.scenes.dump import write_distances
 
     write_distances(path)
-    code, errors = command(DAGGER, "debug=smoke", f"datamodule.scenes={one_way}", "datamodule.scene_names=[]", "+datamodule.targets.kitchen_01=[0]")
+    code, errors = command(
+        DAGGER,
+        "debug=smoke",
+        f"datamodule.scenes={one_way}",
+        "datamodule.scene_names=[]",
+        "+datamodule.targets.kitchen_01=[0]",
+    )
     assert code == 2 and "target 0 is unreachable from every other state" in errors
 
 

@@ -137,7 +137,9 @@ def test_an_environment_that_writes_in_one_place(registered):
     assert [world.step(np.array(1))[0]["state"].tolist() for _ in range(3)][-1] == [1, 2, 3]
     episodes, step = begun(registered(InPlace))
     ends = [step() for _ in range(5)]
-    assert ends[-1][0].final_observation["state"].tolist() == [5.0] and episodes.observation["state"].tolist() == [[0.0]]
+    assert ends[-1][0].final_observation["state"].tolist() == [5.0] and episodes.observation["state"].tolist() == [
+        [0.0]
+    ]
 
 
 def test_worlds_that_write_in_one_place_make_the_batches_of_those_that_do_not():
@@ -155,10 +157,19 @@ def test_worlds_that_write_in_one_place_make_the_batches_of_those_that_do_not():
 @pytest.mark.parametrize(
     ("odd", "message"),
     [
-        ({"seen": np.array([1.0])}, r"Walker-v0: expected observations of shape \[3\], as its observation_space says, got \[1\]"),
+        (
+            {"seen": np.array([1.0])},
+            r"Walker-v0: expected observations of shape \[3\], as its observation_space says, got \[1\]",
+        ),
         ({"seen": np.zeros(4)}, r"expected observations of shape \[3\], as its observation_space says, got \[4\]"),
-        ({"seen": np.array([0.0, np.nan, 1.0])}, r"datamodule\.env\.id=Walker-v0: expected finite numbers of float32, got nan as number 1 of its state"),
-        ({"seen": np.array([0.0, 1e300, 1.0])}, r"expected finite numbers of float32, got inf as number 1 of its state in step"),
+        (
+            {"seen": np.array([0.0, np.nan, 1.0])},
+            r"datamodule\.env\.id=Walker-v0: expected finite numbers of float32, got nan as number 1 of its state",
+        ),
+        (
+            {"seen": np.array([0.0, 1e300, 1.0])},
+            r"expected finite numbers of float32, got inf as number 1 of its state in step",
+        ),
         ({"seen": np.array([0, np.inf, 1], np.float16)}, r"got inf as number 1 of its state in step"),
         ({"seen": np.array(["a", "b", "c"])}, r"expected state of numbers, got <U1 in step"),
         ({"reward": float("nan")}, r"datamodule\.env\.id=Walker-v0: expected a finite reward of float32, got nan"),
@@ -188,11 +199,17 @@ def test_what_ones_own_worlds_return_is_checked():
 
     right = {"state": np.zeros(1)}
     cases = [
-        (Returning({"state": np.zeros(2)}), r"Odd: expected state of shape \[1\], as its spaces say, got \[2\] in reset"),
+        (
+            Returning({"state": np.zeros(2)}),
+            r"Odd: expected state of shape \[1\], as its spaces say, got \[2\] in reset",
+        ),
         (Returning({"pixels": np.zeros(2)}), "Odd: expected reset to show state by name, got a dict of pixels"),
         (Returning({"state": [[1.0], [2.0, 3.0]]}), "Odd: expected reset to show state by name"),
         (Returning(np.zeros(1)), r"expected reset to show state by name, got an array of float64 \[1\]"),
-        (Returning(right, (right, 0.0, False)), r"expected a step to return \(observation, reward, terminated, truncated\), got a tuple of 3"),
+        (
+            Returning(right, (right, 0.0, False)),
+            r"expected a step to return \(observation, reward, terminated, truncated\), got a tuple of 3",
+        ),
         (Returning(right, (right, np.inf, False, False)), "expected a finite reward of float32, got inf"),
     ]
     made = iter([world for world, _ in cases])
@@ -216,7 +233,9 @@ def test_an_error_of_a_world_is_its_own_and_named():
     world = worlds.make()
     world.reset(0)
     with pytest.raises(
-        WorldFailure, match=r"(?s)^visagent\.testing\.worlds\.CountingWorlds raised an error in step:\nTraceback.*RuntimeError: the world is broken$"
+        WorldFailure,
+        match=r"(?s)^visagent\.testing\.worlds\.CountingWorlds raised an error in step:\nTraceback.*RuntimeError: the "
+        r"world is broken$",
     ):
         Border.of(worlds, world).step(world, np.array(0))
 
@@ -224,9 +243,20 @@ def test_an_error_of_a_world_is_its_own_and_named():
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        (OldStep, r"OldStep-v0: expected step to return 5 values, \(observation, reward, terminated, truncated, info\).*; got 4 values, as before gym 0\.26"),
-        (OldReset, r"OldReset-v0: expected reset\(\*, seed=None, options=None\) as in gymnasium, got reset\(\), as before gym 0\.26"),
-        (NoInfo, r"NoInfo-v0: expected reset to return 2 values, \(observation, info\), as gymnasium's do; got ndarray"),
+        (
+            OldStep,
+            r"OldStep-v0: expected step to return 5 values, \(observation, reward, terminated, truncated, info\).*; "
+            r"got 4 values, as before gym 0\.26",
+        ),
+        (
+            OldReset,
+            r"OldReset-v0: expected reset\(\*, seed=None, options=None\) as in gymnasium, got reset\(\), as before "
+            r"gym 0\.26",
+        ),
+        (
+            NoInfo,
+            r"NoInfo-v0: expected reset to return 2 values, \(observation, info\), as gymnasium's do; got ndarray",
+        ),
     ],
 )
 def test_environments_of_before_are_refused(kind, message, registered):
@@ -240,10 +270,15 @@ def test_gymnasiums_checker_advises_once(registered, caplog):
         worlds.spaces()
         worlds.spaces()
     said = [record.message for record in caplog.records if "gymnasium's checker says" in record.message]
-    assert len(said) == len(set(said)) and any("datamodule.env.id=BadManners-v0" in message and "float64" in message for message in said)
+    assert len(said) == len(set(said)) and any(
+        "datamodule.env.id=BadManners-v0" in message and "float64" in message for message in said
+    )
 
 
-@pytest.mark.parametrize(("shape", "shown"), [((3, 48, 64), (3, 48, 64)), ((4, 84, 84), (4, 84, 84)), ((48, 64, 3), (3, 48, 64)), ((7, 7, 3), (3, 7, 7))])
+@pytest.mark.parametrize(
+    ("shape", "shown"),
+    [((3, 48, 64), (3, 48, 64)), ((4, 84, 84), (4, 84, 84)), ((48, 64, 3), (3, 48, 64)), ((7, 7, 3), (3, 7, 7))],
+)
 def test_pictures_come_with_channels_first_wherever_they_were(shape, shown, registered):
     worlds = registered(Picture, kwargs={"shape": shape})
     assert worlds.spaces().observation == {"pixels": shown}
@@ -254,7 +289,10 @@ def test_pictures_come_with_channels_first_wherever_they_were(shape, shown, regi
 
 def test_pictures_that_are_too_small_for_a_network_are_refused():
     tiny = WorldSpaces({"pixels": (3, 7, 7)}, ActionSpace("continuous", 2))
-    with pytest.raises(ConfigError, match="expected pictures of at least 20 x 20 pixels for its convolutions, got 7 x 7 with 3 channels"):
+    with pytest.raises(
+        ConfigError,
+        match="expected pictures of at least 20 x 20 pixels for its convolutions, got 7 x 7 with 3 channels",
+    ):
         ActorCritic(tiny, [8], [8], "tanh", False, -0.5, True, 16, 0, True)
     with pytest.raises(ConfigError, match="expected pictures of at least 11 x 11 pixels"):
         DeterministicActorCritic(tiny, [8], [8], 1, [4, 4], [5, 4], [2, 2], 8, False)
@@ -264,7 +302,9 @@ def test_whole_numbers_are_chosen_alike(registered):
     worlds = registered(WholeActions)
     border, world = Border.of(worlds, made := worlds.make()), made
     border.reset(world, 0)
-    paid = [border.step(world, np.array([action], np.float32))[1] for action in np.linspace(-1, 1, 11)[:-1] + 0.05] + [border.step(world, np.ones(1))[1]]
+    paid = [border.step(world, np.array([action], np.float32))[1] for action in np.linspace(-1, 1, 11)[:-1] + 0.05] + [
+        border.step(world, np.ones(1))[1]
+    ]
     assert paid[1:] == [-1, 0, 0, 1, 1, 2, 2, 3, 3, 3]
 
 
@@ -277,7 +317,11 @@ def test_a_world_that_draws_nothing_is_named(registered):
             return None
 
     world = registered(Blank, observe="pixels").make(drawn=True)
-    with pytest.raises(WorldError, match=r"Blank-v0: expected render\(\) to return a picture \[H, W, 3\], got NoneType; type datamodule\.film_episodes=0"):
+    with pytest.raises(
+        WorldError,
+        match=r"Blank-v0: expected render\(\) to return a picture \[H, W, 3\], got NoneType; type "
+        r"datamodule\.film_episodes=0",
+    ):
         world.reset(0)
 
 
@@ -285,7 +329,10 @@ def test_an_episode_without_an_end_is_no_evaluation(registered, monkeypatch):
     monkeypatch.setattr(border, "LONGEST", 50)
     worlds = registered(Walker, kwargs={"length": 0})
     policy = UniformPolicy(worlds.spaces())
-    with pytest.raises(WorldError, match=r"Walker-v0: expected an episode to end, got 50 steps without an end; .*datamodule\.env\.max_steps=1000"):
+    with pytest.raises(
+        WorldError,
+        match=r"Walker-v0: expected an episode to end, got 50 steps without an end; .*datamodule\.env\.max_steps=1000",
+    ):
         run_episodes(policy, worlds, (1, 2), False)
     longer = registered(Walker, kwargs={"length": 0}, max_steps=70)  # whoever asked for it gets it
     assert [episode.steps for episode in run_episodes(policy, longer, (1, 2), False)] == [70, 70]

@@ -1,4 +1,6 @@
-"""Demonstrations: scripts that succeed, states that are gone back to, episodes that begin from them while training alone."""
+"""Demonstrations: scripts that succeed, states that are gone back to, episodes that begin from them while training
+alone.
+"""
 
 from __future__ import annotations
 
@@ -15,23 +17,38 @@ from visagent.errors import UserError
 
 robosuite = pytest.mark.skipif(find_spec("robosuite") is None, reason="robosuite is not installed")
 SETTINGS = {
-    "robot": None, "observe": ["proprioception", "objects"], "pixels": 0, "camera": "agentview", "render_quality": "fast", "max_steps": 200,
+    "robot": None, "observe": ["proprioception", "objects"], "pixels": 0, "camera": "agentview",
+    "render_quality": "fast", "max_steps": 200,
     "control_hz": 10.0, "max_velocity": 1.0, "reward_shaping": True, "action_repeat": 1, "frame_stack": 1,
 }  # fmt: skip
-UNIFORM = {"demonstrations": "scripted", "probability": 1.0, "uniform": 1.0, "forward": 0.0, "reverse": 0.0, "window": 5, "growth": 10}
+UNIFORM = {
+    "demonstrations": "scripted",
+    "probability": 1.0,
+    "uniform": 1.0,
+    "forward": 0.0,
+    "reverse": 0.0,
+    "window": 5,
+    "growth": 10,
+}
 
 
 def made_up(count=2, steps=40, size=7):
-    return [Demonstration(np.arange(steps + 1.0)[:, None] + 100 * number + np.zeros(size), np.zeros((steps, 3))) for number in range(count)]
+    return [
+        Demonstration(np.arange(steps + 1.0)[:, None] + 100 * number + np.zeros(size), np.zeros((steps, 3)))
+        for number in range(count)
+    ]
 
 
 def test_a_file_says_what_was_written_and_what_is_wrong_with_it(tmp_path):
     path = tmp_path / "demos" / "x.hdf5"
     save(path, made_up(12), "Lift", "Sawyer")
     found = load(path, 7, "FILE")
-    assert [demonstration.states[0, 0] for demonstration in found] == [100 * number for number in range(12)]  # demo_10 after demo_9
+    # demo_10 after demo_9
+    assert [demonstration.states[0, 0] for demonstration in found] == [100 * number for number in range(12)]
     assert found[3].states.shape == (41, 7) and found[3].actions.shape == (40, 3)
-    with pytest.raises(UserError, match=r"FILE: expected states \[T, 9\] of this task and robot, got \[41, 7\] in demonstration 1"):
+    with pytest.raises(
+        UserError, match=r"FILE: expected states \[T, 9\] of this task and robot, got \[41, 7\] in demonstration 1"
+    ):
         load(path, 9, "FILE")
     save(path, [], "Lift", "Sawyer")
     with pytest.raises(UserError, match="expected demonstrations, got none; type visagent-demos script TASK"):
@@ -50,7 +67,13 @@ def test_files_of_other_programs_are_read_or_named(tmp_path):
         return path
 
     states = np.zeros((3, 7))
-    beside = written("beside", data__demo_1__states=states, data__demo_1__actions=np.zeros((2, 7)), data__info=np.zeros(3), mask=np.zeros(1))
+    beside = written(
+        "beside",
+        data__demo_1__states=states,
+        data__demo_1__actions=np.zeros((2, 7)),
+        data__info=np.zeros(3),
+        mask=np.zeros(1),
+    )
     assert len(load(beside, 7, "FILE")) == 1  # notes beside the demonstrations are none
     wrong = {
         "array": {"data": states},
@@ -67,10 +90,24 @@ def test_files_of_other_programs_are_read_or_named(tmp_path):
 
 @pytest.mark.parametrize(
     ("ratios", "epoch", "lowest", "highest"),
-    [((1, 0, 0), 0, 0, 40), ((0, 1, 0), 0, 0, 4), ((0, 1, 0), 2, 0, 24), ((0, 0, 1), 0, 36, 40), ((0, 0, 1), 1, 26, 40), ((0, 0, 1), 9, 0, 40)],
+    [
+        ((1, 0, 0), 0, 0, 40),
+        ((0, 1, 0), 0, 0, 4),
+        ((0, 1, 0), 2, 0, 24),
+        ((0, 0, 1), 0, 36, 40),
+        ((0, 0, 1), 1, 26, 40),
+        ((0, 0, 1), 9, 0, 40),
+    ],
 )
 def test_schemes(ratios, epoch, lowest, highest):
-    curriculum = Curriculum(**{**UNIFORM, "probability": 0.8, **dict(zip(("uniform", "forward", "reverse"), map(float, ratios), strict=True))}, cache="")
+    curriculum = Curriculum(
+        **{
+            **UNIFORM,
+            "probability": 0.8,
+            **dict(zip(("uniform", "forward", "reverse"), map(float, ratios), strict=True)),
+        },
+        cache="",
+    )
     rng = np.random.default_rng(0)
     drawn = [curriculum.choose(made_up(), epoch, rng) for _ in range(3000)]
     numbers = [choice[1] for choice in drawn if choice is not None]
@@ -115,7 +152,11 @@ def test_training_begins_from_demonstrations_and_evaluating_does_not(tmp_path):
     demonstrations = list(script(world, 2, 0))
     save(tmp_path / "lift.hdf5", demonstrations, "Lift", "Sawyer")
     begins = [world.reset(seed)["state"] for seed in range(4)]
-    made = RobosuiteWorlds(task="Lift", **SETTINGS, curriculum=Curriculum(**{**UNIFORM, "demonstrations": str(tmp_path / "lift.hdf5")}, cache=""))
+    made = RobosuiteWorlds(
+        task="Lift",
+        **SETTINGS,
+        curriculum=Curriculum(**{**UNIFORM, "demonstrations": str(tmp_path / "lift.hdf5")}, cache=""),
+    )
     trained = made.make()
     assert all(np.array_equal(trained.reset(seed)["state"], begin) for seed, begin in enumerate(begins))
     known = np.concatenate([demonstration.states for demonstration in demonstrations])
@@ -131,7 +172,9 @@ def test_training_begins_from_demonstrations_and_evaluating_does_not(tmp_path):
 @robosuite
 def test_scripted_demonstrations_are_made_once(tmp_path, monkeypatch):
     monkeypatch.setattr("visagent.envs.robosuite_world.SCRIPTED", 2)
-    made = RobosuiteWorlds(task="Lift", **{**SETTINGS, "max_steps": 10}, curriculum=Curriculum(**UNIFORM, cache=str(tmp_path)))
+    made = RobosuiteWorlds(
+        task="Lift", **{**SETTINGS, "max_steps": 10}, curriculum=Curriculum(**UNIFORM, cache=str(tmp_path))
+    )
     made.make().close()
     (path,) = tmp_path.iterdir()
     with h5py.File(path) as file:

@@ -37,7 +37,12 @@ def test_repeated_actions_add_up_and_stop_at_the_end():
         total, steps = total + reward, steps + 1
     for _ in range(int(total)):
         last, _, ended, _, _ = env.step(1)
-    assert ended and np.array_equal(observation["state"][-4:], last) and total < 4 * steps + 1 and steps == -(-int(total) // 4)
+    assert (
+        ended
+        and np.array_equal(observation["state"][-4:], last)
+        and total < 4 * steps + 1
+        and steps == -(-int(total) // 4)
+    )
 
 
 def test_a_time_limit_truncates():
@@ -50,8 +55,13 @@ def test_a_time_limit_truncates():
 @pytest.mark.rendering
 def test_a_world_in_mujoco_leaves_headless_rendering_possible():
     """mujoco chooses its OpenGL when it is imported first: here by gymnasium."""
-    code = "from visagent.envs.gymnasium_world import GymnasiumWorlds as W; W('Swimmer-v5').make(); from visagent.scenes.render import probe; print(probe())"
-    environment = {key: value for key, value in os.environ.items() if key not in ("MUJOCO_GL", "PYOPENGL_PLATFORM", "DISPLAY")}
+    code = (
+        "from visagent.envs.gymnasium_world import GymnasiumWorlds as W; W('Swimmer-v5').make(); from "
+        "visagent.scenes.render import probe; print(probe())"
+    )
+    environment = {
+        key: value for key, value in os.environ.items() if key not in ("MUJOCO_GL", "PYOPENGL_PLATFORM", "DISPLAY")
+    }
     printed = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert printed.stdout.strip() in ("egl", "osmesa"), printed.stderr
 
@@ -69,7 +79,10 @@ def test_episodes_begin_again_at_once_and_keep_the_final_observation():
     reward, terminated, truncated = np.zeros(2), np.zeros(2, bool), np.zeros(2, bool)
     ends = [episodes.step(np.array([1, 0]), reward, terminated, truncated) for _ in range(3)]
     assert ends[:2] == [[], []] and truncated.all() and not terminated.any()
-    assert [(end.index, end.total_reward, end.steps, end.truncated) for end in ends[2]] == [(0, 3.0, 3, True), (1, 0.0, 3, True)]
+    assert [(end.index, end.total_reward, end.steps, end.truncated) for end in ends[2]] == [
+        (0, 3.0, 3, True),
+        (1, 0.0, 3, True),
+    ]
     assert ends[2][0].final_observation["state"] == 3 and episodes.observation["state"].tolist() == [[0.0], [0.0]]
 
 
@@ -79,7 +92,9 @@ def test_rendered_pictures_as_observations():
     assert world.spaces.observation == {"state": (8,), "pixels": (6, 40, 40)}
     first = world.reset(1)
     then = world.step(np.array(1))[0]
-    assert np.array_equal(then["pixels"][:3], first["pixels"][3:]) and np.array_equal(then["state"][:4], first["state"][4:])
+    assert np.array_equal(then["pixels"][:3], first["pixels"][3:]) and np.array_equal(
+        then["state"][:4], first["state"][4:]
+    )
     for _ in range(5):
         later = world.step(np.array(1))[0]
     assert first["pixels"].dtype == np.uint8 and not np.array_equal(later["pixels"][3:], first["pixels"][3:])

@@ -27,7 +27,9 @@ def test_tables_number_states_through_all_scenes(tables):
 def test_an_episode_by_hand(tables, device):
     """Turn right, walk forward onto the target: rewards, history, end."""
     scene = tables.scenes[0]
-    start = next(s for s in range(len(scene)) if scene.graph[scene.graph[s, RIGHT], FORWARD] >= 0 and scene.graph[s, FORWARD] < 0)
+    start = next(
+        s for s in range(len(scene)) if scene.graph[scene.graph[s, RIGHT], FORWARD] >= 0 and scene.graph[s, FORWARD] < 0
+    )
     turned = int(scene.graph[start, RIGHT])
     target = int(scene.graph[turned, FORWARD])
     world = NavigationWorld(tables.to(device), max_steps=10)
@@ -37,7 +39,9 @@ def test_an_episode_by_hand(tables, device):
     assert bump.collided.tolist() == [True] and bump.reward.tolist() == pytest.approx([-0.1])
     assert bump.observation.history.tolist() == [[start] * 4]
     turn = world.step(torch.tensor([RIGHT], device=device))
-    assert turn.reward.tolist() == pytest.approx([-0.01]) and turn.observation.history.tolist() == [[start, start, start, turned]]
+    assert turn.reward.tolist() == pytest.approx([-0.01]) and turn.observation.history.tolist() == [
+        [start, start, start, turned]
+    ]
     goal = world.step(torch.tensor([FORWARD], device=device))
     assert goal.terminated.tolist() == [True] and goal.truncated.tolist() == [False] and goal.reward.tolist() == [10.0]
     assert goal.observation.state.tolist() == [target]  # the final observation is delivered

@@ -1,4 +1,6 @@
-"""PettingZoo both ways: our worlds for other libraries, and an environment that is neither of ours with options of its own."""
+"""PettingZoo both ways: our worlds for other libraries, and an environment that is neither of ours with options of its
+own.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ with warnings.catch_warnings():
 
 
 class Corridor(ParallelEnv):
-    """Two walkers on a line of nine places; both are paid for each step in which they stand at the same one, the episode is over after 20."""
+    """Two walkers on a line of nine places; both are paid for each step in which they stand at the same one, the
+    episode is over after 20.
+    """
 
     metadata = {"name": "corridor", "render_modes": ["rgb_array"]}
     render_mode = "rgb_array"
@@ -51,7 +55,10 @@ class Corridor(ParallelEnv):
         return self._seen(), {agent: {} for agent in self.agents}
 
     def step(self, actions):
-        self.place = [min(8, max(0, place + actions[agent] - 1)) for place, agent in zip(self.place, self.possible_agents, strict=True)]
+        self.place = [
+            min(8, max(0, place + actions[agent] - 1))
+            for place, agent in zip(self.place, self.possible_agents, strict=True)
+        ]
         self.steps += 1
         met, over = self.place[0] == self.place[1], self.steps >= 20
         found = [dict.fromkeys(self.agents, value) for value in (float(met), False, over)]
@@ -72,7 +79,9 @@ class CorridorThatOneLeaves(Corridor):
         if self.steps >= 5 and self.agents:
             self.agents = ["right"]
         ended["left"] = self.steps == 5
-        shown = [{agent: part[agent] for agent in part if agent in actions} for part in (seen, rewards, ended, cut, infos)]
+        shown = [
+            {agent: part[agent] for agent in part if agent in actions} for part in (seen, rewards, ended, cut, infos)
+        ]
         return tuple(shown)
 
 
@@ -163,7 +172,9 @@ class Last:
 
 
 def shifts(env=Shifts, steps=(2, 3)):
-    return ParallelWorlds(env, {agent: tuple(map(Last, steps)) for agent in Shifts.shifts}, idle=dict.fromkeys(Shifts.shifts, 1))
+    return ParallelWorlds(
+        env, {agent: tuple(map(Last, steps)) for agent in Shifts.shifts}, idle=dict.fromkeys(Shifts.shifts, 1)
+    )
 
 
 class WalkTo:
@@ -198,17 +209,23 @@ class Stay:
 
 
 def corridor(**settings):
-    return ParallelWorlds(Corridor, {agent: (WalkTo(0), WalkTo(4), WalkTo(8), Stay()) for agent in ("left", "right")}, **settings)
+    return ParallelWorlds(
+        Corridor, {agent: (WalkTo(0), WalkTo(4), WalkTo(8), Stay()) for agent in ("left", "right")}, **settings
+    )
 
 
-@pytest.mark.parametrize("make", [tool_delivery.parallel_env, water_filling.parallel_env], ids=["tool_delivery", "water_filling"])
+@pytest.mark.parametrize(
+    "make", [tool_delivery.parallel_env, water_filling.parallel_env], ids=["tool_delivery", "water_filling"]
+)
 def test_pettingzoos_own_test(make):
     parallel_api_test(make(horizon=30), num_cycles=100)
 
 
 def test_tool_delivery_as_a_parallel_environment(golden):
     kept, env = np.load(golden / "tool_delivery" / "trajectories.npz"), tool_delivery.parallel_env()
-    assert env.possible_agents == ["turtlebot_0", "turtlebot_1", "fetch"] and [env.observation_space(a).shape for a in env.possible_agents] == [
+    assert env.possible_agents == ["turtlebot_0", "turtlebot_1", "fetch"] and [
+        env.observation_space(a).shape for a in env.possible_agents
+    ] == [
         (13,),
         (13,),
         (4,),
@@ -220,7 +237,9 @@ def test_tool_delivery_as_a_parallel_environment(golden):
         for _ in range(length):
             options = dict(zip(env.possible_agents, kept["options"][row].tolist(), strict=True))
             seen, rewards, terminated, truncated, infos = env.step(options)
-            assert np.array_equal(np.concatenate(list(seen.values())), kept["observation"][row]) and set(rewards.values()) == {float(kept["reward"][row])}
+            assert np.array_equal(np.concatenate(list(seen.values())), kept["observation"][row]) and set(
+                rewards.values()
+            ) == {float(kept["reward"][row])}
             assert [info["option_done"] for info in infos.values()] == kept["option_done"][row].astype(bool).tolist()
             row += 1
         assert not env.agents and all(terminated.values()) != all(truncated.values())
@@ -254,7 +273,8 @@ def test_an_agent_that_has_left_chooses_no_more(name):
         result = scheme.step(one)
     assert result.truncated[0] and not result.terminated[0]
     late = [(step, who) for step, who in decisions if step > 5]
-    assert late and all(later - step >= 8 for (step, _), (later, _) in itertools.pairwise(late))  # the ways of the right walker alone
+    # the ways of the right walker alone
+    assert late and all(later - step >= 8 for (step, _), (later, _) in itertools.pairwise(late))
     assert all(who == [False, True] for _, who in late)
 
 
@@ -276,7 +296,9 @@ def test_what_cannot_be_is_refused():
     env.reset(seed=0)
     with pytest.raises(ValueError, match=r"got none of \['turtlebot_0', 'fetch'\]"):
         env.step({"turtlebot_1": 0})
-    with pytest.raises(ConfigError, match=r"idle: expected an action of each agent of \['left', 'right'\], got those of \['left'\]"):
+    with pytest.raises(
+        ConfigError, match=r"idle: expected an action of each agent of \['left', 'right'\], got those of \['left'\]"
+    ):
         corridor(idle={"left": 1}).spaces()
     with pytest.raises(ConfigError, match="options: expected at least one of right"):
         ParallelWorlds(Corridor, {"left": (Stay(),), "right": ()}).spaces()
@@ -300,12 +322,16 @@ def test_somebody_elses_environment_with_options():
     durations = {0: 0, 1: 0}
     for second in range(1, 5):
         step = world.step(np.array([[1, 1], [0, 0]]), one)
-        durations = {agent: second if step.done[0, agent] and not durations[agent] else durations[agent] for agent in durations}
+        durations = {
+            agent: second if step.done[0, agent] and not durations[agent] else durations[agent] for agent in durations
+        }
     assert durations == {0: 4, 1: 4} and step.reward.tolist() == [1.0, 0.0]
     assert world.available()[0].tolist() == [True, False, True, True] * 2 and world.available()[1].all()
     for _ in range(16):
         step = world.step(np.array([[3, 3], [0, 0]]), one)
-    assert step.truncated.tolist() == [True, False] and not step.terminated.any() and world.picture(0).shape == (4, 9, 3)
+    assert (
+        step.truncated.tolist() == [True, False] and not step.terminated.any() and world.picture(0).shape == (4, 9, 3)
+    )
 
 
 @pytest.mark.parametrize("name", ["async", "sync_wait", "sync_cut", "end2end"])
@@ -320,7 +346,8 @@ def test_schemes_come_for_nothing(name):
         choosing = scheme.choosing()
         if choosing.any():
             choices += 1
-            scheme.choose(choosing, np.array([0]), np.array([[1, 2]]))  # the first one walks for four steps, the second one is where it wants to be
+            # the first one walks for four steps, the second one is where it wants to be
+            scheme.choose(choosing, np.array([0]), np.array([[1, 2]]))
         scheme.step(np.ones(1, bool))
     assert choices == {"async": 20, "sync_wait": 17, "sync_cut": 20, "end2end": 20}[name]
 
@@ -330,7 +357,9 @@ def test_what_is_missing_is_named():
         world = corridor().make(1)
         world.reset(np.ones(1, bool), [0])
         world.step(np.array([[-1, 0]]), np.ones(1, bool))
-    with pytest.raises(ConfigError, match=r"expected some of each agent of \['left', 'right'\], got those of \['left'\]"):
+    with pytest.raises(
+        ConfigError, match=r"expected some of each agent of \['left', 'right'\], got those of \['left'\]"
+    ):
         ParallelWorlds(Corridor, {"left": (Stay(),)}).spaces()
 
 
@@ -348,18 +377,26 @@ def test_who_is_not_there_chooses_nothing_and_who_comes_chooses(name, env):
         for step in range(12):
             choosing = scheme.choosing()
             there = [step in shift for shift in Shifts.shifts.values()]
-            assert not (choosing[0] & ~np.array(there)).any() and world.absent()[0].tolist() == [not here for here in there]
+            assert not (choosing[0] & ~np.array(there)).any() and world.absent()[0].tolist() == [
+                not here for here in there
+            ]
             if choosing.any():
                 scheme.choose(choosing, np.arange(1), np.array([[0, 1, 0, 1]]))  # options of 2, 3, 2, 3 steps
                 chosen[-1].append((step, "".join("flae"[agent] for agent in np.flatnonzero(choosing))))
             result = scheme.step(one)
-        assert result.truncated[0] and not result.terminated[0] and [part[0, 0] for part in world.observation] == [12.0, 12.0, 12.0, 8.0]
+        assert (
+            result.truncated[0]
+            and not result.terminated[0]
+            and [part[0, 0] for part in world.observation] == [12.0, 12.0, 12.0, 8.0]
+        )
     assert chosen[0] == chosen[1]
     expected = {
         "async": [(0, "fae"), (2, "fa"), (3, "e"), (4, "fl"), (6, "fae"), (7, "l"), (8, "fa"), (10, "fla")],
         "sync_wait": [(0, "fae"), (3, "fe"), (6, "flae"), (9, "fla")],
         "sync_cut": [(0, "fae"), (2, "fae"), (4, "fle"), (6, "flae"), (8, "fla"), (10, "fla")],
-        "end2end": [(step, "".join(name[0] for name, shift in Shifts.shifts.items() if step in shift)) for step in range(12)],
+        "end2end": [
+            (step, "".join(name[0] for name, shift in Shifts.shifts.items() if step in shift)) for step in range(12)
+        ],
     }
     assert chosen[0] == expected[name]
     world.close()
@@ -384,7 +421,10 @@ def test_policies_act_in_teams_that_change_and_every_environment_is_closed(name)
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"shows": lambda _: np.zeros(2)}, r"expected observation of first of shape \[1\], as its spaces say, got \[2\] in reset"),
+        (
+            {"shows": lambda _: np.zeros(2)},
+            r"expected observation of first of shape \[1\], as its spaces say, got \[2\] in reset",
+        ),
         ({"shows": lambda _: "far"}, r"expected observation of first in Box\(.*\), got str 'far' in reset"),
         (
             {"shows": lambda step: np.where(step > 1, np.nan, step)},
@@ -405,6 +445,9 @@ def test_episodes_and_options_without_an_end_are_refused(monkeypatch):
     monkeypatch.setattr(border, "LONGEST", 8)
     worlds = shifts(steps=(10**6,))
     policy = UniformOptions(worlds.spaces())
-    message = r"test_parallel\.Shifts: expected its episodes and options to end, got 8 steps without an end while these run: 1000000 of first, 1000000 of late"
+    message = (
+        r"test_parallel\.Shifts: expected its episodes and options to end, got 8 steps without an end while these "
+        r"run: 1000000 of first, 1000000 of late"
+    )
     with pytest.raises(WorldError, match=message):
         run_option_episodes(policy, worlds, "async", (1,), False)

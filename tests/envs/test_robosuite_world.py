@@ -13,7 +13,8 @@ from visagent.errors import ConfigError
 if find_spec("robosuite") is None:  # not imported here: the first import of mujoco chooses its OpenGL
     pytest.skip("robosuite is not installed", allow_module_level=True)
 SETTINGS = {
-    "task": "Lift", "robot": None, "observe": ["proprioception", "objects"], "pixels": 0, "camera": "agentview", "render_quality": "fast", "max_steps": 200,
+    "task": "Lift", "robot": None, "observe": ["proprioception", "objects"], "pixels": 0, "camera": "agentview",
+    "render_quality": "fast", "max_steps": 200,
     "control_hz": 10.0, "max_velocity": 1.0, "reward_shaping": True, "action_repeat": 1, "frame_stack": 1,
 }  # fmt: skip
 
@@ -44,11 +45,17 @@ def test_a_seed_is_an_episode_in_every_task(task):
     world.close()
     arms = 2 if TASKS[task] == "Baxter" else 1
     assert world.spaces.action.size == arms * (7 if task == "TwoArmPegInHole" else 8)
-    assert np.isfinite(episodes[0]).all() and np.array_equal(episodes[0], episodes[2]) and not np.array_equal(episodes[0], episodes[1])
+    assert (
+        np.isfinite(episodes[0]).all()
+        and np.array_equal(episodes[0], episodes[2])
+        and not np.array_equal(episodes[0], episodes[1])
+    )
 
 
 def test_joints_take_the_velocity_that_is_asked_for_and_hold_still_otherwise():
-    """Within a tenth of a second, against gravity and the drag of the air; Sawyer's first joint is not held by its base."""
+    """Within a tenth of a second, against gravity and the drag of the air; Sawyer's first joint is not held by its
+    base.
+    """
     world = worlds().make()
     world.reset(0)
     still = np.zeros(8)
@@ -97,7 +104,9 @@ def test_pixels_and_states_stacked_and_repeated():
     assert np.array_equal(first["pixels"][:3], first["pixels"][6:]) and first["pixels"].dtype == np.uint8
     action = np.array([0.0, 1.0, 0, 0, 0, 0, 0, 0])
     then = world.step(action)[0]
-    assert np.array_equal(then["pixels"][3:6], first["pixels"][6:]) and not np.array_equal(then["pixels"][6:], first["pixels"][6:])
+    assert np.array_equal(then["pixels"][3:6], first["pixels"][6:]) and not np.array_equal(
+        then["pixels"][6:], first["pixels"][6:]
+    )
     slow = worlds(observe=["proprioception"]).make()
     slow.reset(0)
     slow.step(action)
@@ -119,7 +128,10 @@ def test_what_robosuite_does_not_have_is_refused():
     for changed, message in (
         ({"task": "Lfit"}, r"datamodule\.env\.task: expected one of Lift, Stack.*got 'Lfit'"),
         ({"robot": "Sawyr"}, r"datamodule\.env\.robot: expected one of .*Sawyer.*got 'Sawyr'"),
-        ({"observe": ["proprio"]}, r"datamodule\.env\.observe: expected proprioception, objects or one of .*cube_pos.*got 'proprio'"),
+        (
+            {"observe": ["proprio"]},
+            r"datamodule\.env\.observe: expected proprioception, objects or one of .*cube_pos.*got 'proprio'",
+        ),
         ({"observe": []}, r"datamodule\.env\.observe: expected parts of the state .*got neither"),
     ):
         with pytest.raises(ConfigError, match=message):

@@ -65,7 +65,11 @@ def test_sync_wait_has_all_choose_when_all_have_finished():
 
 def test_sync_cut_interrupts_the_others():
     world = Clock()
-    assert decisions(Scheme(world, "sync_cut", 1, 2), [[0, 2], [1, 2], [2, 0]], 4) == [(0, [True, True]), (1, [True, True]), (3, [True, True])]
+    assert decisions(Scheme(world, "sync_cut", 1, 2), [[0, 2], [1, 2], [2, 0]], 4) == [
+        (0, [True, True]),
+        (1, [True, True]),
+        (3, [True, True]),
+    ]
     assert world.orders == [[0, 2], [1, 2], [1, 2], [2, 0]]
 
 

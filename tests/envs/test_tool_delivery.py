@@ -19,7 +19,10 @@ def begin(count=1, **settings):
 
 
 def play(world, changes, steps):
-    """Steps of one episode; `changes` are (second, agent, option), from when on it runs. What ended by itself is chosen again until then."""
+    """Steps of one episode; `changes` are (second, agent, option), from when on it runs.
+
+    What ended by itself is chosen again until then.
+    """
     running, found = np.array([[GO_TO_ROOM, GO_TO_ROOM, WAIT]]), []
     for second in range(1, steps + 1):
         for when, agent, option in changes:
@@ -46,7 +49,9 @@ def test_the_reference_worlds_episodes_row_by_row(golden):
         assert np.array_equal(np.concatenate([part[0] for part in world.observation]), kept["first_observation"])
         for _ in range(length):
             step = world.step(kept["options"][row : row + 1].astype(np.int64), ONE)
-            assert np.array_equal(np.concatenate([part[0] for part in world.observation]), kept["observation"][row]), row
+            assert np.array_equal(np.concatenate([part[0] for part in world.observation]), kept["observation"][row]), (
+                row
+            )
             assert step.reward[0] == kept["reward"][row] and np.array_equal(step.done[0], kept["option_done"][row]), row
             assert bool(step.terminated[0] | step.truncated[0]) == bool(kept["episode_done"][row]), row
             row += 1
@@ -56,7 +61,14 @@ def test_the_reference_worlds_episodes_row_by_row(golden):
 @pytest.mark.parametrize(
     ("agent", "option", "seconds"),
     [
-        *[(T0, GO_TO_WORK, 6), (T1, GO_TO_WORK, 6), (T0, GO_TO_ROOM, 4), (T1, GO_TO_ROOM, 2), (T0, GET_TOOL, 15), (T1, GET_TOOL, 14)],
+        *[
+            (T0, GO_TO_WORK, 6),
+            (T1, GO_TO_WORK, 6),
+            (T0, GO_TO_ROOM, 4),
+            (T1, GO_TO_ROOM, 2),
+            (T0, GET_TOOL, 15),
+            (T1, GET_TOOL, 14),
+        ],
         *[(FETCH, WAIT, 1), (FETCH, PASS, 4), (FETCH, SEARCH, 6)],
     ],
 )
@@ -75,8 +87,23 @@ def test_seconds_between_places(robot):
 
 
 OPTIMUM = [
-    *[(1, T0, GET_TOOL), (1, T1, GET_TOOL), (1, FETCH, SEARCH), (7, FETCH, PASS), (11, T0, GO_TO_WORK), (11, FETCH, WAIT), (12, FETCH, SEARCH + 1)],
-    *[(15, T1, GET_TOOL), (18, FETCH, PASS + 1), (20, T0, GET_TOOL), (22, T1, GO_TO_WORK), (22, FETCH, SEARCH + 2), (28, FETCH, PASS)],
+    *[
+        (1, T0, GET_TOOL),
+        (1, T1, GET_TOOL),
+        (1, FETCH, SEARCH),
+        (7, FETCH, PASS),
+        (11, T0, GO_TO_WORK),
+        (11, FETCH, WAIT),
+        (12, FETCH, SEARCH + 1),
+    ],
+    *[
+        (15, T1, GET_TOOL),
+        (18, FETCH, PASS + 1),
+        (20, T0, GET_TOOL),
+        (22, T1, GO_TO_WORK),
+        (22, FETCH, SEARCH + 2),
+        (28, FETCH, PASS),
+    ],
     *[(32, T0, GO_TO_WORK), (32, FETCH, WAIT)],
 ]
 
@@ -87,7 +114,8 @@ def test_the_optimal_schedule():
     rewards = [float(step.reward[0]) for step in steps]
     assert sum(rewards) == 260 and [second for second, reward in enumerate(rewards, 1) if reward == 99] == [19, 30, 40]
     assert steps[-1].terminated[0] and not any(step.terminated[0] for step in steps[:-1]) and world.success[0]
-    assert [bool(steps[second - 1].done[0, T0]) for second in (10, 31)] == [True, True]  # a pass ends a GetTool in the same second
+    # a pass ends a GetTool in the same second
+    assert [bool(steps[second - 1].done[0, T0]) for second in (10, 31)] == [True, True]
     assert steps[13].done[0, T1] and steps[20].done[0, T1]  # gives up; is handed the tool
 
 
@@ -170,7 +198,11 @@ def test_low_level_actions():
     for _ in range(60):
         x, y = world.position[0, T0]
         carries = world.basket[0, T0].any()
-        move = (east if x < 5.7 else south if y > 3.4 else 3 if y < 2.6 else 0) if carries else (west if x > 1.1 else 3 if y < 2.6 else 0)
+        move = (
+            (east if x < 5.7 else south if y > 3.4 else 3 if y < 2.6 else 0)
+            if carries
+            else (west if x > 1.1 else 3 if y < 2.6 else 0)
+        )
         fetch = SEARCH if not world.found[0, 0] else PASS if not carries else WAIT
         steps.append(world.step(np.array([[move, 0, fetch]]), ONE))
         if steps[-1].reward[0] > 0:

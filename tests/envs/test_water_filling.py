@@ -79,7 +79,8 @@ def test_only_the_vehicle_fills_and_only_the_jar_that_it_goes_to():
     step = None
     while step is None or not step.done[0, VEHICLE]:
         step = world.step(order(vehicle=0), ONE)
-    assert world.level[0].tolist() == [1.0, 0.5, 0.5] and world.known[0].tolist() == [1.0, 1.0, 1.0]  # the others were never looked at
+    # the others were never looked at
+    assert world.level[0].tolist() == [1.0, 0.5, 0.5] and world.known[0].tolist() == [1.0, 1.0, 1.0]
 
 
 def test_levels_are_known_to_both_and_grow_old():
@@ -96,7 +97,9 @@ def test_the_state_has_what_nobody_sees():
     world = begin()
     world.level[0], world.countdown[0] = (0.5, 0.25, 1.0), (7, 14, 0)
     assert world.state.shape == (1, world.made.spaces().state)
-    assert world.state[0, :6].tolist() == [0.5, 0.25, 1.0, 0.5, 1.0, 0.0] and np.allclose(world.state[0, 6:], world.drop[0])
+    assert world.state[0, :6].tolist() == [0.5, 0.25, 1.0, 0.5, 1.0, 0.0] and np.allclose(
+        world.state[0, 6:], world.drop[0]
+    )
 
 
 def test_moves_last_a_step_and_stop_at_walls():
@@ -117,7 +120,11 @@ def test_low_level_actions_fill_by_themselves():
     places = grid(True)
     for _ in range(40):
         place = int(world.place[0, VEHICLE])
-        move = 1 + int(np.flatnonzero(places.moves[place] == places.towards[0, place])[0]) if not places.arrived[0, place] else 0
+        move = (
+            1 + int(np.flatnonzero(places.moves[place] == places.towards[0, place])[0])
+            if not places.arrived[0, place]
+            else 0
+        )
         step = world.step(np.array([[move, 0]]), ONE)
         assert step.done.all()
     assert world.level[0].tolist() == [1.0, 0.5, 0.5]
@@ -141,10 +148,18 @@ TURNS = np.array([0, 1, 2, 1])
 
 @pytest.mark.parametrize(
     ("walls", "options", "steps", "reward"),
-    [(True, 7, 420, -718), (False, 7, 312, -369), (True, 3, 755, -704), (True, None, 892, -386), (False, None, 567, -117)],
+    [
+        (True, 7, 420, -718),
+        (False, 7, 312, -369),
+        (True, 3, 755, -704),
+        (True, None, 892, -386),
+        (False, None, 567, -117),
+    ],
 )
 def test_200_decisions(walls, options, steps, reward):
-    """Low-level steps and their mean reward: uniform options, ways to jars alone, jars in turn (means of a reference prototype over 20 episodes)."""
+    """Low-level steps and their mean reward: uniform options, ways to jars alone, jars in turn (means of a reference
+    prototype over 20 episodes).
+    """
     count, rng = 60, np.random.default_rng(0)
     world = begin(count, walls=walls, horizon=10**6)
     running, done = np.zeros((count, 2), np.int64), np.ones((count, 2), bool)
@@ -160,13 +175,17 @@ def test_200_decisions(walls, options, steps, reward):
         step = world.step(running, active)
         done = np.where(active[:, None], step.done, done)
         total += float(step.reward.sum())
-    assert world.steps.mean() == pytest.approx(steps, rel=0.05) and total / world.steps.sum() == pytest.approx(reward, rel=0.2)
+    assert world.steps.mean() == pytest.approx(steps, rel=0.05) and total / world.steps.sum() == pytest.approx(
+        reward, rel=0.2
+    )
 
 
 def test_a_room_that_was_rendered(dumps):
     world = begin(observation="rgb", scene=str(dumps / "kitchen_01.h5"))
     places = world.places
-    assert world.observation[0].shape == (1, 2048 + 6) and np.array_equal(world.observation[0][0, :-6], places.features[world.place[0, 0]])
+    assert world.observation[0].shape == (1, 2048 + 6) and np.array_equal(
+        world.observation[0][0, :-6], places.features[world.place[0, 0]]
+    )
     for jar in range(3):
         steps = 0
         while not world.step(order(jar, jar), ONE).done[0, VEHICLE]:

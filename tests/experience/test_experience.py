@@ -15,7 +15,9 @@ def samples(count: int, seed: int = 0) -> NavigationSamples:
     rng = torch.Generator().manual_seed(seed)
     target = torch.randint(50, (count,), generator=rng)
     observation = NavigationObservation(torch.randint(50, (count, 4), generator=rng), target, target // 25)
-    return NavigationSamples.pack(observation, torch.randint(4, (count,), generator=rng), torch.rand(count, 4, generator=rng) < 0.5)
+    return NavigationSamples.pack(
+        observation, torch.randint(4, (count,), generator=rng), torch.rand(count, 4, generator=rng) < 0.5
+    )
 
 
 def test_packing_loses_nothing():
@@ -24,7 +26,9 @@ def test_packing_loses_nothing():
     observation = NavigationObservation(torch.randint(50, (9, 4), generator=rng), target, target // 25)
     action, optimal = torch.randint(4, (9,), generator=rng), torch.rand(9, 4, generator=rng) < 0.5
     batch = NavigationSamples.pack(observation, action, optimal).batch(torch.arange(9), torch.arange(50) // 25)
-    assert torch.equal(batch.observation.history, observation.history) and torch.equal(batch.observation.scene, observation.scene)
+    assert torch.equal(batch.observation.history, observation.history) and torch.equal(
+        batch.observation.scene, observation.scene
+    )
     assert torch.equal(batch.action, action) and torch.equal(batch.optimal, optimal)
 
 
@@ -48,7 +52,9 @@ def test_aggregate_state_round_trip():
 
 @given(st.integers(1, 60), st.integers(1, 20), st.integers(1, 3), st.integers(1, 4))
 def test_ranks_share_every_batch(count, size, passes, world):
-    shares = [list(minibatches(count, size, passes, torch.Generator().manual_seed(0), rank, world)) for rank in range(world)]
+    shares = [
+        list(minibatches(count, size, passes, torch.Generator().manual_seed(0), rank, world)) for rank in range(world)
+    ]
     assert len({len(share) for share in shares}) == 1 and len(shares[0]) == minibatch_count(count, size, passes, world)
     whole = list(minibatches(count, size, passes, torch.Generator().manual_seed(0)))
     whole = [batch[: len(batch) - len(batch) % world] for batch in whole if len(batch) >= world]
@@ -59,7 +65,9 @@ def test_ranks_share_every_batch(count, size, passes, world):
 
 
 def test_shapes_are_checked():
-    observation = NavigationObservation(torch.zeros(3, 4, dtype=torch.int64), torch.zeros(3, dtype=torch.int64), torch.zeros(3, dtype=torch.int64))
+    observation = NavigationObservation(
+        torch.zeros(3, 4, dtype=torch.int64), torch.zeros(3, dtype=torch.int64), torch.zeros(3, dtype=torch.int64)
+    )
     with pytest.raises(ValueError, match="batch: expected action"):
         NavigationBatch(observation, torch.zeros(2, dtype=torch.int64), torch.zeros(3, 4, dtype=torch.bool))
     with pytest.raises(ValueError, match="samples: expected history"):

@@ -44,7 +44,10 @@ def test_episodes_are_whole_over_several_batches():
     assert len(buffer) == len(ended) >= 6
     for place, episode in enumerate(ended):
         length = int(buffer.length[place])
-        assert length == episode.option_steps and float(buffer.columns["reward"][place, :length].sum()) == episode.total_reward
+        assert (
+            length == episode.option_steps
+            and float(buffer.columns["reward"][place, :length].sum()) == episode.total_reward
+        )
         assert int(buffer.columns["duration"][place, :length].sum()) == 12 and bool(buffer.terminated[place])
         assert bool(buffer.columns["choosing"][place, 0].all())
 
@@ -53,8 +56,13 @@ def test_draws_say_what_can_be_learned_from():
     buffer = EpisodeBuffer(MeetingWorlds(12).spaces(), 50, 12)
     ended, _ = collect(buffer, 9)
     drawn = buffer.draw(3, 4, torch.Generator().manual_seed(0), 5, 1, ended, {})
-    assert drawn.columns["observation"].shape[:3] == drawn.valid.shape and drawn.valid.shape[0] == 3 and drawn.valid.shape[2] == 4
-    assert drawn.terminated.sum(dim=1).eq(1).all() and drawn.valid.sum(dim=1).min() >= 4  # 12 steps in decisions of at most 3
+    assert (
+        drawn.columns["observation"].shape[:3] == drawn.valid.shape
+        and drawn.valid.shape[0] == 3
+        and drawn.valid.shape[2] == 4
+    )
+    # 12 steps in decisions of at most 3
+    assert drawn.terminated.sum(dim=1).eq(1).all() and drawn.valid.sum(dim=1).min() >= 4
     assert bool(drawn.valid[drawn.terminated].all())
 
 

@@ -19,7 +19,15 @@ def test_labels_are_optimal_with_the_first_in_action_order(tables):
         label = expert.label(states, torch.full_like(states, first + target))
         for state in range(len(scene)):
             here = scene.distance[state, target]
-            best = [a for a in range(4) if scene.graph[state, a] >= 0 and scene.distance[scene.graph[state, a], target] == here - 1] if here > 0 else []
+            best = (
+                [
+                    a
+                    for a in range(4)
+                    if scene.graph[state, a] >= 0 and scene.distance[scene.graph[state, a], target] == here - 1
+                ]
+                if here > 0
+                else []
+            )
             assert label.optimal[state].nonzero()[:, 0].tolist() == best
             assert bool(label.valid[state]) == (state != target)
             if best:

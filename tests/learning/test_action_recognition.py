@@ -1,4 +1,6 @@
-"""Action recognition: every preset runs, training resumes bitwise and repeats, RubiksNet tells time's direction where TSN cannot."""
+"""Action recognition: every preset runs, training resumes bitwise and repeats, RubiksNet tells time's direction where
+TSN cannot.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,9 @@ def test_training_without_a_test_afterwards(compose, tmp_path):
 
 def test_counting_and_timing(compose):
     counted = train(compose("rubiksnet/cost", "network.tier=tiny"))
-    assert counted.metrics["test/network/parameters"] == 1_898_760 and counted.metrics["test/network/gmacs"] == pytest.approx(3.695, abs=1e-3)
+    assert counted.metrics["test/network/parameters"] == 1_898_760 and counted.metrics[
+        "test/network/gmacs"
+    ] == pytest.approx(3.695, abs=1e-3)
     small = ("algorithm.trials=3", "datamodule.shape=[1,4,8,6,6]", "network.channels=8")
     for kind in ("conv3d", "conv2d_shift", "rubiks_shift"):
         timed = train(compose("rubiksnet/latency", f"network.kind={kind}", *small))
@@ -93,11 +97,15 @@ def test_resume_is_bitwise(variant, compose, tmp_path, monkeypatch):
 
 
 def test_seeded_runs_are_equal_and_neither_validation_nor_workers_change_them(compose, tmp_path):
-    first = train(compose("rubiksnet/tsn", f"paths.outputs={tmp_path}/a"))  # with dropout, which draws from the global generator
+    # with dropout, which draws from the global generator
+    first = train(compose("rubiksnet/tsn", f"paths.outputs={tmp_path}/a"))
     helped = train(compose("rubiksnet/tsn", f"paths.outputs={tmp_path}/b", "datamodule.workers=2"))
     blind = train(compose("rubiksnet/tsn", f"paths.outputs={tmp_path}/c", "+trainer.limit_val_batches=0"))
     other = train(compose("rubiksnet/tsn", f"paths.outputs={tmp_path}/d", "seed=1"))
-    weights = [checkpoint(r, f"{tmp_path}/{x}")["state_dict"] for r, x in zip((first, helped, blind, other), "abcd", strict=True)]
+    weights = [
+        checkpoint(r, f"{tmp_path}/{x}")["state_dict"]
+        for r, x in zip((first, helped, blind, other), "abcd", strict=True)
+    ]
     assert_same(weights[0], weights[1])
     assert_same(weights[0], weights[2])
     assert not torch.equal(weights[0]["network.new_fc.weight"], weights[3]["network.new_fc.weight"])
@@ -127,7 +135,9 @@ def test_parameter_groups(compose):
     assert [group["lr"] for group in groups] == pytest.approx([0.1, 0.1, 0.05, 0.1])
     named = dict(module.network.named_parameters())
     assert {id(p) for p in groups[2]["params"]} == {id(p) for name, p in named.items() if name.endswith("as3.shift")}
-    assert {id(p) for p in groups[3]["params"]} == {id(p) for name, p in named.items() if name.endswith("conv2.0.weight")}
+    assert {id(p) for p in groups[3]["params"]} == {
+        id(p) for name, p in named.items() if name.endswith("conv2.0.weight")
+    }
     fixed = module_of(compose, "network.spatial=fixed", "network.temporal=fixed")
     assert len(parameter_groups(fixed.network, 0.1, 1.0, 1.0)) == 2
 
@@ -150,9 +160,15 @@ def test_temperature_and_budget():
 
 def test_a_start_from_other_weights(compose, tmp_path):
     save_official_checkpoint(RubiksNet("tiny", 174, 8, "rubiks3d"), tmp_path / "pretrained.pth.tar")
-    record = train(compose(PRESET, "network.tier=tiny", f"algorithm.initialize_from={tmp_path}/pretrained.pth.tar", "optimizer.lr=0"))
+    record = train(
+        compose(
+            PRESET, "network.tier=tiny", f"algorithm.initialize_from={tmp_path}/pretrained.pth.tar", "optimizer.lr=0"
+        )
+    )
     started = checkpoint(record, tmp_path)["state_dict"]["network.backbone.conv1.weight"]
-    assert torch.equal(started, torch.load(tmp_path / "pretrained.pth.tar", weights_only=True)["model"]["backbone.conv1.weight"])
+    assert torch.equal(
+        started, torch.load(tmp_path / "pretrained.pth.tar", weights_only=True)["model"]["backbone.conv1.weight"]
+    )
     with pytest.raises(ConfigError, match="choose the tier and variant"):
         train(compose(PRESET, f"algorithm.initialize_from={tmp_path}/pretrained.pth.tar"))
     with pytest.raises(ConfigError, match="no such file"):
@@ -174,8 +190,8 @@ def two_directions(tmp_path_factory):
 
 
 LEARN = (
-    "video_set=kinetics", "datamodule.dense=false", "datamodule.mirror=none", "datamodule.protocols=[1_clip]", "datamodule.crop=24",
-    "datamodule.resize=28", "optimizer.lr=5e-3", "+trainer.limit_val_batches=0",
+    "video_set=kinetics", "datamodule.dense=false", "datamodule.mirror=none", "datamodule.protocols=[1_clip]",
+    "datamodule.crop=24", "datamodule.resize=28", "optimizer.lr=5e-3", "+trainer.limit_val_batches=0",
 )  # fmt: skip
 
 
@@ -188,7 +204,12 @@ def test_time_is_learned_by_what_sees_it(variant, epochs, low, high, compose, tw
 
 
 def test_attention_keeps_its_budget_and_its_accuracy_when_made_whole(compose, two_directions):
-    attention = ("network.variant=rubiks3d-aq", "algorithm.budget=0.25", "trainer.max_epochs=10", "algorithm.anneal_epochs=8")
+    attention = (
+        "network.variant=rubiks3d-aq",
+        "algorithm.budget=0.25",
+        "trainer.max_epochs=10",
+        "algorithm.anneal_epochs=8",
+    )
     record = train(compose(PRESET, *LEARN, f"paths.videos={two_directions}", *attention))
     assert record.metrics["test/shifts/budget_gap"] < 0.02
     assert record.metrics["test/1_clip/top1"] == pytest.approx(record.metrics["test/1_clip_soft/top1"], abs=0.02)

@@ -79,7 +79,13 @@ def gathered(rank):
     normalizer.update(torch.arange(4.0).view(2, 2) + 10 * rank, ranks)
     moments = ranks.moments(torch.full((1 + rank,), 2.0 + rank))
     parts = [int(part) for part in ranks.all_gather(torch.tensor([rank]))]
-    return parts, ranks.total(rank + 1, "cpu"), normalizer.mean.tolist(), float(normalizer.count), [float(moment) for moment in moments]
+    return (
+        parts,
+        ranks.total(rank + 1, "cpu"),
+        normalizer.mean.tolist(),
+        float(normalizer.count),
+        [float(moment) for moment in moments],
+    )
 
 
 def test_what_two_ranks_know_together():
@@ -110,7 +116,11 @@ def test_samples_are_taken_along_their_axis():
     taken = pairs.take(torch.tensor([3, 1]))
     assert taken.number.tolist() == [3, 1] and taken.parts["double"].tolist() == [6, 2] and taken.nothing is None
     rows = Rows(torch.arange(6).view(2, 3), (torch.arange(3),))
-    assert len(rows) == 3 and rows.narrow(1, 2).number.tolist() == [[1, 2], [4, 5]] and rows.narrow(1, 2).state[0].tolist() == [1, 2]
+    assert (
+        len(rows) == 3
+        and rows.narrow(1, 2).number.tolist() == [[1, 2], [4, 5]]
+        and rows.narrow(1, 2).state[0].tolist() == [1, 2]
+    )
 
 
 @pytest.mark.parametrize("shuffled", [True, False])
@@ -132,15 +142,23 @@ def test_a_pass_is_the_same_for_any_number_of_ranks(shuffled):
     for number, part in enumerate(whole):
         parts = [passes[number] for passes in by_rank]
         assert all(torch.equal(each.everyone, part.everyone) for each in parts)
-        assert sorted(torch.cat([each.samples.number for each in parts]).tolist()) == sorted(part.samples.number.tolist())
+        assert sorted(torch.cat([each.samples.number for each in parts]).tolist()) == sorted(
+            part.samples.number.tolist()
+        )
         assert all(torch.equal(each.own(each.everyone), each.samples.number) for each in parts)
-        assert sum(float(each.mean(each.samples.number)) for each in parts) == pytest.approx(float(part.samples.number.mean()))
+        assert sum(float(each.mean(each.samples.number)) for each in parts) == pytest.approx(
+            float(part.samples.number.mean())
+        )
     assert any(len(part.samples) == 0 for part in by_rank[2])
 
 
 def test_sizes_of_minibatches():
     assert sizes_of(10, 4) == [4, 4, 2] and sizes_of(8, 4) == [4, 4] and sizes_of(3, 4) == [3]
-    assert equal_parts(10, 3) == [len(part) for part in torch.arange(10).tensor_split(3)] and equal_parts(2, 3) == [1, 1, 0]
+    assert equal_parts(10, 3) == [len(part) for part in torch.arange(10).tensor_split(3)] and equal_parts(2, 3) == [
+        1,
+        1,
+        0,
+    ]
     samples = Pairs(torch.arange(5), {})
     assert [part.samples.number.tolist() for part in in_order(samples, samples.number, 2)] == [[0, 1], [2, 3], [4]]
 

@@ -1,4 +1,6 @@
-"""Losses, weights and returns that are not finite end a run of any method, by name; what may be undefined stands in the history."""
+"""Losses, weights and returns that are not finite end a run of any method, by name; what may be undefined stands in the
+history.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,9 @@ def test_a_run_that_diverges_fails_by_name(preset, compose, tmp_path, monkeypatc
     with pytest.raises(DivergedError) as caught:
         train(config)
     said = re.fullmatch(
-        r"the run diverged: (\S+) is nan at step ([\d,]+) \(epoch 1, batch 1\): expected finite numbers; try optimizer\.lr=\S+ or less.*", str(caught.value)
+        r"the run diverged: (\S+) is nan at step ([\d,]+) \(epoch 1, batch 1\): expected finite numbers; try "
+        r"optimizer\.lr=\S+ or less.*",
+        str(caught.value),
     )
     assert said and (said[1].startswith("train/") or said[1].startswith("network."))
     folder, record = the_only_run(tmp_path / "outputs")
@@ -79,7 +83,12 @@ def test_a_return_that_is_not_finite_fails_a_run(compose, monkeypatch):
         return [replace(first, total_reward=math.nan) if len(seeds) in broken else first, *others]
 
     monkeypatch.setattr(EvaluationEpisodes, "run", undefined)
-    settings = (*ACTING, "trainer.max_epochs=1", f"datamodule.eval_episodes={counts['val']}", f"datamodule.test_episodes={counts['test']}")
+    settings = (
+        *ACTING,
+        "trainer.max_epochs=1",
+        f"datamodule.eval_episodes={counts['val']}",
+        f"datamodule.test_episodes={counts['test']}",
+    )
     for where, count in counts.items():
         broken.clear()
         broken.add(count)
@@ -118,7 +127,12 @@ def test_the_first_weight_that_is_not_finite_is_named():
 
 def test_what_may_be_undefined_stands_in_the_history(tmp_path):
     undefined = "val/sampled/all/average_successful_length"
-    assert not is_decisive(undefined) and is_decisive("val/sampled/return") and is_decisive("data/episode_return") and is_decisive("train/loss_epoch")
+    assert (
+        not is_decisive(undefined)
+        and is_decisive("val/sampled/return")
+        and is_decisive("data/episode_return")
+        and is_decisive("train/loss_epoch")
+    )
     folder = RunFolder(tmp_path)
     history = {"0": {undefined: math.nan, "val/return": math.nan}, "1": {undefined: 3.0, "val/return": math.nan}}
     folder.save(Record("r1", "n", "c", 0, "smoke", history=history))

@@ -17,12 +17,15 @@ TINY = ("actors=serial", "datamodule.film_episodes=0", "trainer.max_epochs=1", "
 
 @pytest.mark.parametrize("by_hand", [True, False])
 def test_the_standard_deviation_has_a_floor(by_hand, compose, tmp_path, monkeypatch):
-    """With a weight that rewards certainty it would fall far; it stays at its floor, and the share of solved starts is told."""
+    """With a weight that rewards certainty it would fall far; it stays at its floor, and the share of solved starts is
+    told.
+    """
     if not by_hand:
         monkeypatch.setattr(FastActorCritic, "serves", staticmethod(lambda _: False))
     certain = ("algorithm.entropy_weight=-10.0", "optimizer.lr=0.05")
     settings = ("network.min_log_std=-0.04", "datamodule.solved_return=-100000.0")
-    record = train(compose("ppo/pendulum", *TINY, *certain, *settings, f"paths.outputs={tmp_path}/floor"))  # two steps of 0.05
+    # two steps of 0.05
+    record = train(compose("ppo/pendulum", *TINY, *certain, *settings, f"paths.outputs={tmp_path}/floor"))
     assert checkpoint(record, tmp_path / "floor")["state_dict"]["network.log_std"].tolist() == pytest.approx([-0.04])
     assert record.metrics["test/solved_rate"] == record.history["0"]["val/solved_rate"] == 1.0
 

@@ -51,7 +51,9 @@ def test_the_slope_of_the_penalty(target):
 
 
 @pytest.mark.parametrize("kind", ["continuous", "discrete"])
-@pytest.mark.parametrize(("activation", "squash", "hidden"), [("tanh", False, [7, 6]), ("relu", True, [5]), ("tanh", True, [])])
+@pytest.mark.parametrize(
+    ("activation", "squash", "hidden"), [("tanh", False, [7, 6]), ("relu", True, [5]), ("tanh", True, [])]
+)
 def test_the_networks_gradients(kind, activation, squash, hidden):
     torch.manual_seed(0)
     spaces = WorldSpaces({"state": (3,)}, ActionSpace(kind, 4))

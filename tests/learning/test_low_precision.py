@@ -11,7 +11,13 @@ from comparing import checkpoint
 from visagent.errors import ConfigError
 from visagent.runtime.train import train
 
-PICTURES = ("datamodule.env.observe=pixels", "datamodule.env.pixels=40", "actors=serial", "datamodule.film_episodes=0", "trainer.max_epochs=1")
+PICTURES = (
+    "datamodule.env.observe=pixels",
+    "datamodule.env.pixels=40",
+    "actors=serial",
+    "datamodule.film_episodes=0",
+    "trainer.max_epochs=1",
+)
 SHORT = ("datamodule.env.max_steps=5", "datamodule.eval_episodes=1", "datamodule.test_episodes=1")
 
 
@@ -35,7 +41,16 @@ def test_pictures_are_learned_from_in_bfloat16(preset, changes, compose, tmp_pat
     weights = {}
     for precision in ("32-true", "bf16-mixed"):
         seen.clear()
-        record = train(compose(preset, *PICTURES, *SHORT, *changes, f"trainer.precision={precision}", f"paths.outputs={tmp_path}/{precision}"))
+        record = train(
+            compose(
+                preset,
+                *PICTURES,
+                *SHORT,
+                *changes,
+                f"trainer.precision={precision}",
+                f"paths.outputs={tmp_path}/{precision}",
+            )
+        )
         assert record.status == "FINISHED" and seen == {torch.float32 if precision == "32-true" else torch.bfloat16}
         weights[precision] = checkpoint(record, tmp_path / precision)["state_dict"]
     for name, value in weights["32-true"].items():
@@ -47,8 +62,16 @@ def test_pictures_are_learned_from_in_bfloat16(preset, changes, compose, tmp_pat
 @pytest.mark.parametrize(
     ("preset", "precision", "said"),
     [
-        ("ppo/cartpole", "bf16-mixed", "expected 32-true, as this network has no convolutions over pictures, got bf16-mixed"),
-        ("ddpg/pendulum", "bf16-mixed", "expected 32-true, as this network has no convolutions over pictures, got bf16-mixed"),
+        (
+            "ppo/cartpole",
+            "bf16-mixed",
+            "expected 32-true, as this network has no convolutions over pictures, got bf16-mixed",
+        ),
+        (
+            "ddpg/pendulum",
+            "bf16-mixed",
+            "expected 32-true, as this network has no convolutions over pictures, got bf16-mixed",
+        ),
         ("evolution/cartpole", "bf16-mixed", "expected 32-true, got 'bf16-mixed'"),
         ("option_mappo/tool_delivery", "bf16-mixed", "expected 32-true, got 'bf16-mixed'"),
         ("option_mappo/mac_dqn_tool_delivery", "bf16-mixed", "expected 32-true, got 'bf16-mixed'"),

@@ -30,7 +30,9 @@ def test_every_preset_runs_with_debug_smoke(preset, compose, tmp_path):
 
 @pytest.mark.parametrize("preset", METHODS)
 def test_resume_is_bitwise(preset, compose, tmp_path, monkeypatch):
-    """Stopped inside the last epoch and started again: weights, optimizer, data and numbers are those of an unbroken run."""
+    """Stopped inside the last epoch and started again: weights, optimizer, data and numbers are those of an unbroken
+    run.
+    """
     settings = (preset, "trainer.max_epochs=3")
     unbroken = train(compose(*settings, f"paths.outputs={tmp_path}/a"))
     broken = compose(*settings, f"paths.outputs={tmp_path}/b")
@@ -46,7 +48,11 @@ def test_resume_is_bitwise(preset, compose, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(BehaviourCloning, "imitate", failing)
         with pytest.raises(RuntimeError, match="power cut"):
-            train(compose(*settings, f"paths.outputs={tmp_path}/b", "datamodule.batch_size=8") if preset != METHODS[0] else broken)
+            train(
+                compose(*settings, f"paths.outputs={tmp_path}/b", "datamodule.batch_size=8")
+                if preset != METHODS[0]
+                else broken
+            )
     if preset != METHODS[0]:
         unbroken = train(compose(*settings, f"paths.outputs={tmp_path}/a", "datamodule.batch_size=8"))
         broken = compose(*settings, f"paths.outputs={tmp_path}/b", "datamodule.batch_size=8")
@@ -79,7 +85,10 @@ def test_two_seeded_runs_are_equal_and_validation_changes_nothing(preset, compos
     again = train(compose(preset, f"paths.outputs={tmp_path}/b"))
     blind = train(compose(preset, f"paths.outputs={tmp_path}/c", "+trainer.limit_val_batches=0"))
     other = train(compose(preset, f"paths.outputs={tmp_path}/d", "seed=1"))
-    weights = [checkpoint(r, f"{tmp_path}/{x}")["state_dict"] for r, x in zip((first, again, blind, other), "abcd", strict=True)]
+    weights = [
+        checkpoint(r, f"{tmp_path}/{x}")["state_dict"]
+        for r, x in zip((first, again, blind, other), "abcd", strict=True)
+    ]
     assert_same(weights[0], weights[1])
     assert_same(weights[0], weights[2])
     assert not torch.equal(weights[0]["network.siamese.weight"], weights[3]["network.siamese.weight"])
@@ -90,7 +99,10 @@ def test_round_zero_of_dagger_is_behaviour_cloning(compose, tmp_path):
     cloning = train(compose("navigation/behaviour_cloning", "trainer.max_epochs=3"))
     dagger = train(compose("navigation/dagger", "trainer.max_epochs=1", "datamodule.passes_first_round=3"))
     one, other = checkpoint(cloning, tmp_path)["state_dict"], checkpoint(dagger, tmp_path)["state_dict"]
-    assert_same({k: v for k, v in one.items() if k.startswith("network")}, {k: v for k, v in other.items() if k.startswith("network")})
+    assert_same(
+        {k: v for k, v in one.items() if k.startswith("network")},
+        {k: v for k, v in other.items() if k.startswith("network")},
+    )
     assert_same(cloning.metrics, dagger.metrics)
 
 
@@ -105,9 +117,15 @@ def test_dagger_collects_once_per_round(compose, tmp_path):
 
 
 def test_retraining_from_scratch_forgets_the_last_round(compose, tmp_path):
-    settings = ("navigation/dagger", "optimizer.lr=0", "trainer.max_epochs=2")  # nothing is learned: only a fresh draw can change the weights
-    kept, fresh = (train(compose(*settings, f"algorithm.retrain={how}", f"paths.outputs={tmp_path}/{how}")) for how in ("continue", "scratch"))
-    initial = train(compose("navigation/dagger", "optimizer.lr=0", "trainer.max_epochs=1", f"paths.outputs={tmp_path}/initial"))
+    # nothing is learned: only a fresh draw can change the weights
+    settings = ("navigation/dagger", "optimizer.lr=0", "trainer.max_epochs=2")
+    kept, fresh = (
+        train(compose(*settings, f"algorithm.retrain={how}", f"paths.outputs={tmp_path}/{how}"))
+        for how in ("continue", "scratch")
+    )
+    initial = train(
+        compose("navigation/dagger", "optimizer.lr=0", "trainer.max_epochs=1", f"paths.outputs={tmp_path}/initial")
+    )
     key = "network.siamese.weight"
     first = checkpoint(initial, f"{tmp_path}/initial")["state_dict"][key]
     assert torch.equal(checkpoint(kept, f"{tmp_path}/continue")["state_dict"][key], first)
@@ -117,7 +135,12 @@ def test_retraining_from_scratch_forgets_the_last_round(compose, tmp_path):
 def test_one_step_changes_every_trained_parameter(compose, dumps):
     config = validate(compose("navigation/behaviour_cloning"), TrainConfig)
     module, data = build(config)
-    trainer = build_trainer({**config, "trainer": {**config["trainer"], "max_epochs": 1}}, logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    trainer = build_trainer(
+        {**config, "trainer": {**config["trainer"], "max_epochs": 1}},
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+    )
     data.setup()
     data.trainer = None
     before: dict[str, torch.Tensor] = {}
@@ -127,35 +150,50 @@ def test_one_step_changes_every_trained_parameter(compose, dumps):
 
     module.on_train_start = remember  # type: ignore[method-assign]
     trainer.fit(module, data)
-    unused = {"network.value_head.weight", "network.value_head.bias"}  # no loss of imitation uses the critic (Section 3.2)
+    # no loss of imitation uses the critic (Section 3.2)
+    unused = {"network.value_head.weight", "network.value_head.bias"}
     for name, value in module.named_parameters():
         assert torch.equal(before[name], value) == (name in unused), name
 
 
 LEARN = (
-    "datamodule.starts_per_target=20", "datamodule.targets_per_scene=3", "datamodule.max_steps=60", "datamodule.test_starts_per_target=20",
-    "datamodule.val_starts_per_target=20", "datamodule.batch_size=32", "network.embedding=96", "network.fusion=96",
-    "network.scene_layer=96", "network.projection=64",
+    "datamodule.starts_per_target=20", "datamodule.targets_per_scene=3", "datamodule.max_steps=60",
+    "datamodule.test_starts_per_target=20", "datamodule.val_starts_per_target=20", "datamodule.batch_size=32",
+    "network.embedding=96", "network.fusion=96", "network.scene_layer=96", "network.projection=64",
 )  # fmt: skip
-FEW = (*LEARN, "datamodule.starts_per_target=2", "datamodule.collect_starts_per_target=20", "datamodule.collect_max_steps=60", "trainer.max_epochs=3")
+FEW = (
+    *LEARN,
+    "datamodule.starts_per_target=2",
+    "datamodule.collect_starts_per_target=20",
+    "datamodule.collect_max_steps=60",
+    "trainer.max_epochs=3",
+)
 ROUNDS = (*FEW, "datamodule.passes_first_round=15", "datamodule.passes_per_epoch=8", "datamodule.batch_size=64")
 
 
 def test_behaviour_cloning_learns_a_tiny_world(compose):
-    record = train(compose("navigation/behaviour_cloning", *LEARN, "datamodule.starts_per_target=50", "trainer.max_epochs=15"))
+    record = train(
+        compose("navigation/behaviour_cloning", *LEARN, "datamodule.starts_per_target=50", "trainer.max_epochs=15")
+    )
     assert record.metrics["test/sampled/all/success_rate"] >= 0.9, record.metrics
     assert record.history["14"]["train/agreement"] > 0.95
 
 
 def test_dagger_mends_what_cloning_leaves(compose):
     record = train(compose("navigation/dagger", *ROUNDS))
-    before, after = ({m: record.history[e][f"val/{m}/all/success_rate"] for m in ("sampled", "argmax")} for e in ("0", "2"))
+    before, after = (
+        {m: record.history[e][f"val/{m}/all/success_rate"] for m in ("sampled", "argmax")} for e in ("0", "2")
+    )
     assert after["sampled"] >= 0.9 and after["argmax"] > before["argmax"] + 0.1, (before, after)
 
 
 def test_safe_dagger_asks_less(compose):
     dagger = train(compose("navigation/dagger", *ROUNDS))
-    safe = train(compose("navigation/safe_dagger", *ROUNDS, "datamodule.safety_starts_per_target=10", "datamodule.safety_updates=200"))
+    safe = train(
+        compose(
+            "navigation/safe_dagger", *ROUNDS, "datamodule.safety_starts_per_target=10", "datamodule.safety_updates=200"
+        )
+    )
     asked, labelled = (r.history["2"]["data/expert_queries"] for r in (safe, dagger))
     assert 0 < asked < 0.5 * labelled
     assert safe.metrics["test/sampled/all/success_rate"] >= 0.85

@@ -1,4 +1,6 @@
-"""What navigation learns from and is tested on: no labels where there are none, starts apart from those of training, their overlap."""
+"""What navigation learns from and is tested on: no labels where there are none, starts apart from those of training,
+their overlap.
+"""
 
 from __future__ import annotations
 
@@ -31,8 +33,17 @@ def trap(tmp_path):
 
 @pytest.mark.parametrize("preset", ["navigation/dagger", "navigation/safe_dagger"])
 def test_states_from_which_the_target_cannot_be_reached_are_left_out(preset, trap, compose, tmp_path):
-    few = ("+datamodule.targets.bathroom_01=[0]", "datamodule.batch_size=8", "algorithm.labels=optimal_set", "datamodule.new_target_distances=[]")
-    record = train(compose(preset, f"datamodule.scenes={trap}", *few, "datamodule.collect_starts_per_target=20", "network.projection=8"))
+    few = (
+        "+datamodule.targets.bathroom_01=[0]",
+        "datamodule.batch_size=8",
+        "algorithm.labels=optimal_set",
+        "datamodule.new_target_distances=[]",
+    )
+    record = train(
+        compose(
+            preset, f"datamodule.scenes={trap}", *few, "datamodule.collect_starts_per_target=20", "network.projection=8"
+        )
+    )
     (data,) = [part for name, part in checkpoint(record, tmp_path).items() if name.endswith("DataModule")]
     states, optimal = (torch.cat([block[column] for block in data["data"]["rounds"]]) for column in (0, 3))
     assert bool((states[:, -1] < ONE_WAY).all()) and bool((optimal > 0).all())
@@ -62,13 +73,30 @@ def test_disjoint_starts_are_starts_of_no_training_episode(preset, kinds, compos
     assert len(episodes) == kinds
     usual, shares = begins(data, disjoint=False), data.overlap()
     assert 0 < shares["data/start_overlap"] == pytest.approx(len(usual & trained) / len(usual))
-    assert shares["data/start_overlap"] < shares["data/state_overlap"] == pytest.approx(len(usual & labelled) / len(usual)) or preset != "behaviour_cloning"
+    assert (
+        shares["data/start_overlap"] < shares["data/state_overlap"] == pytest.approx(len(usual & labelled) / len(usual))
+        or preset != "behaviour_cloning"
+    )
     apart, shares = begins(data, disjoint=True), data.overlap()
-    assert len(apart) == len(usual) and not apart & trained and shares["data/start_overlap"] == 0.0 < shares["data/state_overlap"]
+    assert (
+        len(apart) == len(usual)
+        and not apart & trained
+        and shares["data/start_overlap"] == 0.0 < shares["data/state_overlap"]
+    )
 
 
 def test_where_every_state_was_a_start_says_so_before_training(compose):
-    _, data = build(validate(compose("navigation/behaviour_cloning", "datamodule.starts_per_target=1000", "datamodule.disjoint_starts=true"), TrainConfig))
-    said = r"expected a state of \w+ in which no training episode for target \d+ begins, got none; type datamodule\.disjoint_starts=false"
+    _, data = build(
+        validate(
+            compose(
+                "navigation/behaviour_cloning", "datamodule.starts_per_target=1000", "datamodule.disjoint_starts=true"
+            ),
+            TrainConfig,
+        )
+    )
+    said = (
+        r"expected a state of \w+ in which no training episode for target \d+ begins, got none; type "
+        r"datamodule\.disjoint_starts=false"
+    )
     with pytest.raises(ConfigError, match=said):
         data.setup()

@@ -16,7 +16,9 @@ ONE_EPOCH = ("actors=serial", "trainer.max_epochs=1", "datamodule.film_episodes=
 
 
 def watched_steps(method, monkeypatch):
-    """Of every iteration: version of the policy that acted, samples in the filter before it, whether weights changed, and how far the filter moved."""
+    """Of every iteration: version of the policy that acted, samples in the filter before it, whether weights changed,
+    and how far the filter moved.
+    """
     found, original = [], method.training_step
 
     def watched(self, batch, batch_index):

@@ -30,10 +30,19 @@ def test_the_first_ratio_is_one(changes, compose, tmp_path):
     assert record.status == "FINISHED" and len(record.history) == 2
     gaps = [numbers["train/first_ratio_gap"] for numbers in record.history.values()]
     assert all(gap < 1e-5 for gap in gaps) or "algorithm.minibatches=3" in changes
-    assert {"test/return", "test/sampled/return", "test/success_rate", "test/option_steps", "test/paper_metric"} <= record.metrics.keys()
+    assert {
+        "test/return",
+        "test/sampled/return",
+        "test/success_rate",
+        "test/option_steps",
+        "test/paper_metric",
+    } <= record.metrics.keys()
     assert record.env_steps >= 2 * 2 * 2 * 40
     folder = folder_of(record, tmp_path)
-    assert len(list(folder.path.glob("videos/test_episode_0.mp4"))) == 1 and (folder.figures / "test_episode_0.png").stat().st_size > 5_000
+    assert (
+        len(list(folder.path.glob("videos/test_episode_0.mp4"))) == 1
+        and (folder.figures / "test_episode_0.png").stat().st_size > 5_000
+    )
 
 
 def test_joint_log_probabilities_are_another_ratio(compose):
@@ -43,8 +52,18 @@ def test_joint_log_probabilities_are_another_ratio(compose):
 
 def test_learning_rates_fall(compose, tmp_path):
     """Of two epochs of two iterations, three quarters are done when the last one begins."""
-    record = train(compose(PRESET, "algorithm.schedule=linear", "algorithm.final_rate=0.2", "optimizer.lr=0.001", "datamodule.film_episodes=0"))
-    rates = [group["lr"] for state in checkpoint(record, tmp_path)["optimizer_states"] for group in state["param_groups"]]
+    record = train(
+        compose(
+            PRESET,
+            "algorithm.schedule=linear",
+            "algorithm.final_rate=0.2",
+            "optimizer.lr=0.001",
+            "datamodule.film_episodes=0",
+        )
+    )
+    rates = [
+        group["lr"] for state in checkpoint(record, tmp_path)["optimizer_states"] for group in state["param_groups"]
+    ]
     assert rates == pytest.approx([0.001 * (1 - 0.8 * 3 / 4)] * 2)
 
 
@@ -82,10 +101,23 @@ def test_resume_is_bitwise(preset, changes, compose, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("coupling", ["joint", "autoregressive", "partial"])
 def test_agents_learn_to_choose_what_the_other_does(coupling, compose):
-    """Nothing is observed: only by the options that run can the agents agree, and only such policies are told of them."""
-    settings = ("datamodule.steps=24", "datamodule.worlds_per_actor=8", "datamodule.iterations_per_epoch=40", "optimizer.lr=0.003", "trainer.max_epochs=1")
+    """Nothing is observed: only by the options that run can the agents agree, and only such policies are told of
+    them.
+    """
+    settings = (
+        "datamodule.steps=24",
+        "datamodule.worlds_per_actor=8",
+        "datamodule.iterations_per_epoch=40",
+        "optimizer.lr=0.003",
+        "trainer.max_epochs=1",
+    )
     config = compose(
-        PRESET, f"network.coupling={coupling}", *settings, "datamodule.film_episodes=0", "datamodule.test_episodes=20", "algorithm.entropy_weight=0.0"
+        PRESET,
+        f"network.coupling={coupling}",
+        *settings,
+        "datamodule.film_episodes=0",
+        "datamodule.test_episodes=20",
+        "algorithm.entropy_weight=0.0",
     )
     config.datamodule.env = {"_target_": "visagent.testing.options.MeetingWorlds", "horizon": 12}
     record = train(config)
@@ -96,9 +128,21 @@ def test_agents_learn_to_choose_what_the_other_does(coupling, compose):
     ("preset", "changes", "said"),
     [
         (PRESET, ("datamodule=option_replay",), "expected datamodule=options; type datamodule=options"),
-        (PRESET, ("algorithm=mac_dqn", "network=option_q"), "expected datamodule=option_replay; type datamodule=option_replay"),
-        (PRESET, ("algorithm=mac_dqn",), "expected network=option_q and datamodule=option_replay; type network=option_q"),
-        ("baseline/options", ("network=round_robin", "network.order=[9]"), r"network.order: expected options from 0 to 2, which every agent has, got \[9\]"),
+        (
+            PRESET,
+            ("algorithm=mac_dqn", "network=option_q"),
+            "expected datamodule=option_replay; type datamodule=option_replay",
+        ),
+        (
+            PRESET,
+            ("algorithm=mac_dqn",),
+            "expected network=option_q and datamodule=option_replay; type network=option_q",
+        ),
+        (
+            "baseline/options",
+            ("network=round_robin", "network.order=[9]"),
+            r"network.order: expected options from 0 to 2, which every agent has, got \[9\]",
+        ),
     ],
 )
 def test_what_does_not_fit_is_named(preset, changes, said, compose):
@@ -120,8 +164,20 @@ def test_an_environment_of_ones_own(compose, tmp_path, monkeypatch):
 
 
 def test_values_of_options_are_learned(compose):
-    settings = ("datamodule.steps=24", "datamodule.worlds_per_actor=8", "datamodule.iterations_per_epoch=60", "datamodule.updates=10", "optimizer.lr=0.003")
-    rest = ("trainer.max_epochs=1", "datamodule.film_episodes=0", "algorithm.target_every=400", "algorithm.exploring_steps=8000", "network.lstm=16")
+    settings = (
+        "datamodule.steps=24",
+        "datamodule.worlds_per_actor=8",
+        "datamodule.iterations_per_epoch=60",
+        "datamodule.updates=10",
+        "optimizer.lr=0.003",
+    )
+    rest = (
+        "trainer.max_epochs=1",
+        "datamodule.film_episodes=0",
+        "algorithm.target_every=400",
+        "algorithm.exploring_steps=8000",
+        "network.lstm=16",
+    )
     config = compose(RIVAL, *settings, *rest, "datamodule.test_episodes=4")
     config.datamodule.env = {"_target_": "visagent.testing.options.MeetingWorlds", "horizon": 12}
     record = train(config)

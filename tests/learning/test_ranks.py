@@ -47,7 +47,8 @@ def test_every_rank_goes_on_with_its_own_random_numbers():
         callback.on_save_checkpoint(trainer, None, saved)
         expected = draw()
         of_the_first = [saved] if rank == 0 else [None]
-        torch.distributed.broadcast_object_list(of_the_first)  # the first rank writes the checkpoint that all of them read
+        # the first rank writes the checkpoint that all of them read
+        torch.distributed.broadcast_object_list(of_the_first)
         callback.on_load_checkpoint(trainer, None, of_the_first[0])
         callback.on_train_start(trainer, None)
         return expected, draw()
@@ -59,7 +60,11 @@ def test_every_rank_goes_on_with_its_own_random_numbers():
 def test_a_checkpoint_of_one_rank_alone_is_still_read():
     """As they were written before every rank's numbers were kept."""
     callback, saved = RandomState(), {}
-    alone = type("Trainer", (), {"world_size": 1, "global_rank": 0, "strategy": type("Strategy", (), {"root_device": torch.device("cpu")})})
+    alone = type(
+        "Trainer",
+        (),
+        {"world_size": 1, "global_rank": 0, "strategy": type("Strategy", (), {"root_device": torch.device("cpu")})},
+    )
     callback.on_save_checkpoint(alone, None, saved)
     expected = torch.rand(3)
     callback.on_load_checkpoint(alone, None, {"random_state": saved["random_state"][0]})
@@ -69,7 +74,9 @@ def test_a_checkpoint_of_one_rank_alone_is_still_read():
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32, torch.float64])
 def test_normalisation_over_ranks_takes_every_precision(dtype):
-    """Inputs of half precision meet weights and statistics of single precision, as under autocast; float64 stays float64."""
+    """Inputs of half precision meet weights and statistics of single precision, as under autocast; float64 stays
+    float64.
+    """
     held = torch.float64 if dtype == torch.float64 else torch.float32
     everything = torch.randn(8, 3, 5, 5, generator=torch.Generator().manual_seed(0)).to(dtype) * 3 + 1
     single = torch.nn.BatchNorm2d(3, dtype=held)
@@ -116,7 +123,11 @@ def test_a_rank_without_a_readable_video_comes_along(damage, data, compose, tmp_
         return record.metrics, record.status
 
     (metrics, status), _ = results(on_ranks(task))
-    alone = train(compose(PRESET, *ALONE, f"paths.videos={data}", "datamodule.broken_share=0.6", f"paths.outputs={tmp_path}/alone"))
+    alone = train(
+        compose(
+            PRESET, *ALONE, f"paths.videos={data}", "datamodule.broken_share=0.6", f"paths.outputs={tmp_path}/alone"
+        )
+    )
     assert status == "FINISHED" and metrics["test/broken"] == broken == alone.metrics["test/broken"]
     assert metrics.keys() == alone.metrics.keys() and all(0 <= metrics[f"test/1_clip/top{top}"] <= 1 for top in (1, 5))
     (path,) = Path(config.paths.outputs).glob("runs/*/record.json")
@@ -125,12 +136,15 @@ def test_a_rank_without_a_readable_video_comes_along(damage, data, compose, tmp_
 
 def test_broken_videos_of_all_ranks_are_counted_together(data, compose):
     order = torch.randperm(16, generator=generator(0, "order", 0)).tolist()
-    names = [json.loads((data / "labels/train.json").read_text())[number]["id"] for number in order[:2]]  # one for each rank
+    # one for each rank
+    names = [json.loads((data / "labels/train.json").read_text())[number]["id"] for number in order[:2]]
     for name in names:
         (data / FOLDER / f"{name}.webm").write_bytes(b"")
 
     def task(share):
-        config = compose(PRESET, *TWO, f"paths.videos={data}", f"datamodule.broken_share={share}", "evaluate_after_training=false")
+        config = compose(
+            PRESET, *TWO, f"paths.videos={data}", f"datamodule.broken_share={share}", "evaluate_after_training=false"
+        )
         return lambda _: train(config)
 
     enough = results(on_ranks(task(0.125)))
@@ -161,7 +175,9 @@ def test_what_cannot_be_divided_is_refused_with_what_can(count, said):
 def test_what_one_rank_fails_of_the_record_says(data, compose):
     """The first rank only sees that the other one is gone."""
     second_ranks_validation_videos_broken(data)
-    config = compose(PRESET, *TWO, f"paths.videos={data}", "datamodule.broken_share=0.01", "datamodule.eval_batch_size=1")
+    config = compose(
+        PRESET, *TWO, f"paths.videos={data}", "datamodule.broken_share=0.01", "datamodule.eval_batch_size=1"
+    )
 
     first, second = on_ranks(lambda _: train(config))
     assert "1 of 8 videos cannot be read" in str(second)

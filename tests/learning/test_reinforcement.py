@@ -41,7 +41,10 @@ def test_every_preset_runs_with_debug_smoke(preset, compose, tmp_path):
     config = compose(preset, "actors=serial", f"datamodule.film_episodes={films}")
     record = train(config)
     assert record.status == "FINISHED" and len(record.history) == 2
-    assert "test/return" in record.metrics and len(list(folder_of(record, tmp_path).path.glob("videos/test_episode_0.mp4"))) == films
+    assert (
+        "test/return" in record.metrics
+        and len(list(folder_of(record, tmp_path).path.glob("videos/test_episode_0.mp4"))) == films
+    )
     if preset.startswith("ppo/"):
         assert record.env_steps == 2 * 2 * config.datamodule.actors * config.datamodule.worlds_per_actor * 16
     else:
@@ -90,7 +93,9 @@ def test_resume_is_bitwise(preset, changes, compose, tmp_path, monkeypatch):
 
 @pytest.mark.process
 @pytest.mark.parametrize("preset", ["ppo/pendulum", "evolution/hopper", "ddpg/half_cheetah"])
-def test_processes_learn_what_one_process_learns_and_evaluating_changes_nothing(preset, compose, tmp_path, nothing_left):
+def test_processes_learn_what_one_process_learns_and_evaluating_changes_nothing(
+    preset, compose, tmp_path, nothing_left
+):
     runs = {
         "serial": compose(preset, "actors=serial", f"paths.outputs={tmp_path}/serial"),
         "process": compose(preset, "actors=process", f"paths.outputs={tmp_path}/process"),
@@ -102,7 +107,9 @@ def test_processes_learn_what_one_process_learns_and_evaluating_changes_nothing(
 
 
 @pytest.mark.process
-@pytest.mark.parametrize(("raised", "left_as"), [(RuntimeError("power cut"), RuntimeError), (KeyboardInterrupt(), Cancelled)])
+@pytest.mark.parametrize(
+    ("raised", "left_as"), [(RuntimeError("power cut"), RuntimeError), (KeyboardInterrupt(), Cancelled)]
+)
 def test_nothing_is_left_of_a_run_that_fails_or_is_stopped(raised, left_as, compose, monkeypatch, nothing_left):
     """Actors, shards, pipes and shared memory, after an error and after Ctrl-C."""
     before = signal.getsignal(signal.SIGINT)
@@ -123,16 +130,24 @@ def test_nothing_is_left_of_a_run_that_fails_or_is_stopped(raised, left_as, comp
 @pytest.mark.process
 @pytest.mark.parametrize(
     ("preset", "steps", "settings"),
-    [("ppo/pendulum", 6 * 30 * 2 * 4 * 16, ()), ("ddpg/pendulum", 6 * 30 * 2 * 8, ("datamodule.actors=2", "datamodule.shards=2"))],
+    [
+        ("ppo/pendulum", 6 * 30 * 2 * 4 * 16, ()),
+        ("ddpg/pendulum", 6 * 30 * 2 * 8, ("datamodule.actors=2", "datamodule.shards=2")),
+    ],
 )
 def test_actors_that_are_killed_again_and_again_change_no_count(preset, steps, settings, compose):
     config = compose(preset, "actors=process", "trainer.max_epochs=6", "datamodule.iterations_per_epoch=30", *settings)
     killed, over = [], threading.Event()
 
     def kill() -> None:
-        # A worker that dies three times before it has done anything is given up: they take turns, and a third death is never the same one's.
+        # A worker that dies three times before it has done anything is given up: they take turns, and a third death is
+        # never the same one's.
         while len(killed) < 4 and not over.wait(4.0):
-            workers = {child.name: child for child in multiprocessing.active_children() if child.name.startswith("visagent-actor")}
+            workers = {
+                child.name: child
+                for child in multiprocessing.active_children()
+                if child.name.startswith("visagent-actor")
+            }
             chosen = f"visagent-actor-{len(killed) % 2}"
             if chosen in workers:
                 workers[chosen].kill()
@@ -151,18 +166,40 @@ def test_actors_that_are_killed_again_and_again_change_no_count(preset, steps, s
 
 
 def test_random_actions_are_a_baseline(compose, tmp_path):
-    record = train(compose("baseline/random", "datamodule.test_episodes=30", "datamodule.env.max_steps=500", "datamodule.film_episodes=0"))
+    record = train(
+        compose(
+            "baseline/random",
+            "datamodule.test_episodes=30",
+            "datamodule.env.max_steps=500",
+            "datamodule.film_episodes=0",
+        )
+    )
     assert 14 < record.metrics["test/return"] < 35 and record.history == {} and record.env_steps == 0
 
 
 def test_cartpole_is_learned(compose):
-    settings = ("datamodule.steps=128", "datamodule.iterations_per_epoch=10", "datamodule.test_episodes=10", "trainer.max_epochs=2")
-    record = train(compose("ppo/cartpole", *settings, "datamodule.env.max_steps=500", "optimizer.lr=0.002", "algorithm.minibatch_size=128"))
+    settings = (
+        "datamodule.steps=128",
+        "datamodule.iterations_per_epoch=10",
+        "datamodule.test_episodes=10",
+        "trainer.max_epochs=2",
+    )
+    record = train(
+        compose(
+            "ppo/cartpole",
+            *settings,
+            "datamodule.env.max_steps=500",
+            "optimizer.lr=0.002",
+            "algorithm.minibatch_size=128",
+        )
+    )
     assert record.metrics["test/return"] > 150  # a random policy: about 22
 
 
 def test_evolution_learns_and_anyone_can_rebuild_its_update(compose, monkeypatch):
-    """From (where a perturbation begins, returns) and the noise table alone another copy of the policy ends with the same weights."""
+    """From (where a perturbation begins, returns) and the noise table alone another copy of the policy ends with the
+    same weights.
+    """
     from lightning_modules.evolution import EvolutionStrategies
     from visagent.objectives.evolution import antithetic_gradient, centered_ranks
 
@@ -182,7 +219,12 @@ def test_evolution_learns_and_anyone_can_rebuild_its_update(compose, monkeypatch
         assert torch.equal(other["vector"], self.network.vector)
 
     monkeypatch.setattr(EvolutionStrategies, "training_step", watched)
-    settings = ("datamodule.pairs=16", "datamodule.env.max_steps=100", "datamodule.worlds_per_actor=8", "datamodule.iterations_per_epoch=15")
+    settings = (
+        "datamodule.pairs=16",
+        "datamodule.env.max_steps=100",
+        "datamodule.worlds_per_actor=8",
+        "datamodule.iterations_per_epoch=15",
+    )
     record = train(compose("evolution/cartpole", *settings, "datamodule.test_episodes=10", "trainer.max_epochs=1"))
     assert record.metrics["test/return"] > 70  # of 100; a random policy: about 22
 
@@ -190,7 +232,11 @@ def test_evolution_learns_and_anyone_can_rebuild_its_update(compose, monkeypatch
 def test_an_epoch_shorter_than_an_episode_is_said_once(compose, caplog):
     train(compose("ppo/pendulum", "actors=serial", "datamodule.env.max_steps=60", "datamodule.film_episodes=0"))
     said = [record.message for record in caplog.records if "no episode ended in an epoch" in record.message]
-    assert len(said) == 1 and "which has 32 steps in each world" in said[0] and "type datamodule.iterations_per_epoch=8" in said[0]
+    assert (
+        len(said) == 1
+        and "which has 32 steps in each world" in said[0]
+        and "type datamodule.iterations_per_epoch=8" in said[0]
+    )
 
 
 @pytest.mark.process
@@ -216,29 +262,44 @@ def test_a_resumed_run_whose_replay_is_gone_says_so(compose, tmp_path, monkeypat
 def test_a_checkpoint_with_former_names_is_read(compose):
     module, _ = build(validate(compose("ppo/pendulum"), TrainConfig))
     weight = torch.ones(1)
-    checkpoint = {"state_dict": {"beta": torch.tensor(3.0), "divergences": torch.tensor([1.0, 2.0]), "network.weight": weight}}
+    checkpoint = {
+        "state_dict": {"beta": torch.tensor(3.0), "divergences": torch.tensor([1.0, 2.0]), "network.weight": weight}
+    }
     module.on_load_checkpoint(checkpoint)
     assert sorted(checkpoint["state_dict"]) == ["network.weight", "penalty.beta", "penalty.divergences"]
-    module.penalty.load_state_dict({name.removeprefix("penalty."): value for name, value in checkpoint["state_dict"].items() if "penalty" in name})
+    module.penalty.load_state_dict(
+        {name.removeprefix("penalty."): value for name, value in checkpoint["state_dict"].items() if "penalty" in name}
+    )
     assert module.penalty.beta == 3.0
 
 
 def test_a_rank_that_is_done_removes_its_own_shards_alone(compose, tmp_path):
     """The others may still be writing what they were told."""
-    datamodule = make("datamodule", OmegaConf.to_container(compose("ddpg/pendulum", "datamodule.actors=2", "datamodule.shards=2").datamodule, resolve=True))
+    datamodule = make(
+        "datamodule",
+        OmegaConf.to_container(
+            compose("ddpg/pendulum", "datamodule.actors=2", "datamodule.shards=2").datamodule, resolve=True
+        ),
+    )
     replay = tmp_path / "replay"
     for shard in ("shard_0", "shard_1"):
         (replay / shard).mkdir(parents=True)
     for rank in (1, 0):
-        datamodule.trainer = SimpleNamespace(default_root_dir=tmp_path, world_size=2, global_rank=rank, current_epoch=1, max_epochs=1)
+        datamodule.trainer = SimpleNamespace(
+            default_root_dir=tmp_path, world_size=2, global_rank=rank, current_epoch=1, max_epochs=1
+        )
         datamodule.teardown("fit")
         assert [path.name for path in tmp_path.rglob("shard_*")] == ["shard_0"][:rank]
     assert not replay.exists()
 
 
-@pytest.mark.parametrize(("changes", "stale"), [((), 1), (("network.lstm=5",), 1), (("datamodule.env.observe=pixels", "datamodule.env.pixels=40"), 2)])
+@pytest.mark.parametrize(
+    ("changes", "stale"),
+    [((), 1), (("network.lstm=5",), 1), (("datamodule.env.observe=pixels", "datamodule.env.pixels=40"), 2)],
+)
 def test_what_an_older_policy_did_is_weighed(changes, stale, compose, monkeypatch):
-    """With the policy published every other iteration, each second batch is clipped around the policy that learning begins with.
+    """With the policy published every other iteration, each second batch is clipped around the policy that learning
+    begins with.
 
     Of four batches, the first one is for the z-filter alone where there is one.
     """
@@ -278,8 +339,19 @@ class Aiming(gymnasium.Env):
 
 def test_ddpg_learns_to_aim(compose, monkeypatch):
     monkeypatch.setitem(gymnasium.registry, "Aiming-v0", EnvSpec("Aiming-v0", entry_point=Aiming))
-    settings = ("algorithm.gamma=0.0", "algorithm.actor_lr_factor=1.0", "datamodule.batch_size=64", "datamodule.updates=16", "datamodule.capacity=5000")
-    widths = ("network.actor_hidden=[32]", "network.critic_hidden=[32,32]", "datamodule.steps=16", "datamodule.iterations_per_epoch=40")
+    settings = (
+        "algorithm.gamma=0.0",
+        "algorithm.actor_lr_factor=1.0",
+        "datamodule.batch_size=64",
+        "datamodule.updates=16",
+        "datamodule.capacity=5000",
+    )
+    widths = (
+        "network.actor_hidden=[32]",
+        "network.critic_hidden=[32,32]",
+        "datamodule.steps=16",
+        "datamodule.iterations_per_epoch=40",
+    )
     record = train(compose("ddpg/pendulum", "env=gymnasium", "datamodule.env.id=Aiming-v0", *settings, *widths))
     assert record.metrics["test/return"] > -15 * 0.02  # a constant action: -15 / 3
 
@@ -288,7 +360,13 @@ def test_ddpg_learns_to_aim(compose, monkeypatch):
     "changes",
     [
         ("ppo/pendulum", "algorithm.entropy_weight=0.01"),
-        ("ppo/pendulum", "algorithm.variant=adaptive_kl", "algorithm.standardize=batch", "network.squash_mean=true", "algorithm.kl_target=1e-5"),
+        (
+            "ppo/pendulum",
+            "algorithm.variant=adaptive_kl",
+            "algorithm.standardize=batch",
+            "network.squash_mean=true",
+            "algorithm.kl_target=1e-5",
+        ),
         ("ppo/cartpole", "algorithm.entropy_weight=0.01", "algorithm.variant=adaptive_kl", "network.activation=relu"),
     ],
 )
@@ -298,4 +376,6 @@ def test_ppo_by_hand_learns_what_autograd_does(changes, compose, tmp_path, monke
     monkeypatch.setattr(FastActorCritic, "serves", staticmethod(lambda _: False))
     slow = checkpoint(train(compose(*settings, f"paths.outputs={tmp_path}/slow")), tmp_path / "slow")["state_dict"]
     for name, value in slow.items():
-        torch.testing.assert_close(quick[name], value, atol=2e-5, rtol=1e-3, msg=lambda text, name=name: f"{name}: {text}")
+        torch.testing.assert_close(
+            quick[name], value, atol=2e-5, rtol=1e-3, msg=lambda text, name=name: f"{name}: {text}"
+        )

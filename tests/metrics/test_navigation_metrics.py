@@ -12,7 +12,13 @@ from visagent.metrics.navigation import NavigationMetrics
 
 def test_hand_values():
     metric = NavigationMetrics(("bathroom", "kitchen", "bedroom"))
-    metric.update(torch.tensor([0, 0]), torch.tensor([True, False]), torch.tensor([4, 6]), torch.tensor([8, 300]), torch.tensor([1, 40]))
+    metric.update(
+        torch.tensor([0, 0]),
+        torch.tensor([True, False]),
+        torch.tensor([4, 6]),
+        torch.tensor([8, 300]),
+        torch.tensor([1, 40]),
+    )
     metric.update(torch.tensor([1]), torch.tensor([True]), torch.tensor([5]), torch.tensor([5]), torch.tensor([0]))
     values = {key: float(value) for key, value in metric.compute().items()}
     assert values["bathroom/success_rate"] == 0.5

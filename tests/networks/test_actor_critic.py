@@ -13,8 +13,8 @@ from visagent.networks.distributions import Categorical, DiagonalGaussian
 from visagent.networks.normalizers import RunningNormalizer
 
 SETTINGS = {
-    "actor_hidden": [8], "critic_hidden": [8], "activation": "tanh", "squash_mean": False, "init_log_std": -0.5, "normalize": True, "pixel_features": 16,
-    "orthogonal_init": True,
+    "actor_hidden": [8], "critic_hidden": [8], "activation": "tanh", "squash_mean": False, "init_log_std": -0.5,
+    "normalize": True, "pixel_features": 16, "orthogonal_init": True,
 }  # fmt: skip
 
 
@@ -26,11 +26,17 @@ def policy(kind="continuous", lstm=0, pixels=False, **changed):
 
 def test_the_gaussian_is_pytorchs():
     ours, (mean, log_std, other_mean, other_log_std) = DiagonalGaussian(3), torch.randn(4, 5, 3)
-    parameters, others, action = torch.cat([mean, log_std], -1), torch.cat([other_mean, other_log_std], -1), torch.randn(5, 3)
+    parameters, others, action = (
+        torch.cat([mean, log_std], -1),
+        torch.cat([other_mean, other_log_std], -1),
+        torch.randn(5, 3),
+    )
     theirs = distributions.Independent(distributions.Normal(mean, log_std.exp()), 1)
     torch.testing.assert_close(ours.log_prob(parameters, action), theirs.log_prob(action))
     torch.testing.assert_close(ours.entropy(parameters), theirs.entropy())
-    apart = distributions.kl_divergence(theirs, distributions.Independent(distributions.Normal(other_mean, other_log_std.exp()), 1))
+    apart = distributions.kl_divergence(
+        theirs, distributions.Independent(distributions.Normal(other_mean, other_log_std.exp()), 1)
+    )
     torch.testing.assert_close(ours.divergence(parameters, others), apart)
     drawn = ours.sample(parameters[:1].expand(20_000, -1), torch.Generator().manual_seed(0))
     torch.testing.assert_close(drawn.mean(0), mean[0], atol=0.1, rtol=0.1)
@@ -42,7 +48,9 @@ def test_the_categorical_is_pytorchs():
     theirs, action = distributions.Categorical(logits=logits), torch.tensor([0, 1, 2, 3, 0, 1])
     torch.testing.assert_close(ours.log_prob(logits, action), theirs.log_prob(action))
     torch.testing.assert_close(ours.entropy(logits), theirs.entropy())
-    torch.testing.assert_close(ours.divergence(logits, others), distributions.kl_divergence(theirs, distributions.Categorical(logits=others)))
+    torch.testing.assert_close(
+        ours.divergence(logits, others), distributions.kl_divergence(theirs, distributions.Categorical(logits=others))
+    )
     drawn = ours.sample(logits[:1].expand(20_000, -1), torch.Generator().manual_seed(0))
     torch.testing.assert_close(torch.bincount(drawn, minlength=4) / 20_000, theirs.probs[0], atol=0.02, rtol=0.02)
 
@@ -75,17 +83,25 @@ def test_a_recurrent_policy_judges_a_segment_as_it_acted(kind, pixels):
         state = tuple(part * (~first[t])[:, None] for part in state)
         step = network.act({name: part[t] for name, part in observation.items()}, state, generator=rng)
         state = step.state
-        for kept, value in zip((parameters, values, log_probs, actions), (step.parameters, step.value, step.log_prob, step.action), strict=True):
+        for kept, value in zip(
+            (parameters, values, log_probs, actions),
+            (step.parameters, step.value, step.log_prob, step.action),
+            strict=True,
+        ):
             kept.append(value)
     found = network(observation, start, first)
     torch.testing.assert_close(found.parameters, torch.stack(parameters))
     torch.testing.assert_close(found.value, torch.stack(values))
-    torch.testing.assert_close(network.distribution.log_prob(found.parameters, torch.stack(actions)), torch.stack(log_probs))
+    torch.testing.assert_close(
+        network.distribution.log_prob(found.parameters, torch.stack(actions)), torch.stack(log_probs)
+    )
 
 
 def test_acting_by_the_mode_is_repeatable_and_by_a_generator_too():
     network, observation = policy(squash_mean=True), {"state": torch.randn(4, 3)}
-    assert torch.equal(network.act(observation, deterministic=True).action, network.act(observation, deterministic=True).action)
+    assert torch.equal(
+        network.act(observation, deterministic=True).action, network.act(observation, deterministic=True).action
+    )
     drawn = [network.act(observation, generator=torch.Generator().manual_seed(seed)).action for seed in (0, 0, 1)]
     assert torch.equal(drawn[0], drawn[1]) and not torch.equal(drawn[0], drawn[2])
     assert network.act(observation, deterministic=True).action.abs().max() < 1

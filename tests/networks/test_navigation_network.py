@@ -20,7 +20,9 @@ def network(tables):
 def observations(tables, count, seed=0):
     rng = torch.Generator().manual_seed(seed)
     target = torch.randint(tables.count, (count,), generator=rng)
-    return NavigationObservation(torch.randint(tables.count, (count, 4), generator=rng), target, tables.scene_of[target])
+    return NavigationObservation(
+        torch.randint(tables.count, (count, 4), generator=rng), target, tables.scene_of[target]
+    )
 
 
 def reference(network, tables, observation, i):
@@ -31,7 +33,9 @@ def reference(network, tables, observation, i):
     joint = torch.relu(network.fusion(torch.cat([seen, wanted])))
     s = int(observation.scene[i])
     hidden = torch.relu(network.scene_layer.weight[s] @ joint + network.scene_layer.bias[s])
-    return network.policy_head.weight[s] @ hidden + network.policy_head.bias[s], network.value_head.weight[s] @ hidden + network.value_head.bias[s]
+    return network.policy_head.weight[s] @ hidden + network.policy_head.bias[s], network.value_head.weight[
+        s
+    ] @ hidden + network.value_head.bias[s]
 
 
 def test_forward_is_figure_4(network, tables, device):
@@ -48,7 +52,11 @@ def test_forward_is_figure_4(network, tables, device):
 def test_paper_widths(tables):
     network = NavigationNetwork(tables)
     assert network.siamese.in_features == 8192 and network.siamese.out_features == 512
-    assert network.fusion.in_features == 1024 and network.scene_layer.weight.shape == (2, 512, 512) and network.policy_head.weight.shape == (2, 4, 512)
+    assert (
+        network.fusion.in_features == 1024
+        and network.scene_layer.weight.shape == (2, 512, 512)
+        and network.policy_head.weight.shape == (2, 4, 512)
+    )
 
 
 def test_the_policy_equals_the_network(network, tables, device):
@@ -73,7 +81,11 @@ def test_every_parameter_learns_and_scenes_are_apart(network, tables):
 def test_standardisation_travels_in_the_checkpoint(network, tables):
     raw = torch.cat([torch.from_numpy(s.features[:, 0]) for s in tables.scenes])
     torch.testing.assert_close(network.mean, raw.mean(dim=0))
-    assert {"mean", "std", "basis"} <= set(network.state_dict()) and "raw" not in network.state_dict() and "table" not in network.state_dict()
+    assert (
+        {"mean", "std", "basis"} <= set(network.state_dict())
+        and "raw" not in network.state_dict()
+        and "table" not in network.state_dict()
+    )
     other = NavigationNetwork(tables, 32, 24, 16, 20)
     other.mean.add_(1.0)
     other.load_state_dict(network.state_dict())
@@ -84,7 +96,8 @@ def test_standardisation_travels_in_the_checkpoint(network, tables):
 def test_projection_keeps_the_leading_directions(tables):
     network = NavigationNetwork(tables, projection=tables.count - 1)
     scaled = (network.raw[0] - network.mean) / network.std
-    torch.testing.assert_close(scaled @ network.basis @ network.basis.T, scaled, rtol=1e-3, atol=1e-3)  # N states span at most N - 1 directions
+    # N states span at most N - 1 directions
+    torch.testing.assert_close(scaled @ network.basis @ network.basis.T, scaled, rtol=1e-3, atol=1e-3)
     with pytest.raises(ConfigError, match=r"expected 1\.\.2048 or null, got 3000"):
         NavigationNetwork(tables, projection=3000)
 
@@ -114,14 +127,18 @@ def test_safety_head_warns_above_its_threshold(network, tables):
     observation = observations(tables, 30)
     for threshold, share in ((0.0, 1.0), (1.0, 0.0)):
         head.threshold.fill_(threshold)
-        assert NavigationPolicy(network, head).act(observation, generator=torch.Generator()).unsafe.float().mean() == share
+        assert (
+            NavigationPolicy(network, head).act(observation, generator=torch.Generator()).unsafe.float().mean() == share
+        )
     assert NavigationPolicy(network).act(observation, generator=torch.Generator()).unsafe is None
 
 
 def test_sampling_follows_the_probabilities_and_the_generator():
     logits = torch.tensor([0.1, 0.2, 0.3, 0.4]).log().repeat(20_000, 1)
     action, log_prob = sample_categorical(logits, False, torch.Generator().manual_seed(0))
-    torch.testing.assert_close(torch.bincount(action, minlength=4) / 20_000, torch.tensor([0.1, 0.2, 0.3, 0.4]), atol=0.02, rtol=0)
+    torch.testing.assert_close(
+        torch.bincount(action, minlength=4) / 20_000, torch.tensor([0.1, 0.2, 0.3, 0.4]), atol=0.02, rtol=0
+    )
     torch.testing.assert_close(log_prob, logits.gather(1, action[:, None])[:, 0])
     assert torch.equal(action, sample_categorical(logits, False, torch.Generator().manual_seed(0))[0])
     assert sample_categorical(torch.tensor([[1.0, 2.0, 2.0]]), True, None)[0].tolist() == [1]

@@ -42,7 +42,13 @@ def test_what_is_chosen_is_available_and_what_runs_goes_on(coupling):
     chosen = network.choose(given, generator=torch.Generator().manual_seed(1))
     options, log_prob = chosen.options.clone(), chosen.log_prob.clone()
     assert torch.equal(options[~given.choosing], given.options[~given.choosing])
-    offered = torch.stack([part.gather(1, options[:, agent, None])[:, 0] for agent, part in enumerate(given.available.split(list(SPACES.sizes), dim=1))], 1)
+    offered = torch.stack(
+        [
+            part.gather(1, options[:, agent, None])[:, 0]
+            for agent, part in enumerate(given.available.split(list(SPACES.sizes), dim=1))
+        ],
+        1,
+    )
     assert bool(offered[given.choosing].all())
     chances = network.chances(Situation(given.observation, options, given.choosing, given.available))
     torch.testing.assert_close(chances.log_prob, log_prob, atol=1e-6, rtol=0)
@@ -55,7 +61,9 @@ def test_what_is_chosen_is_available_and_what_runs_goes_on(coupling):
 def test_frequencies_are_those_that_it_says(coupling):
     """Chi-square over all joint options of one situation, 99.9 %."""
     network, one = make(coupling), situation(1, 5)
-    many = Situation(*(part.expand(20_000, -1).contiguous() for part in (one.observation, one.options, one.choosing, one.available)))
+    many = Situation(
+        *(part.expand(20_000, -1).contiguous() for part in (one.observation, one.options, one.choosing, one.available))
+    )
     options = network.choose(many, generator=torch.Generator().manual_seed(2)).options
     seen, counts = torch.unique(options.clone(), dim=0, return_counts=True)
     again = Situation(*(part.expand(len(seen), -1) for part in (one.observation, seen, one.choosing, one.available)))
@@ -70,7 +78,9 @@ def test_frequencies_are_those_that_it_says(coupling):
 def test_the_mode_is_the_likeliest(coupling):
     network, given = make(coupling), situation(50, 3)
     best = network.choose(given, deterministic=True).log_prob.sum(dim=1)
-    drawn = torch.stack([network.choose(given, generator=torch.Generator().manual_seed(s)).log_prob.sum(dim=1) for s in range(30)]).amax(dim=0)
+    drawn = torch.stack(
+        [network.choose(given, generator=torch.Generator().manual_seed(s)).log_prob.sum(dim=1) for s in range(30)]
+    ).amax(dim=0)
     assert bool((best >= drawn - 1e-5).all()) or coupling == "autoregressive"
 
 
@@ -79,16 +89,29 @@ def test_factorised_choices_do_not_depend_on_what_runs_and_joint_ones_do():
     choosing = torch.tensor([[True, False, False]])
     for coupling, same in (("factorised", True), ("joint", False)):
         network, observation = make(coupling), torch.randn(1, 9, generator=torch.Generator().manual_seed(0))
-        found = [network.chances(Situation(observation, torch.tensor([[0, b, c]]), choosing, available)).log_prob for b in range(3) for c in range(4)]
+        found = [
+            network.chances(Situation(observation, torch.tensor([[0, b, c]]), choosing, available)).log_prob
+            for b in range(3)
+            for c in range(4)
+        ]
         assert (max((part - found[0]).abs().item() for part in found) < 1e-6) == same
 
 
 def test_partial_policies_see_their_own_observation_and_what_runs():
     network = make("partial")
-    given = Situation(torch.zeros(1, 9), torch.tensor([[0, 1, 2]]), torch.tensor([[True, True, False]]), torch.ones(1, 9, dtype=torch.bool))
-    other = Situation(torch.zeros(1, 9).index_fill(1, torch.arange(4, 9), 5.0), given.options, given.choosing, given.available)
+    given = Situation(
+        torch.zeros(1, 9),
+        torch.tensor([[0, 1, 2]]),
+        torch.tensor([[True, True, False]]),
+        torch.ones(1, 9, dtype=torch.bool),
+    )
+    other = Situation(
+        torch.zeros(1, 9).index_fill(1, torch.arange(4, 9), 5.0), given.options, given.choosing, given.available
+    )
     first, second = network.chances(given), network.chances(other)
-    assert torch.equal(first.log_prob[:, 0], second.log_prob[:, 0]) and not torch.equal(first.log_prob[:, 1], second.log_prob[:, 1])
+    assert torch.equal(first.log_prob[:, 0], second.log_prob[:, 0]) and not torch.equal(
+        first.log_prob[:, 1], second.log_prob[:, 1]
+    )
     assert first.log_prob[0, 2].item() == 0.0 and first.counted.tolist() == [[True, True, False]]
     changed = network.chances(Situation(given.observation, torch.tensor([[0, 1, 3]]), given.choosing, given.available))
     assert not torch.equal(first.log_prob[:, 0], changed.log_prob[:, 0])

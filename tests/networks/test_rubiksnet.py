@@ -12,7 +12,13 @@ from torch import nn
 from cuda_ext.ops import normalize_shift_grad
 from visagent.errors import ConfigError
 from visagent.networks.counting import cost
-from visagent.networks.rubiksnet import VARIANTS, RubiksNet, initialize_from, load_official_checkpoint, save_official_checkpoint
+from visagent.networks.rubiksnet import (
+    VARIANTS,
+    RubiksNet,
+    initialize_from,
+    load_official_checkpoint,
+    save_official_checkpoint,
+)
 from visagent.networks.shift import AttentionShift, RubiksShift3D, TemporalShift, shiftnet_offsets, tsm_offsets
 from visagent.networks.video_resnet import VideoResNet
 
@@ -39,13 +45,16 @@ def golden_clip(numbers, dtype) -> torch.Tensor:
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 5e-5)])
 @pytest.mark.parametrize("name", CHECKPOINTS)
 def test_golden_logits_and_features(name, dtype, tolerance, folder, device, monkeypatch):
-    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)  # on a GPU, convolutions of float32 are shorter numbers otherwise
+    # on a GPU, convolutions of float32 are shorter numbers otherwise
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     numbers = np.load(folder / f"{name}_logits.npz")
     network = load_official_checkpoint(folder / f"{name}.pth.tar").to(device, dtype)
     assert not network.training
     features: dict[str, torch.Tensor] = {}
     for stage in ("conv1", "layer0", "layer1", "layer2", "layer3", "layer4"):
-        getattr(network.backbone, stage).register_forward_hook(lambda _, __, out, stage=stage: features.__setitem__(stage, out.cpu()))
+        getattr(network.backbone, stage).register_forward_hook(
+            lambda _, __, out, stage=stage: features.__setitem__(stage, out.cpu())
+        )
     with torch.no_grad():
         logits = network(golden_clip(numbers, dtype).to(device)).cpu()
     assert np.abs(logits.numpy() - numbers["logits"]).max() < tolerance
@@ -58,10 +67,14 @@ def test_golden_logits_and_features(name, dtype, tolerance, folder, device, monk
 
 @pytest.mark.parametrize("name", CHECKPOINTS)
 def test_golden_gradients(name, folder):
-    """Normalised shift gradients, those of the attention, and the norm of every other; whole shifts are left out (ours is the true gradient)."""
+    """Normalised shift gradients, those of the attention, and the norm of every other; whole shifts are left out (ours
+    is the true gradient).
+    """
     numbers = np.load(folder / f"{name}_logits.npz")
     network = load_official_checkpoint(folder / f"{name}.pth.tar").double()
-    loss = nn.functional.cross_entropy(network(golden_clip(numbers, torch.float64)), torch.from_numpy(numbers["labels"]))
+    loss = nn.functional.cross_entropy(
+        network(golden_clip(numbers, torch.float64)), torch.from_numpy(numbers["labels"])
+    )
     loss.backward()
     assert abs(loss.item() - float(numbers["loss"])) < 1e-9
     network.normalize_shift_gradients(1.0)
@@ -99,12 +112,19 @@ def test_golden_attention_shift(case, dtype, folder, device):
     out = layer(x)
     out.backward(get("grad_out"))
     tolerance = 1e-12 if dtype == torch.float64 else 1e-5
-    for ours, key in ((layer.attention(), "attention"), (out, "out"), (x.grad, "grad_x"), (layer.weight.grad, "grad_weight")):
+    for ours, key in (
+        (layer.attention(), "attention"),
+        (out, "out"),
+        (x.grad, "grad_x"),
+        (layer.weight.grad, "grad_weight"),
+    ):
         limit = tolerance * max(1.0, float(get(key).abs().max()))
         assert float((ours.detach() - get(key)).abs().max()) < limit, key
 
 
-COUNTS = {  # parameters, entries; with attention: parameters, trained, entries; multiply-adds of convolutions and linear layers in G
+# parameters, entries; with attention: parameters, trained, entries; multiply-adds of convolutions and linear layers in
+# G
+COUNTS = {
     "tiny": (1_898_760, 233, 1_904_123, 1_904_106, 267, 3.6950),
     "small": (3_597_366, 267, 3_604_511, 3_604_494, 301, 6.5057),
     "medium": (6_185_622, 454, 6_202_576, 6_202_542, 522, 10.9255),
@@ -154,12 +174,18 @@ def test_only_the_spatial_variant_cannot_tell_time_backwards():
 @pytest.mark.parametrize(("spatial", "temporal"), [("fixed", "learned"), ("learned", "fixed"), ("fixed", "fixed")])
 def test_fixed_shifts_stay(variant, spatial, temporal):
     network = RubiksNet("tiny", 4, 8, variant, spatial, temporal)
-    before = {**{f"t/{k}": v.clone() for k, v in network.temporal_offsets().items()}, **{f"s/{k}": v.clone() for k, v in network.spatial_offsets().items()}}
+    before = {
+        **{f"t/{k}": v.clone() for k, v in network.temporal_offsets().items()},
+        **{f"s/{k}": v.clone() for k, v in network.spatial_offsets().items()},
+    }
     optimizer = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=0.5)
     nn.functional.cross_entropy(network(torch.randn(2, 8, 3, 32, 32)), torch.tensor([0, 3])).backward()
     network.normalize_shift_gradients()
     optimizer.step()
-    after = {**{f"t/{k}": v for k, v in network.temporal_offsets().items()}, **{f"s/{k}": v for k, v in network.spatial_offsets().items()}}
+    after = {
+        **{f"t/{k}": v for k, v in network.temporal_offsets().items()},
+        **{f"s/{k}": v for k, v in network.spatial_offsets().items()},
+    }
     for name, value in before.items():
         fixed = (spatial if name.startswith("s/") else temporal) == "fixed"
         if fixed:
@@ -204,7 +230,9 @@ def test_cold_attention_is_the_hard_shift():
     hard = network.harden()
     assert not hard.attentions() and not any(isinstance(m, AttentionShift) for m in hard.modules())
     assert torch.allclose(hard(clips), soft, atol=1e-4)
-    assert float(torch.stack([(v != 0).float().mean() for v in offsets.values()]).mean()) == pytest.approx(share, abs=1e-3)
+    assert float(torch.stack([(v != 0).float().mean() for v in offsets.values()]).mean()) == pytest.approx(
+        share, abs=1e-3
+    )
     assert all(torch.equal(offsets[name], value) for name, value in hard.temporal_offsets().items())
 
 
@@ -219,7 +247,9 @@ def test_checkpoints_round_trip(tmp_path):
         network = RubiksNet("tiny", 7, 8, variant).eval()
         save_official_checkpoint(network, tmp_path / "x.pth.tar")
         loaded = load_official_checkpoint(tmp_path / "x.pth.tar")
-        assert all(torch.equal(a, b) for a, b in zip(network.state_dict().values(), loaded.state_dict().values(), strict=True))
+        assert all(
+            torch.equal(a, b) for a, b in zip(network.state_dict().values(), loaded.state_dict().values(), strict=True)
+        )
     with pytest.raises(ConfigError, match="released format"):
         save_official_checkpoint(RubiksNet("tiny", 7, variant="rubiks3d-iq"), tmp_path / "y")
 
@@ -233,7 +263,13 @@ def test_broken_checkpoints_are_named(tmp_path):
     torch.save({"model": {}}, tmp_path / "short")
     with pytest.raises(ConfigError, match="tier, num_classes, num_frames, variant missing"):
         load_official_checkpoint(tmp_path / "short")
-    content = {"tier": "tiny", "num_classes": 7, "num_frames": 8, "variant": "rubiks3d", "model": RubiksNet("tiny", 8).state_dict()}
+    content = {
+        "tier": "tiny",
+        "num_classes": 7,
+        "num_frames": 8,
+        "variant": "rubiks3d",
+        "model": RubiksNet("tiny", 8).state_dict(),
+    }
     torch.save(content, tmp_path / "wrong")
     with pytest.raises(ConfigError, match="do not fit tiny rubiks3d"):
         load_official_checkpoint(tmp_path / "wrong")
@@ -272,7 +308,9 @@ def test_settings_are_checked(settings, message):
         RubiksNet(**{"tier": "tiny", "num_classes": 3, **settings})
 
 
-@pytest.mark.parametrize(("depth", "parameters", "gmacs"), [(18, 11_265_774, 14.509), (34, 21_373_934, 29.307), (50, 23_864_558, 32.700)])
+@pytest.mark.parametrize(
+    ("depth", "parameters", "gmacs"), [(18, 11_265_774, 14.509), (34, 21_373_934, 29.307), (50, 23_864_558, 32.700)]
+)
 def test_baselines(depth, parameters, gmacs):
     for temporal in ("none", "shift"):
         network = VideoResNet(depth, 174, 8, temporal)

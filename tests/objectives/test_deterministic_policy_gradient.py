@@ -17,4 +17,6 @@ def test_targets():
 def test_smoothing_is_clipped_twice():
     action = torch.tensor([[0.0], [0.95]]).repeat(1000, 1)
     found = smoothed(action, 0.5 * torch.randn(action.shape, generator=torch.Generator().manual_seed(0)), 0.1)
-    assert (found - action).abs().max() <= 0.1 + 1e-6 and found.max() == 1.0 and 0.05 < (found - action)[::2].std() < 0.1
+    assert (
+        (found - action).abs().max() <= 0.1 + 1e-6 and found.max() == 1.0 and 0.05 < (found - action)[::2].std() < 0.1
+    )

@@ -23,7 +23,9 @@ def test_what_is_not_finite_ranks_last():
     torch.testing.assert_close(found, torch.tensor([[4.0, 1.0], [1.0, 3.0], [1.0, 5.0]]) / 5 - 0.5, check_dtype=False)
     assert torch.equal(centered_ranks(torch.full((2, 2), nan)), torch.zeros(2, 2))
     shaped = undefined_last(torch.tensor([[3.0, nan], [2.0, 7.0]]))
-    assert shaped[0, 1] < 2.0 and shaped[0, 1] == pytest.approx(2.0) and torch.equal(shaped[1], torch.tensor([2.0, 7.0]))
+    assert (
+        shaped[0, 1] < 2.0 and shaped[0, 1] == pytest.approx(2.0) and torch.equal(shaped[1], torch.tensor([2.0, 7.0]))
+    )
 
 
 def test_the_gradient_of_a_linear_return_is_its_slope():

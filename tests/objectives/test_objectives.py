@@ -22,7 +22,9 @@ def test_cross_entropy():
 
 
 def test_optimal_set():
-    assert float(optimal_set_loss(LOGITS, torch.tensor([[True, False, True, False]]))) == pytest.approx(-math.log(0.625))
+    assert float(optimal_set_loss(LOGITS, torch.tensor([[True, False, True, False]]))) == pytest.approx(
+        -math.log(0.625)
+    )
     assert float(optimal_set_loss(LOGITS, torch.ones(1, 4, dtype=torch.bool))) == pytest.approx(0.0, abs=1e-6)
 
 

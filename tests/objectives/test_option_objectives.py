@@ -25,7 +25,8 @@ def problem(sizes, rows, seed, every=False):
     parts = []
     for agent, size in enumerate(sizes):
         part = torch.rand(rows, size, generator=rng) < (2.0 if every else 0.6)
-        part[torch.arange(rows), options[:, agent]] |= choosing[:, agent]  # what was chosen was available; what runs needs not be
+        # what was chosen was available; what runs needs not be
+        part[torch.arange(rows), options[:, agent]] |= choosing[:, agent]
         parts.append(part)
     return logits, options, choosing, torch.cat(parts, dim=1)
 
@@ -39,7 +40,9 @@ def test_index_is_row_major(sizes):
 
 @pytest.mark.parametrize("sizes", SIZES)
 def test_conditionals_by_brute_force(sizes):
-    """They sum to one over the slice and are zero outside; Bayes: log p(w^Z | w^C) = log p(w) - log p(w^C) among what is available."""
+    """They sum to one over the slice and are zero outside; Bayes: log p(w^Z | w^C) = log p(w) - log p(w^C) among what
+    is available.
+    """
     logits, options, choosing, available = problem(sizes, 40, 0)
     log_probs = conditional_log_probs(logits, joint_slice(options, choosing, available, sizes))
     assert torch.allclose(log_probs.exp().sum(dim=1), torch.ones(40, dtype=torch.float64))
@@ -53,7 +56,9 @@ def test_conditionals_by_brute_force(sizes):
                 within.append(index)
         assert sorted(within) == (log_probs[row] > -torch.inf).nonzero()[:, 0].tolist()
         mine = int(joint_index(options[row], sizes))
-        assert float(log_probs[row, mine]) == pytest.approx(float(joint[row, mine].log() - joint[row, within].sum().log()), abs=1e-12)
+        assert float(log_probs[row, mine]) == pytest.approx(
+            float(joint[row, mine].log() - joint[row, within].sum().log()), abs=1e-12
+        )
 
 
 def test_all_choosing_from_everything_is_the_joint_distribution():
@@ -90,13 +95,17 @@ def test_what_depends_on_the_running_options_alone_changes_nothing():
 
 def test_small_probabilities_of_the_running_options_do_no_harm():
     logits = torch.tensor([[0.0, 0.0, -400.0, -401.0]])
-    allowed = joint_slice(torch.tensor([[1, 0]]), torch.tensor([[False, True]]), torch.ones(1, 4, dtype=torch.bool), (2, 2))
+    allowed = joint_slice(
+        torch.tensor([[1, 0]]), torch.tensor([[False, True]]), torch.ones(1, 4, dtype=torch.bool), (2, 2)
+    )
     found = conditional_log_probs(logits, allowed)
     assert found[0, 2:].exp().tolist() == pytest.approx([1 / (1 + math.exp(-1)), 1 - 1 / (1 + math.exp(-1))])
 
 
 def test_gradient_and_entropy():
-    """d log p(w) / d L_u = 1[u = w] - p(u) within the slice and 0 outside; entropies of nothing to choose are 0, without NaN."""
+    """d log p(w) / d L_u = 1[u = w] - p(u) within the slice and 0 outside; entropies of nothing to choose are 0,
+    without NaN.
+    """
     sizes = (3, 3, 6)
     logits, options, choosing, available = problem(sizes, 25, 4)
     choosing[0] = torch.tensor([True, False, False])
@@ -108,7 +117,9 @@ def test_gradient_and_entropy():
     mine = joint_index(options, sizes)[:, None]
     (slope,) = torch.autograd.grad(log_probs.gather(1, mine).sum(), logits, retain_graph=True)
     expected = (-log_probs.exp()).scatter_add(1, mine, torch.ones_like(log_probs[:, :1])) * allowed
-    assert torch.allclose(slope, expected, atol=1e-12) and torch.allclose(slope.sum(dim=1), torch.zeros(25, dtype=torch.float64), atol=1e-12)
+    assert torch.allclose(slope, expected, atol=1e-12) and torch.allclose(
+        slope.sum(dim=1), torch.zeros(25, dtype=torch.float64), atol=1e-12
+    )
     entropy = masked_entropy(log_probs)
     (slope,) = torch.autograd.grad(entropy.sum(), logits)
     assert torch.isfinite(slope).all() and entropy[0].item() == 0.0
@@ -116,8 +127,8 @@ def test_gradient_and_entropy():
 
 
 def test_the_policy_gradient_by_enumeration():
-    """Two agents with 2 and 3 options that last (1, 3) and (2, 1, 3) steps of four: the estimator with conditionals is the gradient of the return
-    exactly; with joint log-probabilities it is not."""
+    """Two agents with 2 and 3 options that last (1, 3) and (2, 1, 3) steps of four: the estimator with conditionals is
+    the gradient of the return exactly; with joint log-probabilities it is not."""
     sizes, lasts, horizon = (2, 3), ((1, 3), (2, 1, 3)), 4
     rng = torch.Generator().manual_seed(0)
     logits = torch.randn(horizon, 6, generator=rng, dtype=torch.float64).requires_grad_()
@@ -132,14 +143,24 @@ def test_the_policy_gradient_by_enumeration():
         found = []
         choosing = torch.tensor([[remaining == 0 for remaining in left]])
         allowed = joint_slice(torch.tensor([running]), choosing, everything, sizes)
-        conditional, joint = conditional_log_probs(logits[second : second + 1], allowed)[0], logits[second].log_softmax(dim=0)
+        conditional, joint = (
+            conditional_log_probs(logits[second : second + 1], allowed)[0],
+            logits[second].log_softmax(dim=0),
+        )
         for index in allowed[0].nonzero()[:, 0].tolist():
             options = separate(torch.tensor(index), sizes).tolist()
-            remaining = [lasts[agent][option] if new else old for agent, (option, new, old) in enumerate(zip(options, choosing[0], left, strict=True))]
+            remaining = [
+                lasts[agent][option] if new else old
+                for agent, (option, new, old) in enumerate(zip(options, choosing[0], left, strict=True))
+            ]
             until = min(*remaining, horizon - second)
             paid = float(pays[second : second + until, index].sum())
-            for chance, score, biased, later in trajectories(second + until, options, [rest - until for rest in remaining]):
-                found.append((conditional[index].exp() * chance, conditional[index] + score, joint[index] + biased, paid + later))
+            for chance, score, biased, later in trajectories(
+                second + until, options, [rest - until for rest in remaining]
+            ):
+                found.append(
+                    (conditional[index].exp() * chance, conditional[index] + score, joint[index] + biased, paid + later)
+                )
         return found
 
     ways = trajectories(0, [0, 0], [0, 0])
@@ -161,7 +182,11 @@ def random_steps(seed, durations=None):
     reward, value, final = (torch.randn(steps, worlds, generator=rng, dtype=torch.float64) for _ in range(3))
     last = torch.randn(worlds, generator=rng, dtype=torch.float64)
     ends = torch.rand(steps, worlds, generator=rng)
-    duration = torch.randint(1, 6, (steps, worlds), generator=rng) if durations is None else torch.full((steps, worlds), durations)
+    duration = (
+        torch.randint(1, 6, (steps, worlds), generator=rng)
+        if durations is None
+        else torch.full((steps, worlds), durations)
+    )
     return reward, value[..., None], last[:, None], final[..., None], ends < 0.2, (ends > 0.2) & (ends < 0.4), duration
 
 
@@ -179,7 +204,9 @@ def test_advantages_by_the_definition(by_duration):
     lengths = [9, 6, 0, 3]
     valid = torch.arange(9)[:, None] < torch.tensor(lengths)
     gamma, lam = 0.9, 0.7
-    found = semi_markov_advantages(reward, value, last, final, terminated, truncated, duration, valid, gamma, lam, by_duration)
+    found = semi_markov_advantages(
+        reward, value, last, final, terminated, truncated, duration, valid, gamma, lam, by_duration
+    )
     for world, length in enumerate(lengths):
         for start in range(length):
             total, weight = 0.0, 1.0
@@ -200,11 +227,18 @@ def test_splitting_an_option_step_changes_nothing_where_lambda_is_one():
         steps = len(rewards)
         plane = torch.zeros(steps, 1, dtype=torch.bool)
         column = [torch.tensor(part, dtype=torch.float64)[:, None] for part in (rewards, values)]
-        arguments = (column[0], column[1][..., None], torch.full((1, 1), 5.0, dtype=torch.float64), torch.zeros(steps, 1, 1, dtype=torch.float64))
+        arguments = (
+            column[0],
+            column[1][..., None],
+            torch.full((1, 1), 5.0, dtype=torch.float64),
+            torch.zeros(steps, 1, 1, dtype=torch.float64),
+        )
         found = semi_markov_advantages(*arguments, plane, plane, torch.tensor(durations)[:, None], ~plane, 0.5, 1.0)
         return float(found[0, 0, 0])
 
-    assert advantage([1 + 0.5 * 2 + 0.25 * 4], [3], [7.0]) == pytest.approx(advantage([1.0, 2 + 0.5 * 4], [1, 2], [7.0, -3.0]))
+    assert advantage([1 + 0.5 * 2 + 0.25 * 4], [3], [7.0]) == pytest.approx(
+        advantage([1.0, 2 + 0.5 * 4], [1, 2], [7.0, -3.0])
+    )
 
 
 def test_the_critics_loss_is_the_larger_one():

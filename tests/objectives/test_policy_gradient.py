@@ -49,7 +49,11 @@ def test_advantages_against_the_definition(seed):
     found = generalized_advantages(reward, value, last, final, terminated, truncated, 0.9, 0.8)
     for b in range(worlds):
         expected = slow_advantages(
-            *(x[:, b].tolist() for x in (reward, value)), float(last[b]), *(x[:, b].tolist() for x in (final, terminated, truncated)), 0.9, 0.8
+            *(x[:, b].tolist() for x in (reward, value)),
+            float(last[b]),
+            *(x[:, b].tolist() for x in (final, terminated, truncated)),
+            0.9,
+            0.8,
         )
         torch.testing.assert_close(found[:, b], torch.tensor(expected, dtype=torch.float64))
 
@@ -58,7 +62,9 @@ def test_a_time_limit_is_worth_its_last_observation():
     """One step, reward 1, value 0: terminated is worth 1, truncated 1 + 0.5 * 10, going on 1 + 0.5 * 4."""
     reward, value = torch.ones(1, 3), torch.zeros(1, 3)
     terminated, truncated = torch.tensor([[True, False, False]]), torch.tensor([[False, True, False]])
-    found = generalized_advantages(reward, value, torch.full((3,), 4.0), torch.full((1, 3), 10.0), terminated, truncated, 0.5, 0.9)
+    found = generalized_advantages(
+        reward, value, torch.full((3,), 4.0), torch.full((1, 3), 10.0), terminated, truncated, 0.5, 0.9
+    )
     assert found.tolist() == [[1.0, 6.0, 3.0]]
 
 

@@ -1,4 +1,6 @@
-"""The op at every width from 1 to 300: vectors, their groups and what is left of a row are cases of their own, in every instruction set."""
+"""The op at every width from 1 to 300: vectors, their groups and what is left of a row are cases of their own, in every
+instruction set.
+"""
 
 from __future__ import annotations
 
@@ -30,11 +32,16 @@ def exact_values(rng, *shape):
 
 
 def run(x, shift, grad, arguments):
-    return (torch.ops.visagent.rubiks_shift(x, shift, *arguments), *torch.ops.visagent.rubiks_shift_backward(grad, x, shift, *arguments))
+    return (
+        torch.ops.visagent.rubiks_shift(x, shift, *arguments),
+        *torch.ops.visagent.rubiks_shift_backward(grad, x, shift, *arguments),
+    )
 
 
 def wrong_widths(stride, device="cpu", dtypes=DTYPES):
-    """`[width, dtype, what]` of all that is wrong: forward, both gradients, and a shift of zero that changes anything."""
+    """`[width, dtype, what]` of all that is wrong: forward, both gradients, and a shift of zero that changes
+    anything.
+    """
     found = []
     for width in WIDTHS:
         rng = torch.Generator().manual_seed(width)
@@ -64,7 +71,10 @@ def test_every_width_with_the_instructions_that_any_processor_has():
     """In a process of its own, since a library chooses once."""
     if ops.BACKEND != "compiled":
         pytest.skip(f"not compiled: {ops.WHY}")
-    code = "import json; from test_every_width import STRIDES, wrong_widths; print(json.dumps([wrong_widths(stride) for stride in STRIDES]))"
+    code = (
+        "import json; from test_every_width import STRIDES, wrong_widths; print(json.dumps([wrong_widths(stride) for "
+        "stride in STRIDES]))"
+    )
     environment = {**os.environ, "VISAGENT_ISA": "baseline", "PYTHONPATH": str(Path(__file__).parent)}
     done = subprocess.run([sys.executable, "-c", code], check=True, env=environment, stdout=subprocess.PIPE, text=True)
     assert json.loads(done.stdout) == [[], [], []]
@@ -87,10 +97,14 @@ def test_results_larger_than_the_caches_are_those_of_their_parts(width, dtype):
 
 @st.composite
 def problems(draw):
-    size = draw(st.tuples(st.integers(1, 2), st.integers(1, 4), st.integers(1, 5), st.integers(1, 12), st.integers(1, 300)))
+    size = draw(
+        st.tuples(st.integers(1, 2), st.integers(1, 4), st.integers(1, 5), st.integers(1, 12), st.integers(1, 300))
+    )
     stride = draw(st.tuples(*[st.integers(1, 3)] * 3))
     padding = draw(st.sampled_from([(0, 0, 0), (0, 1, 2), (1, 0, 1)]))
-    component = st.one_of(st.floats(-12, 12, width=32), st.integers(-4, 4).map(lambda n: n / 2), st.sampled_from([1e6, -1e6]))
+    component = st.one_of(
+        st.floats(-12, 12, width=32), st.integers(-4, 4).map(lambda n: n / 2), st.sampled_from([1e6, -1e6])
+    )
     shift = draw(st.lists(component, min_size=3 * size[2], max_size=3 * size[2]))
     return size, stride, padding, draw(st.booleans()), draw(st.booleans()), draw(st.sampled_from(DTYPES)), shift
 

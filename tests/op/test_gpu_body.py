@@ -1,4 +1,6 @@
-"""What a GPU thread does, checked without a GPU: the kernels' body compiled for the CPU and run thread by thread against the reference."""
+"""What a GPU thread does, checked without a GPU: the kernels' body compiled for the CPU and run thread by thread
+against the reference.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,18 @@ def body(tmp_path_factory):
         pytest.skip("no C++ compiler")
     library = tmp_path_factory.mktemp("body") / "gpu_body.so"
     subprocess.run(
-        [compiler, "-std=c++20", "-O1", "-Wno-unknown-pragmas", "-shared", "-fPIC", f"-I{build.SOURCES}", str(HERE / "gpu_body.cpp"), "-o", str(library)],
+        [
+            compiler,
+            "-std=c++20",
+            "-O1",
+            "-Wno-unknown-pragmas",
+            "-shared",
+            "-fPIC",
+            f"-I{build.SOURCES}",
+            str(HERE / "gpu_body.cpp"),
+            "-o",
+            str(library),
+        ],
         check=True,
     )
     return ctypes.CDLL(str(library))
@@ -53,19 +66,43 @@ def test_against_the_reference(seed, body):
     pixels = 1 if stride[2] > 1 else (1, 2, 4)[seed % 3]
     x = torch.randn(sizes, generator=rng, dtype=torch.float64)
     shift = (torch.rand(3, sizes[2], generator=rng, dtype=torch.float64) * 2 - 1) * (8.0 if seed % 5 == 0 else 2.5)
-    shift = torch.where(torch.rand(shift.shape, generator=rng) < 0.3, (shift * 2).round() / 2, shift)  # whole and half shifts, too
+    # whole and half shifts, too
+    shift = torch.where(torch.rand(shift.shape, generator=rng) < 0.3, (shift * 2).round() / 2, shift)
     if seed % 7 == 0:
         shift[seed % 3, 0] = (float("nan"), float("inf"), -float("inf"))[seed // 7 % 3]
     settings = (stride, padding, quantize, away)
     expected = reference.forward(x, shift, *settings)
     out = torch.full_like(expected, 77.0)
-    body.forward(numbers(sizes), numbers(stride), numbers(padding), quantize, away, pixels, pointer(x), pointer(shift), pointer(out))
+    body.forward(
+        numbers(sizes),
+        numbers(stride),
+        numbers(padding),
+        quantize,
+        away,
+        pixels,
+        pointer(x),
+        pointer(shift),
+        pointer(out),
+    )
     assert torch.allclose(out, expected, atol=1e-12, equal_nan=True)
     grad = torch.randn(expected.shape, generator=rng, dtype=torch.float64)
     expected_x, expected_shift = reference.backward(grad, x, shift, *settings)
     by_x, by_shift = torch.full_like(x, 77.0), torch.zeros_like(shift)
     sizes_, stride_, padding_ = numbers(sizes), numbers(stride), numbers(padding)
-    body.backward(sizes_, stride_, padding_, quantize, away, pixels, plain, pointer(grad), pointer(x), pointer(shift), pointer(by_x), pointer(by_shift))
+    body.backward(
+        sizes_,
+        stride_,
+        padding_,
+        quantize,
+        away,
+        pixels,
+        plain,
+        pointer(grad),
+        pointer(x),
+        pointer(shift),
+        pointer(by_x),
+        pointer(by_shift),
+    )
     assert torch.allclose(by_x, expected_x, atol=1e-12, equal_nan=True)
     assert torch.allclose(by_shift, expected_shift, atol=1e-10, equal_nan=True)
 
@@ -89,11 +126,19 @@ def tiled_problem(seed, strides, narrow):
     stride = [1, draw(1, 3), draw(1, 2)] if strides else [1, 1, 1]
     padding = [draw(0, 2), draw(0, 2), draw(0, 1)] if strides else [0, 0, 0]
     shift = (torch.rand(3, sizes[2], generator=rng, dtype=torch.float64) * 2 - 1) * (8.0 if seed % 5 == 0 else 2.5)
-    shift = torch.where(torch.rand(shift.shape, generator=rng) < 0.3, (shift * 2).round() / 2, shift)  # whole and half shifts, too
+    # whole and half shifts, too
+    shift = torch.where(torch.rand(shift.shape, generator=rng) < 0.3, (shift * 2).round() / 2, shift)
     if seed % 7 == 0:
         shift[seed % 3, 0] = (float("nan"), float("inf"), -float("inf"))[seed // 7 % 3]
     dtype = TYPES[seed % 3]
-    return rng, sizes, stride, padding, torch.randn(sizes, generator=rng, dtype=torch.float64).to(dtype), shift.to(reference.working_precision(dtype))
+    return (
+        rng,
+        sizes,
+        stride,
+        padding,
+        torch.randn(sizes, generator=rng, dtype=torch.float64).to(dtype),
+        shift.to(reference.working_precision(dtype)),
+    )
 
 
 def same(got, expected):
@@ -108,7 +153,15 @@ def test_tiles_forward(seed, bytes_, body):
     _, sizes, stride, padding, x, shift = tiled_problem(seed, seed % 2 == 1, bytes_ == NARROW)
     expected = reference.forward(x, shift, stride, padding, quantize, away)
     out = torch.full_like(expected, 77.0)
-    settings = numbers(sizes), numbers(stride), numbers(padding), quantize, away, TYPES.index(x.dtype), ctypes.c_int64(bytes_)
+    settings = (
+        numbers(sizes),
+        numbers(stride),
+        numbers(padding),
+        quantize,
+        away,
+        TYPES.index(x.dtype),
+        ctypes.c_int64(bytes_),
+    )
     fits = body.tiled_forward(*settings, pointer(x), pointer(shift), pointer(out))
     if bytes_ == ROOMY:
         assert fits == 1
@@ -129,7 +182,9 @@ def test_tiles_of_the_gradient_by_x(seed, bytes_, body):
     expected, _ = reference.backward(grad, x, shift, *settings)
     by_x = torch.full_like(x, 77.0)
     numbers_ = numbers(sizes), numbers(stride), numbers(padding)
-    if body.tiled_adjoint(*numbers_, quantize, away, ctypes.c_int64(bytes_), pointer(grad), pointer(shift), pointer(by_x)):
+    if body.tiled_adjoint(
+        *numbers_, quantize, away, ctypes.c_int64(bytes_), pointer(grad), pointer(shift), pointer(by_x)
+    ):
         assert same(by_x, expected)
     else:
         assert bytes_ == NARROW or (stride[1] == 1) != (stride[2] == 1)
@@ -146,7 +201,17 @@ def test_tiles_of_the_gradient_by_the_shift(seed, bytes_, body):
     by_shift = torch.zeros(shift.shape, dtype=torch.float64)
     numbers_ = numbers(sizes), numbers(stride), numbers(padding)
     type_ = TYPES.index(x.dtype)
-    if body.tiled_slope(*numbers_, quantize, away, type_, ctypes.c_int64(bytes_), pointer(grad), pointer(x), pointer(shift), pointer(by_shift)):
+    if body.tiled_slope(
+        *numbers_,
+        quantize,
+        away,
+        type_,
+        ctypes.c_int64(bytes_),
+        pointer(grad),
+        pointer(x),
+        pointer(shift),
+        pointer(by_shift),
+    ):
         assert torch.allclose(by_shift, expected, atol=1e-10 if x.dtype == torch.float64 else 1e-3, equal_nan=True)
     else:
         assert bytes_ == NARROW

@@ -33,7 +33,9 @@ def run(axes, case, dtype, device):
     return out.detach().cpu().numpy(), by_x.cpu().numpy(), by_shift.cpu()
 
 
-@pytest.mark.parametrize(("axes", "number"), [(axes, number) for axes, count in COUNTS.items() for number in range(count)])
+@pytest.mark.parametrize(
+    ("axes", "number"), [(axes, number) for axes, count in COUNTS.items() for number in range(count)]
+)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_golden(axes, number, dtype, cases, device):
     prefix, suffix = f"case{number:02d}_", "" if dtype == torch.float64 else "_f32"
@@ -53,12 +55,23 @@ def test_golden(axes, number, dtype, cases, device):
         np.testing.assert_allclose(unit[:, between], case[f"grad_shift{suffix}"][:, between], **close)
 
 
-FRAMES = [(2, 5, 7, 56, 56), (1, 8, 70, 7, 7), (2, 3, 33, 14, 14), (1, 4, 3, 112, 112), (1, 3, 4, 130, 200), (1, 2, 2, 10, 600)]
-"""Frames of networks and odd ones: several channels to a block of GPU threads, rows of one, and too wide for a block."""
+FRAMES = [
+    (2, 5, 7, 56, 56),
+    (1, 8, 70, 7, 7),
+    (2, 3, 33, 14, 14),
+    (1, 4, 3, 112, 112),
+    (1, 3, 4, 130, 200),
+    (1, 2, 2, 10, 600),
+]
+"""Frames of networks and odd ones: several channels to a block of GPU threads, rows of one, and too wide for a block.
+"""
 
 
 @pytest.mark.parametrize("sizes", FRAMES)
-@pytest.mark.parametrize(("stride", "padding"), [([1, 1, 1], [0, 0, 0]), ([1, 2, 2], [0, 0, 0]), ([1, 1, 1], [1, 0, 2]), ([2, 1, 3], [0, 1, 0])])
+@pytest.mark.parametrize(
+    ("stride", "padding"),
+    [([1, 1, 1], [0, 0, 0]), ([1, 2, 2], [0, 0, 0]), ([1, 1, 1], [1, 0, 2]), ([2, 1, 3], [0, 1, 0])],
+)
 @pytest.mark.parametrize(("dtype", "close"), [(torch.float64, 1e-12), (torch.float32, 1e-5), (torch.bfloat16, 1e-2)])
 @pytest.mark.parametrize("offset", [0, 1])
 def test_frames_of_all_sizes(sizes, stride, padding, dtype, close, offset, device):
@@ -67,12 +80,21 @@ def test_frames_of_all_sizes(sizes, stride, padding, dtype, close, offset, devic
     count = int(np.prod(sizes))
     x = torch.randn(count + offset, generator=rng, dtype=torch.float64).to(device, dtype)[offset:].view(sizes)
     shift = (torch.rand(3, sizes[2], generator=rng, dtype=torch.float64) * 2 - 1) * 2.5
-    shift = torch.where(torch.rand(shift.shape, generator=rng) < 0.2, shift.round(), shift).to(device, reference.working_precision(dtype))
+    shift = torch.where(torch.rand(shift.shape, generator=rng) < 0.2, shift.round(), shift).to(
+        device, reference.working_precision(dtype)
+    )
     settings = (stride, padding, False, False)
     expected = reference.forward(x.double(), shift.double(), *settings)
-    grad = torch.randn(expected.numel() + offset, generator=rng, dtype=torch.float64).to(device, dtype)[offset:].view(expected.shape)
+    grad = (
+        torch.randn(expected.numel() + offset, generator=rng, dtype=torch.float64)
+        .to(device, dtype)[offset:]
+        .view(expected.shape)
+    )
     by_x, by_shift = reference.backward(grad.double(), x.double(), shift.double(), *settings)
-    found = (torch.ops.visagent.rubiks_shift(x, shift, *settings), *torch.ops.visagent.rubiks_shift_backward(grad, x, shift, *settings))
+    found = (
+        torch.ops.visagent.rubiks_shift(x, shift, *settings),
+        *torch.ops.visagent.rubiks_shift_backward(grad, x, shift, *settings),
+    )
     for got, wanted in zip(found, (expected, by_x, by_shift), strict=True):
         assert (got.double() - wanted).norm() <= close * wanted.norm()
 
@@ -80,7 +102,11 @@ def test_frames_of_all_sizes(sizes, stride, padding, dtype, close, offset, devic
 @pytest.mark.parametrize("number", range(COUNTS[2]))
 def test_golden_2d_gradient_at_whole_shifts_is_the_central_difference(number, cases):
     """In 2D the reference takes it too, so every channel agrees."""
-    case = {key.removeprefix(f"case{number:02d}_"): cases[2][key] for key in cases[2] if key.startswith(f"case{number:02d}_")}
+    case = {
+        key.removeprefix(f"case{number:02d}_"): cases[2][key]
+        for key in cases[2]
+        if key.startswith(f"case{number:02d}_")
+    }
     by_shift = run(2, case, torch.float64, "cpu")[2]
     np.testing.assert_allclose(by_shift.numpy(), case["grad_shift_raw"], rtol=1e-11, atol=1e-11)
 
@@ -100,15 +126,26 @@ def test_kernels_are_the_reference(number, device):
         return int(torch.randint(low, high, (1,), generator=rng))
 
     n, t, c, h, w = pick(1, 3), pick(1, 6), pick(1, 6), pick(1, 9), pick(1, 40)
-    stride, padding, quantize, away = [pick(1, 4) for _ in range(3)], [pick(0, 3) for _ in range(3)], number % 3 == 0, number % 2 == 0
+    stride, padding, quantize, away = (
+        [pick(1, 4) for _ in range(3)],
+        [pick(0, 3) for _ in range(3)],
+        number % 3 == 0,
+        number % 2 == 0,
+    )
     if number % 4 == 0:
         stride = [1, 1, 1]
     dtype = DTYPES[number % 4]
     x = torch.randn(n, t, c, h, w, generator=rng).to(device, dtype)
-    shift = (torch.randint(-16, 17, (3, c), generator=rng) / (4 if number % 5 else 1)).to(device, reference.working_precision(dtype))
+    shift = (torch.randint(-16, 17, (3, c), generator=rng) / (4 if number % 5 else 1)).to(
+        device, reference.working_precision(dtype)
+    )
     settings = (stride, padding, quantize, away)
     tight = (
-        {"rtol": 1e-12, "atol": 1e-12} if dtype == torch.float64 else {"rtol": 1e-5, "atol": 1e-5} if dtype == torch.float32 else {"rtol": 0.02, "atol": 0.02}
+        {"rtol": 1e-12, "atol": 1e-12}
+        if dtype == torch.float64
+        else {"rtol": 1e-5, "atol": 1e-5}
+        if dtype == torch.float32
+        else {"rtol": 0.02, "atol": 0.02}
     )
     out = torch.ops.visagent.rubiks_shift(x, shift, *settings)
     torch.testing.assert_close(out, reference.forward(x, shift, *settings), **tight)
@@ -130,7 +167,10 @@ def test_an_infinite_neighbour_does_not_leak_into_what_a_whole_shift_reads():
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_low_precision_keeps_what_is_not_finite(dtype, device):
     """Whatever the bits of a NaN are, rounding must not make a number of it."""
-    bits = {torch.bfloat16: [0x7FFF, -1, 0x7F81, 0x7FC0, 0x7F80, -0x80], torch.float16: [0x7FFF, -1, 0x7C01, 0x7E00, 0x7C00, -0x400]}[dtype]
+    bits = {
+        torch.bfloat16: [0x7FFF, -1, 0x7F81, 0x7FC0, 0x7F80, -0x80],
+        torch.float16: [0x7FFF, -1, 0x7C01, 0x7E00, 0x7C00, -0x400],
+    }[dtype]
     x = torch.ones(20, dtype=dtype)
     x[2:8] = torch.tensor(bits, dtype=torch.int16).view(dtype)
 
@@ -148,7 +188,10 @@ def test_low_precision_keeps_what_is_not_finite(dtype, device):
 @pytest.mark.parametrize("quantize", [False, True])
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_shift_that_is_not_finite_shows(dtype, quantize, value, device):
-    x, shift = torch.ones(2, 3, 3, 4, 5, dtype=dtype, device=device), torch.full((3, 3), 0.25, dtype=dtype, device=device)
+    x, shift = (
+        torch.ones(2, 3, 3, 4, 5, dtype=dtype, device=device),
+        torch.full((3, 3), 0.25, dtype=dtype, device=device),
+    )
     shift[1, 0] = value
     theirs = reference.forward(x, shift, [1, 1, 1], [0, 0, 0], quantize, False)
     assert theirs[:, :, 0].isnan().all() and theirs[:, :, 1:].isfinite().all()
@@ -162,7 +205,10 @@ def test_a_shift_that_is_not_finite_shows(dtype, quantize, value, device):
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit.script.*")
 def test_other_derivatives_are_refused(device):
-    x, shift = torch.ones(1, 2, 2, 3, 3, device=device, requires_grad=True), torch.full((3, 2), 0.25, device=device, requires_grad=True)
+    x, shift = (
+        torch.ones(1, 2, 2, 3, 3, device=device, requires_grad=True),
+        torch.full((3, 2), 0.25, device=device, requires_grad=True),
+    )
     by_x = torch.autograd.grad(rubiks_shift_3d(x, shift).sum(), x, create_graph=True)[0]
     with pytest.raises(NotImplementedError, match="cannot be differentiated again"):
         torch.autograd.grad(by_x.sum(), shift)
@@ -191,7 +237,13 @@ def test_a_build_that_fails_says_why_and_is_no_library(tmp_path, monkeypatch, ca
 
 def test_a_shift_of_one_reads_the_next_frame():
     x = torch.tensor([0.0, 4.0, 8.0]).view(1, 3, 1, 1, 1)
-    for moved, expected in ((1.0, [4.0, 8.0, 0.0]), (-1.0, [0.0, 0.0, 4.0]), (0.25, [1.0, 5.0, 6.0]), (3.0, [0.0, 0.0, 0.0]), (-2.5, [0.0, 0.0, 0.0])):
+    for moved, expected in (
+        (1.0, [4.0, 8.0, 0.0]),
+        (-1.0, [0.0, 0.0, 4.0]),
+        (0.25, [1.0, 5.0, 6.0]),
+        (3.0, [0.0, 0.0, 0.0]),
+        (-2.5, [0.0, 0.0, 0.0]),
+    ):
         shift = torch.tensor([[moved], [0.0], [0.0]])
         assert rubiks_shift_3d(x, shift).flatten().tolist() == expected
 
@@ -210,11 +262,19 @@ SHAPES_3D = [(2, 3, 2, 4, 5), (1, 1, 3, 1, 1), (1, 2, 1, 5, 1), (2, 5, 2, 3, 4)]
 def test_gradients_are_true(shape, stride, padding, device):
     torch.manual_seed(0)
     x = torch.randn(shape, dtype=torch.float64, device=device, requires_grad=True)
-    shift = (torch.randint(-3, 3, (3, shape[2]), device=device) + 0.2 + 0.6 * torch.rand(3, shape[2], device=device)).double().requires_grad_(True)
+    shift = (
+        (torch.randint(-3, 3, (3, shape[2]), device=device) + 0.2 + 0.6 * torch.rand(3, shape[2], device=device))
+        .double()
+        .requires_grad_(True)
+    )
     assert gradcheck(lambda a, b: rubiks_shift_3d(a, b, stride, padding), (x, shift), atol=1e-7)
     flat = x[:, 0].detach().requires_grad_(True)
     if isinstance(stride, int) and padding == 0:
-        assert gradcheck(lambda a, b: rubiks_shift_2d(a, b, stride, padding), (flat, shift[1:].detach().requires_grad_(True)), atol=1e-7)
+        assert gradcheck(
+            lambda a, b: rubiks_shift_2d(a, b, stride, padding),
+            (flat, shift[1:].detach().requires_grad_(True)),
+            atol=1e-7,
+        )
 
 
 def test_gradient_at_a_whole_shift_is_the_mean_of_both_sides(device):
@@ -267,7 +327,10 @@ def test_low_precision_is_as_good_as_pytorchs_own(dtype, device):
             y = (1 - rest) * taps[0] + rest * taps[1]
         return y
 
-    ours, theirs = (rubiks_shift_3d(low_x, low_shift).double() - exact).abs().max(), (plain(low_x).double() - exact).abs().max()
+    ours, theirs = (
+        (rubiks_shift_3d(low_x, low_shift).double() - exact).abs().max(),
+        (plain(low_x).double() - exact).abs().max(),
+    )
     assert ours <= 2 * theirs and ours > 0
 
 
@@ -281,7 +344,9 @@ def test_a_shift_keeps_its_own_precision(dtype, axes, device):
     shift.requires_grad_(True)
     out = OPS[axes](x, shift)
     assert out.dtype == dtype
-    torch.testing.assert_close(out[..., :8].double(), (x[..., :8].double() + shift[-1].double()).to(dtype).double(), rtol=0, atol=0)
+    torch.testing.assert_close(
+        out[..., :8].double(), (x[..., :8].double() + shift[-1].double()).to(dtype).double(), rtol=0, atol=0
+    )
     weight = torch.zeros_like(out)
     weight[..., :3] = 1.0
     by_shift = torch.autograd.grad(out, shift, weight)[0]
@@ -294,7 +359,9 @@ def test_a_shift_keeps_its_own_precision(dtype, axes, device):
 
 def test_layers_keep_the_precision_of_their_shifts_under_autocast(device):
     torch.manual_seed(0)
-    layers = torch.nn.Sequential(torch.nn.Conv2d(3, 6, 1), RubiksShift3D(6, 4, 1, False), RubiksShift2D(6, 1)).to(device)
+    layers = torch.nn.Sequential(torch.nn.Conv2d(3, 6, 1), RubiksShift3D(6, 4, 1, False), RubiksShift2D(6, 1)).to(
+        device
+    )
     x = torch.randn(8, 3, 12, 40, device=device)
     with torch.autocast(torch.device(device).type, torch.bfloat16):
         middle = layers[0](x)
@@ -314,14 +381,18 @@ def test_non_contiguous_inputs(device):
     grad = torch.randn(2, 5, 6, 3, 4, device=device).transpose(1, 4)
     moved = x.contiguous().requires_grad_(True)
     out = rubiks_shift_3d(moved, shift)
-    torch.testing.assert_close(torch.autograd.grad(out, moved, grad, retain_graph=True), torch.autograd.grad(out, moved, grad.contiguous()))
+    torch.testing.assert_close(
+        torch.autograd.grad(out, moved, grad, retain_graph=True), torch.autograd.grad(out, moved, grad.contiguous())
+    )
 
 
 @pytest.mark.parametrize("axes", [2, 3])
 def test_opcheck(axes, device):
     x = torch.randn(2, 3, 4, 5, 5, dtype=torch.float64, device=device, requires_grad=True)
     shift = torch.randn(3, 4, dtype=torch.float64, device=device, requires_grad=True)
-    report = torch.library.opcheck(torch.ops.visagent.rubiks_shift.default, (x, shift, [1, 2, 2], [0, 1, 0], False, axes == 2))
+    report = torch.library.opcheck(
+        torch.ops.visagent.rubiks_shift.default, (x, shift, [1, 2, 2], [0, 1, 0], False, axes == 2)
+    )
     assert set(report.values()) == {"SUCCESS"} and len(report) == 4
 
 
@@ -354,7 +425,9 @@ def test_compile_and_export(device):
     ],
 )
 def test_gradient_normalisation(t_factor, expected):
-    """Unit vectors; a zero gradient stays; with a negative factor only time moves, and a channel without any keeps its raw gradient."""
+    """Unit vectors; a zero gradient stays; with a negative factor only time moves, and a channel without any keeps its
+    raw gradient.
+    """
     grad = torch.tensor([[3.0, 0.0, 0.0], [4.0, 0.0, 2.0], [0.0, 0.0, 0.0]], dtype=torch.float64)
     torch.testing.assert_close(normalize_shift_grad(grad, t_factor), torch.tensor(expected, dtype=torch.float64))
 
@@ -362,14 +435,29 @@ def test_gradient_normalisation(t_factor, expected):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: rubiks_shift_3d(torch.zeros(2, 3, 4, 5), torch.zeros(3, 3)), r"expected x \[N, T, C, H, W\], got \[2, 3, 4, 5\]"),
+        (
+            lambda: rubiks_shift_3d(torch.zeros(2, 3, 4, 5), torch.zeros(3, 3)),
+            r"expected x \[N, T, C, H, W\], got \[2, 3, 4, 5\]",
+        ),
         (lambda: rubiks_shift_3d(torch.zeros(2, 0, 3, 4, 5), torch.zeros(3, 3)), r"at least one of everything but N"),
         (lambda: rubiks_shift_3d([1.0], torch.zeros(3, 3)), "expected tensors x and shift, got list and Tensor"),
-        (lambda: rubiks_shift_2d(torch.zeros(1, 3, 4, 5), torch.zeros(2, 3), stride=1.5), "expected stride to be a whole number of at least 1"),
+        (
+            lambda: rubiks_shift_2d(torch.zeros(1, 3, 4, 5), torch.zeros(2, 3), stride=1.5),
+            "expected stride to be a whole number of at least 1",
+        ),
         (lambda: rubiks_shift_3d(torch.zeros(1, 2, 3, 4, 5), torch.zeros(2, 3)), r"expected shift \[3, 3\]"),
-        (lambda: rubiks_shift_2d(torch.zeros(1, 3, 4, 5), torch.zeros(2, 3).long()), "expected shift of a floating dtype .*, got torch.int64"),
-        (lambda: rubiks_shift_2d(torch.zeros(1, 3, 4, 5).long(), torch.zeros(2, 3)), "expected x of a floating dtype .*, got torch.int64"),
-        (lambda: rubiks_shift_2d(torch.zeros(1, 3, 4, 5), torch.zeros(2, 3), stride=0), "expected stride to be a whole number of at least 1"),
+        (
+            lambda: rubiks_shift_2d(torch.zeros(1, 3, 4, 5), torch.zeros(2, 3).long()),
+            "expected shift of a floating dtype .*, got torch.int64",
+        ),
+        (
+            lambda: rubiks_shift_2d(torch.zeros(1, 3, 4, 5).long(), torch.zeros(2, 3)),
+            "expected x of a floating dtype .*, got torch.int64",
+        ),
+        (
+            lambda: rubiks_shift_2d(torch.zeros(1, 3, 4, 5), torch.zeros(2, 3), stride=0),
+            "expected stride to be a whole number of at least 1",
+        ),
         (lambda: rubiks_shift_3d(torch.zeros(1, 2, 3, 4, 5), torch.zeros(3, 3), padding=(1, 1)), "or 3 of them, got"),
     ],
 )
@@ -380,7 +468,10 @@ def test_what_does_not_fit_is_refused(call, message):
 
 def test_every_dtype(device):
     for dtype in DTYPES:
-        x, shift = torch.randn(1, 2, 3, 4, 5, device=device).to(dtype).requires_grad_(True), torch.randn(3, 3, device=device).to(dtype).requires_grad_(True)
+        x, shift = (
+            torch.randn(1, 2, 3, 4, 5, device=device).to(dtype).requires_grad_(True),
+            torch.randn(3, 3, device=device).to(dtype).requires_grad_(True),
+        )
         out = rubiks_shift_3d(x, shift)
         out.sum().backward()
         assert out.dtype == x.grad.dtype == shift.grad.dtype == dtype

@@ -15,12 +15,25 @@ from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 
 from visagent.errors import ConfigError, UserError
 from visagent.runtime.callbacks import AtomicCheckpointIO
-from visagent.runtime.checkpoints import check_checkpoint, check_content, checkpoint_to_resume, damage, reading_checkpoint
+from visagent.runtime.checkpoints import (
+    check_checkpoint,
+    check_content,
+    checkpoint_to_resume,
+    damage,
+    reading_checkpoint,
+)
 from visagent.runtime.record import RunFolder
 from visagent.runtime.train import train
 
 PRESET = "navigation/behaviour_cloning"
-CONTENT = {"state_dict": {"w": torch.arange(1000.0)}, "epoch": 1, "global_step": 2, "loops": {}, "optimizer_states": [], "random_state": {}}
+CONTENT = {
+    "state_dict": {"w": torch.arange(1000.0)},
+    "epoch": 1,
+    "global_step": 2,
+    "loops": {},
+    "optimizer_states": [],
+    "random_state": {},
+}
 
 
 @pytest.fixture
@@ -52,7 +65,9 @@ def test_it_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
     done = []
     for name in ("fsync", "replace"):
         original = getattr(os, name)
-        monkeypatch.setattr(os, name, lambda *args, name=name, original=original: (done.append(name), original(*args))[1])
+        monkeypatch.setattr(
+            os, name, lambda *args, name=name, original=original: (done.append(name), original(*args))[1]
+        )
     AtomicCheckpointIO().save_checkpoint(CONTENT, tmp_path / "last.ckpt")
     assert done == ["fsync", "replace", "fsync"]
 
@@ -103,9 +118,18 @@ def test_two_broken_ones_say_what_to_do(folder):
     ("change", "said"),
     [
         (lambda c: c.pop("random_state"), "got one that lacks random_state; move it away"),
-        (lambda c: [c.pop(key) for key in list(c) if key not in ("state_dict", "epoch")], "got one that lacks global_step, loops"),
-        (lambda c: c.update({"pytorch-lightning_version": "1.9.0"}), r"expected one of Lightning 2, got one of 1\.9\.0"),
-        (lambda c: c.update(visagent={"format": 2}), r"written by a later version of visagent; nothing is wrong with it: update"),
+        (
+            lambda c: [c.pop(key) for key in list(c) if key not in ("state_dict", "epoch")],
+            "got one that lacks global_step, loops",
+        ),
+        (
+            lambda c: c.update({"pytorch-lightning_version": "1.9.0"}),
+            r"expected one of Lightning 2, got one of 1\.9\.0",
+        ),
+        (
+            lambda c: c.update(visagent={"format": 2}),
+            r"written by a later version of visagent; nothing is wrong with it: update",
+        ),
     ],
 )
 def test_foreign_old_and_newer_content_says_why(change, said, tmp_path):
@@ -146,7 +170,9 @@ def test_a_full_disk_leaves_no_part_and_keeps_the_last(folder, monkeypatch):
         with pytest.raises(OSError, match="No space left on device") as caught:
             AtomicCheckpointIO().save_checkpoint(CONTENT, folder.checkpoint)
     assert caught.value.filename == str(folder.checkpoint)
-    assert {path.name for path in folder.checkpoint.parent.iterdir()} == {"last.ckpt", "previous.ckpt"} and epoch_of(folder.checkpoint) == 1
+    assert {path.name for path in folder.checkpoint.parent.iterdir()} == {"last.ckpt", "previous.ckpt"} and epoch_of(
+        folder.checkpoint
+    ) == 1
 
 
 def test_a_run_on_a_disk_that_fills_is_failed_with_the_reason_and_resumes(compose, monkeypatch):
@@ -164,7 +190,11 @@ def test_a_run_on_a_disk_that_fills_is_failed_with_the_reason_and_resumes(compos
             train(config)
     (path,) = Path(config.paths.outputs).glob("runs/*/record.json")
     record = json.loads(path.read_text())
-    assert record["status"] == "FAILED" and "No space left on device" in record["error"] and "Traceback" not in record["error"]
+    assert (
+        record["status"] == "FAILED"
+        and "No space left on device" in record["error"]
+        and "Traceback" not in record["error"]
+    )
     assert "No space left on device" in (path.parent / "log.txt").read_text()
     # Weights of another network in the checkpoint: no traceback either.
     last = RunFolder(path.parent).checkpoint

@@ -40,7 +40,9 @@ def shaken(variant, spatial="learned", temporal="learned", tier="micro", frames=
 
 
 @pytest.mark.parametrize("tier", ["micro", "small"])
-@pytest.mark.parametrize(("spatial", "temporal"), [("learned", "learned"), ("fixed", "fixed"), ("fixed", "learned"), ("learned", "fixed")])
+@pytest.mark.parametrize(
+    ("spatial", "temporal"), [("learned", "learned"), ("fixed", "fixed"), ("fixed", "learned"), ("learned", "fixed")]
+)
 @pytest.mark.parametrize("variant", ["rubiks3d", "rubiks3d-iq", "rubiks3d-aq", "rubiks2d"])
 @torch.no_grad()
 def test_plain_operations_compute_the_same(variant, spatial, temporal, tier):
@@ -114,7 +116,13 @@ def test_every_classifier_is_exported_in_operations_that_every_runtime_has(monke
 
 @pytest.mark.parametrize("network", ["network.variant=rubiks3d-aq", "network=tsm"])
 def test_a_run_exports_to_onnx(network, compose, tmp_path, capsys):
-    config = compose("rubiksnet/something_v2", network, "trainer.max_epochs=1", "evaluate_after_training=false", "+trainer.limit_train_batches=1")
+    config = compose(
+        "rubiksnet/something_v2",
+        network,
+        "trainer.max_epochs=1",
+        "evaluate_after_training=false",
+        "+trainer.limit_train_batches=1",
+    )
     record = train(config)
     target = export(settings(f"run={record.signature}", f"paths.outputs={config.paths.outputs}", "trials=2", "batch=3"))
     assert target.name == "network.onnx" and target.parent.name == record.signature
@@ -127,7 +135,9 @@ def test_a_run_exports_to_onnx(network, compose, tmp_path, capsys):
 
 def test_a_released_checkpoint_exports_to_a_pytorch_archive(tmp_path):
     save_official_checkpoint(RubiksNet("tiny", 7), tmp_path / "net.pth.tar")
-    target = export(settings(f"checkpoint={tmp_path}/net.pth.tar", "format=pt2", f"output={tmp_path}/net.pt2", "trials=1"))
+    target = export(
+        settings(f"checkpoint={tmp_path}/net.pth.tar", "format=pt2", f"output={tmp_path}/net.pt2", "trials=1")
+    )
     loaded = torch.export.load(target).module()
     with torch.no_grad():
         assert loaded(torch.zeros(3, 8, 3, 224, 224)).shape == (3, 7)

@@ -1,4 +1,6 @@
-"""Names with signs of their own: text is text in figures and on the console, recorded commands can be pasted, and a commit is ours or none."""
+"""Names with signs of their own: text is text in figures and on the console, recorded commands can be pasted, and a
+commit is ours or none.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ ODD = "pay_$5_^_$6 [bold] [/x] 100% {a} :smile:"
 
 def odd_record() -> Record:
     history = {"0": {"train/loss_epoch": 1.0, "val/all/success_rate": 0.5}}
-    return Record("r0", ODD, "visagent-train", 0, "smoke", "FINISHED", history=history, metrics={f"test/{ODD}/success_rate": 0.5})
+    return Record(
+        "r0", ODD, "visagent-train", 0, "smoke", "FINISHED", history=history, metrics={f"test/{ODD}/success_rate": 0.5}
+    )
 
 
 def test_names_are_no_formulas_in_figures(tmp_path):
@@ -34,7 +38,8 @@ def test_names_are_no_formulas_in_figures(tmp_path):
     axes.set_ylabel(ODD)
     plain(figure).savefig(tmp_path / "figure.png")
     assert not axes.yaxis.label.get_parse_math() and not axes.get_xticklabels()[0].get_parse_math()
-    assert any(label.get_parse_math() and "mathdefault" in label.get_text() for label in axes.get_yticklabels())  # powers of ten are matplotlib's own
+    # powers of ten are matplotlib's own
+    assert any(label.get_parse_math() and "mathdefault" in label.get_text() for label in axes.get_yticklabels())
 
 
 def test_a_picture_that_fails_is_a_warning_and_the_others_are_drawn(tmp_path, caplog):
@@ -69,17 +74,25 @@ def test_names_are_no_markup_on_the_console(tmp_path, capsys):
 def test_the_recorded_command_can_be_pasted(arguments, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["/usr/bin/visagent-train", *arguments])
     assert shlex.split(command()) == ["visagent-train", *arguments]
-    pasted = subprocess.run(["sh", "-c", f"printf '%s\\n' {command()}"], capture_output=True, text=True, check=True).stdout
+    pasted = subprocess.run(
+        ["sh", "-c", f"printf '%s\\n' {command()}"], capture_output=True, text=True, check=True
+    ).stdout
     assert pasted.splitlines() == ["visagent-train", *arguments]
 
 
-@pytest.mark.parametrize(("place", "ours"), [("src/visagent/runtime", True), (".venv/lib/site-packages/visagent/runtime", False)])
+@pytest.mark.parametrize(
+    ("place", "ours"), [("src/visagent/runtime", True), (".venv/lib/site-packages/visagent/runtime", False)]
+)
 def test_the_commit_is_ours_or_none(place, ours, tmp_path, monkeypatch):
     folder = tmp_path / place
     folder.mkdir(parents=True)
     (folder / "record.py").touch()
     (tmp_path / "their.txt").touch()
-    for arguments in (["init", "-q"], ["add", "-A"], ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "one"]):
+    for arguments in (
+        ["init", "-q"],
+        ["add", "-A"],
+        ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "one"],
+    ):
         subprocess.run(["git", "-C", str(tmp_path), *arguments], check=True)
     monkeypatch.setattr(records, "__file__", str(folder / "record.py"))
     assert bool(commit()) is ours

@@ -63,7 +63,9 @@ def test_a_record_is_complete(finished):
     config, record = finished
     content = json.loads((run_folder(config, record).path / "record.json").read_text())
     assert content["status"] == "FINISHED" and content["name"] == PRESET and content["seed"] == 0
-    assert content["versions"]["torch"] and content["hardware"]["cores"] and content["finished"] and content["seconds"] > 0
+    assert (
+        content["versions"]["torch"] and content["hardware"]["cores"] and content["finished"] and content["seconds"] > 0
+    )
     assert content["env_steps"] > 0 and any(key.startswith("test/argmax/") for key in content["metrics"])
     assert run_folder(config, record).config()["seed"] == 0
 
@@ -77,13 +79,20 @@ def test_a_finished_run_says_so_and_is_left_alone(finished, compose, capsys):
 
 
 def test_synthetic_videos_are_no_paper_scale(compose):
-    with pytest.raises(ConfigError, match=r"expected the real data set's folder at paper scale, got embedded; type paths\.videos=DIR"):
+    with pytest.raises(
+        ConfigError, match=r"expected the real data set's folder at paper scale, got embedded; type paths\.videos=DIR"
+    ):
         train(compose("rubiksnet/something_v2", "scale=paper"))
 
 
-@pytest.mark.parametrize(("preset", "network"), [("rubiksnet/something_v2", "block"), ("rubiksnet/something_v2", "navigation"), (PRESET, "tsn")])
+@pytest.mark.parametrize(
+    ("preset", "network"),
+    [("rubiksnet/something_v2", "block"), ("rubiksnet/something_v2", "navigation"), (PRESET, "tsn")],
+)
 def test_a_network_of_another_method_is_refused(preset, network, compose):
-    with pytest.raises(ConfigError, match=r"algorithm=\w+ does not go with network=\w+: expected network=.*; type network=\w+"):
+    with pytest.raises(
+        ConfigError, match=r"algorithm=\w+ does not go with network=\w+: expected network=.*; type network=\w+"
+    ):
         train(compose(preset, f"network={network}"))
 
 
@@ -96,7 +105,13 @@ def test_another_config_in_the_same_folder_is_refused_with_the_difference(compos
 
 
 @pytest.mark.parametrize(
-    ("error", "status"), [(KeyboardInterrupt(), "KILLED"), (Cancelled(15), "KILLED"), (ValueError("bug"), "FAILED"), (ConfigError("bad"), "FAILED")]
+    ("error", "status"),
+    [
+        (KeyboardInterrupt(), "KILLED"),
+        (Cancelled(15), "KILLED"),
+        (ValueError("bug"), "FAILED"),
+        (ConfigError("bad"), "FAILED"),
+    ],
 )
 def test_how_a_run_ended(error, status, compose, monkeypatch):
     from lightning_modules.behaviour_cloning import BehaviourCloning
@@ -194,7 +209,9 @@ def test_evaluate_takes_a_runs_settings_with_and_without_a_plus(finished, monkey
     cli.evaluate()
     assert sys.argv[1:] == [run, "++datamodule.max_steps=3", *others]
     without = evaluate(evaluation(config.paths.outputs, *sys.argv[1:]))
-    assert without == pytest.approx(evaluate(evaluation(config.paths.outputs, run, "+datamodule.max_steps=3", *others)), nan_ok=True)
+    assert without == pytest.approx(
+        evaluate(evaluation(config.paths.outputs, run, "+datamodule.max_steps=3", *others)), nan_ok=True
+    )
 
 
 def test_a_run_of_an_earlier_version_says_which_value_it_lacks(finished):
@@ -203,7 +220,10 @@ def test_a_run_of_an_earlier_version_says_which_value_it_lacks(finished):
     stored = yaml.safe_load(path.read_text())
     del stored["datamodule"]["starts_per_target"]
     path.write_text(yaml.safe_dump(stored))
-    with pytest.raises(ConfigError, match=r"missing config value 'datamodule\.starts_per_target': type \+datamodule\.starts_per_target=VALUE"):
+    with pytest.raises(
+        ConfigError,
+        match=r"missing config value 'datamodule\.starts_per_target': type \+datamodule\.starts_per_target=VALUE",
+    ):
         evaluate(evaluation(config.paths.outputs, f"run={record.signature}"))
 
 
@@ -213,7 +233,9 @@ def test_weights_of_another_network_are_refused(finished):
     stored = yaml.safe_load(path.read_text())
     stored["network"]["projection"] = 7
     path.write_text(yaml.safe_dump(stored))
-    with pytest.raises(ConfigError, match=r"expected settings with the run's network .*, got another one \(size mismatch"):
+    with pytest.raises(
+        ConfigError, match=r"expected settings with the run's network .*, got another one \(size mismatch"
+    ):
         evaluate(evaluation(config.paths.outputs, f"run={record.signature}"))
 
 
@@ -239,7 +261,9 @@ def test_evaluation_of_other_scenes_is_refused(finished):
 def test_records_are_valid_json_and_keep_what_is_not_a_number(tmp_path):
     folder = RunFolder(tmp_path)
     folder.save(Record("s", "n", "c", 0, "smoke", metrics={"test/a": float("nan"), "test/b": 1.0}))
-    content = json.loads((tmp_path / "record.json").read_text(), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))
+    content = json.loads(
+        (tmp_path / "record.json").read_text(), parse_constant=lambda name: pytest.fail(f"{name} is not JSON")
+    )
     assert content["metrics"] == {"test/a": None, "test/b": 1.0}
     assert folder.load().metrics["test/a"] != folder.load().metrics["test/a"]  # NaN again
 
@@ -264,7 +288,12 @@ def test_atomic_writes_and_unreadable_records(tmp_path):
 
 
 def test_table_and_curves_come_from_the_record():
-    metrics = {"test/sampled/kitchen/success_rate": 0.5, "test/sampled/kitchen/spl": float("nan"), "test/x": 1.0, "val/a/b": 2.0}
+    metrics = {
+        "test/sampled/kitchen/success_rate": 0.5,
+        "test/sampled/kitchen/spl": float("nan"),
+        "test/x": 1.0,
+        "val/a/b": 2.0,
+    }
     columns, rows = metric_table(metrics)
     assert columns == ["success_rate", "spl"] and list(rows) == ["sampled/kitchen"]
     record = Record(
@@ -273,7 +302,10 @@ def test_table_and_curves_come_from_the_record():
         "c",
         0,
         "smoke",
-        history={"0": {"train/loss_epoch": 1.0, "val/argmax/all/success_rate": 0.5, "data/samples": 3}, "1": {"train/loss_epoch": 0.5}},
+        history={
+            "0": {"train/loss_epoch": 1.0, "val/argmax/all/success_rate": 0.5, "data/samples": 3},
+            "1": {"train/loss_epoch": 0.5},
+        },
     )
     assert len(learning_curves(record).axes) == 3
     assert learning_curves(Record("s", "n", "c", 0, "smoke")) is None
@@ -284,9 +316,17 @@ def test_table_and_curves_come_from_the_record():
     [
         (errno.ENOSPC, None, "^No space left on device; free some"),
         (errno.EDQUOT, "/a/b", "^/a/b: Disk quota exceeded; free some"),
-        (errno.EROFS, "/a/b", r"^/a/b: Read-only file system; choose another place, for example with paths\.outputs=DIR"),
+        (
+            errno.EROFS,
+            "/a/b",
+            r"^/a/b: Read-only file system; choose another place, for example with paths\.outputs=DIR",
+        ),
         (errno.ENAMETOOLONG, "/a/b", "^/a/b: File name too long; choose a shorter name"),
-        (errno.EMFILE, "/a/b", "^/a/b: Too many open files; allow more with 'ulimit -n 4096', or type fewer workers or actors"),
+        (
+            errno.EMFILE,
+            "/a/b",
+            "^/a/b: Too many open files; allow more with 'ulimit -n 4096', or type fewer workers or actors",
+        ),
         (errno.EACCES, "/a/b", "^/a/b: Permission denied; choose another path"),
         (errno.ENOTDIR, "/a/b", "^/a/b: Not a directory; choose another path"),
     ],
@@ -305,15 +345,26 @@ def test_what_the_machine_refuses_is_one_line(number, place, said, capsys):
 
 
 def test_what_the_machine_refuses_is_known_by_its_words_too():
-    worker = OSError("Caught OSError in DataLoader worker process 0.\nOriginal Traceback:\n...\nOSError: [Errno 24] Too many open files: 'x'")
-    hdf5 = OSError("Unable to synchronously create file (unable to open file: name = 'x', errno = 28, error message = 'No space left on device')")
+    worker = OSError(
+        "Caught OSError in DataLoader worker process 0.\nOriginal Traceback:\n...\nOSError: [Errno 24] Too many open "
+        "files: 'x'"
+    )
+    hdf5 = OSError(
+        "Unable to synchronously create file (unable to open file: name = 'x', errno = 28, error message = 'No space "
+        "left on device')"
+    )
     torch_s = RuntimeError("Too many open files. Communication with the workers is no longer possible.")
     assert [machine_message(error).split(";")[0] for error in (worker, hdf5, torch_s)] == [
         "Too many open files",
         "No space left on device",
         "Too many open files",
     ]
-    for other in (FileNotFoundError(errno.ENOENT, "No such file", "x"), PermissionError(errno.EPERM, "no"), ValueError("28"), OSError("odd")):
+    for other in (
+        FileNotFoundError(errno.ENOENT, "No such file", "x"),
+        PermissionError(errno.EPERM, "no"),
+        ValueError("28"),
+        OSError("odd"),
+    ):
         assert machine_message(other) is None
 
 
@@ -378,7 +429,11 @@ def test_a_second_node_leaves_the_record_alone(compose, monkeypatch):
     config = compose(PRESET, "logger=mlflow")
     train(config)
     (folder,) = Path(config.paths.outputs).glob("runs/*")
-    assert fitted == [None] and not (folder / "record.json").exists() and "attempt 1" in (folder / "log.rank2.txt").read_text()
+    assert (
+        fitted == [None]
+        and not (folder / "record.json").exists()
+        and "attempt 1" in (folder / "log.rank2.txt").read_text()
+    )
 
 
 def test_a_failure_of_another_rank_is_the_records_cause(compose, monkeypatch):
@@ -420,13 +475,20 @@ def test_records_of_later_versions_keep_what_they_have(tmp_path):
     folder.save(record)
     assert json.loads((tmp_path / "record.json").read_text())["novelty"] == 1
     (tmp_path / "record.json").write_text(json.dumps({**content, "format": 2, "history": []}))
-    with pytest.raises(ConfigError, match=r"record\.json: its record was written by a later version.*update this one") as caught:
+    with pytest.raises(
+        ConfigError, match=r"record\.json: its record was written by a later version.*update this one"
+    ) as caught:
         folder.load()
     assert "delete" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [('{"signature": "x"}', "it lacks name, command, seed, scale"), ("[]", "expected a dictionary, got list"), ("{", "Expecting")]
+    ("content", "said"),
+    [
+        ('{"signature": "x"}', "it lacks name, command, seed, scale"),
+        ("[]", "expected a dictionary, got list"),
+        ("{", "Expecting"),
+    ],
 )
 def test_records_that_do_not_read_say_why(content, said, tmp_path):
     (tmp_path / "record.json").write_text(content)
@@ -452,7 +514,10 @@ def test_figures_that_fail_are_warnings(compose, monkeypatch, caplog):
 
     draw(Module(), folder, Record("s", "n", "c", 0, "smoke"), None)
     assert [path.name for path in folder.figures.iterdir()] == ["good.png"]
-    assert "no picture of bad: ValueError: no such glyph" in caplog.text and "no picture of the method's films" in caplog.text
+    assert (
+        "no picture of bad: ValueError: no such glyph" in caplog.text
+        and "no picture of the method's films" in caplog.text
+    )
     Module.figures = lambda _: figures()
     draw(Module(), folder, Record("s", "n", "c", 0, "smoke"), None)
     assert "no picture of the method's pictures" in caplog.text
@@ -491,7 +556,9 @@ def test_a_hangup_ends_a_run_and_nohup_does_not(compose, monkeypatch):
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with signals_cancel([]):
-            assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN and signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
+            assert (
+                signal.getsignal(signal.SIGHUP) == signal.SIG_IGN and signal.getsignal(signal.SIGTERM) != signal.SIG_DFL
+            )
     finally:
         signal.signal(signal.SIGHUP, before)
 
@@ -500,7 +567,12 @@ def test_a_moved_run_finds_its_caches_from_anywhere(tmp_path, monkeypatch):
     folder = RunFolder(tmp_path / "outputs" / "runs" / "rabc")
     stored = {
         "paths": {"outputs": "outputs", "run": None},
-        "datamodule": {"scenes": "embedded", "cache": "outputs/cache/scenes", "env": {"cache": "outputs/cache/x"}, "root": "outputs2/y"},
+        "datamodule": {
+            "scenes": "embedded",
+            "cache": "outputs/cache/scenes",
+            "env": {"cache": "outputs/cache/x"},
+            "root": "outputs2/y",
+        },
         "name": "outputs/z",
     }
     folder.create(stored)
@@ -538,7 +610,11 @@ def test_workers_end_with_a_parent_that_is_killed():
     parent.kill()
     parent.join()
     deadline = time.monotonic() + 60
-    while Path(f"/proc/{worker}").exists() and "Z" not in Path(f"/proc/{worker}/stat").read_text().split()[2] and time.monotonic() < deadline:
+    while (
+        Path(f"/proc/{worker}").exists()
+        and "Z" not in Path(f"/proc/{worker}/stat").read_text().split()[2]
+        and time.monotonic() < deadline
+    ):
         time.sleep(0.05)
     assert not Path(f"/proc/{worker}").exists() or Path(f"/proc/{worker}/stat").read_text().split()[2] == "Z"
 

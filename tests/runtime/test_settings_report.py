@@ -43,10 +43,15 @@ def test_bounds(info, allowed, refused, bounds):
 
 
 def test_a_value_out_of_bounds_is_refused_in_the_fields_own_words(compose):
-    expected = r"algorithm\.clip: expected 0\.2 or another number above 0, got -1\.0; for example algorithm\.clip=0\.2 \(algorithm\.clip is: how far "
+    expected = (
+        r"algorithm\.clip: expected 0\.2 or another number above 0, got -1\.0; for example algorithm\.clip=0\.2 "
+        r"\(algorithm\.clip is: how far "
+    )
     with pytest.raises(ConfigError, match=expected):
         validate(compose("ppo/pendulum", "algorithm.clip=-1.0"), TrainConfig)
-    with pytest.raises(ConfigError, match=r"algorithm\.budget: expected null, or 0\.125 or another number between 0 and 1, got 3"):
+    with pytest.raises(
+        ConfigError, match=r"algorithm\.budget: expected null, or 0\.125 or another number between 0 and 1, got 3"
+    ):
         validate(compose("rubiksnet/something_v1", "algorithm.budget=3"), TrainConfig)
 
 
@@ -80,14 +85,22 @@ def test_a_run_shows_where_each_setting_was_set(compose, tmp_path, capsys, monke
     monkeypatch.setenv("COLUMNS", "240")
     assert main(["--outputs", str(tmp_path / "outputs"), f"run={record.signature}"]) == 0
     shown = capsys.readouterr().out
-    for key, value, set_by in (("clip", "0.3", "override"), ("gamma", "0.9", "preset"), ("lam", "0.95", "default"), ("id", "Pendulum-v1", "default")):
+    for key, value, set_by in (
+        ("clip", "0.3", "override"),
+        ("gamma", "0.9", "preset"),
+        ("lam", "0.95", "default"),
+        ("id", "Pendulum-v1", "default"),
+    ):
         assert line_of(shown, key).split()[1:3] == [value, set_by]
 
 
 def test_a_run_whose_command_is_of_another_version(compose, tmp_path, monkeypatch):
     monkeypatch.setattr("visagent.runtime.train.command", lambda: "visagent-train experiment=ppo/of_yesterday")
     record = train(compose("ppo/pendulum", "actors=serial", "trainer.max_epochs=1", "datamodule.film_episodes=0"))
-    with pytest.raises(ConfigError, match=r"its command does not compose with this version \(.*of_yesterday.*; its settings are in config\.yaml"):
+    with pytest.raises(
+        ConfigError,
+        match=r"its command does not compose with this version \(.*of_yesterday.*; its settings are in config\.yaml",
+    ):
         main(["--outputs", str(tmp_path / "outputs"), f"run={record.signature}"])
 
 

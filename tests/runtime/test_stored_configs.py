@@ -60,7 +60,14 @@ def strangers(tmp_path, compose):
 
 
 @pytest.mark.parametrize(
-    ("command", "group"), [("evaluate", "algorithm"), ("evaluate", "trainer"), ("evaluate", "progress"), ("export", "network"), ("demos", "datamodule")]
+    ("command", "group"),
+    [
+        ("evaluate", "algorithm"),
+        ("evaluate", "trainer"),
+        ("evaluate", "progress"),
+        ("export", "network"),
+        ("demos", "datamodule"),
+    ],
 )
 def test_a_strangers_folder_runs_nothing(command, group, strangers):
     folder, load, made = strangers
@@ -70,7 +77,10 @@ def test_a_strangers_folder_runs_nothing(command, group, strangers):
         "export": lambda: export(settings("export", f"run={path}")),
         "demos": lambda: demonstrations.main(["record", str(path)]),
     }
-    expected = rf"the run in .*strangers: {group}\._target_: expected a target of visagent's own in a stored config, got 'torch\.load'"
+    expected = (
+        rf"the run in .*strangers: {group}\._target_: expected a target of visagent's own in a stored config, got "
+        r"'torch\.load'"
+    )
     with pytest.raises(ConfigError, match=expected):
         commands[command]()
     assert not made.exists()
@@ -111,7 +121,9 @@ def test_interpolations_of_a_stored_config_are_text(strangers, monkeypatch):
     assert not made.exists()
 
 
-def test_a_run_with_a_name_like_an_interpolation_is_evaluated_and_a_pickle_in_its_checkpoint_does_not_run(compose, tmp_path):
+def test_a_run_with_a_name_like_an_interpolation_is_evaluated_and_a_pickle_in_its_checkpoint_does_not_run(
+    compose, tmp_path
+):
     config = compose(PRESET, "trainer.max_epochs=1", r"name='a_\${b}_$c_[d]'", "datamodule.action_modes=[argmax]")
     record = train(config)
     assert record.name == "a_${b}_$c_[d]"
@@ -141,7 +153,9 @@ def test_a_run_with_a_name_like_an_interpolation_is_evaluated_and_a_pickle_in_it
 @pytest.mark.parametrize("command", [cli.evaluate, cli.export])
 def test_the_flag_is_an_override_to_hydra(command, monkeypatch, capsys):
     monkeypatch.setattr(cli, "_hydra", lambda *_: None)
-    monkeypatch.setattr(sys, "argv", ["visagent", "--allow-targets", "my_worlds", "run=r1", "--allow-targets=mine.networks"])
+    monkeypatch.setattr(
+        sys, "argv", ["visagent", "--allow-targets", "my_worlds", "run=r1", "--allow-targets=mine.networks"]
+    )
     command()
     assert sys.argv[1:] == ["run=r1", "allow_targets=[my_worlds,mine.networks]"]
     for wrong in (["--allow-targets"], ["--allow-targets", "a b"], ["--allow-targets="]):

@@ -30,7 +30,16 @@ from visagent.runtime.mlflow_logger import MLflowTracker
 from visagent.runtime.multirun import MultirunParent
 from visagent.runtime.outbox import Store, deliver_ended, names_tags, safe_name
 from visagent.runtime.record import PARENT_VARIABLE, Record, RunFolder, command
-from visagent.runtime.tracking import TrackingUnavailable, ask, check_tracking, connect, end_cut_off, hold, tend, tracking_uri
+from visagent.runtime.tracking import (
+    TrackingUnavailable,
+    ask,
+    check_tracking,
+    connect,
+    end_cut_off,
+    hold,
+    tend,
+    tracking_uri,
+)
 from visagent.runtime.train import Cancelled, train
 
 PRESET = "navigation/behaviour_cloning"
@@ -71,7 +80,11 @@ def stop_with(error, monkeypatch, epoch=1):
 def test_a_run_is_tracked_whole(client, compose):
     record = train(compose(PRESET, "logger=mlflow"))
     (run,) = runs(client)
-    assert run.info.run_id == record.mlflow_run_id and run.info.status == "FINISHED" and run.info.run_name == f"{PRESET}-s0"
+    assert (
+        run.info.run_id == record.mlflow_run_id
+        and run.info.status == "FINISHED"
+        and run.info.run_name == f"{PRESET}-s0"
+    )
     assert run.data.params["optimizer.lr"] == "0.001" and run.data.params["datamodule.batch_size"] == "128"
     assert run.data.tags["visagent.signature"] == record.signature and run.data.tags["visagent.scale"] == "smoke"
     loss = client.get_metric_history(run.info.run_id, "train/loss_epoch")
@@ -126,7 +139,9 @@ def opened(client, experiment, folder, config=None, **settings):
     store = Store(f"sqlite:///{folder}/outputs/mlflow.db", experiment, folder / "outputs")
     (folder / "run").mkdir(exist_ok=True)
     (folder / "run" / "config.yaml").write_text("{}")
-    return MLflowTracker.open(store, folder / "run", settings.pop("run_id", None), "r", config or {}, settings.pop("tags", {}), **settings)
+    return MLflowTracker.open(
+        store, folder / "run", settings.pop("run_id", None), "r", config or {}, settings.pop("tags", {}), **settings
+    )
 
 
 def test_metrics_go_in_batches(client, tmp_path):
@@ -159,12 +174,20 @@ def test_what_a_tracker_does_not_take_is_kept_and_sent_later(client, tmp_path, c
     tracker.log_metrics({"x": 0.5}, 1)
     tracker.flush()
     wait_until(lambda: tracker.outbox.path.is_file())
-    assert "database is locked" in caplog.text and "logger=none" in caplog.text and caplog.text.count("cannot be used now") == 1
+    assert (
+        "database is locked" in caplog.text
+        and "logger=none" in caplog.text
+        and caplog.text.count("cannot be used now") == 1
+    )
     tracker.log_metrics({"x": 0.25}, 2)
     tracker.close("FINISHED")
     assert client.get_run(tracker.run_id).data.metrics == {} and client.get_run(tracker.run_id).info.status == "RUNNING"
     kept = [json.loads(line) for line in tracker.outbox.path.read_text().splitlines()]
-    assert kept[0] == {"run_id": tracker.run_id} and [thing["do"] for thing in kept[1:]] == ["metrics", "metrics", "status"]
+    assert kept[0] == {"run_id": tracker.run_id} and [thing["do"] for thing in kept[1:]] == [
+        "metrics",
+        "metrics",
+        "status",
+    ]
     used.log_batch = original
     again = opened(client, "silent", tmp_path)
     again.close("FINISHED")
@@ -263,22 +286,32 @@ def test_an_artifact_that_fails_holds_nothing_up(client, tmp_path, caplog):
 
 
 def test_a_run_trains_without_its_server_and_hands_everything_in_later(client, compose, caplog, monkeypatch, tmp_path):
-    """Nobody listens at start: one message, a finished run, and the same command sends it all once there is a database."""
+    """Nobody listens at start: one message, a finished run, and the same command sends it all once there is a
+    database.
+    """
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://me:secret@127.0.0.1:{free_port()}")
     config = compose(PRESET, "logger=mlflow", "trainer.max_epochs=1")
     record = train(config)
     assert record.status == "FINISHED" and record.mlflow_run_id is None
     assert caplog.text.count("cannot be used now (Connection refused)") == 1 and "logger=none" in caplog.text
     (unsent,) = Path(config.paths.outputs).glob("runs/*/mlflow-unsent.*.jsonl")
-    everything = "".join(path.read_text() for path in unsent.parent.rglob("*") if path.suffix in (".yaml", ".json", ".jsonl", ".txt"))
+    everything = "".join(
+        path.read_text() for path in unsent.parent.rglob("*") if path.suffix in (".yaml", ".json", ".jsonl", ".txt")
+    )
     assert "secret" not in everything + caplog.text
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
     unsent.rename(unsent.with_name("mlflow-unsent.own.jsonl"))  # as if the server had been this database
     again = train(compose(PRESET, "logger=mlflow", "trainer.max_epochs=1"))
     assert again.attempts == 1
     (run,) = runs(client)
-    assert run.info.status == "FINISHED" and "train/loss_epoch" in run.data.metrics and run.data.params["optimizer.lr"] == "0.001"
-    assert RunFolder(unsent.parent).load().mlflow_run_id == run.info.run_id and not list(unsent.parent.glob("mlflow-unsent*"))
+    assert (
+        run.info.status == "FINISHED"
+        and "train/loss_epoch" in run.data.metrics
+        and run.data.params["optimizer.lr"] == "0.001"
+    )
+    assert RunFolder(unsent.parent).load().mlflow_run_id == run.info.run_id and not list(
+        unsent.parent.glob("mlflow-unsent*")
+    )
     assert {a.path for a in client.list_artifacts(run.info.run_id)} >= {"config.yaml", "record.json", "figures"}
 
 
@@ -291,7 +324,10 @@ def test_a_broken_or_foreign_database_is_left_alone(content, tmp_path):
     else:
         path.write_bytes(content)
     before = path.read_bytes()
-    with pytest.raises(TrackingUnavailable, match=r"mlflow\.db is no database that can be read|another program's database, with the tables cats"):
+    with pytest.raises(
+        TrackingUnavailable,
+        match=r"mlflow\.db is no database that can be read|another program's database, with the tables cats",
+    ):
         connect(f"sqlite:///{path}", "e", tmp_path)
     assert path.read_bytes() == before
 
@@ -320,7 +356,15 @@ def test_addresses_that_mlflow_cannot_have(uri, said, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "uri", ["http://h:5000", "https://u:p@h/x", "sqlite:////a/b.db", "postgresql+psycopg2://u:p@h/db", "databricks", "databricks://profile"]
+    "uri",
+    [
+        "http://h:5000",
+        "https://u:p@h/x",
+        "sqlite:////a/b.db",
+        "postgresql+psycopg2://u:p@h/db",
+        "databricks",
+        "databricks://profile",
+    ],
 )
 def test_addresses_that_mlflow_has(uri, tmp_path):
     check_tracking({"enabled": True, "experiment": "e", "tracking_uri": uri}, tmp_path)
@@ -360,7 +404,11 @@ def test_names_are_made_safe_and_told_apart():
         _validate_param_name(name)
         for tag in names_tags({name: "?"}):
             _validate_tag_name(tag)
-    assert [safe_name(name) for name in ("test/argmax/all/spl", "optimizer.lr", "a b-c:d_e")] == ["test/argmax/all/spl", "optimizer.lr", "a b-c:d_e"]
+    assert [safe_name(name) for name in ("test/argmax/all/spl", "optimizer.lr", "a b-c:d_e")] == [
+        "test/argmax/all/spl",
+        "optimizer.lr",
+        "a b-c:d_e",
+    ]
 
 
 def test_odd_target_keys_and_metrics_are_tracked_with_their_names(client, tmp_path):
@@ -370,7 +418,10 @@ def test_odd_target_keys_and_metrics_are_tracked_with_their_names(client, tmp_pa
     run = client.get_run(tracker.run_id)
     (param,), (metric,) = run.data.params, run.data.metrics
     assert run.data.params[param] == "[3, 9]" and run.data.metrics[metric] == 0.5
-    assert run.data.tags[f"visagent.name/{param}"] == "targets.kitchen (1)" and run.data.tags[f"visagent.name/{metric}"] == "val/kitchen (1)/spl"
+    assert (
+        run.data.tags[f"visagent.name/{param}"] == "targets.kitchen (1)"
+        and run.data.tags[f"visagent.name/{metric}"] == "val/kitchen (1)/spl"
+    )
 
 
 def test_credentials_are_hidden(monkeypatch, tmp_path, capsys):
@@ -378,13 +429,21 @@ def test_credentials_are_hidden(monkeypatch, tmp_path, capsys):
     assert info._storage(tmp_path)["tracking"] == "http://***@host:5000"
     config = {"logger": {"enabled": True, "tracking_uri": "http://me:pass@host"}}
     RunFolder(tmp_path).create(config)
-    assert "pass" not in (tmp_path / "config.yaml").read_text() and config["logger"]["tracking_uri"] == "http://me:pass@host"
+    assert (
+        "pass" not in (tmp_path / "config.yaml").read_text()
+        and config["logger"]["tracking_uri"] == "http://me:pass@host"
+    )
     monkeypatch.setattr("sys.argv", ["visagent-train", "logger.tracking_uri=http://me:pass@host"])
     assert command() == "visagent-train logger.tracking_uri=http://***@host"
     with pytest.raises(SystemExit):
         cli._fail("error: cannot read logger.tracking_uri=http://me:pass@host")
     assert "pass" not in capsys.readouterr().err
-    for text in ("http://me:pass@host/x", "see postgresql://me:pass@host/db?x=1", "https://h/x?token=pass&y=2", "'http://pass@h'"):
+    for text in (
+        "http://me:pass@host/x",
+        "see postgresql://me:pass@host/db?x=1",
+        "https://h/x?token=pass&y=2",
+        "'http://pass@h'",
+    ):
         assert "pass" not in without_credentials(text).replace("***", "")
     for text in ("http://host/a@b", "sqlite:////a/b.db", "me@host", "git+https://h/r@v1", "https://h/?tokens=3"):
         assert without_credentials(text) == text
@@ -393,7 +452,9 @@ def test_credentials_are_hidden(monkeypatch, tmp_path, capsys):
 def test_a_dead_server_holds_no_lock(tmp_path, monkeypatch):
     held = []
     monkeypatch.setattr(tracking, "_experiment", lambda *_: "1")
-    monkeypatch.setattr("mlflow.MlflowClient.get_experiment_by_name", lambda *_: held.append((tmp_path / "mlflow.lock").exists()))
+    monkeypatch.setattr(
+        "mlflow.MlflowClient.get_experiment_by_name", lambda *_: held.append((tmp_path / "mlflow.lock").exists())
+    )
     connect("http://127.0.0.1:9", "e", tmp_path)
     assert held == [False]
 
@@ -411,7 +472,9 @@ def test_a_moved_outputs_folder_goes_on_with_its_runs_and_pictures(client, compo
     moved = MlflowClient(f"sqlite:///{tmp_path}/moved here/mlflow.db")
     (run,) = runs(moved)
     assert run.info.run_id == before.info.run_id == record.mlflow_run_id and run.info.status == "FINISHED"
-    assert not (tmp_path / "outputs").exists() and {"config.yaml", "record.json", "figures"} <= {a.path for a in moved.list_artifacts(run.info.run_id)}
+    assert not (tmp_path / "outputs").exists() and {"config.yaml", "record.json", "figures"} <= {
+        a.path for a in moved.list_artifacts(run.info.run_id)
+    }
 
 
 def test_a_silent_server_is_not_waited_for(tmp_path, monkeypatch, caplog):
@@ -446,13 +509,18 @@ def test_what_runs_without_a_process_is_said_to_be_killed(client, tmp_path):
     experiment = client.create_experiment("cut off")
 
     def begun(**tags):
-        return client.create_run(experiment, tags={key.replace("_", "."): value for key, value in tags.items()}).info.run_id
+        return client.create_run(
+            experiment, tags={key.replace("_", "."): value for key, value in tags.items()}
+        ).info.run_id
 
     folders = {name: RunFolder(outputs / "runs" / name) for name in ("dead", "alive")}
     for folder in folders.values():
         with folder.locked():
             pass
-    made = {n: begun(visagent_kind="run", visagent_signature=n, visagent_folder=str(f.path.resolve())) for n, f in folders.items()}
+    made = {
+        n: begun(visagent_kind="run", visagent_signature=n, visagent_folder=str(f.path.resolve()))
+        for n, f in folders.items()
+    }
     made |= {name: begun(visagent_kind="multirun", visagent_lock=name) for name in ("dead-sweep", "live-sweep")}
     made["elsewhere"] = begun(visagent_kind="run", visagent_signature="dead", visagent_folder="/another/machine")
     hold(outputs, "dead-sweep").close()
@@ -460,7 +528,13 @@ def test_what_runs_without_a_process_is_said_to_be_killed(client, tmp_path):
         assert end_cut_off(client, experiment, outputs) == 2
         tend(outputs)
     states = {name: client.get_run(run).info.status for name, run in made.items()}
-    assert states == {"dead": "KILLED", "alive": "RUNNING", "dead-sweep": "KILLED", "live-sweep": "RUNNING", "elsewhere": "RUNNING"}
+    assert states == {
+        "dead": "KILLED",
+        "alive": "RUNNING",
+        "dead-sweep": "KILLED",
+        "live-sweep": "RUNNING",
+        "elsewhere": "RUNNING",
+    }
 
 
 def sweep_config(tmp_path, *overrides):
@@ -472,7 +546,9 @@ def sweep_config(tmp_path, *overrides):
         return hydra_compose("train", ["hydra.mode=MULTIRUN", *overrides], return_hydra_config=True)
 
 
-@pytest.mark.parametrize(("end", "status"), [("on_multirun_end", "FINISHED"), ("_stopped", "KILLED"), ("failed", "FAILED")])
+@pytest.mark.parametrize(
+    ("end", "status"), [("on_multirun_end", "FINISHED"), ("_stopped", "KILLED"), ("failed", "FAILED")]
+)
 def test_how_a_sweep_ended(end, status, client, tmp_path, monkeypatch):
     """The parent, also after Ctrl-C, when Hydra calls nothing but the interpreter's own end comes."""
     from hydra.core.utils import JobReturn, JobStatus
@@ -485,7 +561,10 @@ def test_how_a_sweep_ended(end, status, client, tmp_path, monkeypatch):
     parent.on_multirun_start(config)
     assert os.environ[PARENT_VARIABLE] == parent.run_id and signal.getsignal(signal.SIGTERM) != before
     run_id = parent.run_id
-    assert client.get_run(run_id).info.status == "RUNNING" and hold(tmp_path / "outputs", client.get_run(run_id).data.tags["visagent.lock"]) is None
+    assert (
+        client.get_run(run_id).info.status == "RUNNING"
+        and hold(tmp_path / "outputs", client.get_run(run_id).data.tags["visagent.lock"]) is None
+    )
     copied = pickle.loads(pickle.dumps(parent))  # as joblib's workers get it
     if end == "failed":
         job = JobReturn()
@@ -501,7 +580,9 @@ def test_how_a_sweep_ended(end, status, client, tmp_path, monkeypatch):
 
 
 def test_a_sweep_of_joblibs_workers_says_its_last_words(client, tmp_path, monkeypatch):
-    """On SIGTERM: the parent is KILLED, and the process is gone at once, so that the workers end their runs themselves."""
+    """On SIGTERM: the parent is KILLED, and the process is gone at once, so that the workers end their runs
+    themselves.
+    """
     ended = []
     monkeypatch.setattr("atexit.register", lambda _: None)
     monkeypatch.setattr("os.kill", lambda *given: ended.append(given))
@@ -546,7 +627,9 @@ def test_local_ddp_sweeps_are_refused(compose, monkeypatch):
     config = compose(PRESET, "trainer.devices=2")
     refuse_local_ddp(config)  # not a sweep
     with initialize_config_module("visagent.conf", version_base="1.3"):
-        full = hydra_compose("train", [f"experiment={PRESET}", "trainer.devices=2", "hydra.mode=MULTIRUN"], return_hydra_config=True)
+        full = hydra_compose(
+            "train", [f"experiment={PRESET}", "trainer.devices=2", "hydra.mode=MULTIRUN"], return_hydra_config=True
+        )
     monkeypatch.setattr(HydraConfig.instance(), "cfg", None)
     HydraConfig.instance().set_config(full)
     with pytest.raises(ConfigError, match=r"type trainer\.devices=1"):
@@ -555,7 +638,10 @@ def test_local_ddp_sweeps_are_refused(compose, monkeypatch):
 
 @pytest.mark.process
 def test_runs_that_begin_at_once_make_one_database(tmp_path):
-    code = f"from pathlib import Path; from visagent.runtime.tracking import connect; connect('sqlite:///{tmp_path}/m.db', 'together', Path({str(tmp_path)!r}))"
+    code = (
+        "from pathlib import Path; from visagent.runtime.tracking import connect; "
+        f"connect('sqlite:///{tmp_path}/m.db', 'together', Path({str(tmp_path)!r}))"
+    )
     processes = [subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE, text=True) for _ in range(2)]
     for process in processes:
         assert process.wait() == 0, process.stderr.read()
@@ -572,14 +658,22 @@ def test_a_runs_start_sends_what_ended_runs_could_not(client, tmp_path):
         folder.path.mkdir(parents=True)
         folder.save(Record(name, "n", "c", 0, "smoke", status=status, mlflow_run_id=run_id))
         opening = {"do": "open", "name": name, "tags": {"visagent.signature": name}, "params": [["a", "1"]], "then": []}
-        things = [{"run_id": None}, opening, {"do": "metrics", "items": [["x", 0.5, 1, 1], ["y", float("nan"), 1, 1]]}, {"do": "later"}]
+        things = [
+            {"run_id": None},
+            opening,
+            {"do": "metrics", "items": [["x", 0.5, 1, 1], ["y", float("nan"), 1, 1]]},
+            {"do": "later"},
+        ]
         things.append({"do": "status", "status": status, "time": 1})
-        (folder.path / "mlflow-unsent.own.jsonl").write_text("".join(f"{json.dumps(thing)}\n" for thing in things) + '{"do": "cut o')
+        (folder.path / "mlflow-unsent.own.jsonl").write_text(
+            "".join(f"{json.dumps(thing)}\n" for thing in things) + '{"do": "cut o'
+        )
         return folder
 
     finished, failed = left("finished", "FINISHED", None), left("failed", "FAILED", known)
     working, unknown = left("working", "FINISHED", None), left("unknown", "KILLED", None)
-    left_behind = finished.path / "mlflow-unsent.own.jsonl.sending.999999999"  # of a process that was killed while it sent
+    # of a process that was killed while it sent
+    left_behind = finished.path / "mlflow-unsent.own.jsonl.sending.999999999"
     (finished.path / "mlflow-unsent.own.jsonl").rename(left_behind)
     with working.locked():
         assert deliver_ended(Store(f"sqlite:///{outputs}/mlflow.db", "visagent", outputs), outputs / "runs") == 2

@@ -115,7 +115,11 @@ def test_wrong_distances_are_replaced_with_a_warning(dump):
         ("location", np.full((32, 2), np.nan), "NaN"),
         ("rotation", np.full(32, 45), "multiples of 90"),
         ("rotation", np.zeros((32, 2)), r"expected shape \(32,\)"),
-        ("resnet_feature", np.zeros((32, 512), np.float32), r"expected shape \(32, 2048\) or \(32, K, 2048\), got \(32, 1, 512\)"),
+        (
+            "resnet_feature",
+            np.zeros((32, 512), np.float32),
+            r"expected shape \(32, 2048\) or \(32, K, 2048\), got \(32, 1, 512\)",
+        ),
         ("observation", np.zeros((32, 12, 16), np.uint8), "expected uint8"),
         ("observation", np.zeros((32, 12, 16, 3), np.float32), "expected uint8"),
         ("shortest_path_distance", np.ones((32, 32), int), "matrix of ones"),
@@ -171,13 +175,26 @@ def test_a_failed_write_leaves_nothing(tmp_path):
 
         scene = grid_scene(tmp_path / "ok", "kitchen_01", PLAN)
         write_dump(
-            tmp_path / "bad.h5", observation=scene.observation(range(len(scene))), features=scene.features, location=scene.location,
-            rotation=scene.rotation, graph=scene.graph, distance=scene.distance, attributes={"x": object()},  # type: ignore[dict-item]
-        )  # fmt: skip
+            tmp_path / "bad.h5",
+            observation=scene.observation(range(len(scene))),
+            features=scene.features,
+            location=scene.location,
+            rotation=scene.rotation,
+            graph=scene.graph,
+            distance=scene.distance,
+            attributes={"x": object()},  # type: ignore[dict-item]
+        )
     assert not list(tmp_path.glob("*.h5")) and not list(tmp_path.glob(".*"))
 
 
 def test_room_types():
-    assert [room_type(n) for n in ("living_room_08", "FloorPlan1", "FloorPlan212", "FloorPlan330", "FloorPlan402_physics", "attic", "FloorPlan99")] == [
-        "living_room", "kitchen", "living_room", "bedroom", "bathroom", "other", "other",
-    ]  # fmt: skip
+    expected = {
+        "living_room_08": "living_room",
+        "FloorPlan1": "kitchen",
+        "FloorPlan212": "living_room",
+        "FloorPlan330": "bedroom",
+        "FloorPlan402_physics": "bathroom",
+        "attic": "other",
+        "FloorPlan99": "other",
+    }
+    assert {name: room_type(name) for name in expected} == expected

@@ -116,13 +116,17 @@ def test_a_made_scene_is_a_valid_distinct_dump(tmp_path):
 
 
 def test_efficientnet_lite0_equals_the_reference_implementation():
-    """Numbers of the package efficientnet_lite_pytorch on a fixed image; `tests/golden/regenerate.py` makes them again."""
+    """Numbers of the package efficientnet_lite_pytorch on a fixed image; `tests/golden/regenerate.py` makes them
+    again.
+    """
     reference = json.loads(GOLDEN.read_text())
     extractor = build_extractor("efficientnet_lite0")
     image = torch.linspace(-1, 1, 3 * 160 * 160).reshape(1, 3, 160, 160)
     features = extractor.body(image)[0]
     assert features.shape == (2048,)
-    torch.testing.assert_close(features[: len(reference["head"])], torch.tensor(reference["head"]), rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(
+        features[: len(reference["head"])], torch.tensor(reference["head"]), rtol=1e-3, atol=1e-4
+    )
 
 
 def test_extractors_say_what_they_need(tmp_path, monkeypatch):

@@ -38,10 +38,24 @@ def finish() -> Finish:
     def write(run: TableRun, metrics=None, status="FINISHED", error=None, history=None, **changes) -> None:
         run.folder.path.mkdir(parents=True, exist_ok=True)
         (run.folder.path / "config.yaml").write_text(yaml.safe_dump(dict(run.config)))
-        facts = {"signature": run.signature, "name": "x", "command": "visagent-train ...", "seed": run.seed, "scale": run.config["scale"]}
+        facts = {
+            "signature": run.signature,
+            "name": "x",
+            "command": "visagent-train ...",
+            "seed": run.seed,
+            "scale": run.config["scale"],
+        }
         hardware = {"cpu": "abacus", "cores": "2", "memory": "1 GiB", "device": "1 x cpu"}
         record = Record(
-            **{**facts, "status": status, "error": error, "commit": "c0ffee", "finished": "2026-01-02T03:04:05+00:00", "hardware": hardware, **changes}
+            **{
+                **facts,
+                "status": status,
+                "error": error,
+                "commit": "c0ffee",
+                "finished": "2026-01-02T03:04:05+00:00",
+                "hardware": hardware,
+                **changes,
+            }
         )
         record.versions, record.seconds = {"torch": "2.0"}, 60.0
         record.metrics, record.history = metrics or {}, history or {}
@@ -56,7 +70,13 @@ def whole(grid, extra, finish):
     for (overrides, seed), run in plan(grid, extra).items():
         better = 0.1 if "navigation/dagger" in overrides[0] else 0.0
         history = (
-            {"0": {"data/expert_queries": 0.0}, "1": {"data/expert_queries": 1.0 + seed}, "2": {"data/expert_queries": 100.0 + seed}} if better else {"0": {}}
+            {
+                "0": {"data/expert_queries": 0.0},
+                "1": {"data/expert_queries": 1.0 + seed},
+                "2": {"data/expert_queries": 100.0 + seed},
+            }
+            if better
+            else {"0": {}}
         )
         finish(run, numbers(0.8 + 0.01 * seed + better), history=history)
     return plan(grid, extra)

@@ -40,14 +40,39 @@ NASTY = [
 
 
 def test_options_may_stand_anywhere_and_overrides_find_their_place():
-    asked = parse(["nobody/tiny", "optimizer.lr=1", "--run", "confidence=0.9", "hydra/launcher=basic", "--seeds", "[3,4]", "+hydra.x=1", "--jobs", "3"])
-    assert asked.table == "nobody/tiny" and asked.run and asked.seeds == (3, 4) and asked.jobs == 3 and asked.scale == "laptop"
-    assert asked.overrides == ("optimizer.lr=1",) and asked.root == ("confidence=0.9",) and asked.hydra == ("hydra/launcher=basic", "+hydra.x=1")
+    asked = parse(
+        [
+            "nobody/tiny",
+            "optimizer.lr=1",
+            "--run",
+            "confidence=0.9",
+            "hydra/launcher=basic",
+            "--seeds",
+            "[3,4]",
+            "+hydra.x=1",
+            "--jobs",
+            "3",
+        ]
+    )
+    assert (
+        asked.table == "nobody/tiny"
+        and asked.run
+        and asked.seeds == (3, 4)
+        and asked.jobs == 3
+        and asked.scale == "laptop"
+    )
+    assert (
+        asked.overrides == ("optimizer.lr=1",)
+        and asked.root == ("confidence=0.9",)
+        and asked.hydra == ("hydra/launcher=basic", "+hydra.x=1")
+    )
 
 
 @pytest.mark.parametrize("launcher", [[], ["hydra/launcher=submitit_slurm", "hydra.launcher.partition=gpu"]])
 def test_the_sweep_gets_every_override_unchanged(launcher, tmp_path, extra):
-    asked = parse(["nobody/tiny", "--run", "--scale", "smoke", "--jobs", "4", "--seeds", "5", *launcher, *extra, *NASTY])
+    asked = parse(
+        ["nobody/tiny", "--run", "--scale", "smoke", "--jobs", "4", "--seeds", "5", *launcher, *extra, *NASTY]
+    )
     grid = expand("nobody/tiny", make_spec(), "smoke", asked.seeds)
     arguments = sweep_arguments(asked, collect(grid, plan(grid, extra)))
     config = compose_sweep(arguments[1:])
@@ -67,7 +92,10 @@ def test_launching_goes_on_without_mlflow(grid, tmp_path, monkeypatch, caplog):
     with launching(results):
         assert PARENT_VARIABLE not in os.environ
     publish.track(outputs_of(results)[1], tmp_path / "outputs", results, publish.write(tmp_path / "outputs", results))
-    assert "the runs have no table to belong to there; logger=none" in caplog.text and "does not take the table (Connection refused)" in caplog.text
+    assert (
+        "the runs have no table to belong to there; logger=none" in caplog.text
+        and "does not take the table (Connection refused)" in caplog.text
+    )
     assert "secret" not in caplog.text
 
 
@@ -79,6 +107,9 @@ def test_a_tables_run_says_how_its_launching_ended(grid, tmp_path, empty_trackin
     with pytest.raises(KeyboardInterrupt), launching(results):
         run = os.environ[PARENT_VARIABLE]
         client = MlflowClient(f"sqlite:///{tmp_path}/outputs/mlflow.db")
-        assert client.get_run(run).info.status == "RUNNING" and hold(tmp_path / "outputs", client.get_run(run).data.tags[LOCK_TAG]) is None
+        assert (
+            client.get_run(run).info.status == "RUNNING"
+            and hold(tmp_path / "outputs", client.get_run(run).data.tags[LOCK_TAG]) is None
+        )
         raise KeyboardInterrupt
     assert client.get_run(run).info.status == "KILLED" and PARENT_VARIABLE not in os.environ

@@ -36,7 +36,12 @@ def test_every_spec_expands_and_its_runs_compose(name, scale):
 
 def test_table_1_is_the_papers():
     grid = load_grid("navigation/table1", "laptop")
-    assert grid.panels == ("sampled actions", "argmax actions") and grid.columns == ("Bed.", "Bath.", "Living", "Kitchen")
+    assert grid.panels == ("sampled actions", "argmax actions") and grid.columns == (
+        "Bed.",
+        "Bath.",
+        "Living",
+        "Kitchen",
+    )
     cell = grid.cells[("argmax actions", "DAgger (1)", "successful", "Living")]
     assert cell.overrides == ("experiment=navigation/dagger", "trainer.max_epochs=2")
     assert cell.metrics == ("test/argmax/living_room/average_successful_length",)
@@ -55,23 +60,48 @@ def test_variables_may_name_others_and_metrics_may_be_added():
 @pytest.mark.skipif(not PAPER.is_file(), reason="the paper's text is not beside the repository")
 def test_the_papers_numbers_are_those_in_its_text():
     text = PAPER.read_text()
-    starts = [text.index("\tBed.\tBath."), text.index("Table 1. Navigation"), text.rindex("\tBed.\tBath."), text.index("Table 2. Navigation")]
-    parts = {"table1": text[starts[0] : starts[1]], "table2": text[starts[2] : starts[3]], "table4": text[text.index("Distance\t1") : text.index("Table 4. ")]}
-    names = {"shortest": "avg. shortest length", "predicted": "avg. predicted length", "successful": "avg. successful length", "success_rate": "success rate"}
+    starts = [
+        text.index("\tBed.\tBath."),
+        text.index("Table 1. Navigation"),
+        text.rindex("\tBed.\tBath."),
+        text.index("Table 2. Navigation"),
+    ]
+    parts = {
+        "table1": text[starts[0] : starts[1]],
+        "table2": text[starts[2] : starts[3]],
+        "table4": text[text.index("Distance\t1") : text.index("Table 4. ")],
+    }
+    names = {
+        "shortest": "avg. shortest length",
+        "predicted": "avg. predicted length",
+        "successful": "avg. successful length",
+        "success_rate": "success rate",
+    }
     for table, part in parts.items():
         grid = load_grid(f"navigation/{table}", "laptop")
-        printed = {name: [tuple(map(float, line.split("\t")[1:])) for line in part.splitlines() if line.startswith(name)] for name in names.values()}
+        printed = {
+            name: [tuple(map(float, line.split("\t")[1:])) for line in part.splitlines() if line.startswith(name)]
+            for name in names.values()
+        }
         for measure, name in names.items():
-            ours = [tuple(grid.cells[(grid.panels[0], row.name, measure, column)].paper for column in grid.columns) for row in grid.spec.rows]
+            ours = [
+                tuple(grid.cells[(grid.panels[0], row.name, measure, column)].paper for column in grid.columns)
+                for row in grid.spec.rows
+            ]
             assert ours == printed[name], (table, name)
     queries = re.search(r"Total queries\t(\d+)\t(\d+)\t(\d+)\t(\d+)", text)
     assert queries is not None
     grid = load_grid("navigation/table3", "laptop")
-    assert [grid.cells[("", grid.lines[0][0], "queries", column)].paper for column in grid.columns] == [float(n) for n in queries.groups()]
+    assert [grid.cells[("", grid.lines[0][0], "queries", column)].paper for column in grid.columns] == [
+        float(n) for n in queries.groups()
+    ]
 
 
 def test_columns_may_be_measures():
-    measures = {"rate": MeasureConfig("rate", "test/sampled/all/success_rate", "max", 0.1), "steps": MeasureConfig("steps", "data/env_steps", "same", 1)}
+    measures = {
+        "rate": MeasureConfig("rate", "test/sampled/all/success_rate", "max", 0.1),
+        "steps": MeasureConfig("steps", "data/env_steps", "same", 1),
+    }
     root = make_spec(
         measures=measures,
         panels=[],
@@ -89,7 +119,10 @@ def test_columns_may_be_measures():
 ROW = RowConfig("cloning", {"preset": "behaviour_cloning"})
 BAD = {
     "unknown table": (lambda: load_grid("navigation/tabel1", "smoke"), "did you mean navigation/table1"),
-    "unknown scale": (lambda: expand("t", make_spec(scales={"smoke": ScaleConfig(seeds=[0])}), "paper"), "--scale smoke"),
+    "unknown scale": (
+        lambda: expand("t", make_spec(scales={"smoke": ScaleConfig(seeds=[0])}), "paper"),
+        "--scale smoke",
+    ),
     "no seeds": (lambda: expand("t", make_spec(), "smoke", []), "at least one seed"),
     "same seed twice": (lambda: expand("t", make_spec(), "smoke", [1, 1]), "each once"),
     "unknown variable": (lambda: expand("t", make_spec(rows=[RowConfig("r")], claims=[]), "smoke"), "'preset'"),
@@ -102,25 +135,63 @@ BAD = {
         lambda: expand("t", make_spec(rows=[dataclasses.replace(ROW, paper={"rate": [0.5, "?"]})], claims=[]), "smoke"),
         "expected 2 numbers",
     ),
-    "paper of an unknown measure": (lambda: expand("t", make_spec(rows=[dataclasses.replace(ROW, paper={"x": [1, 2]})], claims=[]), "smoke"), "lists under"),
-    "unknown better": (lambda: expand("t", make_spec(measures={"rate": MeasureConfig("r", "m", "up", 0)}, claims=[], figures=[]), "smoke"), "max, min, same"),
+    "paper of an unknown measure": (
+        lambda: expand("t", make_spec(rows=[dataclasses.replace(ROW, paper={"x": [1, 2]})], claims=[]), "smoke"),
+        "lists under",
+    ),
+    "unknown better": (
+        lambda: expand(
+            "t", make_spec(measures={"rate": MeasureConfig("r", "m", "up", 0)}, claims=[], figures=[]), "smoke"
+        ),
+        "max, min, same",
+    ),
     "a level that is never asked for": (
-        lambda: expand("t", make_spec(measures={"rate": MeasureConfig("r", "m", "max", 0, level="0.5")}, claims=[], figures=[]), "smoke"),
+        lambda: expand(
+            "t",
+            make_spec(measures={"rate": MeasureConfig("r", "m", "max", 0, level="0.5")}, claims=[], figures=[]),
+            "smoke",
+        ),
         "a level with reached alone",
     ),
     "a level that is no number": (
-        lambda: expand("t", make_spec(measures={"rate": MeasureConfig("r", "m", "min", 0, "reached", "high")}, claims=[], figures=[], rows=[ROW]), "smoke"),
+        lambda: expand(
+            "t",
+            make_spec(
+                measures={"rate": MeasureConfig("r", "m", "min", 0, "reached", "high")},
+                claims=[],
+                figures=[],
+                rows=[ROW],
+            ),
+            "smoke",
+        ),
         "expected level to be a number, got 'high'",
     ),
     "some columns with a measure": (
-        lambda: expand("t", make_spec(columns=[ColumnConfig("a", measure="rate"), ColumnConfig("b", {"room": "x"})]), "smoke"),
+        lambda: expand(
+            "t", make_spec(columns=[ColumnConfig("a", measure="rate"), ColumnConfig("b", {"room": "x"})]), "smoke"
+        ),
         "all columns to name",
     ),
-    "unknown measure in a figure": (lambda: expand("t", make_spec(figures=[FigureConfig("bars", "f", "f", measure="x")]), "smoke"), "unknown measure 'x'"),
-    "figure without its number": (lambda: expand("t", make_spec(figures=[FigureConfig("curves", "f", "f")]), "smoke"), "curves with a metric"),
-    "unknown row in a claim": (lambda: expand("t", make_spec(claims=[ClaimConfig("c", "p", {"row": "x"}, ">", {"value": 0})]), "smoke"), "expected row"),
-    "unknown relation": (lambda: expand("t", make_spec(claims=[ClaimConfig("c", "p", {}, "=", {"value": 0})]), "smoke"), "expected relation"),
-    "trend with a right side": (lambda: expand("t", make_spec(claims=[ClaimConfig("c", "p", {}, "trend<", {"value": 0})]), "smoke"), "no right side"),
+    "unknown measure in a figure": (
+        lambda: expand("t", make_spec(figures=[FigureConfig("bars", "f", "f", measure="x")]), "smoke"),
+        "unknown measure 'x'",
+    ),
+    "figure without its number": (
+        lambda: expand("t", make_spec(figures=[FigureConfig("curves", "f", "f")]), "smoke"),
+        "curves with a metric",
+    ),
+    "unknown row in a claim": (
+        lambda: expand("t", make_spec(claims=[ClaimConfig("c", "p", {"row": "x"}, ">", {"value": 0})]), "smoke"),
+        "expected row",
+    ),
+    "unknown relation": (
+        lambda: expand("t", make_spec(claims=[ClaimConfig("c", "p", {}, "=", {"value": 0})]), "smoke"),
+        "expected relation",
+    ),
+    "trend with a right side": (
+        lambda: expand("t", make_spec(claims=[ClaimConfig("c", "p", {}, "trend<", {"value": 0})]), "smoke"),
+        "no right side",
+    ),
 }
 
 

@@ -15,7 +15,8 @@ pytestmark = [pytest.mark.process, needs_chromium]
 
 OVERFLOW = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
 CUT_OFF = """return [...document.querySelectorAll('th, td, dd, li, h1, svg')].filter(e => e.getClientRects().length > 0
-    && (e.getBoundingClientRect().right > innerWidth + 1 || e.getBoundingClientRect().left < -1)).map(e => e.outerHTML.slice(0, 80))"""
+    && (e.getBoundingClientRect().right > innerWidth + 1 || e.getBoundingClientRect().left < -1))
+    .map(e => e.outerHTML.slice(0, 80))"""
 FONT = "return parseFloat(getComputedStyle(document.querySelector('td span')).fontSize)"
 
 
@@ -39,11 +40,22 @@ def test_pages_are_readable(name, width, grid, whole, extra, browser, tmp_path):
         assert shown in text, shown
     assert browser.run(OVERFLOW) <= 0 and browser.run(CUT_OFF) == [] and browser.run(FONT) >= 14
     assert browser.run("return document.querySelectorAll('figure svg').length") == 2
-    assert browser.run("return Math.min(...[...document.querySelectorAll('figure svg')].map(s => s.getBoundingClientRect().width))") > 0.8 * min(width, 620)
-    assert browser.run("return document.querySelector('thead').getBoundingClientRect().height > 0") == (name == "desktop")
-    assert browser.run("return performance.getEntriesByType('resource').filter(r => !r.name.startsWith('data:')).length") == 0
+    assert browser.run(
+        "return Math.min(...[...document.querySelectorAll('figure svg')].map(s => s.getBoundingClientRect().width))"
+    ) > 0.8 * min(width, 620)
+    assert browser.run("return document.querySelector('thead').getBoundingClientRect().height > 0") == (
+        name == "desktop"
+    )
+    assert (
+        browser.run("return performance.getEntriesByType('resource').filter(r => !r.name.startsWith('data:')).length")
+        == 0
+    )
     browser.picture(shots / f"table-{name}.png")
     browser.open((outputs / "tables" / "index.html").as_uri())
-    assert "nobody/tiny" in browser.run("return document.body.innerText") and browser.run(OVERFLOW) <= 0 and browser.run(CUT_OFF) == []
+    assert (
+        "nobody/tiny" in browser.run("return document.body.innerText")
+        and browser.run(OVERFLOW) <= 0
+        and browser.run(CUT_OFF) == []
+    )
     browser.run("document.querySelector('td, th a').closest('tr').querySelector('a').click()")
     assert "6 of 6 finished" in browser.run("return document.body.innerText")

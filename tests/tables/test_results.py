@@ -48,9 +48,15 @@ def test_the_aggregate_is_over_seeds_and_columns(grid, whole):
 
 def test_nothing_there_is_a_dash(grid, extra):
     results = collect(grid, plan(grid, extra))
-    assert all(cell.value is None and cell.mark == "" and ours(cell) == "—" for cell in [*results.cells.values(), *results.aggregates.values()])
+    assert all(
+        cell.value is None and cell.mark == "" and ours(cell) == "—"
+        for cell in [*results.cells.values(), *results.aggregates.values()]
+    )
     assert [m.why for m in missing(results)] == ["not started"] * 6
-    assert all(m.command is not None and m.command.startswith("visagent-train experiment=navigation/") for m in missing(results))
+    assert all(
+        m.command is not None and m.command.startswith("visagent-train experiment=navigation/")
+        for m in missing(results)
+    )
 
 
 def test_a_failed_seed_is_left_out_with_its_reason(grid, whole, extra, finish):
@@ -58,7 +64,11 @@ def test_a_failed_seed_is_left_out_with_its_reason(grid, whole, extra, finish):
     finish(failed, status="FAILED", error="Traceback\n  ...\nRuntimeError: out of paper\n", metrics=numbers(0.0))
     results = collect(grid, plan(grid, extra))
     cell = results.cells[CELL]
-    assert cell.values == {0: pytest.approx(0.80), 2: pytest.approx(0.82)} and cell.value == pytest.approx(0.81) and cell.interval is None
+    assert (
+        cell.values == {0: pytest.approx(0.80), 2: pytest.approx(0.82)}
+        and cell.value == pytest.approx(0.81)
+        and cell.interval is None
+    )
     assert ours(cell) == "0.810 ± 0.014 (2/3)" and cell.missing == {1: "failed: RuntimeError: out of paper"}
     (line,) = missing(results)
     assert "RuntimeError: out of paper" in line.why and line.command == failed.command
@@ -96,7 +106,9 @@ def test_numbers_of_another_scale_or_config_never_enter(root, grid, whole, extra
     laptop = plan(expand("nobody/tiny", root, "laptop"), extra)
     changed = plan(grid, [*extra, "optimizer.lr=0.5"])
     assert {run.state for run in [*laptop.values(), *changed.values()]} == {"not started"}
-    assert not {run.signature for run in whole.values()} & {run.signature for run in [*laptop.values(), *changed.values()]}
+    assert not {run.signature for run in whole.values()} & {
+        run.signature for run in [*laptop.values(), *changed.values()]
+    }
 
 
 @pytest.mark.parametrize("change", ["scale", "seed", "config", "signature"])
@@ -125,7 +137,10 @@ def test_undefined_and_absent_numbers_are_left_out_with_the_reason(grid, whole, 
     finish(runs[1], {key: value for key, value in numbers(0.8).items() if "sampled/bathroom" not in key})
     cell = collect(grid, plan(grid, extra)).cells[("sampled actions", "cloning", "length", "Bath.")]
     assert set(cell.values) == {2}
-    assert cell.missing[0] == "no successful episode" and "no such metric (test/sampled/bathroom/average_successful_length)" in cell.missing[1]
+    assert (
+        cell.missing[0] == "no successful episode"
+        and "no such metric (test/sampled/bathroom/average_successful_length)" in cell.missing[1]
+    )
     assert cell.std is None and ours(cell) == "12.0 (1/3)"
 
 
@@ -145,8 +160,9 @@ def test_epochs_are_numbers_not_words(grid, whole, extra, finish):
 
 @pytest.mark.parametrize(
     ("better", "ours", "theirs", "expected"),
-    [("max", 0.9, 0.9, BETTER), ("max", 0.85, 0.9, CLOSE), ("max", 0.84, 0.9, WORSE), ("min", 7.0, 10.0, BETTER), ("min", 10.05, 10.0, CLOSE),
-     ("min", 11.0, 10.0, WORSE), ("same", 9.95, 10.0, CLOSE), ("same", 10.05, 10.0, CLOSE), ("same", 10.06, 10.0, WORSE), ("max", 0.5, None, "")],
+    [("max", 0.9, 0.9, BETTER), ("max", 0.85, 0.9, CLOSE), ("max", 0.84, 0.9, WORSE), ("min", 7.0, 10.0, BETTER),
+     ("min", 10.05, 10.0, CLOSE), ("min", 11.0, 10.0, WORSE), ("same", 9.95, 10.0, CLOSE), ("same", 10.05, 10.0, CLOSE),
+     ("same", 10.06, 10.0, WORSE), ("max", 0.5, None, "")],
 )  # fmt: skip
 def test_marks(better, ours, theirs, expected):
     assert mark(MeasureConfig("m", "m", better, 0.05), ours, theirs) == expected
@@ -160,7 +176,16 @@ def test_marks_at_a_boundary_are_not_decided_by_single_precision(printed):
     assert mark(spec, float(np.float32(printed - 0.051)), printed) == WORSE
 
 
-OWN = ["seed=1", "scale=paper", "+name=x", "experiment=navigation/dagger", "debug=smoke", "paths.run=here", "trainer.max_epochs=1", "word"]
+OWN = [
+    "seed=1",
+    "scale=paper",
+    "+name=x",
+    "experiment=navigation/dagger",
+    "debug=smoke",
+    "paths.run=here",
+    "trainer.max_epochs=1",
+    "word",
+]
 
 
 @pytest.mark.parametrize("override", OWN)
@@ -176,7 +201,10 @@ def test_rows_that_are_the_same_run_launch_it_once(root, extra):
     assert len(results.runs) == 6 and len(results.to_launch) == 3
 
 
-@pytest.mark.parametrize(("file", "content"), [("config.yaml", "a: ["), ("config.yaml", ""), ("config.yaml", None), ("record.json", '{"metrics": {"a": "b"}}')])
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [("config.yaml", "a: ["), ("config.yaml", ""), ("config.yaml", None), ("record.json", '{"metrics": {"a": "b"}}')],
+)
 def test_a_damaged_folder_is_one_failed_run(file, content, grid, whole, extra):
     run = by_seed(whole, "behaviour_cloning")[0]
     if content is None:
@@ -184,7 +212,11 @@ def test_a_damaged_folder_is_one_failed_run(file, content, grid, whole, extra):
     else:
         (run.folder.path / file).write_text(content)
     results = collect(grid, plan(grid, extra))
-    assert len(results.finished) == 5 and results.cells[CELL].missing[0].startswith("failed: ") and file in results.cells[CELL].missing[0]
+    assert (
+        len(results.finished) == 5
+        and results.cells[CELL].missing[0].startswith("failed: ")
+        and file in results.cells[CELL].missing[0]
+    )
 
 
 def claim(left, relation, right=None, factor=1.0):
@@ -204,7 +236,10 @@ def test_a_claim_that_comes_out(whole):
 
 def test_a_claim_that_does_not(whole):
     worse = verdict(claim({"row": "DAgger (1)", "measure": "rate"}, "<", {"row": "cloning", "measure": "rate"}), whole)
-    assert worse.summary() == "sampled actions: does not come out in any of 2; argmax actions: does not come out in any of 2"
+    assert (
+        worse.summary()
+        == "sampled actions: does not come out in any of 2; argmax actions: does not come out in any of 2"
+    )
 
 
 def test_a_claim_against_a_number_within_the_noise(whole):
@@ -220,14 +255,26 @@ def test_claims_at_equality(relation, expected, grid, extra, finish):
     """In single precision, as metrics are."""
     for run in plan(grid, extra).values():
         finish(run, {key: float(np.float32(0.8)) for key in numbers(0.0)})
-    (first, *_) = verdict(claim({"row": "cloning", "measure": "rate"}, relation, {"value": 0.8}), plan(grid, extra)).comparisons
+    (first, *_) = verdict(
+        claim({"row": "cloning", "measure": "rate"}, relation, {"value": 0.8}), plan(grid, extra)
+    ).comparisons
     assert first.holds is expected and first.clear is True and abs(first.margin) < 1e-6
 
 
 def test_factors_and_trends(whole):
-    assert verdict(claim({"row": "cloning", "measure": "length"}, ">", {"row": "cloning", "measure": "rate"}, factor=10.0), whole).summary().count("all 2") == 2
+    assert (
+        verdict(
+            claim({"row": "cloning", "measure": "length"}, ">", {"row": "cloning", "measure": "rate"}, factor=10.0),
+            whole,
+        )
+        .summary()
+        .count("all 2")
+        == 2
+    )
     trend = verdict(claim({"row": "cloning", "measure": "rate"}, "trend>"), whole)
-    assert [c.where for c in trend.comparisons] == ["Bath. to Kitchen"] * 2 and trend.summary() == "sampled actions: comes out; argmax actions: comes out"
+    assert [c.where for c in trend.comparisons] == [
+        "Bath. to Kitchen"
+    ] * 2 and trend.summary() == "sampled actions: comes out; argmax actions: comes out"
     assert "does not come out" in verdict(claim({"row": "cloning", "measure": "rate"}, "trend<"), whole).summary()
 
 
@@ -235,7 +282,9 @@ def test_claims_pair_the_seeds_and_say_what_is_missing(grid, whole, extra, finis
     for seed in (0, 1):
         finish(by_seed(whole, "dagger")[seed], status="KILLED")
     found = check_claims(collect(grid, plan(grid, extra)))[0]
-    assert [round(c.margin, 9) for c in found.comparisons] == [0.1] * 4 and {c.clear for c in found.comparisons} == {None}
+    assert [round(c.margin, 9) for c in found.comparisons] == [0.1] * 4 and {c.clear for c in found.comparisons} == {
+        None
+    }
     assert found.summary().endswith("comes out in all 2 (at least 1 of 3 seeds; fewer than 3 seeds: noise not judged)")
     finish(by_seed(whole, "dagger")[2], status="KILLED")
     assert check_claims(collect(grid, plan(grid, extra)))[0].summary() == "not known: its numbers are missing"
@@ -248,14 +297,28 @@ def test_intervals_do_not_depend_on_other_cells(root, grid, whole):
 
 
 def test_the_peak_of_a_run_and_when_it_reached_a_level(extra, finish):
-    levels = {"rate": MeasureConfig("peak", "val/rate", "max", 0.0, over="peak"), "when": MeasureConfig("steps", "val/rate", "min", 0.0, over="reached")}
+    levels = {
+        "rate": MeasureConfig("peak", "val/rate", "max", 0.0, over="peak"),
+        "when": MeasureConfig("steps", "val/rate", "min", 0.0, over="reached"),
+    }
     levels["when"].level = "{level}"
-    rows = [RowConfig("low", {"preset": "behaviour_cloning", "level": "0.5"}), RowConfig("high", {"preset": "behaviour_cloning", "level": "0.9"})]
+    rows = [
+        RowConfig("low", {"preset": "behaviour_cloning", "level": "0.5"}),
+        RowConfig("high", {"preset": "behaviour_cloning", "level": "0.9"}),
+    ]
     columns = [ColumnConfig("only", {"room": "bathroom"})]
-    grid = expand("nobody/tiny", make_spec(measures=levels, rows=rows, columns=columns, panels=[], aggregate=None, figures=[], claims=[]), "smoke")
+    grid = expand(
+        "nobody/tiny",
+        make_spec(measures=levels, rows=rows, columns=columns, panels=[], aggregate=None, figures=[], claims=[]),
+        "smoke",
+    )
     for (_, seed), run in plan(grid, extra).items():
         rates = (math.nan, 0.6, 0.8 + 0.1 * seed, 0.7)  # before the first one nothing was measured
-        finish(run, {"val/rate": 0.7}, history={str(10 * epoch): {"val/rate": rate, "step": 100.0 * epoch} for epoch, rate in enumerate(rates)})
+        finish(
+            run,
+            {"val/rate": 0.7},
+            history={str(10 * epoch): {"val/rate": rate, "step": 100.0 * epoch} for epoch, rate in enumerate(rates)},
+        )
     cells = collect(grid, plan(grid, extra)).cells
     assert cells[("", "low", "rate", "only")].values == {seed: pytest.approx(0.8 + 0.1 * seed) for seed in range(3)}
     assert cells[("", "low", "when", "only")].values == {0: 100.0, 1: 100.0, 2: 100.0}

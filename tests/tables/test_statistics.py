@@ -36,7 +36,9 @@ def test_bootstrap_of_three_values_is_that_of_all_27_resamples():
     values = np.array([0.0, 0.3, 0.9])
     every = np.array([np.mean(draw) for draw in itertools.product(values, repeat=3)])
     low, high = stratified_bootstrap([values], mean, np.random.default_rng(1), 200_000, 0.8)
-    assert (low, high) == pytest.approx((np.quantile(every, 0.1, method="inverted_cdf"), np.quantile(every, 0.9, method="inverted_cdf")), abs=1e-9)
+    assert (low, high) == pytest.approx(
+        (np.quantile(every, 0.1, method="inverted_cdf"), np.quantile(every, 0.9, method="inverted_cdf")), abs=1e-9
+    )
 
 
 def test_strata_are_resampled_apart():
@@ -56,7 +58,9 @@ def test_intervals_of_a_large_sample_approach_the_normal_ones():
 
 def test_the_generator_decides_and_two_seeds_have_no_interval():
     values = np.array([0.1, 0.2, 0.4, 0.8])
-    first, again = (stratified_bootstrap([values], interquartile_mean, np.random.default_rng(7), 300, 0.9) for _ in range(2))
+    first, again = (
+        stratified_bootstrap([values], interquartile_mean, np.random.default_rng(7), 300, 0.9) for _ in range(2)
+    )
     assert first == again
     assert stratified_bootstrap([values], mean, np.random.default_rng(8), 300, 0.9) != first
     assert stratified_bootstrap([values, values[:2]], mean, np.random.default_rng(0), 300, 0.9) is None

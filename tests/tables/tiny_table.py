@@ -23,23 +23,44 @@ def make_spec(**changes) -> TableRootConfig:
         "place": "Table 9",
         "measures": {
             "rate": MeasureConfig("success rate", "test/{mode}/{room}/success_rate", "max", 0.05),
-            "length": MeasureConfig("length", "test/{mode}/{room}/average_successful_length", "min", 1.0, digits=1, reason="no successful episode"),
+            "length": MeasureConfig(
+                "length",
+                "test/{mode}/{room}/average_successful_length",
+                "min",
+                1.0,
+                digits=1,
+                reason="no successful episode",
+            ),
         },
-        "panels": [PanelConfig("sampled actions", {"mode": "sampled"}), PanelConfig("argmax actions", {"mode": "argmax"})],
+        "panels": [
+            PanelConfig("sampled actions", {"mode": "sampled"}),
+            PanelConfig("argmax actions", {"mode": "argmax"}),
+        ],
         "columns": [ColumnConfig("Bath.", {"room": "bathroom"}), ColumnConfig("Kitchen", {"room": "kitchen"})],
         "aggregate": "both",
         "rows": [
             RowConfig("cloning", {"preset": "behaviour_cloning"}, paper={"rate": [0.8, 0.5], "length": [10.0, None]}),
-            RowConfig("DAgger (1)", {"preset": "dagger"}, ["trainer.max_epochs=2"], {"rate": [0.9, 0.6]}, note="one round"),
+            RowConfig(
+                "DAgger (1)", {"preset": "dagger"}, ["trainer.max_epochs=2"], {"rate": [0.9, 0.6]}, note="one round"
+            ),
         ],
         "overrides": ["experiment=navigation/{preset}"],
-        "scales": {"smoke": ScaleConfig({}, ["debug=smoke"], [0, 1, 2], "numbers of no meaning"), "laptop": ScaleConfig(seeds=[0, 1, 2])},
+        "scales": {
+            "smoke": ScaleConfig({}, ["debug=smoke"], [0, 1, 2], "numbers of no meaning"),
+            "laptop": ScaleConfig(seeds=[0, 1, 2]),
+        },
         "figures": [
             FigureConfig("bars", "tiny", "Rates", measure="rate"),
             FigureConfig("curves", "tiny_curves", "Queries", metric="data/expert_queries", logarithmic=True),
         ],
         "claims": [
-            ClaimConfig("DAgger is better", "Section 1", {"row": "DAgger (1)", "measure": "rate"}, ">", {"row": "cloning", "measure": "rate"}),
+            ClaimConfig(
+                "DAgger is better",
+                "Section 1",
+                {"row": "DAgger (1)", "measure": "rate"},
+                ">",
+                {"row": "cloning", "measure": "rate"},
+            ),
         ],
         "deviations": ["All of it."],
     }

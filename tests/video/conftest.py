@@ -17,7 +17,9 @@ from visagent.video.decode import BACKENDS, require
 def encoded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Videos of 40 numbered frames in many containers and codecs, odd ones, and files that are none."""
     folder = tmp_path_factory.mktemp("encoded")
-    subprocess.run([sys.executable, str(Path(__file__).with_name("odd_videos.py")), str(folder)], check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("odd_videos.py")), str(folder)], check=True, capture_output=True
+    )
     (folder / "empty.webm").write_bytes(b"")
     (folder / "text.avi").write_text("this is no video")
     for name, share in (("mpeg4.avi", 0.5), ("vp9.webm", 0.7), ("h264_b.mp4", 0.5), ("mpeg4_b.mkv", 0.8)):

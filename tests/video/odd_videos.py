@@ -1,6 +1,8 @@
-"""Videos as people bring them along: `python odd_videos.py FOLDER` writes them, in a process of its own (decord's libraries hide the encoders').
+"""Videos as people bring them along: `python odd_videos.py FOLDER` writes them, in a process of its own (decord's
+libraries hide the encoders').
 
-Each frame has its number in six large black or white squares, and a bar that moves: what is read can be told from it, and which way is up.
+Each frame has its number in six large black or white squares, and a bar that moves: what is read can be told from it,
+and which way is up.
 """
 
 from __future__ import annotations
@@ -78,7 +80,9 @@ def numbered(height: int = 64, width: int = 96, count: int = COUNT) -> np.ndarra
     frames = np.full((count, height, width, 3), 20, np.uint8)
     for t in range(count):
         for bit in range(6):
-            frames[t, int(8 * y) : int(24 * y), int((2 + bit * 15) * x) : int((14 + bit * 15) * x)] = 255 if t >> bit & 1 else 0
+            frames[t, int(8 * y) : int(24 * y), int((2 + bit * 15) * x) : int((14 + bit * 15) * x)] = (
+                255 if t >> bit & 1 else 0
+            )
         frames[t, int(40 * y) : int(56 * y), int(2 * t * x) : int((2 * t + 8) * x)] = (200, 60, 30)
     return frames
 
@@ -86,13 +90,17 @@ def numbered(height: int = 64, width: int = 96, count: int = COUNT) -> np.ndarra
 def numbers(frames: np.ndarray) -> list[int]:
     """The number written in each frame of about 64 x 96, or of half that."""
     y, x = round(frames.shape[1] / 32) / 2, round(frames.shape[2] / 48) / 2
-    squares = [frames[:, int(10 * y) : int(22 * y), int((4 + bit * 15) * x) : int((12 + bit * 15) * x)] for bit in range(6)]
+    squares = [
+        frames[:, int(10 * y) : int(22 * y), int((4 + bit * 15) * x) : int((12 + bit * 15) * x)] for bit in range(6)
+    ]
     bright = np.stack([square.mean(axis=(1, 2, 3)) > 128 for square in squares], axis=1)
     return (bright * 2 ** np.arange(6)).sum(axis=1).tolist()
 
 
 def stored(frames: np.ndarray, turn: tuple[int, bool, bool]) -> np.ndarray:
-    """Upright frames as they are stored where the display matrix turns them by some degrees, anticlockwise, and then mirrors them."""
+    """Upright frames as they are stored where the display matrix turns them by some degrees, anticlockwise, and then
+    mirrors them.
+    """
     degrees, left_right, up_down = turn
     if left_right:
         frames = frames[:, :, ::-1]
@@ -131,7 +139,11 @@ def write(
             stream = file.add_stream(codec[0], rate=RATE, options=dict(codec[1]))
             stream.pix_fmt = pix_fmt
             stream.height, stream.width = frames.shape[1], frames.shape[2]
-            stream.codec_context.thread_count, stream.codec_context.max_b_frames, stream.codec_context.gop_size = 1, b_frames, 12
+            stream.codec_context.thread_count, stream.codec_context.max_b_frames, stream.codec_context.gop_size = (
+                1,
+                b_frames,
+                12,
+            )
             if default is not None:
                 stream.disposition = int(number == default)
             if turn is not None:
@@ -145,7 +157,9 @@ def write(
     return path
 
 
-def change_size(path: Path, codec: tuple[str, dict[str, str]], sizes: Sequence[tuple[int, int]], pix_fmt: str = "yuv420p") -> None:
+def change_size(
+    path: Path, codec: tuple[str, dict[str, str]], sizes: Sequence[tuple[int, int]], pix_fmt: str = "yuv420p"
+) -> None:
     """A file whose second half has another size."""
     import av
 
@@ -272,7 +286,9 @@ def write_odd(folder: Path) -> None:
     buffer = io.BytesIO()
     Image.new("RGB", (200, 200), (250, 250, 0)).save(buffer, "JPEG")
     for first in (True, False):
-        add_cover(folder / "turned_0.mp4", folder / f"cover_{'first' if first else 'last'}.mp4", first, buffer.getvalue())
+        add_cover(
+            folder / "turned_0.mp4", folder / f"cover_{'first' if first else 'last'}.mp4", first, buffer.getvalue()
+        )
     write(folder / "cover.mkv", MPEG4, [frames], cover=buffer.getvalue())
     smaller, larger = ((64, 96), (32, 48)), ((32, 48), (64, 96))
     for suffix, codec in (("webm", VP9), ("mp4", VP9), ("mkv", VP8), ("ts", H264)):

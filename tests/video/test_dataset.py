@@ -15,7 +15,16 @@ from torch.utils.data import Dataset
 from datamodules.action_recognition import ActionRecognitionDataModule, BrokenVideosError, ClipLoader
 from visagent.errors import ConfigError
 from visagent.video.command import main
-from visagent.video.dataset import EvaluationClips, Sample, TrainingClips, VideoBatch, collate, load, protocol, stretches
+from visagent.video.dataset import (
+    EvaluationClips,
+    Sample,
+    TrainingClips,
+    VideoBatch,
+    collate,
+    load,
+    protocol,
+    stretches,
+)
 from visagent.video.decode import BACKENDS, OPENED_AT_MOST
 from visagent.video.entries import VIDEO_SUFFIXES
 from visagent.video.layouts import Clip, mirrored_labels, read
@@ -156,7 +165,10 @@ def test_mirrored_clips_have_the_mirrored_label(synthetic):
     label = found.clips[push].label
     seen = set()
     for seed in range(30):
-        plain, drawn = training_clips(found.clips, seed)[push], training_clips(found.clips, seed, mirrored=mirrored)[push]
+        plain, drawn = (
+            training_clips(found.clips, seed)[push],
+            training_clips(found.clips, seed, mirrored=mirrored)[push],
+        )
         flipped = not np.array_equal(plain.clips, drawn.clips)
         if flipped:
             assert np.array_equal(plain.clips[..., ::-1], drawn.clips)
@@ -182,7 +194,11 @@ def test_broken_files_are_replaced_named_and_counted(damaged, caplog):
     data = datamodule("something_v2", damaged.parent, root=str(damaged), broken_share=0.5)
     batches = list(data.train_dataloader())
     assert sum(len(batch) for batch in batches) == 16
-    assert {path.rsplit("/", 1)[1] for path in data.broken["train"]} == {"3.webm", "5.webm", "9.webm"} and not data.broken["val"]
+    assert {path.rsplit("/", 1)[1] for path in data.broken["train"]} == {
+        "3.webm",
+        "5.webm",
+        "9.webm",
+    } and not data.broken["val"]
     assert data.statistics() == {"data/videos": 16.0, "data/broken": 3.0}
     assert "cannot read" in caplog.text and "3.webm: the file is empty" in caplog.text
     assert data.state_dict()["broken"] == data.broken
@@ -190,7 +206,10 @@ def test_broken_files_are_replaced_named_and_counted(damaged, caplog):
 
 def test_too_many_broken_files_stop_the_training(damaged):
     data = datamodule("something_v2", damaged.parent, root=str(damaged), broken_share=0.1)
-    with pytest.raises(BrokenVideosError, match=r"(?s)2 of 16 videos cannot be read.*visagent-videos verify.*broken_share=0\.125 would.*webm: "):
+    with pytest.raises(
+        BrokenVideosError,
+        match=r"(?s)2 of 16 videos cannot be read.*visagent-videos verify.*broken_share=0\.125 would.*webm: ",
+    ):
         list(data.train_dataloader())
 
 
@@ -207,10 +226,18 @@ def test_broken_files_that_were_mended_are_forgotten(damaged, synthetic):
 def test_evaluation_leaves_broken_files_out(damaged):
     shutil.copytree(damaged, damaged.parent / "val")
     (damaged.parent / "val/20bn-something-something-v2/17.webm").write_bytes(b"")
-    data = datamodule("something_v2", damaged.parent, root=str(damaged.parent / "val"), eval_batch_size=1, broken_share=0.125)
-    assert sum(len(batch) for batch in data.val_dataloader()) == 7 and len(data.broken["val"]) == 1 and not data.broken["train"]
+    data = datamodule(
+        "something_v2", damaged.parent, root=str(damaged.parent / "val"), eval_batch_size=1, broken_share=0.125
+    )
+    assert (
+        sum(len(batch) for batch in data.val_dataloader()) == 7
+        and len(data.broken["val"]) == 1
+        and not data.broken["train"]
+    )
     (damaged.parent / "val/20bn-something-something-v2/18.webm").write_bytes(b"")
-    data = datamodule("something_v2", damaged.parent, root=str(damaged.parent / "val"), eval_batch_size=1, broken_share=0.125)
+    data = datamodule(
+        "something_v2", damaged.parent, root=str(damaged.parent / "val"), eval_batch_size=1, broken_share=0.125
+    )
     with pytest.raises(BrokenVideosError, match=r"2 of 8 videos cannot be read"):
         list(data.test_dataloader())
 
@@ -221,7 +248,11 @@ def test_nothing_readable_ends_the_training(workers, tmp_path):
     clips = training_clips([Clip(str(tmp_path / "x.webm"), 0)])
     (tmp_path / "x.webm").write_bytes(b"")
     assert len(clips[0].clips) == 0
-    with pytest.raises(BrokenVideosError, match=r"(?s)20 videos drawn one after the other cannot be read; visagent-videos verify.*x\.webm: the file is empty$"):
+    with pytest.raises(
+        BrokenVideosError,
+        match=r"(?s)20 videos drawn one after the other cannot be read; visagent-videos verify.*x\.webm: the file is "
+        r"empty$",
+    ):
         list(ClipLoader(clips, [[0, 0]], workers, "", {}, 1.0))
 
 
@@ -258,7 +289,11 @@ def test_what_is_not_read_and_what_is_in_both_splits_is_said(synthetic, tmp_path
     shutil.copytree(synthetic("kinetics"), tmp_path / "data")
     (next((tmp_path / "data/train").iterdir()) / "clip.mp4.part").write_bytes(b"")
     datamodule("kinetics", tmp_path, root=str(tmp_path / "data"))
-    assert "1 entries are not read: " in caplog.text and "clip.mp4.part" in caplog.text and "both trained" not in caplog.text
+    assert (
+        "1 entries are not read: " in caplog.text
+        and "clip.mp4.part" in caplog.text
+        and "both trained" not in caplog.text
+    )
     shutil.copytree(synthetic("ucf101"), tmp_path / "both")
     lists = tmp_path / "both/ucfTrainTestlist"
     (lists / "testlist01.txt").write_text((lists / "trainlist01.txt").read_text())

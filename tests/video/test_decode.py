@@ -39,14 +39,19 @@ def test_the_right_frames(name, backend, encoded):
 
 @pytest.mark.parametrize("name", ODD)
 def test_odd_videos_look_the_same_to_every_backend(name, backend, encoded):
-    """The frames that are shown, of the film, upright, in order, of one size: asked for all together, sparsely, and backwards."""
+    """The frames that are shown, of the film, upright, in order, of one size: asked for all together, sparsely, and
+    backwards.
+    """
     path, expected = encoded / name, ODD[name]
     found = all_frames(path, backend)
     assert numbers(found) == expected
-    assert np.abs(found.astype(int) - all_frames(path, "pyav")).mean() < 1.0  # decoders enlarge and convert colours a little differently
+    # decoders enlarge and convert colours a little differently
+    assert np.abs(found.astype(int) - all_frames(path, "pyav")).mean() < 1.0
     last = len(expected) - 1
     for wanted in ([1, last // 3, last // 2, last - 2, last], [last, 3, 3, last // 2]):
-        assert numbers(read_frames(path, lambda _, wanted=wanted: np.array(wanted), backend)) == [expected[number] for number in wanted]
+        assert numbers(read_frames(path, lambda _, wanted=wanted: np.array(wanted), backend)) == [
+            expected[number] for number in wanted
+        ]
     assert verify(str(path), backend) == Verdict(str(path), len(expected), None)
 
 
@@ -93,7 +98,14 @@ def test_broken_files_are_named(name, reason, backend, encoded):
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [("vp9.webm", "matroska"), ("mpeg4_b.mkv", "matroska"), ("h264_b.mp4", "mp4"), ("mpeg4.avi", "avi"), ("text.avi", "other")]
+    ("name", "kind"),
+    [
+        ("vp9.webm", "matroska"),
+        ("mpeg4_b.mkv", "matroska"),
+        ("h264_b.mp4", "mp4"),
+        ("mpeg4.avi", "avi"),
+        ("text.avi", "other"),
+    ],
 )
 def test_containers(name, kind, encoded, tmp_path):
     found = inspect(encoded / name)
@@ -163,7 +175,12 @@ def test_pictures_are_upright(tmp_path):
     """As their EXIF says."""
     upright = np.zeros((20, 30, 3), np.uint8)
     upright[:10, :15] = (250, 20, 20)
-    for orientation, stored in ((1, upright), (3, upright[::-1, ::-1]), (6, np.rot90(upright)), (5, upright.swapaxes(0, 1))):
+    for orientation, stored in (
+        (1, upright),
+        (3, upright[::-1, ::-1]),
+        (6, np.rot90(upright)),
+        (5, upright.swapaxes(0, 1)),
+    ):
         exif = Image.Exif()
         exif[0x0112] = orientation
         Image.fromarray(np.ascontiguousarray(stored)).save(tmp_path / "x.png", exif=exif)
@@ -173,7 +190,9 @@ def test_pictures_are_upright(tmp_path):
 def test_a_backend_that_is_not_there_is_named(monkeypatch):
     decode._torchcodec.cache_clear()
     monkeypatch.setitem(sys.modules, "torchcodec", None)
-    with pytest.raises(ConfigError, match=r"backend=torchcodec: torchcodec cannot be imported.*pip install 'visagent\[torchcodec\]'"):
+    with pytest.raises(
+        ConfigError, match=r"backend=torchcodec: torchcodec cannot be imported.*pip install 'visagent\[torchcodec\]'"
+    ):
         require("torchcodec")
     for known in ("decord", "pyav"):
         require(known)
@@ -192,7 +211,9 @@ def test_torchcodec_decodes_on_the_gpu(encoded, monkeypatch):
     if device == "cpu":
         pytest.skip("this build of torchcodec decodes on the CPU alone")
     jumped = []
-    monkeypatch.setitem(decode.JUMPING, "torchcodec", lambda *settings: jumped.append(decode._read_torchcodec(*settings)) or jumped[-1])
+    monkeypatch.setitem(
+        decode.JUMPING, "torchcodec", lambda *settings: jumped.append(decode._read_torchcodec(*settings)) or jumped[-1]
+    )
     for name in ("h264_b.mp4", "vp9.webm"):
         found = read_frames(encoded / name, lambda _: np.array(SPARSE), "torchcodec", device)
         assert numbers(found) == SPARSE and jumped[-1] is not None
@@ -202,7 +223,9 @@ def test_torchcodec_decodes_on_the_gpu(encoded, monkeypatch):
 def test_only_torchcodec_decodes_elsewhere_than_on_the_cpu(monkeypatch):
     monkeypatch.setattr(decode, "_torchcodec", lambda: SimpleNamespace(__version__="0.11.1+cu130"))
     cuda = torch.device("cuda", 1)
-    assert [device_of(name, cuda) for name in decode.BACKENDS] == ["cpu", "cpu", "cuda:1"] and device_of("torchcodec", torch.device("cpu")) == "cpu"
+    assert [device_of(name, cuda) for name in decode.BACKENDS] == ["cpu", "cpu", "cuda:1"] and device_of(
+        "torchcodec", torch.device("cpu")
+    ) == "cpu"
     monkeypatch.setattr(decode, "_torchcodec", lambda: SimpleNamespace(__version__="0.11.1+cpu"))
     assert device_of("torchcodec", cuda) == "cpu"
 

@@ -50,13 +50,17 @@ def test_what_was_drawn_is_what_is_read(synthetic):
             names[layout].append(found.classes[clip.label])
     drawn = {action.label for action in ACTIONS}
     assert set(names["something_v2"]) == set(names["something_v1"]) == set(names["kinetics"]) == drawn
-    assert set(names["ucf101"]) == {action.camel for action in ACTIONS} and set(names["hmdb51"]) == {action.snake for action in ACTIONS}
+    assert set(names["ucf101"]) == {action.camel for action in ACTIONS} and set(names["hmdb51"]) == {
+        action.snake for action in ACTIONS
+    }
     example = examples("train", 1, 32, 0)[0]
     assert np.array_equal(example.frames(), examples("train", 1, 32, 0)[0].frames())
 
 
 def test_twins_are_each_others_reversal():
-    forwards, backwards = (np.stack([e.frames()[[0, -1]].mean() for e in examples("x", 8 * 12, 32, 3)[start::8]]) for start in (2, 3))
+    forwards, backwards = (
+        np.stack([e.frames()[[0, -1]].mean() for e in examples("x", 8 * 12, 32, 3)[start::8]]) for start in (2, 3)
+    )
     assert abs(forwards.mean() - backwards.mean()) < 6  # the same distribution of frames
     for first, second in zip(ACTIONS[::2], ACTIONS[1::2], strict=True):
         assert first.scene == second.scene and second.backwards and not first.backwards
@@ -86,7 +90,12 @@ def something_v2_folder(root, generation):
     }
     train = [
         {"id": "78687", "label": "holding potato", "template": "Holding [something]", "placeholders": ["potato"]},
-        {"id": "7", "label": "x", "template": "Pretending to put [something] into [something else that cannot support it]", "placeholders": ["a", "b"]},
+        {
+            "id": "7",
+            "label": "x",
+            "template": "Pretending to put [something] into [something else that cannot support it]",
+            "placeholders": ["a", "b"],
+        },
     ]
     prefix = "labels/" if generation == "new" else "something-something-v2-"
     for name, content in (("labels", labels), ("train", train), ("validation", train[:1]), ("test", [{"id": "1420"}])):
@@ -113,7 +122,10 @@ def test_ucf101_as_distributed(tmp_path):
     (tmp_path / "UCF-101").mkdir()
     lists = tmp_path / "ucfTrainTestlist"
     write(lists / "classInd.txt", "1 ApplyEyeMakeup\r\n2 HandstandPushups\r\n")
-    write(lists / "trainlist02.txt", "ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi 1\r\nHandstandPushups/v_HandStandPushups_g01_c01.avi 2\r\n")
+    write(
+        lists / "trainlist02.txt",
+        "ApplyEyeMakeup/v_ApplyEyeMakeup_g08_c01.avi 1\r\nHandstandPushups/v_HandStandPushups_g01_c01.avi 2\r\n",
+    )
     write(lists / "testlist02.txt", "HandstandPushups/v_HandStandPushups_g02_c01.avi\r\n")
     train, val = read("ucf101", tmp_path, "train", 2), read("ucf101", tmp_path, "val", 2)
     assert [clip.label for clip in train.clips] == [0, 1] and [clip.label for clip in val.clips] == [1]
@@ -130,11 +142,15 @@ def test_hmdb51_as_distributed(tmp_path):
     for action in ("wave", "brush_hair"):
         (tmp_path / "hmdb51_org" / action).mkdir(parents=True)
     splits = tmp_path / "testTrainMulti_7030_splits"
-    write(splits / "brush_hair_test_split1.txt", "#April [x] (a) & b;c!@=_u_cm_np1.avi 1 \nother.avi 2 \nunused.avi 0 \n")
+    write(
+        splits / "brush_hair_test_split1.txt", "#April [x] (a) & b;c!@=_u_cm_np1.avi 1 \nother.avi 2 \nunused.avi 0 \n"
+    )
     write(splits / "wave_test_split1.txt", "w.avi 1 \n")
     train, val = read("hmdb51", tmp_path, "train"), read("hmdb51", tmp_path, "val")
     assert train.classes == ("brush_hair", "wave") and [clip.label for clip in train.clips] == [0, 1]
-    assert train.clips[0].path.endswith("/brush_hair/#April [x] (a) & b;c!@=_u_cm_np1.avi") and val.clips[0].path.endswith("other.avi")
+    assert train.clips[0].path.endswith("/brush_hair/#April [x] (a) & b;c!@=_u_cm_np1.avi") and val.clips[
+        0
+    ].path.endswith("other.avi")
     write(splits / "wave_test_split1.txt", "w.avi\n")
     with pytest.raises(ConfigError, match=r"expected lines FILE 0\|1\|2"):
         read("hmdb51", tmp_path, "train")
@@ -142,8 +158,14 @@ def test_hmdb51_as_distributed(tmp_path):
 
 def test_something_v1_as_distributed(tmp_path):
     (tmp_path / "20bn-something-something-v1").mkdir()
-    write(tmp_path / "something-something-v1-labels.csv", "Holding something\nPutting something, something and something on the table\n")
-    write(tmp_path / "something-something-v1-train.csv", "100218;Putting something, something and something on the table\n")
+    write(
+        tmp_path / "something-something-v1-labels.csv",
+        "Holding something\nPutting something, something and something on the table\n",
+    )
+    write(
+        tmp_path / "something-something-v1-train.csv",
+        "100218;Putting something, something and something on the table\n",
+    )
     write(tmp_path / "something-something-v1-validation.csv", "7;Holding something\n")
     train = read("something_v1", tmp_path, "train")
     assert train.clips[0].label == 1 and train.clips[0].path.endswith("20bn-something-something-v1/100218")
@@ -183,10 +205,15 @@ def test_a_wrong_folder_is_named(layout, tmp_path):
         ("labels", '{"a": "x"}', "expected a whole number for each class"),
         ("labels", '{"a": 0.0, "b": 1.5}', "numbers 0 to 1, each once"),
         ("labels", '{"a": "0", "b": "1", "a": "2"}', "each name once, got 'a' more than once"),
-        ("train", '[{"id": "../../x", "template": "Holding [something]"}]', r"names within 20bn-something-something-v2, got '\.\./\.\./x\.webm'"),
         (
             "train",
-            '[{"id": 1, "template": "Holding [something]"}, {"id": "1", "template": "Pushing [something] from left to right"}]',
+            '[{"id": "../../x", "template": "Holding [something]"}]',
+            r"names within 20bn-something-something-v2, got '\.\./\.\./x\.webm'",
+        ),
+        (
+            "train",
+            '[{"id": 1, "template": "Holding [something]"}, {"id": "1", "template": "Pushing [something] from left to '
+            'right"}]',
             "listed for two classes",
         ),
         ("train", "5", "expected a list of entries"),
@@ -235,7 +262,12 @@ def test_hidden_folders_hold_no_class(synthetic, tmp_path):
 
 def test_mirrored_labels():
     assert mirrored_labels(["Moving left", "Moving right", "Turning left", "Sit"]) == [1, 0, None, 3]
-    assert mirrored_labels(["turn_clockwise", "turn_counterclockwise", "PushLeftToRight", "PushRightToLeft"]) == [1, 0, 3, 2]
+    assert mirrored_labels(["turn_clockwise", "turn_counterclockwise", "PushLeftToRight", "PushRightToLeft"]) == [
+        1,
+        0,
+        3,
+        2,
+    ]
 
 
 def test_two_processes_that_want_the_same_videos(tmp_path):
@@ -246,9 +278,13 @@ def test_two_processes_that_want_the_same_videos(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(
         "import sys\nfrom pathlib import Path\nfrom visagent.video.make import Recipe, make\n\n"
-        "if __name__ == '__main__':\n    print(sum(1 for _ in make(Recipe('ucf101', 8, 8, 16, 0), Path(sys.argv[1]), 1)))\n"
+        "if __name__ == '__main__':\n    print(sum(1 for _ in make(Recipe('ucf101', 8, 8, 16, 0), Path(sys.argv[1]), "
+        "1)))\n"
     )
-    processes = [subprocess.Popen([sys.executable, str(script), str(tmp_path / "data")], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    processes = [
+        subprocess.Popen([sys.executable, str(script), str(tmp_path / "data")], stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
     made = sorted(int(process.communicate(timeout=60)[0]) for process in processes)
     assert made == [0, 16] and all(process.returncode == 0 for process in processes)
     assert [path.name for path in tmp_path.iterdir() if "partial" in path.name] == []
@@ -267,7 +303,9 @@ def order(folder):
     return [round(float(value) / 10) for value in all_frames(folder).mean(axis=(1, 2, 3))]
 
 
-@pytest.mark.parametrize("name", ["{}.jpg", "img_{}.png", "IMG_{:05d}.JPG", "2024-01-{}_frame_0001.jpeg", "frame_{}_t0.5.jpg"])
+@pytest.mark.parametrize(
+    "name", ["{}.jpg", "img_{}.png", "IMG_{:05d}.JPG", "2024-01-{}_frame_0001.jpeg", "frame_{}_t0.5.jpg"]
+)
 def test_frames_are_read_in_the_order_of_their_numbers(name, tmp_path):
     pictures(tmp_path, *(name.format(number) for number in range(1, 13)))
     assert order(tmp_path) == list(range(1, 13))
@@ -276,7 +314,11 @@ def test_frames_are_read_in_the_order_of_their_numbers(name, tmp_path):
 @pytest.mark.parametrize("beside", ["flow_x_{}.jpg", "x_{:04d}.jpg", "{}_flow.png", "tvl1_u_{}.jpg", "._img_{}.jpg"])
 def test_flow_and_hidden_pictures_are_no_frames(beside, tmp_path):
     pictures(tmp_path, *(f"img_{number}.jpg" for number in range(1, 13)))
-    pictures(tmp_path, *(beside.format(number) for number in range(3)), *(beside.replace("x", "y").format(number) for number in range(3)))
+    pictures(
+        tmp_path,
+        *(beside.format(number) for number in range(3)),
+        *(beside.replace("x", "y").format(number) for number in range(3)),
+    )
     (tmp_path / "Thumbs.db").write_bytes(b"x")
     assert order(tmp_path) == list(range(1, 13))
 
@@ -291,7 +333,10 @@ def test_a_series_of_any_name_is_read_and_names_without_numbers_keep_their_order
 @pytest.mark.parametrize(
     ("names", "said"),
     [
-        (("img_1.jpg", "img_2.jpg", "depth_1.jpg"), r"one series of numbered pictures, got several: depth_1\.jpg and 0 more like it, img_1\.jpg and 1 more"),
+        (
+            ("img_1.jpg", "img_2.jpg", "depth_1.jpg"),
+            r"one series of numbered pictures, got several: depth_1\.jpg and 0 more like it, img_1\.jpg and 1 more",
+        ),
         (("flow_x_1.jpg", "flow_y_1.jpg"), "one series of numbered pictures, got several"),
         (("1.jpg", "01.jpg"), r"one picture for each number, got 01\.jpg and 1\.jpg"),
         (("1.jpg", "1.png"), r"one picture for each number, got 1\.jpg and 1\.png"),
@@ -323,10 +368,18 @@ def test_what_class_folders_hold_is_read_refused_or_ignored(tmp_path):
     )
     found = read("kinetics", class_folders(tmp_path, *beside), "train")
     assert found.classes == ("cat", "dog")
-    assert [(clip.path.removeprefix(f"{tmp_path}/train/"), clip.label) for clip in found.clips] == [("cat/1.mp4", 0), ("cat/clip", 0), ("dog/2.avi", 1)]
+    assert [(clip.path.removeprefix(f"{tmp_path}/train/"), clip.label) for clip in found.clips] == [
+        ("cat/1.mp4", 0),
+        ("cat/clip", 0),
+        ("dog/2.avi", 1),
+    ]
     assert [name.removeprefix(f"{tmp_path}/train/") for name in found.refused] == ["notes.txt", "dog/2.avi.part"]
     assert survey(tmp_path, videos_of(tmp_path, "kinetics")) == Survey((), found.refused, 5)
-    assert [path.removeprefix(f"{tmp_path}/") for path in videos_of(tmp_path, None)] == ["train/cat/1.mp4", "train/dog/2.avi", "val/cat/3.mp4"]
+    assert [path.removeprefix(f"{tmp_path}/") for path in videos_of(tmp_path, None)] == [
+        "train/cat/1.mp4",
+        "train/dog/2.avi",
+        "val/cat/3.mp4",
+    ]
 
 
 def test_videos_that_no_list_names_are_known(tmp_path):
@@ -334,7 +387,10 @@ def test_videos_that_no_list_names_are_known(tmp_path):
     for name in ("78687.webm", "7.webm", "9.webm", ".9.webm", "7.webm.md5"):
         write(tmp_path / "20bn-something-something-v2" / name, "x")
     beside = survey(tmp_path, videos_of(tmp_path, "something_v2"))
-    assert [path.rsplit("/", 1)[1] for path in (*beside.unlisted, *beside.refused)] == ["9.webm", "7.webm.md5"] and beside.hidden == 1
+    assert [path.rsplit("/", 1)[1] for path in (*beside.unlisted, *beside.refused)] == [
+        "9.webm",
+        "7.webm.md5",
+    ] and beside.hidden == 1
 
 
 LISTS = {
@@ -382,12 +438,27 @@ def test_lists_as_people_have_them(layout, name, text, tmp_path):
 @pytest.mark.parametrize(
     ("layout", "name", "text", "said"),
     [
-        ("ucf101", "ucfTrainTestlist/trainlist01.txt", "A/a.avi 0\nB/b.avi 1\n", r"expected 1, the number of A in classInd\.txt, at the end of 'A/a\.avi 0'"),
+        (
+            "ucf101",
+            "ucfTrainTestlist/trainlist01.txt",
+            "A/a.avi 0\nB/b.avi 1\n",
+            r"expected 1, the number of A in classInd\.txt, at the end of 'A/a\.avi 0'",
+        ),
         ("ucf101", "ucfTrainTestlist/trainlist01.txt", "A//etc/passwd.avi 1\n", "expected names within UCF-101"),
         ("ucf101", "ucfTrainTestlist/classInd.txt", "1 A\n2 A\n", "each name once, got 'A' more than once"),
-        ("hmdb51", "testTrainMulti_7030_splits/wave_test_split1.txt", "a.avi 3\n", r"expected lines FILE 0\|1\|2, got 'a\.avi 3'"),
+        (
+            "hmdb51",
+            "testTrainMulti_7030_splits/wave_test_split1.txt",
+            "a.avi 3\n",
+            r"expected lines FILE 0\|1\|2, got 'a\.avi 3'",
+        ),
         ("something_v1", "something-something-v1-labels.csv", "a\na\n", "each name once, got 'a' more than once"),
-        ("something_v1", "something-something-v1-train.csv", "1;Holding something\n1;Moving something up\n", "1 is listed for two classes"),
+        (
+            "something_v1",
+            "something-something-v1-train.csv",
+            "1;Holding something\n1;Moving something up\n",
+            "1 is listed for two classes",
+        ),
     ],
 )
 def test_lists_that_contradict_themselves_are_refused(layout, name, text, said, tmp_path):

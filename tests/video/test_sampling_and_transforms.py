@@ -34,14 +34,18 @@ def test_golden_test_indices(frames, cases):
 
 @pytest.mark.parametrize("frames", SEGMENTS)
 def test_golden_training_ranges(frames, cases):
-    """Drawn indices stay in the reference's ranges and fill them (a range's rare ends may be missed by either side's draws)."""
+    """Drawn indices stay in the reference's ranges and fill them (a range's rare ends may be missed by either side's
+    draws).
+    """
     for row, count in enumerate(cases["num_frames"].tolist()):
         rng = np.random.default_rng(count)
         for name, draw in (("train", sampling.random_segments), ("train_dense", sampling.random_dense)):
             drawn = np.stack([draw(count, frames, rng)[0] + 1 for _ in range(600)])
             low, high = cases[f"{name}_min_{frames}"][row], cases[f"{name}_max_{frames}"][row]
             slack = np.ceil((high - low) * 0.03)
-            assert (np.abs(drawn.min(axis=0) - low) <= slack).all() and (np.abs(drawn.max(axis=0) - high) <= slack).all(), (name, count)
+            assert (np.abs(drawn.min(axis=0) - low) <= slack).all() and (
+                np.abs(drawn.max(axis=0) - high) <= slack
+            ).all(), (name, count)
             assert (drawn >= 1).all() and (drawn <= count).all()
 
 
@@ -60,8 +64,16 @@ def test_golden_evaluation_transforms(size, cases):
     frames = ((3 * np.repeat(np.repeat(base, 8, 1), 8, 2)[:, :height, :width]) // 4 + noise).astype(np.uint8)
     resized = transforms.resize_short_side(frames, 256)
     mean, std = (np.array(v, np.float32)[:, None, None] for v in (transforms.MEAN, transforms.STD))
-    for name, crops in (("1crop", [transforms.center_crop(resized, 224)]), ("3crop", transforms.three_crops(resized, 224))):
-        out = np.concatenate([((transforms.channels_first(crop).astype(np.float32) / 255 - mean) / std).reshape(-1, 224, 224) for crop in crops])
+    for name, crops in (
+        ("1crop", [transforms.center_crop(resized, 224)]),
+        ("3crop", transforms.three_crops(resized, 224)),
+    ):
+        out = np.concatenate(
+            [
+                ((transforms.channels_first(crop).astype(np.float32) / 255 - mean) / std).reshape(-1, 224, 224)
+                for crop in crops
+            ]
+        )
         assert out.shape == tuple(cases[f"tf_{name}_{size}_shape"])
         assert np.abs(out[:, 3::23, 5::29] - cases[f"tf_{name}_{size}_slice"]).max() < 1e-6
         assert np.abs(out.mean(axis=(1, 2)) - cases[f"tf_{name}_{size}_mean"]).max() < 1e-6
@@ -101,13 +113,19 @@ def test_dense_clips_move_as_long_as_they_fit_their_span():
     for frames in range(2, sampling.DENSE_SPAN + 1):
         assert (np.diff(sampling.ten_dense(1000, frames)) >= 1).all()
     for draw in (lambda: sampling.ten_dense(100, 65), lambda: sampling.random_dense(100, 65, np.random.default_rng(0))):
-        with pytest.raises(ValueError, match="dense sampling: expected at most 64 frames, the span that they lie in, got 65"):
+        with pytest.raises(
+            ValueError, match="dense sampling: expected at most 64 frames, the span that they lie in, got 65"
+        ):
             draw()
     assert sampling.DENSE_SPAN == video_schemas.DENSE_SPAN  # what must not import the sampling knows its span
 
 
 @pytest.mark.parametrize("asked", ["datamodule.dense=true", "datamodule.protocols=[1_clip,dense]"])
 def test_more_frames_than_a_dense_clip_spans_are_refused_before_anything_runs(asked, compose):
-    with pytest.raises(ConfigError, match=r"datamodule\.num_frames: expected at most 64 with datamodule\.\w+=.* got 65; for example datamodule\.num_frames=64"):
+    with pytest.raises(
+        ConfigError,
+        match=r"datamodule\.num_frames: expected at most 64 with datamodule\.\w+=.* got 65; for example "
+        r"datamodule\.num_frames=64",
+    ):
         validate(compose("rubiksnet/something_v2", "datamodule.num_frames=65", asked), TrainConfig)
     validate(compose("rubiksnet/something_v2", "datamodule.num_frames=64", asked), TrainConfig)

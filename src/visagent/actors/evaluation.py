@@ -53,7 +53,9 @@ def run_episodes(policy: Policy, worlds: WorldFactory, seeds: Sequence[int], det
             for end in ended:
                 first.setdefault(end.index, Episode(end.total_reward, end.steps, end.success))
             state = begin_again(step.state, [end.index for end in ended])
-            if episodes.steps.max() >= longest and any(episodes.steps[index] >= longest for index in range(count) if index not in first):
+            if episodes.steps.max() >= longest and any(
+                episodes.steps[index] >= longest for index in range(count) if index not in first
+            ):
                 raise no_end(worlds, int(episodes.steps.max()))
         return [first[index] for index in range(count)]
     finally:
@@ -63,14 +65,17 @@ def run_episodes(policy: Policy, worlds: WorldFactory, seeds: Sequence[int], det
 def as_batch(observation: Observation) -> dict[str, torch.Tensor]:
     """One observation as a batch of one."""
     kinds = {name: torch.uint8 if name == "pixels" else torch.float32 for name in observation}
-    return {name: torch.as_tensor(np.ascontiguousarray(part), dtype=kinds[name])[None] for name, part in observation.items()}
+    return {
+        name: torch.as_tensor(np.ascontiguousarray(part), dtype=kinds[name])[None] for name, part in observation.items()
+    }
 
 
 @dataclass(frozen=True)
 class Film:
     """An episode to be filmed: the first `FILM_STEPS` of it.
 
-    Drawing and encoding load libraries that do not bear with others (OpenGL, SDL, FFmpeg), so it is made in a process of its own.
+    Drawing and encoding load libraries that do not bear with others (OpenGL, SDL, FFmpeg), so it is made in a process
+    of its own.
 
     Args:
         policy: acts.

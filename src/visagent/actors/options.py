@@ -38,7 +38,9 @@ class OptionPolicy(Protocol):
         """S, numbers that it remembers of an episode; 0 for none."""
         ...
 
-    def choose(self, situation: Situation, deterministic: bool = False, generator: torch.Generator | None = None) -> OptionChoice:
+    def choose(
+        self, situation: Situation, deterministic: bool = False, generator: torch.Generator | None = None
+    ) -> OptionChoice:
         """Joint options, drawn or the best ones."""
         ...
 
@@ -79,7 +81,9 @@ class OptionActor:
 
     def __init__(self, made: OptionActors, worker: int) -> None:
         self.made, self.worker, self.policy = made, worker, copy.deepcopy(made.policy)
-        self.run_through = RunThrough(made.worlds, made.scheme, made.count, self.policy.memory_size, made.max_option_steps)
+        self.run_through = RunThrough(
+            made.worlds, made.scheme, made.count, self.policy.memory_size, made.max_option_steps
+        )
 
     def _begin(self, task: Task) -> None:
         self.where = (task.epoch, self.worker, task.attempt)
@@ -88,7 +92,10 @@ class OptionActor:
         self._reset(np.ones(self.made.count, bool))
 
     def _reset(self, which: NDArray[np.bool_]) -> None:
-        seeds = [derive_seed(self.made.seed, "world", *self.where, int(index), int(self.begun[index])) for index in np.flatnonzero(which)]
+        seeds = [
+            derive_seed(self.made.seed, "world", *self.where, int(index), int(self.begun[index]))
+            for index in np.flatnonzero(which)
+        ]
         self.run_through.reset(which, seeds)
         self.begun[which] += 1
 
@@ -120,7 +127,8 @@ class OptionActor:
                     out[name][here] = getattr(situation, name)
             decided = clock()
             step = through.step(active)
-            if taken.max() >= made.steps + border.LONGEST:  # of this task, and nobody has chosen in all the steps beyond it
+            # of this task, and nobody has chosen in all the steps beyond it
+            if taken.max() >= made.steps + border.LONGEST:
                 through.refuse_endless(int(taken.argmax()), border.LONGEST)
             moved = clock()
             here = (place[active], np.flatnonzero(active))
@@ -134,10 +142,15 @@ class OptionActor:
             over = step.terminated | step.truncated
             if over.any():
                 rows = np.flatnonzero(over)
-                out["terminated"][place[rows], rows], out["truncated"][place[rows], rows] = step.terminated[rows], step.truncated[rows]
+                out["terminated"][place[rows], rows], out["truncated"][place[rows], rows] = (
+                    step.terminated[rows],
+                    step.truncated[rows],
+                )
                 cut = np.flatnonzero(step.truncated)
                 if len(cut):
-                    out["final_value"][place[cut], cut] = self._values(through.situation(through.scheme.next_choosers(), cut))
+                    out["final_value"][place[cut], cut] = self._values(
+                        through.situation(through.scheme.next_choosers(), cut)
+                    )
                 ended += through.ended(rows)
                 self._reset(over)
             acting, stepping = acting + decided - began + clock() - moved, stepping + moved - decided
@@ -170,7 +183,9 @@ class RunThrough:
         max_option_steps: after which an episode is truncated; None for never.
     """
 
-    def __init__(self, worlds: OptionWorldFactory, scheme: str, count: int, memory: int = 0, max_option_steps: int | None = None) -> None:
+    def __init__(
+        self, worlds: OptionWorldFactory, scheme: str, count: int, memory: int = 0, max_option_steps: int | None = None
+    ) -> None:
         self.worlds, self.spaces = worlds, worlds.spaces()
         self.world = worlds.make(count)
         self.scheme = Scheme(self.world, scheme, count, len(self.spaces.agents))
@@ -192,14 +207,28 @@ class RunThrough:
     def situation(self, choosing: NDArray[np.bool_], rows: NDArray[np.int64]) -> Situation:
         """That of some episodes."""
         observation = np.concatenate([part[rows] for part in self.world.observation], axis=1)
-        parts = (observation, self.scheme.running[rows], choosing[rows], self.world.available()[rows], self.world.state[rows], self.scheme.taken[rows])
+        parts = (
+            observation,
+            self.scheme.running[rows],
+            choosing[rows],
+            self.world.available()[rows],
+            self.world.state[rows],
+            self.scheme.taken[rows],
+        )
         situation = Situation(*(torch.from_numpy(part) for part in parts))
         return situation if self.memory is None else replace(situation, memory=self.memory[torch.from_numpy(rows)])
 
     def decide(
-        self, policy: OptionPolicy, choosing: NDArray[np.bool_], rows: NDArray[np.int64], deterministic: bool, rng: torch.Generator
+        self,
+        policy: OptionPolicy,
+        choosing: NDArray[np.bool_],
+        rows: NDArray[np.int64],
+        deterministic: bool,
+        rng: torch.Generator,
     ) -> tuple[Situation, torch.Tensor]:
-        """Have a policy choose in some episodes: the situations with the joint options that run from now on, and log-probabilities."""
+        """Have a policy choose in some episodes: the situations with the joint options that run from now on, and
+        log-probabilities.
+        """
         situation = self.situation(choosing, rows)
         if not bool(situation.available.all()):
             self._refuse_nothing_to_choose(situation)
@@ -219,7 +248,10 @@ class RunThrough:
         if bool(lacking.any()):
             agent = int(lacking.nonzero()[0, 1])
             names = ", ".join(self.spaces.options[agent])
-            raise ConfigError(f"options: {self.spaces.agents[agent]} is to choose, and none of {names} is available: give it one that always is")
+            raise ConfigError(
+                f"options: {self.spaces.agents[agent]} is to choose, and none of {names} is available: give it one "
+                "that always is"
+            )
 
     def refuse_endless(self, episode: int, steps: int) -> NoReturn:
         """Stop, as an episode goes on and on.
@@ -230,8 +262,10 @@ class RunThrough:
         zipped = zip(self.spaces.agents, self.spaces.options, self.scheme.running[episode], strict=True)
         running = ", ".join(f"{names[option]} of {agent}" for agent, names, option in zipped)
         raise WorldError(
-            f"{border.name_of(self.worlds)}: expected its episodes and options to end, got {steps} steps without an end while these run: {running}; "
-            "have the options end, and the episodes: datamodule.env.horizon=600 in visagent's worlds, datamodule.max_option_steps=200 in any"
+            f"{border.name_of(self.worlds)}: expected its episodes and options to end, got {steps} steps without an "
+            f"end while these run: {running}; "
+            "have the options end, and the episodes: datamodule.env.horizon=600 in visagent's worlds, "
+            "datamodule.max_option_steps=200 in any"
         )
 
     def close(self) -> None:
@@ -346,7 +380,9 @@ class OptionFilm:
         return timeline, episode
 
     def _play(self, watch: Watch) -> list[OptionEpisode]:
-        return run_option_episodes(self.policy, self.worlds, self.scheme, (self.seed,), self.deterministic, watch, self.max_option_steps)
+        return run_option_episodes(
+            self.policy, self.worlds, self.scheme, (self.seed,), self.deterministic, watch, self.max_option_steps
+        )
 
 
 def _show(timeline: Timeline, through: RunThrough, over: bool) -> None:

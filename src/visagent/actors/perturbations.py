@@ -74,7 +74,9 @@ class PerturbationActor:
         out["returns"][:], out["steps"][:] = 0.0, 0
         where = (task.epoch, task.iteration, self.worker, task.attempt)
         noise = generator(made.seed, "act", *where)
-        waiting = [(pair, sign, episode) for pair in range(made.pairs) for episode in range(made.episodes) for sign in (0, 1)][::-1]
+        waiting = [
+            (pair, sign, episode) for pair in range(made.pairs) for episode in range(made.episodes) for sign in (0, 1)
+        ][::-1]
         width = self.policy.spaces.observation["state"][0]
         shown = np.zeros((made.count, width), np.float32)
         vectors = torch.zeros(made.count, len(vector))
@@ -93,7 +95,9 @@ class PerturbationActor:
             jobs[place] = pair, sign, episode = waiting.pop()
             perturbation = torch.from_numpy(made.table.rows(out["offset"][pair : pair + 1], len(vector))[0])
             vectors[place] = vector + SIGNS[sign] * made.sigma * perturbation
-            shown[place] = self.border.reset(self.worlds[place], derive_seed(made.seed, "world", *where, pair, episode))["state"]
+            shown[place] = self.border.reset(
+                self.worlds[place], derive_seed(made.seed, "world", *where, pair, episode)
+            )["state"]
             totals[place], steps[place] = 0.0, 0
             return True
 
@@ -102,7 +106,9 @@ class PerturbationActor:
             began = clock()
             with torch.inference_mode():
                 whole = len(active) == made.count
-                outputs = self.policy.judge(vectors if whole else vectors[active], torch.from_numpy(shown if whole else shown[active]))
+                outputs = self.policy.judge(
+                    vectors if whole else vectors[active], torch.from_numpy(shown if whole else shown[active])
+                )
                 actions = self.policy.choose(outputs, False, noise).numpy()
             buffer.append(shown[active])
             decided = clock()
@@ -129,8 +135,14 @@ class PerturbationActor:
                 seen.update(torch.from_numpy(np.concatenate(buffer)))
                 buffer.clear()
             acting, stepping = acting + decided - began + clock() - moved, stepping + moved - decided
-        out["seen_count"][0], out["seen_mean"][0], out["seen_spread"][0] = seen.count.numpy(), seen.mean.numpy(), seen.spread.numpy()
-        return Report(version, tuple(ended), timing(acting, stepping, sum(world.drawing for world in self.worlds) - drawing))
+        out["seen_count"][0], out["seen_mean"][0], out["seen_spread"][0] = (
+            seen.count.numpy(),
+            seen.mean.numpy(),
+            seen.spread.numpy(),
+        )
+        return Report(
+            version, tuple(ended), timing(acting, stepping, sum(world.drawing for world in self.worlds) - drawing)
+        )
 
     def close(self) -> None:
         close_all(self.worlds)

@@ -1,4 +1,6 @@
-"""Actors in processes of this machine: arrays and weights in shared memory, a few bytes through a pipe for each task."""
+"""Actors in processes of this machine: arrays and weights in shared memory, a few bytes through a pipe for each
+task.
+"""
 
 from __future__ import annotations
 
@@ -21,15 +23,25 @@ from visagent.experience.rollouts import allocate, part
 CLOSING_S = 5.0
 
 
-def _work(pipe: connection.Connection, make_role: RoleFactory, worker: int, slots: Sequence[SharedArrays] | None, weights: SharedWeights) -> None:
-    """The life of a worker: what the pipe says, until it closes; without slots its arrays go through the pipe as well."""
+def _work(
+    pipe: connection.Connection,
+    make_role: RoleFactory,
+    worker: int,
+    slots: Sequence[SharedArrays] | None,
+    weights: SharedWeights,
+) -> None:
+    """The life of a worker: what the pipe says, until it closes; without slots its arrays go through the pipe as
+    well.
+    """
     role = None
     try:
         import torch
 
         torch.set_num_threads(1)
         fields, role, version = make_role.fields(), make_role(worker), -1
-        places = [{name: part(array, fields[name], worker) for name, array in slot.views().items()} for slot in slots or ()]
+        places = [
+            {name: part(array, fields[name], worker) for name, array in slot.views().items()} for slot in slots or ()
+        ]
         own = allocate(fields, 1) if slots is None else None
         while True:
             slot, task = pipe.recv()
@@ -60,7 +72,8 @@ class ProcessActors(QueuedActors):
         weights: of the policy, for their shapes.
         ahead: tasks that a worker may be ahead of the learner; 0 for synchronous.
         max_lag: versions; None for any.
-        shared_memory: workers write where the learner reads; otherwise what they make is pickled and goes through a pipe, which is slower.
+        shared_memory: workers write where the learner reads; otherwise what they make is pickled and goes through a
+            pipe, which is slower.
         timeout: see `QueuedActors`.
     """
 

@@ -28,9 +28,9 @@ class ActorError(UserError):
 class QueuedActors:
     """Tasks for workers that are elsewhere.
 
-    Synchronous: `collect` has all of them do one task with the weights published last. Asynchronous: they go on by themselves, each at most
-    `ahead` tasks before the learner, with the weights that are newest when a task begins; what is older than `max_lag` versions when the learner
-    takes it is dropped and made again.
+    Synchronous: `collect` has all of them do one task with the weights published last. Asynchronous: they go on by
+    themselves, each at most `ahead` tasks before the learner, with the weights that are newest when a task begins; what
+    is older than `max_lag` versions when the learner takes it is dropped and made again.
 
     A worker that dies is started again and does its unfinished tasks anew, with other random numbers.
 
@@ -42,11 +42,14 @@ class QueuedActors:
         timeout: seconds without a word from any worker that is waited for, after which the run stops; None for ever.
 
     Raises:
-        ActorError: when a worker dies `CRASHES` times in a row, with its traceback, or when all that are waited for are silent for `timeout`.
+        ActorError: when a worker dies `CRASHES` times in a row, with its traceback, or when all that are waited for are
+            silent for `timeout`.
         UserError: what a worker says of a user's mistake, which trying again does not mend.
     """
 
-    def __init__(self, make_role: RoleFactory, workers: int, ahead: int, max_lag: int | None, timeout: float | None = None) -> None:
+    def __init__(
+        self, make_role: RoleFactory, workers: int, ahead: int, max_lag: int | None, timeout: float | None = None
+    ) -> None:
         self.ahead, self.max_lag, self.workers, self.timeout = ahead, max_lag, workers, timeout
         self._fields = make_role.fields()
         shapes = {name: (joined(field, workers), field.dtype) for name, field in self._fields.items()}
@@ -121,7 +124,8 @@ class QueuedActors:
         names, limit = ", ".join(map(str, self._awaited)), self.timeout or 0.0
         self.close()
         raise ActorError(
-            f"actor {names}: expected word within {limit:g} s (datamodule.timeout), got none: a world hangs, or a task takes longer; "
+            f"actor {names}: expected word within {limit:g} s (datamodule.timeout), got none: a world hangs, or a "
+            "task takes longer; "
             f"type datamodule.timeout={max(1.0, 4 * limit):g}, or null to wait for ever"
         )
 
@@ -146,7 +150,11 @@ class QueuedActors:
             while any(report is None for report in self._done[slot]):
                 self._listen()
             reports = [report for report in self._done[slot] if report is not None]
-            old = [worker for worker, report in enumerate(reports) if self.max_lag is not None and self._version - report.version > self.max_lag]
+            old = [
+                worker
+                for worker, report in enumerate(reports)
+                if self.max_lag is not None and self._version - report.version > self.max_lag
+            ]
             if not old:
                 break
             task = self._tasks[slot]

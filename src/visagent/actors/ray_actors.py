@@ -1,4 +1,6 @@
-"""Actors on the nodes of a Ray cluster: batches come through its object store, and an actor whose node dies is started on another."""
+"""Actors on the nodes of a Ray cluster: batches come through its object store, and an actor whose node dies is started
+on another.
+"""
 
 from __future__ import annotations
 
@@ -90,13 +92,17 @@ class RayActors(QueuedActors):
             try:
                 ray.init(address=address, **settings, **local)
             except (ConnectionError, RuntimeError, ValueError) as error:
-                raise ConfigError(f"datamodule.address={address}: no Ray cluster can be reached there ({error})") from error
+                raise ConfigError(
+                    f"datamodule.address={address}: no Ray cluster can be reached there ({error})"
+                ) from error
         self._weights: Any = None
         self._under_way: dict[Any, int] = {}
         self._workers = [self._start(worker) for worker in range(workers)]
 
     def _start(self, worker: int) -> Any:
-        remote = self._ray.remote(num_cpus=1, max_restarts=0, scheduling_strategy="SPREAD", runtime_env={"env_vars": {"OMP_NUM_THREADS": "1"}})
+        remote = self._ray.remote(
+            num_cpus=1, max_restarts=0, scheduling_strategy="SPREAD", runtime_env={"env_vars": {"OMP_NUM_THREADS": "1"}}
+        )
         return remote(_Worker).remote(self._make_role, worker)
 
     def publish(self, weights: Weights, version: int) -> None:
@@ -105,7 +111,10 @@ class RayActors(QueuedActors):
 
     def nodes(self) -> list[str]:
         """The node of each worker."""
-        return [str(found) for found in self._ray.get([handle.node.remote() for handle in self._workers], timeout=STARTING_S)]
+        return [
+            str(found)
+            for found in self._ray.get([handle.node.remote() for handle in self._workers], timeout=STARTING_S)
+        ]
 
     def _send(self, worker: int, slot: int, task: Task) -> None:
         self._since = time.monotonic()
@@ -122,7 +131,12 @@ class RayActors(QueuedActors):
             self._silent()
         else:
             free = ray.available_resources().get("CPU", 0.0)
-            log.warning("no actor has answered for %.0f s; %d actors need a CPU each, the cluster has %.0f free ones", STARTING_S, self.workers, free)
+            log.warning(
+                "no actor has answered for %.0f s; %d actors need a CPU each, the cluster has %.0f free ones",
+                STARTING_S,
+                self.workers,
+                free,
+            )
         for reference in done:
             worker = self._under_way.pop(reference)
             try:
@@ -132,7 +146,8 @@ class RayActors(QueuedActors):
                 if isinstance(cause, UserError) and not isinstance(cause, WorldFailure):
                     self._refused(cause)
                 # The worker, its node or its world failed; what else it was asked for is not waited for.
-                if isinstance(error, failures.RayActorError):  # a node that dies is known to be dead seconds later, and asked in vain until then
+                # a node that dies is known to be dead seconds later, and asked in vain until then
+                if isinstance(error, failures.RayActorError):
                     time.sleep(NODE_S * self._crashes[worker])
                 self._under_way = {other: owner for other, owner in self._under_way.items() if owner != worker}
                 self._died(worker, str(error))

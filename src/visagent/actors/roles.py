@@ -1,4 +1,6 @@
-"""What actors do, and what they say of it; how they are reached is `actors.pool`, `actors.process` and `actors.ray_actors`."""
+"""What actors do, and what they say of it; how they are reached is `actors.pool`, `actors.process` and
+`actors.ray_actors`.
+"""
 
 from __future__ import annotations
 

@@ -53,7 +53,8 @@ def mix_with_expert(policy: Policy, expert: ShortestPathExpert, beta: float) -> 
 
 
 def safety_strategy(policy: Policy, expert: ShortestPathExpert) -> Behaviour:
-    """SafeDAgger's safety strategy (Zhang & Cho 2017, Section 3.2): safe - the policy acts; unsafe - the expert is asked and acts.
+    """SafeDAgger's safety strategy (Zhang & Cho 2017, Section 3.2): safe - the policy acts; unsafe - the expert is
+    asked and acts.
 
     Raises:
         ConfigError: when the policy has no safety policy.
@@ -62,11 +63,15 @@ def safety_strategy(policy: Policy, expert: ShortestPathExpert) -> Behaviour:
     def decide(observation: NavigationObservation, generator: torch.Generator) -> Decision:
         step = policy.act(observation, deterministic=False, generator=generator)
         if step.unsafe is None:
-            raise ConfigError("the safety strategy needs a policy with a safety policy: expected PolicyStep.unsafe, got None; type algorithm=safe_dagger")
+            raise ConfigError(
+                "the safety strategy needs a policy with a safety policy: expected PolicyStep.unsafe, got None; type "
+                "algorithm=safe_dagger"
+            )
         action = step.action.clone()
         asked = torch.nonzero(step.unsafe)[:, 0]
         label = expert.label(observation.state[asked], observation.target[asked])
-        action[asked] = torch.where(label.valid, label.action, action[asked])  # where the target cannot be reached, the expert knows nothing better
+        # where the target cannot be reached, the expert knows nothing better
+        action[asked] = torch.where(label.valid, label.action, action[asked])
         return Decision(action, step.unsafe)
 
     return decide
@@ -112,7 +117,9 @@ class Rollout:
         return NavigationObservation(history, target, tables.scene_of[target])
 
 
-def rollout(behaviour: Behaviour, world: NavigationWorld, starts: Tensor, targets: Tensor, generator: torch.Generator) -> Rollout:
+def rollout(
+    behaviour: Behaviour, world: NavigationWorld, starts: Tensor, targets: Tensor, generator: torch.Generator
+) -> Rollout:
     """Run one episode for every (start, target) pair, all at once, until the last has ended.
 
     Only running episodes are shown to the behaviour.
@@ -144,11 +151,16 @@ def rollout(behaviour: Behaviour, world: NavigationWorld, starts: Tensor, target
         success |= step.terminated
         collisions += step.collided
         states.append(observation.state.to(torch.int32))
-    return Rollout(torch.stack(states), world.target, world.steps, success, collisions, torch.stack(asked) if asked else None)
+    return Rollout(
+        torch.stack(states), world.target, world.steps, success, collisions, torch.stack(asked) if asked else None
+    )
 
 
-def label_rollout(path: Rollout, expert: ShortestPathExpert, chosen: Tensor | None = None, count: bool = True) -> NavigationSamples:
-    """The steps of a rollout with the expert's labels, without those from which the target cannot be reached: `expert.unreachable` counts these.
+def label_rollout(
+    path: Rollout, expert: ShortestPathExpert, chosen: Tensor | None = None, count: bool = True
+) -> NavigationSamples:
+    """The steps of a rollout with the expert's labels, without those from which the target cannot be reached:
+    `expert.unreachable` counts these.
 
     Args:
         chosen: `[T, B]` bool, label only these steps.
@@ -157,4 +169,6 @@ def label_rollout(path: Rollout, expert: ShortestPathExpert, chosen: Tensor | No
     observation = path.observations(expert.tables, chosen)
     label = (expert.label if count else expert.peek)(observation.state, observation.target)
     expert.unreachable += int((~label.valid).sum())
-    return NavigationSamples.pack(observation.select(label.valid), label.action[label.valid], label.optimal[label.valid])
+    return NavigationSamples.pack(
+        observation.select(label.valid), label.action[label.valid], label.optimal[label.valid]
+    )

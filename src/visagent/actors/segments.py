@@ -96,7 +96,9 @@ class SegmentActor:
         began = clock()
         with torch.inference_mode():  # what no action waits for, of the whole segment at once
             out["value"][:] = policy.values_of(torch.stack(features)).numpy()
-            out["log_prob"][:] = policy.distribution.log_prob(torch.from_numpy(out["parameters"]), torch.from_numpy(out["action"])).numpy()
+            out["log_prob"][:] = policy.distribution.log_prob(
+                torch.from_numpy(out["parameters"]), torch.from_numpy(out["action"])
+            ).numpy()
         out["last_value"][:] = policy.act(shown, self.state, deterministic=True).value.numpy()  # type: ignore[union-attr]
         acting += clock() - began
         return Report(version, tuple(ended), timing(acting, stepping, worlds.drawing - drawing))

@@ -1,4 +1,6 @@
-"""Shards of a replay, each in a worker of its own: they take what some of the actors wrote and draw their share of a batch."""
+"""Shards of a replay, each in a worker of its own: they take what some of the actors wrote and draw their share of a
+batch.
+"""
 
 from __future__ import annotations
 
@@ -116,7 +118,9 @@ class ReplayShard:
         stored = time.perf_counter()
         rng = np.random.default_rng(derive_seed(self.made.seed, "draw", order.batch, self.made.first + self.worker))
         for update in range(order.updates):
-            for name, array in self.store.draw(written, self.made.count, self.made.n_step, self.made.spaces.frames, rng).items():
+            for name, array in self.store.draw(
+                written, self.made.count, self.made.n_step, self.made.spaces.frames, rng
+            ).items():
                 out[name][update] = array
         return Report(version, (), {"store": stored - began, "draw": time.perf_counter() - stored})
 

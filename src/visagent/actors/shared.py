@@ -41,13 +41,16 @@ class SharedArrays:
 class SharedWeights:
     """A policy's weights with their version, written by one process and read by many without a lock.
 
-    The version is odd while they are written; a reader that saw it change reads again. A process killed at any moment blocks nobody.
+    The version is odd while they are written; a reader that saw it change reads again. A process killed at any moment
+    blocks nobody.
     """
 
     VERSION = "version."
 
     def __init__(self, weights: Weights) -> None:
-        shapes = {name: (tuple(tensor.shape), str(tensor.dtype).removeprefix("torch.")) for name, tensor in weights.items()}
+        shapes = {
+            name: (tuple(tensor.shape), str(tensor.dtype).removeprefix("torch.")) for name, tensor in weights.items()
+        }
         self.shared = SharedArrays({self.VERSION: ((1,), "int64"), **shapes})
 
     def write(self, weights: Weights, version: int) -> None:

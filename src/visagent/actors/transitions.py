@@ -80,7 +80,11 @@ class TransitionActor:
         at_random = task.epoch * made.tasks_per_epoch + task.iteration < made.random_tasks
         shown = {name: torch.from_numpy(array) for name, array in worlds.observation.items()}
         row, everywhere = np.zeros(made.count, np.int64), np.arange(made.count)
-        reward, terminated, truncated = np.zeros(made.count, np.float32), np.zeros(made.count, bool), np.zeros(made.count, bool)
+        reward, terminated, truncated = (
+            np.zeros(made.count, np.float32),
+            np.zeros(made.count, bool),
+            np.zeros(made.count, bool),
+        )
         ended: list[Episode] = []
         acting = stepping = 0.0
         drawing = worlds.drawing
@@ -99,7 +103,11 @@ class TransitionActor:
             decided = clock()
             over = worlds.step(action.numpy(), reward, terminated, truncated)
             moved = clock()
-            out["reward"][everywhere, row], out["terminated"][everywhere, row], out["truncated"][everywhere, row] = reward, terminated, truncated
+            out["reward"][everywhere, row], out["terminated"][everywhere, row], out["truncated"][everywhere, row] = (
+                reward,
+                terminated,
+                truncated,
+            )
             out["final"][everywhere, row] = False
             row += 1
             for end in over:
@@ -111,7 +119,9 @@ class TransitionActor:
         out["length"][:] = row
         return Report(version, tuple(ended), timing(acting, stepping, worlds.drawing - drawing))
 
-    def _finish(self, out: Mapping[str, NDArray[Any]], world: int, row: int, observation: Observation, steps: int) -> None:
+    def _finish(
+        self, out: Mapping[str, NDArray[Any]], world: int, row: int, observation: Observation, steps: int
+    ) -> None:
         """The row of the observation that no action followed."""
         for name, part in observation.items():
             out[f"{PREFIX}{name}"][world, row] = part[-self.made.spaces.frame[name][0] :]

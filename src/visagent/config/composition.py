@@ -39,7 +39,11 @@ def refuse_empty_groups(overrides: Sequence[str]) -> None:
     """
     for override in overrides:
         group, _, value = override.partition("=")
-        if value in ("null", "None", "''", '""') and (conf_folder() / group).is_dir() and re.fullmatch(r"[a-z_]+", group):
+        if (
+            value in ("null", "None", "''", '""')
+            and (conf_folder() / group).is_dir()
+            and re.fullmatch(r"[a-z_]+", group)
+        ):
             there = ", ".join(presets() if group == "experiment" else options(group))
             instead = "" if group in REQUIRED_GROUPS else ", or to leave it out"
             raise ConfigError(f"{override}: expected one of {there}{instead}")

@@ -1,6 +1,7 @@
 """`--help` of the Hydra commands, from the config folder's listing.
 
-Hydra's own help composes every group anew, which takes more than a second with a dozen groups and grows with each of them.
+Hydra's own help composes every group anew, which takes more than a second with a dozen groups and grows with each of
+them.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ INTERNAL = ("debug_data", "hydra")
 
 TRAIN = """visagent-train: train an agent, evaluate it, keep a resumable run.
 
-  visagent-train experiment=navigation/dagger                            train; the same command again resumes, or says it is done
+  visagent-train experiment=navigation/dagger                            train; the same command again resumes
   visagent-train experiment=navigation/dagger seed=3 optimizer.lr=5e-4   override any key of the config
   visagent-train -m experiment=navigation/behaviour_cloning seed=0,1,2   sweep, under one parent run in MLflow
   visagent-train experiment=navigation/dagger debug=smoke                the whole path in seconds
   visagent-train experiment=navigation/dagger datamodule.scenes=DIR datamodule.scene_names=[]   all dumps of a folder
   visagent-train experiment=rubiksnet/something_v2                       action recognition on synthetic videos
   visagent-train experiment=ppo/cartpole                                 reinforcement learning with actors
-  visagent-train experiment=navigation/dagger --cfg job                  show the composed config, every key with its value
+  visagent-train experiment=navigation/dagger --cfg job                  show the composed config
 
 presets (experiment=...)
 {presets}
@@ -30,23 +31,25 @@ groups and their options (group=option)
 
 EVALUATE = """visagent-evaluate: test a trained run again.
 
-  visagent-evaluate run=r3f2                              the run's own test episodes (a signature, the beginning of one, or a folder)
+  visagent-evaluate run=r3f2                              the run's own test episodes
   visagent-evaluate run=r3f2 datamodule.seed=7            other starts
   visagent-evaluate run=r3f2 datamodule.max_steps=200     another cut-off; any data setting of the run
   visagent-evaluate run=r3f2 trainer.accelerator=gpu      another device
-  visagent-evaluate run=r3f2 --allow-targets my_worlds     a run with code of others than visagent, which its folder may then run
+  visagent-evaluate run=r3f2 --allow-targets my_worlds    a run with your code, which its folder may then run
 
-The numbers go to RUN/evaluations/; the run's own record stays as it is."""
+run=... takes a signature, the beginning of one, or a folder. The numbers go to RUN/evaluations/; the run's own record
+stays as it is."""
 
 EXPORT = """visagent-export: a trained network as a file for other programs, checked against the network itself.
 
   visagent-export run=r3f2                                     ONNX, as RUN/network.onnx with network.json beside it
-  visagent-export run=r3f2 format=pt2                          a PyTorch 2 archive; loading it needs 'import cuda_ext.ops'
+  visagent-export run=r3f2 format=pt2                          a PyTorch 2 archive; it needs 'import cuda_ext.ops'
   visagent-export checkpoint=rubiksnet_tiny.pth.tar            a checkpoint of RubiksNet's released format
   visagent-export run=r3f2 output=net.onnx batch=4 threads=2   another file; the batch and the threads that are timed
-  visagent-export run=r3f2 --allow-targets my_networks         a run with code of others than visagent, which its folder may then run
+  visagent-export run=r3f2 --allow-targets my_networks         a run with your code, which its folder may then run
 
-Attention (RS-AQ) becomes whole shifts; the file takes normalised clips [N, T, 3, H, W] and gives logits [N, classes]."""
+Attention (RS-AQ) becomes whole shifts. The file takes normalised clips [N, T, 3, H, W]
+and gives logits [N, classes]."""
 
 
 def help_text(root: str) -> str:
@@ -55,6 +58,8 @@ def help_text(root: str) -> str:
         return {"evaluate": EVALUATE, "export": EXPORT}[root]
     folder = conf_folder()
     groups = []
-    for path in sorted(p for p in folder.iterdir() if p.is_dir() and p.name not in (*INTERNAL, "experiment", "__pycache__")):
+    for path in sorted(
+        p for p in folder.iterdir() if p.is_dir() and p.name not in (*INTERNAL, "experiment", "__pycache__")
+    ):
         groups.append(f"  {path.name}: {', '.join(sorted(option.stem for option in path.glob('*.yaml')))}")
     return TRAIN.format(presets="\n".join(f"  {name}" for name in presets()), groups="\n".join(groups))

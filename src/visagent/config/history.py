@@ -1,8 +1,9 @@
 """Settings that are younger than stored runs: what runs without them ran with.
 
-A new setting of a schema is declared with `visagent.config.settings.setting(..., as_before=VALUE)`, one of a place that has no schema in `ELSEWHERE`. From
-then on two things hold: a stored config without it reads as if it had that value (resuming, evaluating, exporting, tables), and that value stays
-out of a run's identity, so that runs from before it keep their signatures.
+A new setting of a schema is declared with `visagent.config.settings.setting(..., as_before=VALUE)`, one of a place that
+has no schema in `ELSEWHERE`. From then on two things hold: a stored config without it reads as if it had that value
+(resuming, evaluating, exporting, tables), and that value stays out of a run's identity, so that runs from before it
+keep their signatures.
 """
 
 from __future__ import annotations
@@ -40,7 +41,11 @@ def neutral_keys(node: Mapping[Any, Any], schema: type | None, path: str) -> set
 
 
 def _younger(schema: type | None, path: str) -> dict[str, tuple[Any, bool]]:
-    declared = {item.name: said for item in fields(schema) if (said := as_before(item)) is not None} if schema is not None else {}
+    declared = (
+        {item.name: said for item in fields(schema) if (said := as_before(item)) is not None}
+        if schema is not None
+        else {}
+    )
     return declared | {key: (value, False) for key, value in ELSEWHERE.get(path, {}).items()}
 
 

@@ -17,7 +17,11 @@ def composed_keys(root: str, arguments: Sequence[str], wrong: str) -> dict[str, 
     Returns:
         key -> whether it is an empty dict, which takes any key with `+`, and its value.
     """
-    overrides = [a for a in arguments if "=" in a and not a.startswith("-") and a.lstrip("+~").split("=", 1)[0] != wrong and "," not in a]
+    overrides = [
+        a
+        for a in arguments
+        if "=" in a and not a.startswith("-") and a.lstrip("+~").split("=", 1)[0] != wrong and "," not in a
+    ]
     GlobalHydra.instance().clear()
     with initialize_config_module("visagent.conf", version_base="1.3"):
         try:

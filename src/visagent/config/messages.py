@@ -32,7 +32,11 @@ def composition_message(error: Exception, root: str | None) -> str:
     text = str(error).strip()
     if isinstance(error.__cause__, Exception) and str(error.__cause__) not in text:
         text += f"\n{error.__cause__}"
-    text = "\n".join(line for line in text.splitlines() if not line.startswith("To append to your config")).split("\nConfig search path")[0].rstrip()
+    text = (
+        "\n".join(line for line in text.splitlines() if not line.startswith("To append to your config"))
+        .split("\nConfig search path")[0]
+        .rstrip()
+    )
     if isinstance(error, OverrideParseException):
         return _unreadable(error.override, text, root)
     if (found := re.search(r"Could not override '([^']+)'", text)) and root is not None:
@@ -41,7 +45,9 @@ def composition_message(error: Exception, root: str | None) -> str:
         return f"{found.group(1)} is set already: type {found.group(1)}=VALUE, without a plus"
     if found := re.search(r"Error merging override (~\S+)\n.*does not support deletion", text):
         return f"{found.group(1)}: this setting cannot be left out; expected {found.group(1)[1:]}=VALUE"
-    if found := re.search(r"In '([^']+)/([^'/]+)': ConfigKeyError raised while composing config:\s*Key '([^']+)' not in '(\w+)'", text):
+    if found := re.search(
+        r"In '([^']+)/([^'/]+)': ConfigKeyError raised while composing config:\s*Key '([^']+)' not in '(\w+)'", text
+    ):
         group, option, key, schema = found.groups()
         there = group.removeprefix("schema/")
         return (
@@ -50,14 +56,18 @@ def composition_message(error: Exception, root: str | None) -> str:
         )
     if found := re.search(r"Could not find 'experiment/([^']*)'", text):
         folders = [Path(folder) / "experiment" for folder in own_folders(sys.argv[1:])]
-        own = sorted(path.relative_to(folder).with_suffix("").as_posix() for folder in folders for path in folder.rglob("*.yaml"))
+        own = sorted(
+            path.relative_to(folder).with_suffix("").as_posix() for folder in folders for path in folder.rglob("*.yaml")
+        )
         near = difflib.get_close_matches(found.group(1), [*presets(), *own], 1, cutoff=NEAR)
         text = f"unknown preset experiment={found.group(1)}" + (f"; did you mean experiment={near[0]}?" if near else "")
         return f"{text}\npresets: {', '.join([*presets(), *own])}; those of your own need --config-dir DIR"
     if found := re.search(r"Could not find '([^']+)/([^'/]*)'", text):
         near = difflib.get_close_matches(found.group(2), re.findall(r"^\t(\S+)$", text, re.MULTILINE), 1, cutoff=0.6)
         return text + (f"\ndid you mean {near[0]}?" if near else "")
-    return "\n".join(line for line in text.splitlines() if not re.match(r"\s+(full_key|object_type|reference_type)[:=]", line))
+    return "\n".join(
+        line for line in text.splitlines() if not re.match(r"\s+(full_key|object_type|reference_type)[:=]", line)
+    )
 
 
 def _unreadable(wrong: str, text: str, root: str | None) -> str:
@@ -67,13 +77,26 @@ def _unreadable(wrong: str, text: str, root: str | None) -> str:
     said = f"cannot read {wrong!r} ({text.splitlines()[0]})"
     parent, _, leaf = key.rpartition(".")
     if parent and leaf[:1].isdigit():
-        return f"{said}: a key that begins with a digit stands in a dict; type {_in_shell(f'{parent}={{{leaf}: {value}}}')}"
+        return (
+            f"{said}: a key that begins with a digit stands in a dict; type "
+            f"{_in_shell(f'{parent}={{{leaf}: {value}}}')}"
+        )
     if KEY_IN_QUOTES.search(value):
-        plain = KEY_IN_QUOTES.sub(lambda found: found.group(1) + re.sub(r"[^\w.-]", lambda sign: f"\\{sign.group()}", found.group(3)) + ":", value)
-        return f"{said}: keys of a dict have no quotes, their signs have backslashes; type {shlex.quote(f'{key}={plain}')}"
+        plain = KEY_IN_QUOTES.sub(
+            lambda found: found.group(1) + re.sub(r"[^\w.-]", lambda sign: f"\\{sign.group()}", found.group(3)) + ":",
+            value,
+        )
+        return (
+            f"{said}: keys of a dict have no quotes, their signs have backslashes; type {shlex.quote(f'{key}={plain}')}"
+        )
     if value[:1] in "[{'\"" or "," in value:  # meant as a list, a dict, a sweep or a text, with a slip in it
-        return f"{said}: lists are KEY=[a,b], dicts KEY={{a: 1}}; text with spaces or signs has quotes within the shell's, 'KEY=\"a b(c\"'"
-    return f"{said}: text with spaces or signs has quotes within the shell's; type {_in_shell(f'{key}={quoted(value)}')}"
+        return (
+            f"{said}: lists are KEY=[a,b], dicts KEY={{a: 1}}; text with spaces or signs has quotes within the "
+            "shell's, 'KEY=\"a b(c\"'"
+        )
+    return (
+        f"{said}: text with spaces or signs has quotes within the shell's; type {_in_shell(f'{key}={quoted(value)}')}"
+    )
 
 
 def _in_shell(word: str) -> str:
@@ -89,22 +112,37 @@ def _unknown(path: str, root: str) -> str:
         return f"{path!r} is not set yet, and {open_parent} takes any key: type +{path}=..."
     parent, _, leaf = path.rpartition(".")
     target = known.get(f"{parent}._target_", (False, None))[1]
-    arguments = [name for name in (signature_keys(target) or () if isinstance(target, str) else ()) if not (parent == "trainer" and name in OURS)]
+    arguments = [
+        name
+        for name in (signature_keys(target) or () if isinstance(target, str) else ())
+        if not (parent == "trainer" and name in OURS)
+    ]
     if leaf in arguments:
         return f"{path!r} is not set yet, but {target} takes it: type +{path}=..."
     if parent == "trainer" and leaf in OURS:
         return f"{path!r}: visagent sets it itself; {OURS[leaf]}"
-    return f"unknown config key {path!r}; {_like(path, {key: key in known for key in [*known, *(f'{parent}.{name}' for name in arguments)]})}"
+    return (
+        f"unknown config key {path!r}; "
+        f"{_like(path, {key: key in known for key in [*known, *(f'{parent}.{name}' for name in arguments)]})}"
+    )
 
 
 def _like(path: str, known: Mapping[str, bool]) -> str:
-    """A hint at keys that are like one, with the plus that those need which are not set yet; else what there is in its place."""
+    """A hint at keys that are like one, with the plus that those need which are not set yet; else what there is in its
+    place.
+    """
     parent, _, leaf = path.rpartition(".")
     siblings = {key.rpartition(".")[2]: key for key in known if key.rpartition(".")[0] == parent}
     found = [siblings[name] for name in difflib.get_close_matches(leaf, siblings, 1, cutoff=NEAR)]
     if not found and parent not in known:  # a key of its own group may be called alike and be another thing
         same = [key for key in known if key.rpartition(".")[2] == leaf]
-        found = same[:3] if not parent else [key for key in same if difflib.SequenceMatcher(None, key.rpartition(".")[0], parent).ratio() >= NEAR][:1]
+        found = (
+            same[:3]
+            if not parent
+            else [key for key in same if difflib.SequenceMatcher(None, key.rpartition(".")[0], parent).ratio() >= NEAR][
+                :1
+            ]
+        )
     if found:
         return f"did you mean {' or '.join(key if known[key] else f'+{key}' for key in found)}?"
     there = ", ".join(sorted(name for name in siblings if not name.startswith("_")))

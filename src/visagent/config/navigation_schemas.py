@@ -15,9 +15,14 @@ class BehaviourCloningConfig:
 
     precisions: ClassVar[tuple[str, ...]] = ("32-true", "bf16-mixed")
     _target_: str = "lightning_modules.behaviour_cloning.BehaviourCloning"
-    labels: str = setting("cross-entropy with the expert's action (the paper), or any optimal action counts", among=("expert", "optimal_set"))
+    labels: str = setting(
+        "cross-entropy with the expert's action (the paper), or any optimal action counts",
+        among=("expert", "optimal_set"),
+    )
     label_smoothing: float = setting("label smoothing of the cross-entropy", least=0, below=1, example=0.1)
-    schedule: str = setting("schedule of the learning rate over a training phase; cosine ends at 0", among=("constant", "cosine"))
+    schedule: str = setting(
+        "schedule of the learning rate over a training phase; cosine ends at 0", among=("constant", "cosine")
+    )
     seed: int = setting("seed of the weights")
 
 
@@ -26,7 +31,10 @@ class DAggerConfig(BehaviourCloningConfig):
     """DAgger; see `lightning_modules.dagger.DAgger`."""
 
     _target_: str = "lightning_modules.dagger.DAgger"
-    retrain: str = setting("each round begins with new weights (Algorithm 1), or goes on from the last round's (Section 3.3)", among=("scratch", "continue"))
+    retrain: str = setting(
+        "each round begins with new weights (Algorithm 1), or goes on from the last round's (Section 3.3)",
+        among=("scratch", "continue"),
+    )
 
 
 @dataclass
@@ -34,10 +42,14 @@ class SafeDAggerConfig(DAggerConfig):
     """SafeDAgger; see `lightning_modules.safe_dagger.SafeDAgger`."""
 
     _target_: str = "lightning_modules.safe_dagger.SafeDAgger"
-    tolerance: float = setting("probability of non-optimal actions above which a state is unsafe", symbol="tau", least=0, below=1, example=0.5)
+    tolerance: float = setting(
+        "probability of non-optimal actions above which a state is unsafe", symbol="tau", least=0, below=1, example=0.5
+    )
     recall: float = setting("share of the unsafe held-out states that must be warned of", above=0, most=1, example=0.8)
     unsafe_weight: float | None = setting(
-        "weight of an unsafe state in the safety loss; null: the ratio of safe to unsafe states", above=0, expected="null or a number above 0"
+        "weight of an unsafe state in the safety loss; null: the ratio of safe to unsafe states",
+        above=0,
+        expected="null or a number above 0",
     )
 
 
@@ -50,8 +62,14 @@ class NavigationNetworkConfig:
     embedding: int = setting("width of the embeddings; 512 in the paper", least=1)
     fusion: int = setting("width of the fusion layer; 512 in the paper", least=1)
     scene_layer: int = setting("width of the scene layers; 512 in the paper", least=1)
-    projection: int | None = setting("principal directions kept of each frame; null: all 2048 features (the paper)", least=1, expected="null or at least 1")
-    random_feature_sample: bool = setting("in training, look up a random one of a dump's feature samples instead of the first")
+    projection: int | None = setting(
+        "principal directions kept of each frame; null: all 2048 features (the paper)",
+        least=1,
+        expected="null or at least 1",
+    )
+    random_feature_sample: bool = setting(
+        "in training, look up a random one of a dump's feature samples instead of the first"
+    )
 
 
 @dataclass
@@ -65,7 +83,10 @@ class NavigationDataConfig:
     extractor: str = setting("feature extractor of embedded scenes")
     extractor_weights: str | None = setting("its .pth file; null: the default place", as_before=None, signed=True)
     make_workers: int = setting(
-        "processes that make missing embedded scenes; 0: one per core", least=0, most=1024, expected="0 (one per core), or at most 1024"
+        "processes that make missing embedded scenes; 0: one per core",
+        least=0,
+        most=1024,
+        expected="0 (one per core), or at most 1024",
     )
     targets_per_scene: int = setting("targets picked in each scene", least=1)
     targets: dict[str, list[int]] = field(default_factory=dict)
@@ -75,19 +96,30 @@ class NavigationDataConfig:
     max_steps: int = setting("cut-off of evaluated episodes; 300 in Table 1, 200 in Tables 2 and 4", least=1)
     val_starts_per_target: int = setting("random starts for each target in validation", least=1)
     test_starts_per_target: int = setting("random starts for each target in the test; 50 in the paper", least=1)
-    action_modes: list[str] = setting("how evaluated policies act", among=("sampled", "argmax"), expected="[sampled,argmax] or one of them")
+    action_modes: list[str] = setting(
+        "how evaluated policies act", among=("sampled", "argmax"), expected="[sampled,argmax] or one of them"
+    )
     new_target_distances: list[int] = setting(
-        "steps from the nearest trained target at which new targets are tested", least=1, expected="distances of at least 1 step"
+        "steps from the nearest trained target at which new targets are tested",
+        least=1,
+        expected="distances of at least 1 step",
     )
     new_targets_per_distance: int = setting("such targets in each scene")
     new_target_starts: int = setting("starts for each of them", least=1)
     new_target_max_steps: int = setting("their cut-off; 200 in Table 4", least=1)
-    disjoint_starts: bool = setting("test from starts in which no training episode for the same target begins", as_before=False)
+    disjoint_starts: bool = setting(
+        "test from starts in which no training episode for the same target begins", as_before=False
+    )
     recompute_distances: bool = setting("take shortest paths from the graph, whatever the dump holds")
     seed: int = setting("seed of starts, new targets and the order of samples")
 
     def check(self) -> None:
-        require(len(self.action_modes) > 0, "datamodule.action_modes", list(self.action_modes), "[sampled,argmax] or one of them")
+        require(
+            len(self.action_modes) > 0,
+            "datamodule.action_modes",
+            list(self.action_modes),
+            "[sampled,argmax] or one of them",
+        )
         require(
             self.scenes != "embedded" or len(self.scene_names) > 0,
             "datamodule.scene_names",

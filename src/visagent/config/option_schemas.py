@@ -17,12 +17,14 @@ class OptionMAPPOSettings(ScheduledSettings):
     lam: float = setting("decay of GAE", symbol="lambda", least=0, most=1, example=0.95)
     lam_by_duration: bool = setting("whether lambda counts low-level steps instead of option steps")
     rewards: str = setting(
-        "smdp: all that is paid until the next decision, discounted by low-level steps; paper_code, as the released code has it: "
+        "smdp: all that is paid until the next decision, discounted by low-level steps; paper_code, as the released "
+        "code has it: "
         "what the last low-level step pays, discounted by option steps",
         among=("smdp", "paper_code"),
     )
     log_prob: str = setting(
-        "conditional (Eq. 3), or joint: the update takes the joint option for chosen as a whole, as the released code does (biased)",
+        "conditional (Eq. 3), or joint: the update takes the joint option for chosen as a whole, as the released code "
+        "does (biased)",
         among=("conditional", "joint"),
     )
     epochs: int = setting("passes over each batch", least=1)
@@ -34,9 +36,20 @@ class OptionMAPPOSettings(ScheduledSettings):
         "conditional; normalised by its largest value; or joint, of the whole joint distribution",
         among=("conditional", "normalised", "joint"),
     )
-    max_grad_norm: float | None = setting("norm that the gradients of policy and critic, each for itself, are scaled down to; null: never")
-    schedule: str = setting("schedule of the learning rates over the run", among=("constant", "linear"), as_before="constant", signed=True)
-    final_rate: float = setting("share of the learning rates at which a linear schedule ends", least=0, most=1, example=0.1, as_before=0.0, signed=True)
+    max_grad_norm: float | None = setting(
+        "norm that the gradients of policy and critic, each for itself, are scaled down to; null: never"
+    )
+    schedule: str = setting(
+        "schedule of the learning rates over the run", among=("constant", "linear"), as_before="constant", signed=True
+    )
+    final_rate: float = setting(
+        "share of the learning rates at which a linear schedule ends",
+        least=0,
+        most=1,
+        example=0.1,
+        as_before=0.0,
+        signed=True,
+    )
 
 
 @dataclass
@@ -50,8 +63,12 @@ class OptionActorCriticConfig:
         among=("joint", "partial", "factorised", "autoregressive"),
         expected="joint, partial, factorised, autoregressive",
     )
-    hidden: list[int] = setting("widths of the policy's hidden layers", least=1, expected="widths of layers, such as [64,64]")
-    critic_hidden: list[int] = setting("widths of the critic's hidden layers", least=1, expected="widths of layers, such as [64,64]")
+    hidden: list[int] = setting(
+        "widths of the policy's hidden layers", least=1, expected="widths of layers, such as [64,64]"
+    )
+    critic_hidden: list[int] = setting(
+        "widths of the critic's hidden layers", least=1, expected="widths of layers, such as [64,64]"
+    )
     critic: str = setting(
         "what the critic sees; local: one critic for each agent, that sees what its partial policy does",
         among=("observations", "observations_and_options", "state", "local"),
@@ -60,7 +77,10 @@ class OptionActorCriticConfig:
 
     def check(self) -> None:
         possible = self.critic != "local" or self.coupling == "partial"
-        others = "observations, observations_and_options or state, as one choice is made for all; or network.coupling=partial"
+        others = (
+            "observations, observations_and_options or state, as one choice is made for all; or "
+            "network.coupling=partial"
+        )
         require(possible, "network.critic", self.critic, others)
 
 
@@ -71,11 +91,15 @@ class MacDQNSettings(LearnerSettings):
     _target_: str = "lightning_modules.mac_dqn.MacDQN"
     gamma: float = setting("discount of a low-level step", symbol="gamma", least=0, most=1, example=0.95)
     target_every: int = setting("low-level steps after which the target network becomes the learned one", least=1)
-    epsilon: float = setting("probability, in the beginning, that an agent that chooses takes any option", symbol="epsilon", least=0, most=1)
+    epsilon: float = setting(
+        "probability, in the beginning, that an agent that chooses takes any option", symbol="epsilon", least=0, most=1
+    )
     final_epsilon: float = setting("the same in the end", least=0, most=1)
     exploring_steps: int = setting("low-level steps over which epsilon becomes final_epsilon", least=1)
     max_grad_norm: float | None = setting("norm that gradients are scaled down to; null: never")
-    reward_scale: float = setting("factor of the rewards that the learner sees", above=0, example=1, as_before=1.0, signed=True)
+    reward_scale: float = setting(
+        "factor of the rewards that the learner sees", above=0, example=1, as_before=1.0, signed=True
+    )
 
 
 @dataclass
@@ -127,7 +151,12 @@ class RoundRobinConfig:
     order: list[int] = setting("numbers of options, taken over and over")
 
     def check(self) -> None:
-        require(len(self.order) > 0 and min(self.order) >= 0, "network.order", list(self.order), "numbers of options, such as [0,1,2,1]")
+        require(
+            len(self.order) > 0 and min(self.order) >= 0,
+            "network.order",
+            list(self.order),
+            "numbers of options, such as [0,1,2,1]",
+        )
 
 
 @dataclass
@@ -142,9 +171,15 @@ class OptionDataConfig(ActorDataConfig):
     )
     worlds_per_actor: int = setting("worlds stepped by one actor", least=1)
     steps: int = setting("low-level steps of a world in a batch", least=1)
-    gamma: float = setting("discount of a low-level step", symbol="gamma", least=0, most=1, expected="${algorithm.gamma}")
+    gamma: float = setting(
+        "discount of a low-level step", symbol="gamma", least=0, most=1, expected="${algorithm.gamma}"
+    )
     max_option_steps: int | None = setting(
-        "decisions after which an episode is truncated; null: never", above=0, as_before=None, signed=True, expected="200 or another number above 0, or null"
+        "decisions after which an episode is truncated; null: never",
+        above=0,
+        as_before=None,
+        signed=True,
+        expected="200 or another number above 0, or null",
     )
 
 
@@ -161,4 +196,9 @@ class OptionReplayDataConfig(OptionDataConfig):
 
     def check(self) -> None:
         super().check()
-        require(self.warmup <= self.capacity, "datamodule.warmup", self.warmup, f"at most datamodule.capacity, {self.capacity}")
+        require(
+            self.warmup <= self.capacity,
+            "datamodule.warmup",
+            self.warmup,
+            f"at most datamodule.capacity, {self.capacity}",
+        )

@@ -1,4 +1,6 @@
-"""Which networks and data each method goes with, so that a wrong choice is named before anything is imported or made."""
+"""Which networks and data each method goes with, so that a wrong choice is named before anything is imported or
+made.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +66,8 @@ class Fit:
     """What goes with a method.
 
     Attributes:
-        networks, data: schemas, the usual one first; one that derives from any of them fits as well, unless it is among `except_data`.
+        networks, data: schemas, the usual one first; one that derives from any of them fits as well, unless it is among
+            `except_data`.
     """
 
     networks: tuple[type, ...]
@@ -81,7 +84,9 @@ FITS: Mapping[type, Fit] = {
     PPOSettings: Fit((ActorCriticConfig,), (RolloutDataConfig,)),
     DDPGSettings: Fit((DeterministicActorCriticConfig,), (ReplayDataConfig,)),
     EvolutionStrategiesSettings: Fit((EvolvedPolicyConfig,), (PerturbationDataConfig,)),
-    RandomPolicySettings: Fit((UniformPolicyConfig, UniformOptionsConfig, RoundRobinConfig), (RolloutDataConfig, OptionDataConfig)),
+    RandomPolicySettings: Fit(
+        (UniformPolicyConfig, UniformOptionsConfig, RoundRobinConfig), (RolloutDataConfig, OptionDataConfig)
+    ),
     OptionMAPPOSettings: Fit((OptionActorCriticConfig,), (OptionDataConfig,), (OptionReplayDataConfig,)),
     MacDQNSettings: Fit((OptionQConfig,), (OptionReplayDataConfig,)),
 }
@@ -115,7 +120,8 @@ def check_pairs(config: Mapping[str, Any]) -> None:
     if env in (PRIMITIVE if options else OPTIONS):
         there = ", ".join(f"env={_name(schema)}" for schema in (OPTIONS if options else PRIMITIVE))
         raise ConfigError(
-            f"env={_name(env)} does not go with datamodule={_name(data)}: expected a world of {'options' if options else 'single actions'}, "
+            f"env={_name(env)} does not go with datamodule={_name(data)}: expected a world of "
+            f"{'options' if options else 'single actions'}, "
             f"{there} or one of your own (env=own)"
         )
 
@@ -126,13 +132,23 @@ def _mismatch(wrong: Mapping[str, tuple[type, Sequence[type]]], algorithm: type)
     names = {group: [f"{group}={_name(schema)}" for schema in fitting] for group, (_, fitting) in wrong.items()}
     expected = " and ".join(" or ".join(fitting) for fitting in names.values())
     preset = next((f", or experiment={name}" for name in presets() if method == _method_of(name)), "")
-    return ConfigError(f"algorithm={method} does not go with {got}: expected {expected}; type {' '.join(n[0] for n in names.values())}{preset}")
+    return ConfigError(
+        f"algorithm={method} does not go with {got}: expected {expected}; type "
+        f"{' '.join(n[0] for n in names.values())}{preset}"
+    )
 
 
 def _method_of(preset: str) -> str | None:
     """The algorithm that a preset's file itself chooses."""
     defaults = yaml.safe_load((conf_folder() / "experiment" / f"{preset}.yaml").read_text()).get("defaults", [])
-    return next((entry["override /algorithm"] for entry in defaults if isinstance(entry, dict) and "override /algorithm" in entry), None)
+    return next(
+        (
+            entry["override /algorithm"]
+            for entry in defaults
+            if isinstance(entry, dict) and "override /algorithm" in entry
+        ),
+        None,
+    )
 
 
 def _schema(node: object) -> type | None:

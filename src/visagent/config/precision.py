@@ -1,7 +1,9 @@
-"""In which precisions a method works: each algorithm's schema states them, and what it does not state is refused before anything runs.
+"""In which precisions a method works: each algorithm's schema states them, and what it does not state is refused before
+anything runs.
 
-A schema's `precisions` are Lightning's names of them, `pixel_precisions` those that need pixels to observe; without either a method computes in single
-precision. Batches are frozen, so that Lightning cannot convert them: half or double precision throughout (`bf16-true`, `16-true`, `64-true`) is nobody's.
+A schema's `precisions` are Lightning's names of them, `pixel_precisions` those that need pixels to observe; without
+either a method computes in single precision. Batches are frozen, so that Lightning cannot convert them: half or double
+precision throughout (`bf16-true`, `16-true`, `64-true`) is nobody's.
 """
 
 from __future__ import annotations
@@ -38,9 +40,13 @@ def check_precision(schema: type | None, trainer: Mapping[str, Any], datamodule:
     always: tuple[str, ...] = getattr(schema, "precisions", (SINGLE,))
     pixels: tuple[str, ...] = getattr(schema, "pixel_precisions", ())
     if asked in pixels and observes_pixels(datamodule.get("env")) is False:
-        raise _refusal(asked, f"{' or '.join(always)}, as the policy observes no pixels and a small network gains nothing")
+        raise _refusal(
+            asked, f"{' or '.join(always)}, as the policy observes no pixels and a small network gains nothing"
+        )
     if asked not in (*always, *pixels):
-        raise _refusal(asked, " or ".join(always) + (f", or {' or '.join(pixels)} with pixels to observe" if pixels else ""))
+        raise _refusal(
+            asked, " or ".join(always) + (f", or {' or '.join(pixels)} with pixels to observe" if pixels else "")
+        )
     if asked == "16-mixed" and trainer.get("accelerator") == "cpu":
         raise _refusal(asked, f"{' or '.join(name for name in always if name != asked)} on a CPU")
 

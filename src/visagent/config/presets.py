@@ -19,11 +19,17 @@ def presets() -> list[str]:
 
 
 def options(group: str) -> list[str]:
-    """The options of a config group, for example `options("debug")`; what begins with `_` is a part that several share."""
+    """The options of a config group, for example `options("debug")`; what begins with `_` is a part that several
+    share.
+    """
     return sorted(path.stem for path in (conf_folder() / group).glob("*.yaml") if not path.name.startswith("_"))
 
 
 def tables() -> list[str]:
     """All paper tables, as `<paper>/<table>`, without shared parts."""
     folder = conf_folder() / "table"
-    return sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml") if not path.name.startswith("_"))
+    return sorted(
+        path.relative_to(folder).with_suffix("").as_posix()
+        for path in folder.rglob("*.yaml")
+        if not path.name.startswith("_")
+    )

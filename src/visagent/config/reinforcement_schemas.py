@@ -20,7 +20,9 @@ class ScheduledSettings(LearnerSettings):
     """Of methods whose learning rate follows a schedule over the run."""
 
     schedule: str = setting("schedule of the learning rate over the run", among=("constant", "linear"))
-    final_rate: float = setting("share of the learning rate at which a linear schedule ends", least=0, most=1, example=0.1)
+    final_rate: float = setting(
+        "share of the learning rate at which a linear schedule ends", least=0, most=1, example=0.1
+    )
 
 
 @dataclass
@@ -29,33 +31,46 @@ class PPOSettings(ScheduledSettings):
 
     pixel_precisions: ClassVar[tuple[str, ...]] = ("bf16-mixed",)
     _target_: str = "lightning_modules.ppo.PPO"
-    variant: str = setting("the clipped objective, or SURREAL's adaptive penalty on the divergence", among=("clip", "adaptive_kl"))
+    variant: str = setting(
+        "the clipped objective, or SURREAL's adaptive penalty on the divergence", among=("clip", "adaptive_kl")
+    )
     gamma: float = setting("discount of a step", symbol="gamma", least=0, most=1, example=0.99)
     lam: float = setting("decay of GAE", symbol="lambda", least=0, most=1, example=0.95)
     epochs: int = setting("passes over each batch", symbol="K", least=1)
-    minibatch_size: int = setting("samples of a step of the optimizer; with an LSTM, worlds times steps", symbol="M", least=1)
+    minibatch_size: int = setting(
+        "samples of a step of the optimizer; with an LSTM, worlds times steps", symbol="M", least=1
+    )
     clip: float = setting("how far the ratio of the clipped objective counts", symbol="epsilon", above=0, example=0.2)
-    kl_target: float = setting("target of the mean divergence, nats; of adaptive_kl and kl_stop", symbol="d_targ", above=0, example=0.015)
+    kl_target: float = setting(
+        "target of the mean divergence, nats; of adaptive_kl and kl_stop", symbol="d_targ", above=0, example=0.015
+    )
     kl_cutoff: float = setting("weight of the squared excess over twice the target, of adaptive_kl", symbol="eta")
     beta: float = setting("first weight of the penalty, of adaptive_kl", symbol="beta")
     beta_range: list[float] = setting("range of the penalty's weight")
     beta_factor: float = setting("factor by which the penalty's weight changes", above=1, example=1.5)
     kl_stop: float | None = setting(
-        "multiple of kl_target at which passes end, of the mean divergence from the policy that learning from the batch began with; null: never"
+        "multiple of kl_target at which passes end, of the mean divergence from the policy that learning from the "
+        "batch began with; null: never"
     )
     publish_every: int = setting(
-        "iterations after which actors get the policy; with a z-filter, counted from its first batch, which is for the filter alone", least=1
+        "iterations after which actors get the policy; with a z-filter, counted from its first batch, which is for "
+        "the filter alone",
+        least=1,
     )
     value_weight: float = setting("weight of the critic's loss, half the squared error", symbol="c_1")
     entropy_weight: float = setting("weight of the entropy", symbol="c_2")
     max_grad_norm: float | None = setting("norm that gradients are scaled down to; null: never")
     standardize: str = setting("over what advantages are standardised", among=("none", "batch", "minibatch"))
     reward_scale: float = setting("factor of the rewards that the learner sees")
-    normalize_rewards: bool = setting("divide rewards by the running standard deviation of discounted returns", as_before=False, signed=True)
+    normalize_rewards: bool = setting(
+        "divide rewards by the running standard deviation of discounted returns", as_before=False, signed=True
+    )
 
     def check(self) -> None:
         ordered = len(self.beta_range) == 2 and 0 < self.beta_range[0] <= self.beta <= self.beta_range[1]
-        require(ordered, "algorithm.beta_range", list(self.beta_range), f"[LOW,HIGH] around algorithm.beta, {self.beta}")
+        require(
+            ordered, "algorithm.beta_range", list(self.beta_range), f"[LOW,HIGH] around algorithm.beta, {self.beta}"
+        )
 
 
 @dataclass
@@ -64,20 +79,33 @@ class ActorCriticConfig:
 
     _target_: str = "visagent.networks.actor_critic.ActorCritic"
     _partial_: bool = True
-    actor_hidden: list[int] = setting("widths of the policy's hidden layers", least=1, expected="widths of layers, such as [64,64]")
-    critic_hidden: list[int] = setting("widths of the critic's hidden layers", least=1, expected="widths of layers, such as [64,64]")
+    actor_hidden: list[int] = setting(
+        "widths of the policy's hidden layers", least=1, expected="widths of layers, such as [64,64]"
+    )
+    critic_hidden: list[int] = setting(
+        "widths of the critic's hidden layers", least=1, expected="widths of layers, such as [64,64]"
+    )
     activation: str = setting("activation of the hidden layers", among=("tanh", "relu"))
-    squash_mean: bool = setting("whether the mean of a continuous action goes through tanh (dissertation Section 2.5.1)")
+    squash_mean: bool = setting(
+        "whether the mean of a continuous action goes through tanh (dissertation Section 2.5.1)"
+    )
     init_log_std: float = setting("logarithm of the standard deviation that learning begins with")
     normalize: bool = setting("whether states go through a z-filter")
     pixel_features: int = setting("units after the convolutions, where there are pixels", least=1)
     lstm: int = setting("units of an LSTM after the stem; 0: none", least=0, expected="at least 0 units")
     orthogonal_init: bool = setting("orthogonal weights in the beginning, instead of PyTorch's own")
-    min_log_std: float | None = setting("what the logarithm of the standard deviation does not fall below; null: no bound", as_before=None)
+    min_log_std: float | None = setting(
+        "what the logarithm of the standard deviation does not fall below; null: no bound", as_before=None
+    )
 
     def check(self) -> None:
         possible = self.min_log_std is None or self.min_log_std <= self.init_log_std
-        require(possible, "network.min_log_std", self.min_log_std, f"null, or at most network.init_log_std, {self.init_log_std}")
+        require(
+            possible,
+            "network.min_log_std",
+            self.min_log_std,
+            f"null, or at most network.init_log_std, {self.init_log_std}",
+        )
 
 
 @dataclass
@@ -96,7 +124,9 @@ class EvolvedPolicyConfig:
     _partial_: bool = True
     hidden: list[int] = setting("widths of the hidden layers", least=1, expected="widths of layers, such as [64,64]")
     bins: int = setting("values that each component of a continuous action can take; 0: any")
-    action_noise: float = setting("standard deviation added to continuous actions unless they are deterministic", least=0, example=0.01)
+    action_noise: float = setting(
+        "standard deviation added to continuous actions unless they are deterministic", least=0, example=0.01
+    )
     normalize: bool = setting("whether states go through a z-filter")
 
     def check(self) -> None:
@@ -112,9 +142,13 @@ class DDPGSettings(LearnerSettings):
     actor_lr_factor: float = setting("learning rate of the policy, as a multiple of the critics'", above=0, example=0.1)
     gamma: float = setting("discount of a step", symbol="gamma", least=0, most=1, example=0.99)
     target_every: int = setting("updates after which the target networks follow the learned ones", least=1)
-    tau: float = setting("how far they follow; 1: they become the learned ones", symbol="tau", above=0, most=1, example=1)
+    tau: float = setting(
+        "how far they follow; 1: they become the learned ones", symbol="tau", above=0, most=1, example=1
+    )
     actor_every: int = setting("updates of the critics for one of the policy", symbol="d", least=1)
-    smoothing: float = setting("standard deviation of the noise on the target policy's actions", symbol="sigma", least=0, example=0.2)
+    smoothing: float = setting(
+        "standard deviation of the noise on the target policy's actions", symbol="sigma", least=0, example=0.2
+    )
     smoothing_clip: float = setting("bound of that noise", symbol="c")
     actor_clip: float | None = setting("value at which gradients of the policy are cut; null: never")
     reward_scale: float = setting("factor of the rewards that the learner sees")
@@ -126,8 +160,12 @@ class DeterministicActorCriticConfig:
 
     _target_: str = "visagent.networks.deterministic.DeterministicActorCritic"
     _partial_: bool = True
-    actor_hidden: list[int] = setting("widths of the policy's hidden layers", least=1, expected="widths of layers, such as [400,300]")
-    critic_hidden: list[int] = setting("widths of the critics' hidden layers", least=1, expected="widths of layers, such as [400,300]")
+    actor_hidden: list[int] = setting(
+        "widths of the policy's hidden layers", least=1, expected="widths of layers, such as [400,300]"
+    )
+    critic_hidden: list[int] = setting(
+        "widths of the critics' hidden layers", least=1, expected="widths of layers, such as [400,300]"
+    )
     critics: int = setting("number of critics", among=(1, 2), expected="1, or 2 for TD3")
     pixel_channels: list[int] = setting("channels of the convolutions, where there are pixels")
     pixel_kernels: list[int] = setting("their kernels")
@@ -140,7 +178,12 @@ class DeterministicActorCriticConfig:
             widths = getattr(self, name)
             require(len(widths) > 0, f"network.{name}", list(widths), "widths of layers, such as [400,300]")
         lengths = {len(self.pixel_channels), len(self.pixel_kernels), len(self.pixel_strides)}
-        require(len(lengths) == 1, "network.pixel_channels", list(self.pixel_channels), "as many as network.pixel_kernels and network.pixel_strides")
+        require(
+            len(lengths) == 1,
+            "network.pixel_channels",
+            list(self.pixel_channels),
+            "as many as network.pixel_kernels and network.pixel_strides",
+        )
 
 
 @dataclass
@@ -165,8 +208,15 @@ class GymnasiumConfig:
     _target_: str = "visagent.envs.gymnasium_world.GymnasiumWorlds"
     id: str = setting("id of the environment, as in gymnasium.make")
     kwargs: dict[str, Any] = field(default_factory=dict)
-    max_steps: int | None = setting("time limit in steps of the environment; null: its own", least=1, expected="null or at least 1")
-    observe: str = setting("what the environment observes, its rendered picture, or both", among=("own", "pixels", "both"), as_before="own", signed=True)
+    max_steps: int | None = setting(
+        "time limit in steps of the environment; null: its own", least=1, expected="null or at least 1"
+    )
+    observe: str = setting(
+        "what the environment observes, its rendered picture, or both",
+        among=("own", "pixels", "both"),
+        as_before="own",
+        signed=True,
+    )
     pixels: int = setting("side of that picture", least=1, as_before=84, signed=True)
     action_repeat: int = setting("steps of the environment for each action; rewards add up", least=1)
     frame_stack: int = setting("observations joined, the newest last", least=1)
@@ -177,8 +227,16 @@ class CurriculumConfig:
     """Episodes that begin from demonstrations; see `visagent.envs.demonstrations.Curriculum`."""
 
     _target_: str = "visagent.envs.demonstrations.Curriculum"
-    demonstrations: str | None = setting("file of demonstrations; scripted: those of a script, where the task has one; null: no curriculum")
-    probability: float = setting("share of training episodes that begin from a state of a demonstration", symbol="alpha", least=0, most=1, example=0.9)
+    demonstrations: str | None = setting(
+        "file of demonstrations; scripted: those of a script, where the task has one; null: no curriculum"
+    )
+    probability: float = setting(
+        "share of training episodes that begin from a state of a demonstration",
+        symbol="alpha",
+        least=0,
+        most=1,
+        example=0.9,
+    )
     uniform: float = setting("share of them that begin from any state")
     forward: float = setting("share from a window that grows from the demonstration's beginning")
     reverse: float = setting("share from a window that grows from its end")
@@ -189,9 +247,19 @@ class CurriculumConfig:
     def check(self) -> None:
         where = "datamodule.env.curriculum"
         possible = self.probability == 0 or self.demonstrations is not None
-        require(possible, f"{where}.demonstrations", self.demonstrations, "scripted or a file, as datamodule.env.curriculum.probability is above 0")
+        require(
+            possible,
+            f"{where}.demonstrations",
+            self.demonstrations,
+            "scripted or a file, as datamodule.env.curriculum.probability is above 0",
+        )
         ratios = (self.uniform, self.forward, self.reverse)
-        require(min(ratios) >= 0 and abs(sum(ratios) - 1) < 1e-6, f"{where}.uniform", self.uniform, f"a share that adds up to 1 with the others of {ratios}")
+        require(
+            min(ratios) >= 0 and abs(sum(ratios) - 1) < 1e-6,
+            f"{where}.uniform",
+            self.uniform,
+            f"a share that adds up to 1 with the others of {ratios}",
+        )
 
 
 NO_CURRICULUM = {
@@ -218,16 +286,22 @@ class RobosuiteConfig:
     pixels: int = setting("side of the camera's picture; 0: none", least=0, expected="0 for none, or 84")
     camera: str = setting("robosuite's name of the camera")
     render_quality: str = setting(
-        "how pictures are drawn: without shadows, or as robosuite does; scores of the two do not compare", among=("fast", "reference")
+        "how pictures are drawn: without shadows, or as robosuite does; scores of the two do not compare",
+        among=("fast", "reference"),
     )
     max_steps: int = setting("time limit in control steps, whatever action_repeat", least=1)
     control_hz: float = setting("control steps a second of simulated time", above=0, example=10)
-    max_velocity: float = setting("velocity of a joint at action 1, rad/s", above=0, expected="1.0 or another number above 0")
+    max_velocity: float = setting(
+        "velocity of a joint at action 1, rad/s", above=0, expected="1.0 or another number above 0"
+    )
     reward_shaping: bool = setting("whether parts of the task are rewarded, too")
     action_repeat: int = setting("control steps for each action; rewards add up", least=1)
     frame_stack: int = setting("observations joined, the newest last", least=1)
     curriculum: CurriculumConfig = setting(
-        "training episodes that begin from states of demonstrations", as_before=NO_CURRICULUM, signed=True, nested=CurriculumConfig
+        "training episodes that begin from states of demonstrations",
+        as_before=NO_CURRICULUM,
+        signed=True,
+        nested=CurriculumConfig,
     )
 
 
@@ -236,21 +310,35 @@ class ActorDataConfig:
     """What is asked of all experience from actors; see `datamodules.actors.ActorDataModule`."""
 
     env: Any = setting("worlds, chosen with env=NAME")
-    pool: str = setting("where actors run: in this process, in others, or on a Ray cluster", among=("serial", "process", "ray"))
-    address: str | None = setting("address of the Ray cluster, HOST:PORT or auto; null: one is started here", as_before=None, signed=True)
-    mode: str = setting("synchronous, or asynchronous: actors run ahead with the policy that was published last", among=("synchronous", "asynchronous"))
+    pool: str = setting(
+        "where actors run: in this process, in others, or on a Ray cluster", among=("serial", "process", "ray")
+    )
+    address: str | None = setting(
+        "address of the Ray cluster, HOST:PORT or auto; null: one is started here", as_before=None, signed=True
+    )
+    mode: str = setting(
+        "synchronous, or asynchronous: actors run ahead with the policy that was published last",
+        among=("synchronous", "asynchronous"),
+    )
     actors: int = setting("number of actors, of all ranks together", least=1, most=MOST_PROCESSES, expected=PROCESSES)
     ahead: int = setting("tasks that asynchronous actors may be ahead of the learner", least=1)
     max_lag: int | None = setting(
-        "versions of the policy after which what asynchronous actors made is made again; null: any", least=0, expected="null or at least 0"
+        "versions of the policy after which what asynchronous actors made is made again; null: any",
+        least=0,
+        expected="null or at least 0",
     )
-    shared_memory: bool = setting("whether actors of other processes write into shared memory", as_before=True, signed=True)
+    shared_memory: bool = setting(
+        "whether actors of other processes write into shared memory", as_before=True, signed=True
+    )
     iterations_per_epoch: int = setting("batches between two evaluations", least=1)
     eval_episodes: int = setting("episodes of an evaluation", least=1)
     test_episodes: int = setting("episodes of the test", least=1)
     eval_deterministic: bool = setting("whether evaluated policies act by the mode of their distribution")
     film_episodes: int = setting("test episodes of which a video is made", least=0, as_before=0, signed=True)
-    solved_return: float | None = setting("return of an evaluated episode that counts as solved; null: the environment's own, where it has one", as_before=None)
+    solved_return: float | None = setting(
+        "return of an evaluated episode that counts as solved; null: the environment's own, where it has one",
+        as_before=None,
+    )
     seed: int = setting("seed of worlds and actions")
     timeout: float | None = setting(
         "seconds without a word from actors elsewhere after which the run stops; null: it waits for ever",
@@ -261,8 +349,18 @@ class ActorDataConfig:
 
     def check(self) -> None:
         possible = self.mode == "synchronous" or self.pool != "serial"
-        require(possible, "datamodule.mode", self.mode, "synchronous where datamodule.pool=serial: one process does one thing at a time")
-        require(isinstance(self.env, dict) and "_target_" in self.env, "datamodule.env", self.env, "worlds, chosen with env=NAME")
+        require(
+            possible,
+            "datamodule.mode",
+            self.mode,
+            "synchronous where datamodule.pool=serial: one process does one thing at a time",
+        )
+        require(
+            isinstance(self.env, dict) and "_target_" in self.env,
+            "datamodule.env",
+            self.env,
+            "worlds, chosen with env=NAME",
+        )
 
 
 @dataclass
@@ -279,7 +377,9 @@ class PerturbationDataConfig(ActorDataConfig):
     """Returns of perturbed policies; see `datamodules.perturbations.PerturbationDataModule`."""
 
     _target_: str = "datamodules.perturbations.PerturbationDataModule"
-    pairs: int = setting("antithetic pairs of perturbed policies in a batch, of all actors together", symbol="P", least=1)
+    pairs: int = setting(
+        "antithetic pairs of perturbed policies in a batch, of all actors together", symbol="P", least=1
+    )
     episodes_per_policy: int = setting("episodes whose mean is the return of a perturbed policy", least=1)
     worlds_per_actor: int = setting("worlds stepped together by one actor", least=1)
     sigma: float = setting("standard deviation of the perturbations", symbol="sigma", above=0, example=0.02)
@@ -294,7 +394,9 @@ class ExplorationConfig:
     _target_: str = "visagent.actors.exploration.Exploration"
     kind: str = setting("noise that is independent in each step, or goes on", among=("normal", "ornstein_uhlenbeck"))
     max_sigma: float = setting(
-        "standard deviation of the noise in the world that explores most, actions being in [-1, 1]", least=0, expected="1.0 or another number from 0"
+        "standard deviation of the noise in the world that explores most, actions being in [-1, 1]",
+        least=0,
+        expected="1.0 or another number from 0",
     )
     theta: float = setting("pull of the Ornstein-Uhlenbeck process towards zero", symbol="theta")
     dt: float = setting("its time step")
@@ -312,6 +414,8 @@ class ReplayDataConfig(ActorDataConfig):
     warmup: int = setting("steps of all worlds with uniform actions and without updates", least=1)
     capacity: int = setting("rows of all streams that are drawn from", least=1)
     n_step: int = setting("steps of the returns", symbol="n", least=1)
-    shards: int = setting("parts of the replay, of all ranks together, each in a process of its own where actors are", least=1)
+    shards: int = setting(
+        "parts of the replay, of all ranks together, each in a process of its own where actors are", least=1
+    )
     prefetch: bool = setting("whether the next batch is drawn while the learner learns")
     exploration: ExplorationConfig = field(default_factory=ExplorationConfig)

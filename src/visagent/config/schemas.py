@@ -1,7 +1,8 @@
-"""The schemas of the commands' roots, and of which group each family's schema is; the YAML files in conf/ hold the values.
+"""The schemas of the commands' roots, and of which group each family's schema is; the YAML files in conf/ hold the
+values.
 
-A schema carries the `_target_`, so that YAML has no Python path to mistype. `check` holds the rules that types cannot express. No
-module here imports torch or lightning: `--help` and `--cfg job` stay fast.
+A schema carries the `_target_`, so that YAML has no Python path to mistype. `check` holds the rules that types cannot
+express. No module here imports torch or lightning: `--help` and `--cfg job` stay fast.
 """
 
 from __future__ import annotations
@@ -84,7 +85,12 @@ class PathsConfig:
         for name in ("outputs", "run", "videos"):
             value = getattr(self, name)
             require(value is None or value.strip() != "", f"paths.{name}", value, "a folder")
-            require(value is None or not value.startswith("~"), f"paths.{name}", value, f"a folder from / on, {os.path.expanduser(str(value))}")  # noqa: PTH111
+            require(
+                value is None or not value.startswith("~"),
+                f"paths.{name}",
+                value,
+                f"a folder from / on, {os.path.expanduser(str(value))}",  # noqa: PTH111
+            )
 
 
 @dataclass
@@ -118,9 +124,16 @@ class TrainConfig:
         require(0 <= self.seed < 2**32, "seed", self.seed, "a whole number from 0 to 4294967295")
         epochs = (self.trainer or {}).get("max_epochs", 1)
         require(type(epochs) is int and epochs >= 1, "trainer.max_epochs", epochs, "at least 1")
-        require(self.name.strip() != "" and self.name.isprintable(), "name", self.name, "a name in one line, or none for the preset's")
+        require(
+            self.name.strip() != "" and self.name.isprintable(),
+            "name",
+            self.name,
+            "a name in one line, or none for the preset's",
+        )
         require(self.scale in SCALES, "scale", self.scale, " or ".join(SCALES))
-        check_precision(schema_of((self.algorithm or {}).get("_target_", "")), self.trainer or {}, self.datamodule or {})
+        check_precision(
+            schema_of((self.algorithm or {}).get("_target_", "")), self.trainer or {}, self.datamodule or {}
+        )
 
 
 @dataclass
@@ -188,7 +201,12 @@ GROUP_SCHEMAS: dict[str, dict[str, type]] = {
         "uniform_options": UniformOptionsConfig,
         "round_robin": RoundRobinConfig,
     },
-    "env": {"gymnasium": GymnasiumConfig, "robosuite": RobosuiteConfig, "tool_delivery": ToolDeliveryConfig, "water_filling": WaterFillingConfig},
+    "env": {
+        "gymnasium": GymnasiumConfig,
+        "robosuite": RobosuiteConfig,
+        "tool_delivery": ToolDeliveryConfig,
+        "water_filling": WaterFillingConfig,
+    },
     "datamodule": {
         "navigation": NavigationDataConfig,
         "dagger": DAggerDataConfig,
@@ -214,7 +232,9 @@ def schema_of(target: str) -> type | None:
 
 
 def schema_below(schema: type | None, key: str, child: Mapping[Any, Any]) -> type | None:
-    """The schema of a dict within a config: its `_target_`'s, else the one that the schema above it declares for the key."""
+    """The schema of a dict within a config: its `_target_`'s, else the one that the schema above it declares for the
+    key.
+    """
     target = child.get("_target_")
     if isinstance(target, str):
         return schema_of(target)

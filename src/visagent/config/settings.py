@@ -1,7 +1,8 @@
-"""Settings, said once: a field of a dataclass holds a setting's meaning, symbol and bounds; YAML in conf/ holds its value.
+"""Settings, said once: a field of a dataclass holds a setting's meaning, symbol and bounds; YAML in conf/ holds its
+value.
 
-The classes that are configured take the object: `PPO(settings, ...)`. A new hyperparameter is one field here and one line of YAML.
-No module of settings imports torch: `--help` and `--cfg job` stay fast.
+The classes that are configured take the object: `PPO(settings, ...)`. A new hyperparameter is one field here and one
+line of YAML. No module of settings imports torch: `--help` and `--cfg job` stay fast.
 """
 
 from __future__ import annotations
@@ -64,7 +65,9 @@ class SettingInfo:
         low = self.least if self.least is not None else self.above
         high = self.most if self.most is not None else self.below
         if low is not None and high is not None:
-            return f"in {'[' if self.least is not None else '('}{low:g}, {high:g}{']' if self.most is not None else ')'}"
+            return (
+                f"in {'[' if self.least is not None else '('}{low:g}, {high:g}{']' if self.most is not None else ')'}"
+            )
         if low is not None:
             return f"{'at least' if self.least is not None else 'above'} {low:g}"
         return "" if high is None else f"{'at most' if self.most is not None else 'below'} {high:g}"
@@ -85,9 +88,10 @@ def setting(meaning: str, *, as_before: Any = UNSAID, signed: bool = False, nest
 
     Args:
         meaning: see `SettingInfo`, as the other words and bounds.
-        as_before: of a setting that is younger than runs of its schema, the value with which those ran: exactly what the code did
-            when there was nothing to set. A stored config without the setting reads as if it had this value, and with it a new run
-            has the identity that it would have had without the setting, so that finished runs stay found.
+        as_before: of a setting that is younger than runs of its schema, the value with which those ran: exactly what
+            the code did when there was nothing to set. A stored config without the setting reads as if it had this
+            value, and with it a new run has the identity that it would have had without the setting, so that finished
+            runs stay found.
         signed: `as_before` is part of signatures all the same. Of settings from before that rule alone.
         nested: the class of nested settings.
     """
@@ -106,7 +110,9 @@ def info_of(item: Field[Any]) -> SettingInfo | None:
 
 
 def as_before(item: Field[Any]) -> tuple[Any, bool] | None:
-    """The value of a younger setting that means as before, and whether it is part of signatures; None of one that was always there."""
+    """The value of a younger setting that means as before, and whether it is part of signatures; None of one that was
+    always there.
+    """
     return (item.metadata[AS_BEFORE], item.metadata[SIGNED]) if AS_BEFORE in item.metadata else None
 
 
@@ -155,4 +161,6 @@ def refusal(key: str, value: object, expected: str, meaning: str = "") -> Config
     words = [word.strip(",") for word in expected.split()]
     example = next((word for word in words if word.replace(".", "").isdigit()), None)
     hint = f"; for example {key}={example}" if example and not isinstance(value, list) else ""
-    return ConfigError(f"{key}: expected {expected}, got {value!r}{hint}" + (f" ({key} is: {meaning})" if meaning else ""))
+    return ConfigError(
+        f"{key}: expected {expected}, got {value!r}{hint}" + (f" ({key} is: {meaning})" if meaning else "")
+    )

@@ -30,7 +30,8 @@ EXCLUDED = (
     "paths",
     "threads",
 )
-"""Keys that say where or how visibly a run happens. `threads` may change the last bit of a float, not what is learned."""
+"""Keys that say where or how visibly a run happens. `threads` may change the last bit of a float, not what is learned.
+"""
 
 
 def changes_identity(override: str) -> bool:
@@ -42,15 +43,24 @@ def changes_identity(override: str) -> bool:
 
 
 def identity(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A resolved config (plain Python) without its machine-only keys, and without younger settings that leave all as before."""
+    """A resolved config (plain Python) without its machine-only keys, and without younger settings that leave all as
+    before.
+    """
 
     def strip(node: Any, schema: type | None, path: str) -> Any:
         if not isinstance(node, Mapping):
             return node
         inner = {key: f"{path}.{key}" if path else str(key) for key in node}
-        below = {key: schema_below(schema, str(key), value) if isinstance(value, Mapping) else None for key, value in node.items()}
+        below = {
+            key: schema_below(schema, str(key), value) if isinstance(value, Mapping) else None
+            for key, value in node.items()
+        }
         neutral = neutral_keys(node, schema, path)
-        return {key: strip(node[key], below[key], where) for key, where in inner.items() if where not in EXCLUDED and key not in neutral}
+        return {
+            key: strip(node[key], below[key], where)
+            for key, where in inner.items()
+            if where not in EXCLUDED and key not in neutral
+        }
 
     stripped = strip(config, TrainConfig, "")
     assert isinstance(stripped, dict)

@@ -1,7 +1,7 @@
 """Typed schemas behind conf/table.yaml and conf/table/: what a paper's table shows and which runs it asks for.
 
-Texts in `set` are variables; `{name}` in a metric or an override is replaced by them. Variables and overrides of a cell come, in this
-order, from the row, the column, the panel and the scale; a later one wins.
+Texts in `set` are variables; `{name}` in a metric or an override is replaced by them. Variables and overrides of a cell
+come, in this order, from the row, the column, the panel and the scale; a later one wins.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ class MeasureConfig:
     Attributes:
         name: as the paper prints it.
         metric: key in the run's record (final metrics, else the last epoch's history); keys joined by ` + ` are added.
-        over: `end`, its value in the end; `peak`, its largest over the epochs' history; `reached`, what the history's `x` was when it was first at
-            `level` or above it.
+        over: `end`, its value in the end; `peak`, its largest over the epochs' history; `reached`, what the history's
+            `x` was when it was first at `level` or above it.
         level: of `reached`; a number, or a variable that is one.
         x: of `reached`, a key of the history.
         factor: ours are multiplied by it, for example 100 for per cent.
@@ -90,7 +90,8 @@ class ScaleConfig:
     Attributes:
         seeds: one run per seed.
         note: how to read numbers of this scale.
-        columns: names of the columns that there are at this scale; empty for all. Figures and claims that need another one are left out.
+        columns: names of the columns that there are at this scale; empty for all. Figures and claims that need another
+            one are left out.
     """
 
     set: dict[str, str] = field(default_factory=dict)
@@ -102,9 +103,9 @@ class ScaleConfig:
 
 @dataclass
 class FigureConfig:
-    """The table's picture: `bars` of a measure (rows beside each other, over the columns), `curves` of a metric over epochs, `learning`: a metric
-    over another in axes of their own for each row, where columns that were not trained are levels, or the `frontier` of one column against
-    another, a point for each row.
+    """The table's picture: `bars` of a measure (rows beside each other, over the columns), `curves` of a metric over
+    epochs, `learning`: a metric over another in axes of their own for each row, where columns that were not trained are
+    levels, or the `frontier` of one column against another, a point for each row.
 
     Attributes:
         name: file name without ending.
@@ -135,8 +136,8 @@ class ClaimConfig:
     Attributes:
         text: in our words.
         place: where the paper says it.
-        left, right: which numbers: `row`, `measure`, `column`; what is left out runs over all and is the same on both sides. `right` may
-            be `{value: 0.8}`.
+        left, right: which numbers: `row`, `measure`, `column`; what is left out runs over all and is the same on both
+            sides. `right` may be `{value: 0.8}`.
         relation: `<`, `>`, `<=`, `>=`, or `trend<`, `trend>` (each column against the next one; no `right`).
         factor: the right side is multiplied by it.
     """
@@ -180,7 +181,12 @@ class TableConfig:
 
     def check(self) -> None:
         _require(self.statistic in ("mean", "iqm"), "table.statistic", self.statistic, "mean or iqm")
-        for name, entries in (("measures", self.measures), ("columns", self.columns), ("rows", self.rows), ("scales", self.scales)):
+        for name, entries in (
+            ("measures", self.measures),
+            ("columns", self.columns),
+            ("rows", self.rows),
+            ("scales", self.scales),
+        ):
             _require(len(entries) > 0, f"table.{name}", entries, "at least one")
         for scale in self.scales:
             _require(scale in SCALES, "table.scales", scale, " or ".join(SCALES))

@@ -1,4 +1,6 @@
-"""Settings of what has no schema, known from its source: the Trainer's and an optimizer's; and keys that are not there."""
+"""Settings of what has no schema, known from its source: the Trainer's and an optimizer's; and keys that are not
+there.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ OURS: Mapping[str, str] = {
 """Arguments of the Trainer that every run sets itself; given by hand they would be forgotten in silence."""
 UNTRAINED = (RandomPolicySettings._target_, NetworkCostConfig._target_)
 """Methods that learn nothing, and so need no batch."""
-NUMBERS = re.compile(r"(max|min)_(epochs|steps)|limit_\w+|overfit_batches|val_check_interval|\w+_every_n_\w+|num_\w+|accumulate_grad_batches|gradient_clip_val")
+NUMBERS = re.compile(
+    r"(max|min)_(epochs|steps)|limit_\w+|overfit_batches|val_check_interval|\w+_every_n_\w+|num_\w+|accumulate_grad_batches|gradient_clip_val"
+)
 LARGEST = 2**31 - 1
 
 
@@ -60,21 +64,58 @@ def check_trainer(trainer: Mapping[str, Any], algorithm: str) -> None:
     def at_least(least: float, *keys: str) -> None:
         for key in keys:
             value = given(key)
-            require(not isinstance(value, int | float) or value >= least, f"trainer.{key}", value, f"null, or at least {least:g}")
+            require(
+                not isinstance(value, int | float) or value >= least,
+                f"trainer.{key}",
+                value,
+                f"null, or at least {least:g}",
+            )
 
-    at_least(0, "gradient_clip_val", "num_sanity_val_steps", "log_every_n_steps", "limit_val_batches", "limit_test_batches")
+    at_least(
+        0, "gradient_clip_val", "num_sanity_val_steps", "log_every_n_steps", "limit_val_batches", "limit_test_batches"
+    )
     at_least(1, "check_val_every_n_epoch", "accumulate_grad_batches", "min_epochs", "min_steps")
     batches = given("limit_train_batches")
     trains = algorithm in UNTRAINED or not isinstance(batches, int | float) or batches > 0
-    require(trains, "trainer.limit_train_batches", batches, "null, at least 1 batch, or a share of them in (0.0, 1.0]: with none there is no training")
+    require(
+        trains,
+        "trainer.limit_train_batches",
+        batches,
+        "null, at least 1 batch, or a share of them in (0.0, 1.0]: with none there is no training",
+    )
     steps = given("max_steps", -1)
-    require(not isinstance(steps, int) or steps == -1 or steps >= 1, "trainer.max_steps", steps, "-1 (no limit) or at least 1")
-    require(not given("fast_dev_run"), "trainer.fast_dev_run", given("fast_dev_run"), "false, as it keeps no run; for a run of seconds type debug=smoke")
+    require(
+        not isinstance(steps, int) or steps == -1 or steps >= 1,
+        "trainer.max_steps",
+        steps,
+        "-1 (no limit) or at least 1",
+    )
+    require(
+        not given("fast_dev_run"),
+        "trainer.fast_dev_run",
+        given("fast_dev_run"),
+        "false, as it keeps no run; for a run of seconds type debug=smoke",
+    )
     devices = given("devices")
-    require(not isinstance(devices, bool) and devices not in (0, "0"), "trainer.devices", devices, "auto, or at least 1 of them")
+    require(
+        not isinstance(devices, bool) and devices not in (0, "0"),
+        "trainer.devices",
+        devices,
+        "auto, or at least 1 of them",
+    )
     reload = given("reload_dataloaders_every_n_epochs", 1)
-    require(reload == 1, "trainer.reload_dataloaders_every_n_epochs", reload, "1, as an epoch's data may depend on its number")
-    require(not given("use_distributed_sampler"), "trainer.use_distributed_sampler", True, "false, as DataModules divide their own batches")
+    require(
+        reload == 1,
+        "trainer.reload_dataloaders_every_n_epochs",
+        reload,
+        "1, as an epoch's data may depend on its number",
+    )
+    require(
+        not given("use_distributed_sampler"),
+        "trainer.use_distributed_sampler",
+        True,
+        "false, as DataModules divide their own batches",
+    )
 
 
 def check_numbers(values: Mapping[Any, Any], path: str) -> None:
@@ -106,7 +147,8 @@ def unknown_key(path: str, known: Iterable[str]) -> ConfigError:
 
 @cache
 def signature_keys(target: str) -> tuple[str, ...] | None:
-    """The arguments of the Trainer or of one of torch's optimizers, read from its source: importing either takes seconds.
+    """The arguments of the Trainer or of one of torch's optimizers, read from its source: importing either takes
+    seconds.
 
     Returns:
         None of anything else, and where the source says nothing.

@@ -1,7 +1,8 @@
-"""What a stored config may make. A run folder may come from someone else, and whoever instantiates a config runs what it names.
+"""What a stored config may make. A run folder may come from someone else, and whoever instantiates a config runs what
+it names.
 
-A config that was composed here is the user's own and may name anything; one that is read from a run folder may name what visagent itself has, and
-what the user allows. This looks before anything that it names is imported.
+A config that was composed here is the user's own and may name anything; one that is read from a run folder may name
+what visagent itself has, and what the user allows. This looks before anything that it names is imported.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ INSTRUCTIONS = {"_target_", "_partial_"}
 
 def registered() -> frozenset[str]:
     """The targets of all schemas, nested ones included."""
-    return frozenset(target for schemas in GROUP_SCHEMAS.values() for schema in schemas.values() for target in _targets(schema))
+    return frozenset(
+        target for schemas in GROUP_SCHEMAS.values() for schema in schemas.values() for target in _targets(schema)
+    )
 
 
 def _targets(schema: type) -> Iterator[str]:
@@ -44,7 +47,8 @@ def _targets(schema: type) -> Iterator[str]:
 
 
 def refuse_foreign(stored: Mapping[str, Any], where: str, allowed: Sequence[str] = ()) -> None:
-    """Refuse a stored config that would run anything but visagent's own classes, the Trainer, optimizers, and what the user allows.
+    """Refuse a stored config that would run anything but visagent's own classes, the Trainer, optimizers, and what the
+    user allows.
 
     Args:
         stored: plain Python as it was read, interpolations unresolved.
@@ -56,7 +60,10 @@ def refuse_foreign(stored: Mapping[str, Any], where: str, allowed: Sequence[str]
     """
     for prefix in allowed:
         if not PREFIX.fullmatch(prefix):
-            raise ConfigError(f"--allow-targets: expected the dotted name of a package, module or class, such as my_worlds, got {prefix!r}")
+            raise ConfigError(
+                "--allow-targets: expected the dotted name of a package, module or class, such as my_worlds, got "
+                f"{prefix!r}"
+            )
     known, trusted = registered() | {TRAINER}, []
     for path, node in dicts(stored):
         target = node.get("_target_")
@@ -65,26 +72,36 @@ def refuse_foreign(stored: Mapping[str, Any], where: str, allowed: Sequence[str]
             continue
         if "_target_" in node and not (isinstance(target, str) and (target in known or OPTIMIZER.fullmatch(target))):
             raise ConfigError(_foreign(where, f"{path}._target_", target))
-        if unusual := sorted(key for key in node if isinstance(key, str) and re.fullmatch(r"_\w+_", key) and key not in INSTRUCTIONS):
-            raise ConfigError(f"{where}: {path}.{unusual[0]}: its config tells more than what to make and with which settings, which no run of visagent's does")
+        if unusual := sorted(
+            key for key in node if isinstance(key, str) and re.fullmatch(r"_\w+_", key) and key not in INSTRUCTIONS
+        ):
+            raise ConfigError(
+                f"{where}: {path}.{unusual[0]}: its config tells more than what to make and with which settings, "
+                "which no run of visagent's does"
+            )
         if target == GymnasiumConfig._target_:
             module, found, _ = str(node.get("id")).partition(":")  # gymnasium imports it
             if found and not _within(module, allowed):
                 raise ConfigError(_foreign(where, f"{path}.id", node["id"], module))
     for path, target in trusted:
         home = getattr(locate(target, path), "__module__", None)
-        if isinstance(home, str) and not _within(home, allowed) and not _within(target, [home]):  # what a trusted module has imported is not its own
+        # what a trusted module has imported is not its own
+        if isinstance(home, str) and not _within(home, allowed) and not _within(target, [home]):
             raise ConfigError(_foreign(where, f"{path}._target_", target, home))
 
 
 def _foreign(where: str, path: str, got: object, module: str | None = None) -> str:
     text = f"{where}: {path}: expected a target of visagent's own in a stored config, got {got!r}, whose code would run"
     named = module if module is not None else got.rpartition(".")[0] if isinstance(got, str) else ""
-    return text + (f"; if the run is yours or you trust it, type --allow-targets {named}" if PREFIX.fullmatch(named) else "")
+    return text + (
+        f"; if the run is yours or you trust it, type --allow-targets {named}" if PREFIX.fullmatch(named) else ""
+    )
 
 
 def _within(name: str, prefixes: Iterable[str]) -> bool:
-    return PREFIX.fullmatch(name) is not None and any(name == prefix or name.startswith(f"{prefix}.") for prefix in prefixes)
+    return PREFIX.fullmatch(name) is not None and any(
+        name == prefix or name.startswith(f"{prefix}.") for prefix in prefixes
+    )
 
 
 def dicts(node: Any, path: str = "") -> Iterator[tuple[str, Mapping[Any, Any]]]:
@@ -99,7 +116,9 @@ def dicts(node: Any, path: str = "") -> Iterator[tuple[str, Mapping[Any, Any]]]:
 
 
 def literal(value: Any) -> Any:
-    """Plain Python that OmegaConf reads back as it is: what looks like an interpolation is text, as in every config that is resolved already."""
+    """Plain Python that OmegaConf reads back as it is: what looks like an interpolation is text, as in every config
+    that is resolved already.
+    """
     if isinstance(value, str):
         return re.sub(r"(\\*)\$\{", lambda found: 2 * found.group(1) + r"\${", value)
     if isinstance(value, Mapping):
@@ -120,15 +139,23 @@ def refuse_shadowed(package: str) -> None:
     expected = [above / package / "__init__.py" for above in HOMES]
     if origin not in expected and any(place.is_file() for place in expected):
         ours = next(place.parent for place in expected if place.is_file())
-        theirs = origin.parent if origin is not None else next(iter(found.submodule_search_locations or ["?"])) if found is not None else "nowhere"
+        theirs = (
+            origin.parent
+            if origin is not None
+            else next(iter(found.submodule_search_locations or ["?"]))
+            if found is not None
+            else "nowhere"
+        )
         raise ConfigError(
-            f"the package {package} is taken from {theirs}, expected visagent's own, {ours}: another one stands before it on the path; "
+            f"the package {package} is taken from {theirs}, expected visagent's own, {ours}: another one stands "
+            "before it on the path; "
             "rename that one, or take its folder out of PYTHONPATH"
         )
 
 
 def locate(target: str, path: str) -> Any:
-    """The object that a `_target_` names: something of a module, not reached through attributes, which lead to whatever that module has imported.
+    """The object that a `_target_` names: something of a module, not reached through attributes, which lead to whatever
+    that module has imported.
 
     Raises:
         ConfigError: when it cannot be imported.

@@ -1,4 +1,6 @@
-"""Validation after composition: what Hydra's own checks let through (`+key=`, missing values, rules across fields, targets)."""
+"""Validation after composition: what Hydra's own checks let through (`+key=`, missing values, rules across fields,
+targets).
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,8 @@ def validate(config: DictConfig, root: type) -> dict[str, Any]:
     missing = sorted(OmegaConf.missing_keys(config))
     if missing:
         raise ConfigError(
-            f"missing config value {missing[0]!r}: type {missing[0]}=VALUE" + (f" (also missing: {', '.join(missing[1:])})" if missing[1:] else "")
+            f"missing config value {missing[0]!r}: type {missing[0]}=VALUE"
+            + (f" (also missing: {', '.join(missing[1:])})" if missing[1:] else "")
         )
     try:
         resolved = OmegaConf.to_container(config, resolve=True)
@@ -68,11 +71,19 @@ def check_groups(config: DictConfig) -> None:
     for group in REQUIRED_GROUPS:
         node = config.get(group)
         if node is None:
-            raise ConfigError(f"no {group} chosen: start from a preset, for example experiment={presets()[0]}; presets: {', '.join(presets())}")
-        target = None if not isinstance(node, DictConfig) or OmegaConf.is_missing(node, "_target_") else node.get("_target_")
+            raise ConfigError(
+                f"no {group} chosen: start from a preset, for example experiment={presets()[0]}; presets: "
+                f"{', '.join(presets())}"
+            )
+        target = (
+            None if not isinstance(node, DictConfig) or OmegaConf.is_missing(node, "_target_") else node.get("_target_")
+        )
         if not isinstance(target, str) or "." not in target:
             got = target if isinstance(node, DictConfig) else node
-            raise ConfigError(f"{group}._target_: expected the dotted name of what to make, got {got!r}; choose with {group}=NAME: {', '.join(options(group))}")
+            raise ConfigError(
+                f"{group}._target_: expected the dotted name of what to make, got {got!r}; choose with {group}=NAME: "
+                f"{', '.join(options(group))}"
+            )
     check_pairs(config)
 
 
@@ -96,9 +107,15 @@ def _check_rules(node: DictConfig, schema: type, path: str) -> None:
         raise ConfigError(f"missing config value {where!r}: type +{where}=VALUE")
     values = {item.name: _plain(node[item.name]) for item in fields(schema) if item.name in node}
     # Groups and nested schemas are checked in their own places; what is declared as a dict is a value like any other.
-    nested = {item.name for item in fields(schema) if isinstance(values.get(item.name), dict) and not str(item.type).startswith("dict")}
+    nested = {
+        item.name
+        for item in fields(schema)
+        if isinstance(values.get(item.name), dict) and not str(item.type).startswith("dict")
+    }
     try:
-        OmegaConf.merge(OmegaConf.structured(schema), {name: value for name, value in values.items() if name not in nested})
+        OmegaConf.merge(
+            OmegaConf.structured(schema), {name: value for name, value in values.items() if name not in nested}
+        )
     except OmegaConfBaseException as error:
         raise ConfigError(f"{path or 'config'}: {str(error).splitlines()[0]}") from error
     check_numbers({name: value for name, value in values.items() if not isinstance(value, dict)}, path)
@@ -135,9 +152,15 @@ def check_targets(config: Mapping[str, Any], path: str = "") -> None:
 
 
 def parameters(target: Any) -> list[str] | None:
-    """Names of the arguments that a class (with those its bases take through **kwargs) or function takes; None for any."""
+    """Names of the arguments that a class (with those its bases take through **kwargs) or function takes; None for
+    any.
+    """
     names: list[str] = []
-    chain = [vars(c)["__init__"] for c in inspect.getmro(target) if "__init__" in vars(c)] if inspect.isclass(target) else [target]
+    chain = (
+        [vars(c)["__init__"] for c in inspect.getmro(target) if "__init__" in vars(c)]
+        if inspect.isclass(target)
+        else [target]
+    )
     for function in chain:
         found = inspect.signature(function).parameters.values()
         names += [p.name for p in found if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name != "self"]

@@ -19,9 +19,19 @@ class ActionRecognitionSettings(Settings):
     precisions: ClassVar[tuple[str, ...]] = ("32-true", "bf16-mixed", "16-mixed")
     _target_: str = "lightning_modules.action_recognition.ActionRecognition"
     label_smoothing: float = setting("label smoothing of the cross-entropy", least=0, below=1, example=0.1)
-    schedule: str = setting("schedule of the learning rate: cosine ends at 0, steps has a tenth after each milestone", among=("constant", "cosine", "steps"))
-    milestones: list[float] = setting("milestones of steps, as shares of the run", above=0, below=1, expected="shares of the run between 0 and 1")
-    warmup: float = setting("share of the run over which the rate rises linearly", least=0, below=1, expected="0.05 or another share of the run, in [0, 1)")
+    schedule: str = setting(
+        "schedule of the learning rate: cosine ends at 0, steps has a tenth after each milestone",
+        among=("constant", "cosine", "steps"),
+    )
+    milestones: list[float] = setting(
+        "milestones of steps, as shares of the run", above=0, below=1, expected="shares of the run between 0 and 1"
+    )
+    warmup: float = setting(
+        "share of the run over which the rate rises linearly",
+        least=0,
+        below=1,
+        expected="0.05 or another share of the run, in [0, 1)",
+    )
     shift_lr_factor: float = setting("learning rate of spatial and spatiotemporal shifts, relative")
     attention_lr_factor: float = setting("learning rate of the temporal attention (RS-AQ), relative")
     t_factor: float = setting("factor of the scaled gradient normalisation (Eq. 6.9)", symbol="lambda")
@@ -46,7 +56,9 @@ class RubiksNetConfig:
     _target_: str = "visagent.networks.rubiksnet.RubiksNet"
     _partial_: bool = True
     tier: str = setting(
-        "size of the network; micro is not the paper's", among=("micro", "tiny", "small", "medium", "large"), expected="tiny, small, medium, large or micro"
+        "size of the network; micro is not the paper's",
+        among=("micro", "tiny", "small", "medium", "large"),
+        expected="tiny, small, medium, large or micro",
     )
     variant: str = setting(
         "learned shifts, quantised ones (IQ), attention in time (AQ), or shifts in each frame alone",
@@ -83,7 +95,8 @@ class BlockConfig:
     _target_: str = "visagent.networks.blocks.Block"
     _partial_: bool = True
     kind: str = setting(
-        "3D convolution, TSM's shift and convolution, or learned shift and pointwise convolution", among=("conv3d", "conv2d_shift", "rubiks_shift")
+        "3D convolution, TSM's shift and convolution, or learned shift and pointwise convolution",
+        among=("conv3d", "conv2d_shift", "rubiks_shift"),
     )
     channels: int = setting("channels in and out", least=1)
 
@@ -120,18 +133,47 @@ class ActionRecognitionDataConfig:
     resize: int = setting("shorter side that evaluation crops from, pixels")
     batch_size: int = setting("clips of a batch, of all ranks together", least=1)
     eval_batch_size: int = setting("videos of a batch and rank in evaluation", least=1)
-    workers: int = setting("decoding processes of each rank", least=0, most=MOST_PROCESSES, expected=f"at least 0 and at most {MOST_PROCESSES}")
+    workers: int = setting(
+        "decoding processes of each rank",
+        least=0,
+        most=MOST_PROCESSES,
+        expected=f"at least 0 and at most {MOST_PROCESSES}",
+    )
     backend: str = setting("what decodes videos", among=BACKENDS)
-    mirror: str = setting("none, or half of the training clips are mirrored, with the label that belongs to the mirrored video", among=("none", "labels"))
+    mirror: str = setting(
+        "none, or half of the training clips are mirrored, with the label that belongs to the mirrored video",
+        among=("none", "labels"),
+    )
     dense: bool = setting("whether training clips are sampled densely instead of from segments")
     protocols: list[str] = setting("protocols of the test")
-    broken_share: float = setting("share of a split's videos that may be unreadable before the run stops", least=0, most=1, example=0.01)
+    broken_share: float = setting(
+        "share of a split's videos that may be unreadable before the run stops", least=0, most=1, example=0.01
+    )
     seed: int = setting("seed of the order and of all that is drawn")
 
     def check(self) -> None:
-        require(self.resize >= self.crop, "datamodule.resize", self.resize, f"at least datamodule.crop, {self.crop} pixels")
+        require(
+            self.resize >= self.crop, "datamodule.resize", self.resize, f"at least datamodule.crop, {self.crop} pixels"
+        )
         for name in self.protocols or [""]:
-            require(name in ("1_clip", "2_clip", "dense"), "datamodule.protocols", name, "[1_clip,2_clip], [dense] or others of these")
-        dense = [key for key, asked in (("datamodule.dense=true", self.dense), ("datamodule.protocols=[dense]", "dense" in self.protocols)) if asked]
+            require(
+                name in ("1_clip", "2_clip", "dense"),
+                "datamodule.protocols",
+                name,
+                "[1_clip,2_clip], [dense] or others of these",
+            )
+        dense = [
+            key
+            for key, asked in (
+                ("datamodule.dense=true", self.dense),
+                ("datamodule.protocols=[dense]", "dense" in self.protocols),
+            )
+            if asked
+        ]
         possible = not dense or self.num_frames <= DENSE_SPAN
-        require(possible, "datamodule.num_frames", self.num_frames, f"at most {DENSE_SPAN} with {' and '.join(dense)}, whose clips span as many frames")
+        require(
+            possible,
+            "datamodule.num_frames",
+            self.num_frames,
+            f"at most {DENSE_SPAN} with {' and '.join(dense)}, whose clips span as many frames",
+        )

@@ -44,8 +44,9 @@ def failed(name: str, where: str, error: Exception) -> UserError:
 class Border:
     """Steps worlds of the same kind and lets pass what their spaces say.
 
-    What a step shows is where the world has it, and may change with the next step: it is to be written elsewhere or `kept`. Whether its numbers are
-    finite is asked of all worlds at once, `require_finite`, which costs as much as asking one.
+    What a step shows is where the world has it, and may change with the next step: it is to be written elsewhere or
+    `kept`. Whether its numbers are finite is asked of all worlds at once, `require_finite`, which costs as much as
+    asking one.
 
     Args:
         name: of the worlds, in messages.
@@ -65,7 +66,8 @@ class Border:
         """See `visagent.envs.episodes.World.reset`; copied.
 
         Raises:
-            WorldError: for an observation of another shape or kind than the spaces say, or one that is not finite, and when the world raises an error.
+            WorldError: for an observation of another shape or kind than the spaces say, or one that is not finite, and
+                when the world raises an error.
         """
         try:
             shown = world.reset(seed)
@@ -77,15 +79,18 @@ class Border:
         """See `visagent.envs.episodes.World.step`; the observation is not copied.
 
         Raises:
-            WorldError: for an observation of another shape or kind than the spaces say, a reward that is no finite number, and when the world raises
-                an error.
+            WorldError: for an observation of another shape or kind than the spaces say, a reward that is no finite
+                number, and when the world raises an error.
         """
         try:
             returned = world.step(action)
         except Exception as error:
             raise failed(self.name, "step", error) from error
         if not isinstance(returned, tuple) or len(returned) != 4:
-            raise WorldError(f"{self.name}: expected a step to return (observation, reward, terminated, truncated), got {described(returned)}")
+            raise WorldError(
+                f"{self.name}: expected a step to return (observation, reward, terminated, truncated), got "
+                f"{described(returned)}"
+            )
         shown, reward, terminated, truncated = returned
         return self._arrays(shown, "step"), finite(self.name, reward), bool(terminated), bool(truncated)
 
@@ -93,7 +98,9 @@ class Border:
         try:
             return {part: fitting(self.name, shown[part], part, shape, where) for part, shape in self.shapes.items()}
         except (KeyError, TypeError, IndexError, ValueError) as error:
-            raise WorldError(f"{self.name}: expected {where} to show {', '.join(self.shapes)} by name, got {described(shown)}") from error
+            raise WorldError(
+                f"{self.name}: expected {where} to show {', '.join(self.shapes)} by name, got {described(shown)}"
+            ) from error
 
     def kept(self, shown: Observation, where: str = "step") -> Observation:
         """A copy.
@@ -101,7 +108,10 @@ class Border:
         Raises:
             WorldError: for numbers that are not finite.
         """
-        return {part: array.copy() if part == "pixels" else finite_copy(self.name, array, part, where) for part, array in shown.items()}
+        return {
+            part: array.copy() if part == "pixels" else finite_copy(self.name, array, part, where)
+            for part, array in shown.items()
+        }
 
     def require_finite(self, shown: Observation) -> None:
         """Refuse what is not finite.
@@ -135,7 +145,9 @@ def fitting(name: str, found: Any, part: str, shape: tuple[int, ...], where: str
     """
     array = found if isinstance(found, np.ndarray) else np.asarray(found)
     if array.shape != shape:
-        raise WorldError(f"{name}: expected {part} of shape {list(shape)}, as its spaces say, got {list(array.shape)} in {where}")
+        raise WorldError(
+            f"{name}: expected {part} of shape {list(shape)}, as its spaces say, got {list(array.shape)} in {where}"
+        )
     if part == "pixels":
         if array.dtype != np.uint8:
             raise WorldError(f"{name}: expected pixels of uint8, got {array.dtype} in {where}")
@@ -156,7 +168,10 @@ def finite_copy(name: str, array: NDArray[Any], part: str, where: str) -> NDArra
     if array.dtype.kind == "f" and not array.dot(array) <= SMALL:
         wrong = np.flatnonzero(~(np.abs(array) <= LARGEST))
         if len(wrong):
-            raise WorldError(f"{name}: expected finite numbers of float32, got {array[wrong[0]]} as number {wrong[0]} of its {part} in {where}")
+            raise WorldError(
+                f"{name}: expected finite numbers of float32, got {array[wrong[0]]} as number {wrong[0]} of its "
+                f"{part} in {where}"
+            )
     return array.astype(np.float32)
 
 
@@ -184,7 +199,9 @@ def finite(name: str, reward: Any) -> float:
 
 
 def longest_episode(factory: object, world: object = None) -> int:
-    """Steps that an episode may last while somebody waits for its end, of a factory's worlds or of one that knows its own time limit as `max_steps`."""
+    """Steps that an episode may last while somebody waits for its end, of a factory's worlds or of one that knows its
+    own time limit as `max_steps`.
+    """
     limits = (getattr(factory, "max_steps", None), getattr(factory, "horizon", None), getattr(world, "max_steps", None))
     return max(LONGEST, *(limit or 0 for limit in limits))
 
@@ -193,8 +210,14 @@ def no_end(factory: object, steps: int) -> WorldError:
     """The error for an episode that does not end."""
     limit = "type datamodule.env.max_steps=1000"
     if not hasattr(factory, "max_steps"):
-        limit = "have its worlds truncate episodes (datamodule.env.max_steps does so in gymnasium's and robosuite's), or say a longer one as its max_steps"
-    return WorldError(f"{name_of(factory)}: expected an episode to end, got {steps} steps without an end; give it a time limit: {limit}")
+        limit = (
+            "have its worlds truncate episodes (datamodule.env.max_steps does so in gymnasium's and robosuite's), or "
+            "say a longer one as its max_steps"
+        )
+    return WorldError(
+        f"{name_of(factory)}: expected an episode to end, got {steps} steps without an end; give it a time limit: "
+        f"{limit}"
+    )
 
 
 def described(found: Any) -> str:

@@ -29,7 +29,9 @@ class Demonstration:
 
 
 def save(path: Path, demonstrations: Sequence[Demonstration], task: str, robot: str) -> None:
-    """Write demonstrations as robosuite lays its own out: HDF5, `data/demo_1/states` and `actions`, from 1; whole or not at all."""
+    """Write demonstrations as robosuite lays its own out: HDF5, `data/demo_1/states` and `actions`, from 1; whole or
+    not at all.
+    """
     import h5py
 
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -62,20 +64,33 @@ def load(path: Path, size: int, label: str) -> list[Demonstration]:
 
     try:
         with h5py.File(path, "r") as file:
-            groups = {name: group for name, group in file["data"].items() if isinstance(group, h5py.Group)}  # other programs keep notes beside them
+            # other programs keep notes beside them
+            groups = {name: group for name, group in file["data"].items() if isinstance(group, h5py.Group)}
             names = sorted(groups, key=lambda name: (len(name), name))
-            found = [Demonstration(np.asarray(groups[name]["states"]), np.asarray(groups[name]["actions"])) for name in names]
-    except (OSError, KeyError, AttributeError, TypeError, ValueError) as error:  # missing, cut off, an array for a group or a group for an array
-        raise UserError(f"{label}: expected HDF5 with data/demo_1/states and actions, got something that does not read ({error})") from error
+            found = [
+                Demonstration(np.asarray(groups[name]["states"]), np.asarray(groups[name]["actions"])) for name in names
+            ]
+    # missing, cut off, an array for a group or a group for an array
+    except (OSError, KeyError, AttributeError, TypeError, ValueError) as error:
+        raise UserError(
+            f"{label}: expected HDF5 with data/demo_1/states and actions, got something that does not read ({error})"
+        ) from error
     found = [demonstration for demonstration in found if len(demonstration.states)]
     if not found:
-        raise UserError(f"{label}: expected demonstrations, got none; type visagent-demos script TASK, or visagent-demos record RUN")
+        raise UserError(
+            f"{label}: expected demonstrations, got none; type visagent-demos script TASK, or visagent-demos record RUN"
+        )
     for number, demonstration in enumerate(found, start=1):
         if demonstration.states.ndim != 2 or demonstration.states.shape[1] != size:
             got = list(demonstration.states.shape)
-            raise UserError(f"{label}: expected states [T, {size}] of this task and robot, got {got} in demonstration {number}")
+            raise UserError(
+                f"{label}: expected states [T, {size}] of this task and robot, got {got} in demonstration {number}"
+            )
         if demonstration.states.dtype.kind not in "iuf" or not np.isfinite(demonstration.states).all():
-            raise UserError(f"{label}: expected states of finite numbers, got {demonstration.states.dtype} with others in demonstration {number}")
+            raise UserError(
+                f"{label}: expected states of finite numbers, got {demonstration.states.dtype} with others in "
+                f"demonstration {number}"
+            )
     return found
 
 
@@ -83,11 +98,13 @@ def load(path: Path, size: int, label: str) -> list[Demonstration]:
 class Curriculum:
     """From which states of demonstrations training episodes begin.
 
-    An episode begins with `probability` from a state of a demonstration, otherwise as the task has it. `uniform` takes any state; `forward` one from a
-    window that grows from the demonstration's beginning, `reverse` from one that grows from its end.
+    An episode begins with `probability` from a state of a demonstration, otherwise as the task has it. `uniform` takes
+    any state; `forward` one from a window that grows from the demonstration's beginning, `reverse` from one that grows
+    from its end.
 
     Args:
-        demonstrations: a file; `scripted` for demonstrations of a script, where the task has one; None for no curriculum.
+        demonstrations: a file; `scripted` for demonstrations of a script, where the task has one; None for no
+            curriculum.
         probability: alpha.
         uniform, forward, reverse: how often each scheme is used; they add up to 1.
         window: states of the window in the first epoch.
@@ -104,7 +121,9 @@ class Curriculum:
     growth: int
     cache: str
 
-    def choose(self, demonstrations: Sequence[Demonstration], epoch: int, rng: np.random.Generator) -> tuple[Demonstration, int] | None:
+    def choose(
+        self, demonstrations: Sequence[Demonstration], epoch: int, rng: np.random.Generator
+    ) -> tuple[Demonstration, int] | None:
         """A demonstration and the number of a state in it; None for an episode that begins as the task has it.
 
         Args:

@@ -25,7 +25,10 @@ class World(Protocol):
         ...
 
     def step(self, action: NDArray[Any]) -> tuple[Observation, float, bool, bool]:
-        """Observation, reward, terminated, truncated. A continuous action is `[A]` in [-1, 1], a discrete one a number."""
+        """Observation, reward, terminated, truncated.
+
+        A continuous action is `[A]` in [-1, 1], a discrete one a number.
+        """
         ...
 
     fps: float
@@ -84,7 +87,9 @@ def close_all(worlds: Sequence[World]) -> None:
 
 @dataclass(frozen=True)
 class EpisodeEnd:
-    """An episode that is over: its summed reward, its steps, its success, and the observation that no policy acted on."""
+    """An episode that is over: its summed reward, its steps, its success, and the observation that no policy acted
+    on.
+    """
 
     index: int
     total_reward: float
@@ -106,7 +111,10 @@ class Episodes:
         self.worlds = make_all(factory, count)
         self.border = Border.of(factory, self.worlds[0])
         shapes = self.border.shapes
-        self.observation = {name: np.zeros((count, *shape), np.uint8 if name == "pixels" else np.float32) for name, shape in shapes.items()}
+        self.observation = {
+            name: np.zeros((count, *shape), np.uint8 if name == "pixels" else np.float32)
+            for name, shape in shapes.items()
+        }
         self.total_reward, self.steps = np.zeros(count), np.zeros(count, np.int64)
 
     def of_epoch(self, epoch: int) -> None:
@@ -129,7 +137,9 @@ class Episodes:
         for name, part in observation.items():
             self.observation[name][index] = part
 
-    def step(self, actions: NDArray[Any], reward: NDArray[Any], terminated: NDArray[Any], truncated: NDArray[Any]) -> list[EpisodeEnd]:
+    def step(
+        self, actions: NDArray[Any], reward: NDArray[Any], terminated: NDArray[Any], truncated: NDArray[Any]
+    ) -> list[EpisodeEnd]:
         """Take one step everywhere.
 
         Args:
@@ -150,7 +160,16 @@ class Episodes:
             self.steps[index] += 1
             if over or cut:
                 final = self.border.kept(observation)
-                ended.append(EpisodeEnd(index, float(self.total_reward[index]), int(self.steps[index]), cut and not over, world.success, final))
+                ended.append(
+                    EpisodeEnd(
+                        index,
+                        float(self.total_reward[index]),
+                        int(self.steps[index]),
+                        cut and not over,
+                        world.success,
+                        final,
+                    )
+                )
                 self.total_reward[index], self.steps[index] = 0, 0
                 observation = self.border.reset(world, None)
             self._show(index, observation)

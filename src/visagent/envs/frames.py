@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 
 class FrameStack:
-    """The newest frames of an observation, joined along their first axis; the first of an episode stands for those before it.
+    """The newest frames of an observation, joined along their first axis; the first of an episode stands for those
+    before it.
 
     Args:
         count: frames.

@@ -60,7 +60,9 @@ class GymnasiumWorlds:
 
     @property
     def solved_return(self) -> float | None:
-        """The return of an episode that gymnasium calls solved; None where it does not say, or where episodes have another length than it says it of."""
+        """The return of an episode that gymnasium calls solved; None where it does not say, or where episodes have
+        another length than it says it of.
+        """
         registered = gymnasium.registry.get(self.id)
         return registered.reward_threshold if registered is not None and self.max_steps is None else None
 
@@ -90,7 +92,8 @@ class GymnasiumWorlds:
         kwargs = dict(self.kwargs)
         if drawn or self.observe != "own":
             kwargs.setdefault("render_mode", "rgb_array")
-            for device in ("SDL_VIDEODRIVER", "SDL_AUDIODRIVER"):  # pygame, which draws the simple environments, asks for both
+            # pygame, which draws the simple environments, asks for both
+            for device in ("SDL_VIDEODRIVER", "SDL_AUDIODRIVER"):
                 os.environ.setdefault(device, "dummy")
         prefer_headless()
         try:
@@ -98,10 +101,15 @@ class GymnasiumWorlds:
                 warnings.filterwarnings("ignore", message=".*is not in the possible render_modes.*")  # said below
                 env = gymnasium.make(self.id, max_episode_steps=self.max_steps, disable_env_checker=True, **kwargs)
         except Exception as error:
-            raise ConfigError(f"datamodule.env.id={self.id}: gymnasium cannot make it ({type(error).__name__}: {error})") from error
+            raise ConfigError(
+                f"datamodule.env.id={self.id}: gymnasium cannot make it ({type(error).__name__}: {error})"
+            ) from error
         try:
             if kwargs.get("render_mode") == "rgb_array" and "rgb_array" not in env.metadata.get("render_modes", ()):
-                raise ConfigError(f"datamodule.env.id={self.id}: it cannot be drawn as an array; type datamodule.film_episodes=0 datamodule.env.observe=own")
+                raise ConfigError(
+                    f"datamodule.env.id={self.id}: it cannot be drawn as an array; type datamodule.film_episodes=0 "
+                    "datamodule.env.observe=own"
+                )
             return GymnasiumWorld(env, self)
         except BaseException:
             env.close()
@@ -116,7 +124,10 @@ def check(env: gymnasium.Env[Any, Any], name: str) -> None:
     """
     taken = inspect.signature(env.reset).parameters.values()
     if not any(parameter.name == "seed" or parameter.kind == parameter.VAR_KEYWORD for parameter in taken):
-        raise WorldError(f"{name}: expected reset(*, seed=None, options=None) as in gymnasium, got reset{inspect.signature(env.reset)}, as before gym 0.26")
+        raise WorldError(
+            f"{name}: expected reset(*, seed=None, options=None) as in gymnasium, got "
+            f"reset{inspect.signature(env.reset)}, as before gym 0.26"
+        )
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         try:
@@ -128,14 +139,19 @@ def check(env: gymnasium.Env[Any, Any], name: str) -> None:
             raise WorldError(f"{name}: gymnasium's checker refuses it: {error}") from error
         except Exception as error:
             raise failed(name, "its first step", error) from error
-    for message in dict.fromkeys(re.sub(r"\x1b\[\d+m", "", str(warning.message)) for warning in said if "WARN" in str(warning.message)):
+    for message in dict.fromkeys(
+        re.sub(r"\x1b\[\d+m", "", str(warning.message)) for warning in said if "WARN" in str(warning.message)
+    ):
         log.warning("%s: gymnasium's checker says: %s", name, message)
 
 
 def _returned(name: str, what: str, found: Any, expected: str, count: int) -> None:
     if not isinstance(found, tuple) or len(found) != count:
         got = f"{len(found)} values" if isinstance(found, tuple) else type(found).__name__
-        raise WorldError(f"{name}: expected {what} to return {count} values, {expected}, as gymnasium's do; got {got}, as before gym 0.26")
+        raise WorldError(
+            f"{name}: expected {what} to return {count} values, {expected}, as gymnasium's do; got {got}, as before "
+            "gym 0.26"
+        )
 
 
 class GymnasiumWorld:
@@ -156,7 +172,10 @@ class GymnasiumWorld:
             self.shape = env.observation_space.shape
         if made.observe != "own":
             if "pixels" in shapes:
-                raise ConfigError(f"datamodule.env.observe={made.observe}: {made.id} observes pictures itself; type datamodule.env.observe=own")
+                raise ConfigError(
+                    f"datamodule.env.observe={made.observe}: {made.id} observes pictures itself; type "
+                    "datamodule.env.observe=own"
+                )
             shapes["pixels"] = (3, made.pixels, made.pixels)
         self.spaces = WorldSpaces(self.stack.shapes(shapes), self._actions(env.action_space), made.frame_stack)
 
@@ -167,7 +186,10 @@ class GymnasiumWorld:
             height, width, channels = space.shape
             self.channels_first = height < min(width, channels)  # as wrappers that stack frames leave them
             return {"pixels": space.shape if self.channels_first else (channels, height, width)}
-        raise ConfigError(f"{self.made.name}: expected observations of one vector or one uint8 picture [H, W, C] or [C, H, W], got {space}")
+        raise ConfigError(
+            f"{self.made.name}: expected observations of one vector or one uint8 picture [H, W, C] or [C, H, W], got "
+            f"{space}"
+        )
 
     def _actions(self, space: spaces.Space[Any]) -> ActionSpace:
         if isinstance(space, spaces.Discrete):
@@ -203,7 +225,9 @@ class GymnasiumWorld:
         if self.spaces.action.kind == "discrete":
             return int(action) + self.first
         if self.whole:  # each number has an equal part of the range
-            return (self.low + np.minimum((np.clip(action, -1.0, 1.0) + 1.0) * (self.span + 0.5) // 1, 2 * self.span)).astype(self.dtype)
+            return (
+                self.low + np.minimum((np.clip(action, -1.0, 1.0) + 1.0) * (self.span + 0.5) // 1, 2 * self.span)
+            ).astype(self.dtype)
         return (self.low + (np.clip(action, -1.0, 1.0) + 1.0) * self.span).astype(self.dtype)
 
     def _frame(self, observation: NDArray[Any]) -> dict[str, NDArray[Any]]:
@@ -211,7 +235,10 @@ class GymnasiumWorld:
             observation = np.asarray(observation)
             if observation.shape != self.shape:
                 got = f"{list(observation.shape)} from the environment"
-                raise WorldError(f"{self.made.name}: expected observations of shape {list(self.shape or ())}, as its observation_space says, got {got}")
+                raise WorldError(
+                    f"{self.made.name}: expected observations of shape {list(self.shape or ())}, as its "
+                    f"observation_space says, got {got}"
+                )
         if self.made.observe == "own":
             if observation.ndim == 1:
                 return {"state": observation}

@@ -35,7 +35,9 @@ class SceneTables:
 
     def __init__(self, scenes: Sequence[Scene]) -> None:
         if not scenes:
-            raise ConfigError("expected at least one scene, got zero: set datamodule.scene_names=[NAME,...] or datamodule.scenes=DIR")
+            raise ConfigError(
+                "expected at least one scene, got zero: set datamodule.scene_names=[NAME,...] or datamodule.scenes=DIR"
+            )
         self.scenes = tuple(scenes)
         self.names = tuple(scene.name for scene in scenes)
         self.room_types = tuple(scene.room_type for scene in scenes)
@@ -44,7 +46,9 @@ class SceneTables:
         self.count = int(starts[-1])
         self.first = torch.as_tensor(starts[:-1], dtype=torch.int64)
         self.size = torch.as_tensor(counts, dtype=torch.int64)
-        self.graph = torch.as_tensor(np.concatenate([np.where(s.graph >= 0, s.graph + f, -1) for s, f in zip(scenes, starts, strict=False)]))
+        self.graph = torch.as_tensor(
+            np.concatenate([np.where(s.graph >= 0, s.graph + f, -1) for s, f in zip(scenes, starts, strict=False)])
+        )
         self.scene_of = torch.repeat_interleave(torch.arange(len(scenes)), self.size)
         self.location = torch.as_tensor(np.concatenate([scene.location for scene in scenes]))
         self.rotation = torch.as_tensor(np.concatenate([scene.rotation for scene in scenes]))
@@ -58,11 +62,15 @@ class SceneTables:
         if self.graph.device == torch.device(device):
             return self
         other = object.__new__(SceneTables)
-        other.__dict__.update({key: value.to(device) if isinstance(value, Tensor) else value for key, value in self.__dict__.items()})
+        other.__dict__.update(
+            {key: value.to(device) if isinstance(value, Tensor) else value for key, value in self.__dict__.items()}
+        )
         return other
 
     def distance(self, state: Tensor, target: Tensor) -> Tensor:
-        """Steps from `state` to `target`, broadcast, int64; -1 where the target cannot be reached or is in another scene."""
+        """Steps from `state` to `target`, broadcast, int64; -1 where the target cannot be reached or is in another
+        scene.
+        """
         state, target = torch.broadcast_tensors(state, target)
         scene = self.scene_of[target]
         row, column = state - self.first[scene], target - self.first[scene]
@@ -100,7 +108,10 @@ class NavigationObservation:
 
     def __post_init__(self) -> None:
         if self.history.ndim != 2 or self.history.shape[1] != HISTORY or self.target.shape != self.history.shape[:1]:
-            raise ValueError(f"observation: expected history [B, {HISTORY}] and target [B], got {list(self.history.shape)} and {list(self.target.shape)}")
+            raise ValueError(
+                f"observation: expected history [B, {HISTORY}] and target [B], got {list(self.history.shape)} and "
+                f"{list(self.target.shape)}"
+            )
 
     def __len__(self) -> int:
         return len(self.target)
@@ -129,9 +140,10 @@ class NavigationStep:
 class NavigationWorld:
     """B episodes side by side on any device.
 
-    Actions are 0 MoveForward, 1 RotateRight, 2 RotateLeft, 3 MoveBackward. An episode ends on the target's exact pose (position and
-    heading) or after `max_steps`. A collision leaves the agent where it is, yet the history moves on, so that four bumps in a row
-    make all four frames equal. There is no automatic reset: finished episodes stand still and give no reward.
+    Actions are 0 MoveForward, 1 RotateRight, 2 RotateLeft, 3 MoveBackward. An episode ends on the target's exact pose
+    (position and heading) or after `max_steps`. A collision leaves the agent where it is, yet the history moves on, so
+    that four bumps in a row make all four frames equal. There is no automatic reset: finished episodes stand still and
+    give no reward.
     """
 
     def __init__(self, tables: SceneTables, max_steps: int) -> None:
@@ -161,7 +173,9 @@ class NavigationWorld:
             scene = int(self.tables.scene_of[target])
             reason = "is the target itself" if start == target else "cannot reach it"
             offset = int(self.tables.first[scene])
-            raise ValueError(f"scene {self.tables.names[scene]}: start {start - offset} for target {target - offset} {reason}")
+            raise ValueError(
+                f"scene {self.tables.names[scene]}: start {start - offset} for target {target - offset} {reason}"
+            )
         self.history = starts[:, None].repeat(1, HISTORY)
         self.target = targets
         self.steps = torch.zeros_like(starts)
@@ -181,7 +195,10 @@ class NavigationWorld:
         if action.shape != self.target.shape:
             raise ValueError(f"action: expected shape {list(self.target.shape)}, got {list(action.shape)}")
         if len(action) and not bool(((action >= 0) & (action < len(ACTIONS))).all()):
-            raise ValueError(f"action: expected values in 0..{len(ACTIONS) - 1} ({', '.join(ACTIONS)}), got {action.unique().tolist()}")
+            raise ValueError(
+                f"action: expected values in 0..{len(ACTIONS) - 1} ({', '.join(ACTIONS)}), got "
+                f"{action.unique().tolist()}"
+            )
         running = ~self.finished
         state = self.history[:, -1]
         following = self.tables.graph[state, action]

@@ -33,7 +33,8 @@ class OptionSpaces:
         counts = {len(self.agents), len(self.observations), len(self.options)}
         if len(counts) > 1 or not self.agents or min(self.observations) < 1 or not all(self.options):
             raise ValueError(
-                f"OptionSpaces: expected observations and options of each agent, got {len(self.agents)} agents, observations {self.observations} and "
+                f"OptionSpaces: expected observations and options of each agent, got {len(self.agents)} agents, "
+                f"observations {self.observations} and "
                 f"{[len(names) for names in self.options]} options"
             )
 
@@ -62,8 +63,9 @@ class OptionStep:
 class OptionWorld(Protocol):
     """N episodes with n agents in step.
 
-    An agent's observation is made anew when its option ends or is interrupted, and stays as it is meanwhile (a macro-observation). The end of an
-    episode ends no option; what `observation` shows then is its final observation, until `reset`, which comes before the next step.
+    An agent's observation is made anew when its option ends or is interrupted, and stays as it is meanwhile (a
+    macro-observation). The end of an episode ends no option; what `observation` shows then is its final observation,
+    until `reset`, which comes before the next step.
     """
 
     @property
@@ -84,7 +86,8 @@ class OptionWorld(Protocol):
         """One low-level step.
 
         Args:
-            options: `[N, n]`, each agent's running one, or `IDLE`. What runs may only change where it ended or was interrupted.
+            options: `[N, n]`, each agent's running one, or `IDLE`. What runs may only change where it ended or was
+                interrupted.
             active: `[N]`, the other episodes stand still.
         """
         ...
@@ -94,11 +97,16 @@ class OptionWorld(Protocol):
         ...
 
     def waiting(self) -> NDArray[np.bool_]:
-        """`[N, n]`, agents whose option goes on until another agent does something: those that wait for all count them as finished."""
+        """`[N, n]`, agents whose option goes on until another agent does something: those that wait for all count them
+        as finished.
+        """
         ...
 
     def absent(self) -> NDArray[np.bool_]:
-        """`[N, n]`, agents that are not there: not yet, no more, or not just now. They choose nothing and nobody waits for them; who comes is to choose."""
+        """`[N, n]`, agents that are not there: not yet, no more, or not just now.
+
+        They choose nothing and nobody waits for them; who comes is to choose.
+        """
         ...
 
     def interrupt(self, which: NDArray[np.bool_]) -> None:

@@ -1,4 +1,6 @@
-"""PettingZoo's parallel environments both ways: worlds of options for other libraries, and others' environments with options of one's own."""
+"""PettingZoo's parallel environments both ways: worlds of options for other libraries, and others' environments with
+options of one's own.
+"""
 
 from __future__ import annotations
 
@@ -21,9 +23,9 @@ from visagent.errors import ConfigError
 class OptionParallelEnv(ParallelEnv[str, NDArray[np.float32], int]):
     """A world of options as a parallel environment: one `step` is one low-level step, given each agent's option.
 
-    An agent whose option goes on keeps it whatever is given, or if nothing is. `infos[agent]` says `option_done`, whether the agent is to choose next,
-    `option`, the one that ran in this step, and `action_mask`, what it may choose. Observations are those of the world: of most worlds, made anew when
-    an option ends.
+    An agent whose option goes on keeps it whatever is given, or if nothing is. `infos[agent]` says `option_done`,
+    whether the agent is to choose next, `option`, the one that ran in this step, and `action_mask`, what it may choose.
+    Observations are those of the world: of most worlds, made anew when an option ends.
 
     Args:
         worlds: makes the world.
@@ -43,11 +45,14 @@ class OptionParallelEnv(ParallelEnv[str, NDArray[np.float32], int]):
         self._done = np.ones((1, len(self.possible_agents)), bool)
         low, high = np.finfo(np.float32).min, np.finfo(np.float32).max
         self._observed = {
-            a: gymnasium.spaces.Box(low, high, (size,), np.float32) for a, size in zip(self.possible_agents, self.spaces.observations, strict=True)
+            a: gymnasium.spaces.Box(low, high, (size,), np.float32)
+            for a, size in zip(self.possible_agents, self.spaces.observations, strict=True)
         }
         if self.spaces.state:
             self.state_space = gymnasium.spaces.Box(low, high, (self.spaces.state,), np.float32)
-        self._chosen = {a: gymnasium.spaces.Discrete(size) for a, size in zip(self.possible_agents, self.spaces.sizes, strict=True)}
+        self._chosen = {
+            a: gymnasium.spaces.Discrete(size) for a, size in zip(self.possible_agents, self.spaces.sizes, strict=True)
+        }
 
     def observation_space(self, agent: str) -> gymnasium.Space[Any]:
         return self._observed[agent]
@@ -55,16 +60,24 @@ class OptionParallelEnv(ParallelEnv[str, NDArray[np.float32], int]):
     def action_space(self, agent: str) -> gymnasium.Space[Any]:
         return self._chosen[agent]
 
-    def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[dict[str, NDArray[np.float32]], dict[str, dict[str, Any]]]:
+    def reset(
+        self, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[dict[str, NDArray[np.float32]], dict[str, dict[str, Any]]]:
         self.agents = list(self.possible_agents)
-        self.world.reset(np.ones(1, bool), [int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed])
+        self.world.reset(
+            np.ones(1, bool), [int(np.random.SeedSequence().generate_state(1)[0]) if seed is None else seed]
+        )
         self._done[:] = True
         return self._observations(), self._infos()
 
     def step(self, actions: dict[str, int]) -> tuple[Any, Any, Any, Any, Any]:
         if not self.agents:
             raise ValueError("step: the episode is over or has not begun; call reset first")
-        missing = [agent for agent, done in zip(self.possible_agents, self._done[0], strict=True) if done and agent not in actions]
+        missing = [
+            agent
+            for agent, done in zip(self.possible_agents, self._done[0], strict=True)
+            if done and agent not in actions
+        ]
         if missing:
             raise ValueError(f"step: expected an option of each agent that is to choose, got none of {missing}")
         given = np.array([[actions.get(agent, 0) for agent in self.possible_agents]], np.int64)
@@ -91,7 +104,11 @@ class OptionParallelEnv(ParallelEnv[str, NDArray[np.float32], int]):
     def _infos(self) -> dict[str, dict[str, Any]]:
         masks = np.split(self.world.available()[0], np.cumsum(self.spaces.sizes)[:-1])
         return {
-            agent: {"option_done": bool(self._done[0, index]), "option": int(self._running[0, index]), "action_mask": masks[index].astype(np.int8)}
+            agent: {
+                "option_done": bool(self._done[0, index]),
+                "option": int(self._running[0, index]),
+                "action_mask": masks[index].astype(np.int8),
+            }
             for index, agent in enumerate(self.possible_agents)
         }
 
@@ -154,8 +171,8 @@ class Primitive:
 class ParallelWorlds:
     """Any parallel environment with a set of options, as worlds that the schemes and the learner take.
 
-    The agents' rewards are averaged; an episode is over when none is left. An agent that is not there acts and chooses nothing; it may come late, leave
-    before the end and come back.
+    The agents' rewards are averaged; an episode is over when none is left. An agent that is not there acts and chooses
+    nothing; it may come late, leave before the end and come back.
 
     Args:
         env: makes the environment; importable, so that it reaches other processes.
@@ -172,11 +189,15 @@ class ParallelWorlds:
         with closing(self.env()) as env:
             agents = self._agents(env)
             if set(agents) != set(self.options):
-                raise ConfigError(f"options: expected some of each agent of {list(agents)}, got those of {list(self.options)}")
+                raise ConfigError(
+                    f"options: expected some of each agent of {list(agents)}, got those of {list(self.options)}"
+                )
             sizes = tuple(gymnasium.spaces.flatdim(env.observation_space(agent)) for agent in agents)
             space = getattr(env, "state_space", None)
         if self.idle is not None and set(self.idle) != set(agents):
-            raise ConfigError(f"idle: expected an action of each agent of {list(agents)}, got those of {list(self.idle)}")
+            raise ConfigError(
+                f"idle: expected an action of each agent of {list(agents)}, got those of {list(self.idle)}"
+            )
         for agent in agents:
             if not self.options[agent]:
                 raise ConfigError(f"options: expected at least one of {agent}, got none")
@@ -213,8 +234,13 @@ class ParallelWorlds:
             for agent in self._agents(env):
                 space = env.action_space(agent)
                 if not isinstance(space, gymnasium.spaces.Discrete):
-                    raise ConfigError(f"datamodule.scheme=end2end: expected discrete actions, got {space} of {agent}; use another scheme")
-                found[agent] = [Primitive(str(action), action) for action in range(int(space.start), int(space.start + space.n))]
+                    raise ConfigError(
+                        f"datamodule.scheme=end2end: expected discrete actions, got {space} of {agent}; use another "
+                        "scheme"
+                    )
+                found[agent] = [
+                    Primitive(str(action), action) for action in range(int(space.start), int(space.start + space.n))
+                ]
         return replace(self, options=found)
 
 
@@ -241,13 +267,18 @@ class ParallelWorld:
         self.flat = {agent: self.envs[0].observation_space(agent) for agent in self.agents}
         self.observation = [np.zeros((count, size), np.float32) for size in spaces.observations]
         self.seen: list[dict[str, Any]] = [{} for _ in range(count)]
-        self.elapsed, self.gone = np.zeros((count, len(self.agents)), np.int64), np.zeros((count, len(self.agents)), bool)
+        self.elapsed, self.gone = (
+            np.zeros((count, len(self.agents)), np.int64),
+            np.zeros((count, len(self.agents)), bool),
+        )
         self.state = np.zeros((count, spaces.state), np.float32)
 
     def reset(self, which: NDArray[np.bool_], seeds: Sequence[int]) -> None:
         """Begin anew where `which` `[N]`."""
         for n, seed in zip(np.flatnonzero(which), seeds, strict=True):
-            found = self._returned("reset", functools.partial(self.envs[n].reset, seed=seed % 2**32), "(observations, infos)", 2)
+            found = self._returned(
+                "reset", functools.partial(self.envs[n].reset, seed=seed % 2**32), "(observations, infos)", 2
+            )
             self.gone[n], self.seen[n] = self._away(n, found[0], "reset"), dict(found[0])
             if self.gone[n].all():
                 raise WorldError(f"{self.made.name}: expected agents after reset, got none")
@@ -265,7 +296,8 @@ class ParallelWorld:
         if not isinstance(found, tuple) or len(found) != count or not all(isinstance(part, Mapping) for part in found):
             got = described(found)
             raise WorldError(
-                f"{self.made.name}: expected {what} to return {expected}, each a dict by agent, as PettingZoo's parallel environments do; got {got}"
+                f"{self.made.name}: expected {what} to return {expected}, each a dict by agent, as PettingZoo's "
+                f"parallel environments do; got {got}"
             )
         return found
 
@@ -274,7 +306,10 @@ class ParallelWorld:
         here = list(self.envs[n].agents)
         wrong = [name for name in here if name not in self.agents]
         if wrong:
-            raise WorldError(f"{self.made.name}: expected agents out of {list(self.agents)}, its possible_agents, got {wrong} in {what}")
+            raise WorldError(
+                f"{self.made.name}: expected agents out of {list(self.agents)}, its possible_agents, got {wrong} in "
+                f"{what}"
+            )
         missing = [name for name in here if name not in shown]
         if missing:
             raise WorldError(f"{self.made.name}: expected observations of {here} in {what}, got none of {missing}")
@@ -295,14 +330,23 @@ class ParallelWorld:
         try:
             flat: Any = gymnasium.spaces.flatten(space, found)
         except (ValueError, TypeError, KeyError, IndexError, AssertionError) as error:
-            raise WorldError(f"{self.made.name}: expected {part} in {space}, got {described(found)} in {where} ({error})") from error
+            raise WorldError(
+                f"{self.made.name}: expected {part} in {space}, got {described(found)} in {where} ({error})"
+            ) from error
         return finite_copy(self.made.name, fitting(self.made.name, flat, part, (size,), where), part, where)
 
     def available(self) -> NDArray[np.bool_]:
         """`[N, m]`, as each option says of what its agent sees; all of an agent that is not there."""
         rows = zip(self.seen, self.gone, strict=True)
         return np.array(
-            [[gone[i] or option.available(seen[name]) for i, name in enumerate(self.agents) for option in self.made.options[name]] for seen, gone in rows]
+            [
+                [
+                    gone[i] or option.available(seen[name])
+                    for i, name in enumerate(self.agents)
+                    for option in self.made.options[name]
+                ]
+                for seen, gone in rows
+            ]
         )
 
     def waiting(self) -> NDArray[np.bool_]:
@@ -325,7 +369,10 @@ class ParallelWorld:
         for n in np.flatnonzero(active):
             env, seen = self.envs[n], self.seen[n]
             here = [(agent, name) for agent, name in enumerate(self.agents) if not self.gone[n, agent]]
-            actions = {name: self._action(name, int(options[n, agent]), seen[name], int(self.elapsed[n, agent])) for agent, name in here}
+            actions = {
+                name: self._action(name, int(options[n, agent]), seen[name], int(self.elapsed[n, agent]))
+                for agent, name in here
+            }
             expected = "(observations, rewards, terminations, truncations, infos)"
             shown, rewards, ended, cut, _ = self._returned("step", functools.partial(env.step, actions), expected, 5)
             away, before = self._away(n, shown, "step"), self.gone[n].copy()
@@ -352,14 +399,20 @@ class ParallelWorld:
         if option != IDLE:
             return self.made.options[name][option].act(seen, elapsed)
         if self.made.idle is None:
-            raise ConfigError("datamodule.scheme=sync_wait: expected an action for agents that wait, ParallelWorlds(idle=...), got none; use another scheme")
+            raise ConfigError(
+                "datamodule.scheme=sync_wait: expected an action for agents that wait, ParallelWorlds(idle=...), got "
+                "none; use another scheme"
+            )
         return self.made.idle[name]
 
     def picture(self, episode: int) -> NDArray[np.uint8]:
         """What the environment renders; its render mode is `rgb_array`."""
         drawn = self.envs[episode].render()
         if not isinstance(drawn, np.ndarray) or drawn.ndim != 3 or drawn.shape[2] != 3:
-            raise WorldError(f"{self.made.name}: expected render() to return a picture [H, W, 3], got {described(drawn)}; type datamodule.film_episodes=0")
+            raise WorldError(
+                f"{self.made.name}: expected render() to return a picture [H, W, 3], got {described(drawn)}; type "
+                "datamodule.film_episodes=0"
+            )
         return drawn.astype(np.uint8, copy=False)
 
     def close(self) -> None:

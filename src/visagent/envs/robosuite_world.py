@@ -1,7 +1,9 @@
-"""The six manipulation tasks of the dissertation's Robotics Suite (Section 2.4) in robosuite 1.5: joint velocities at 10 Hz, states or pixels.
+"""The six manipulation tasks of the dissertation's Robotics Suite (Section 2.4) in robosuite 1.5: joint velocities at
+10 Hz, states or pixels.
 
-robosuite's own JOINT_VELOCITY controller cannot be made in 1.5.2, and its controllers run in Python at every 2 ms of simulated time. Here the
-velocity servo is MuJoCo's own actuator and gravity is compensated by MuJoCo, so that a control step is one call of C.
+robosuite's own JOINT_VELOCITY controller cannot be made in 1.5.2, and its controllers run in Python at every 2 ms of
+simulated time. Here the velocity servo is MuJoCo's own actuator and gravity is compensated by MuJoCo, so that a control
+step is one call of C.
 """
 
 from __future__ import annotations
@@ -34,12 +36,16 @@ TASKS = {
     "PickPlace": "Sawyer",
     "NutAssembly": "Sawyer",
 }
-"""The dissertation's tasks (Block Lifting, Block Stacking, Bimanual Peg-in-hole, Bimanual Lifting, Bin Picking, Nut-and-peg Assembly), with robots."""
+"""The dissertation's tasks (Block Lifting, Block Stacking, Bimanual Peg-in-hole, Bimanual Lifting, Bin Picking,
+Nut-and-peg Assembly), with robots.
+"""
 GROUPS = {
     "proprioception": ("joint_pos_cos", "joint_pos_sin", "joint_vel", "gripper_qpos", "gripper_qvel"),
     "objects": ("object-state",),
 }
-"""Endings of robosuite's observables: cos and sin of joint positions, joint velocities, the gripper's configuration; what the task adds."""
+"""Endings of robosuite's observables: cos and sin of joint positions, joint velocities, the gripper's configuration;
+what the task adds.
+"""
 QUALITIES = ("fast", "reference")
 SERVO_GAIN = 5.0
 """Gain of the velocity servo in N m s / rad for each N m of the actuator's range."""
@@ -59,8 +65,9 @@ class RobosuiteWorlds:
         observe: parts of the state: `proprioception`, `objects`, or names of robosuite's observables. Empty for none.
         pixels: side of the camera picture, 0 for none.
         camera: robosuite's name of it.
-        render_quality: `reference` draws as robosuite does; `fast` draws no shadows and smooths no edges, and shows the robot by its collision
-            shapes, in grey: more than ten times faster, but another picture, so that scores of the two do not compare.
+        render_quality: `reference` draws as robosuite does; `fast` draws no shadows and smooths no edges, and shows the
+            robot by its collision shapes, in grey: more than ten times faster, but another picture, so that scores of
+            the two do not compare.
         max_steps: time limit in control steps of 1 / `control_hz`, whatever `action_repeat`.
         control_hz: control steps a second of simulated time.
         max_velocity: of a joint at action 1 or -1, rad/s.
@@ -112,7 +119,9 @@ def _suite() -> Any:
     try:
         suite = importlib.import_module("robosuite")
     except ImportError as error:
-        raise ConfigError(f"env=robosuite: robosuite cannot be imported ({error}); type pip install 'visagent[robosuite]'") from error
+        raise ConfigError(
+            f"env=robosuite: robosuite cannot be imported ({error}); type pip install 'visagent[robosuite]'"
+        ) from error
     finally:
         logging.disable(before)
     logging.getLogger("robosuite_logs").setLevel(logging.ERROR)
@@ -122,7 +131,8 @@ def _suite() -> Any:
 def _prepared(xml: str, drawn: bool) -> str:
     """The model with robots on which gravity does not act and whose first moving links do not touch their bases.
 
-    MuJoCo leaves out contacts of a body with its parent, but not where the parent is fixed to the world: Sawyer's first joint would be held by its base.
+    MuJoCo leaves out contacts of a body with its parent, but not where the parent is fixed to the world: Sawyer's first
+    joint would be held by its base.
 
     Args:
         xml: robosuite's model.
@@ -168,7 +178,10 @@ def _without_looks(root: ElementTree.Element) -> None:
 
 
 class RobosuiteWorld:
-    """One robosuite environment; see `RobosuiteWorlds`. Actions are, for each arm in turn, joint velocities and then the gripper."""
+    """One robosuite environment; see `RobosuiteWorlds`.
+
+    Actions are, for each arm in turn, joint velocities and then the gripper.
+    """
 
     epoch: int | None = None
     drawing = 0.0
@@ -190,7 +203,10 @@ class RobosuiteWorld:
         if made.pixels:
             frame["pixels"] = (3, made.pixels, made.pixels)
         if not frame:
-            raise ConfigError("datamodule.env.observe: expected parts of the state such as [proprioception,objects], or datamodule.env.pixels=84, got neither")
+            raise ConfigError(
+                "datamodule.env.observe: expected parts of the state such as [proprioception,objects], or "
+                "datamodule.env.pixels=84, got neither"
+            )
         self.spaces = WorldSpaces(self.stack.shapes(frame), ActionSpace("continuous", self.actions), made.frame_stack)
         self.demonstrations = self._demonstrations()
         self.choices = np.random.default_rng(0)
@@ -199,10 +215,14 @@ class RobosuiteWorld:
         made, suite = self.made, _suite()
         known = importlib.import_module("robosuite.environments.base").REGISTERED_ENVS
         if made.task not in known:
-            raise ConfigError(f"datamodule.env.task: expected one of {', '.join(TASKS)} or another of robosuite's, got {made.task!r}")
+            raise ConfigError(
+                f"datamodule.env.task: expected one of {', '.join(TASKS)} or another of robosuite's, got {made.task!r}"
+            )
         robot = made.robot or TASKS.get(made.task)
         if robot not in suite.ALL_ROBOTS:
-            raise ConfigError(f"datamodule.env.robot: expected one of {', '.join(sorted(suite.ALL_ROBOTS))}, got {robot!r}")
+            raise ConfigError(
+                f"datamodule.env.robot: expected one of {', '.join(sorted(suite.ALL_ROBOTS))}, got {robot!r}"
+            )
 
         base: Any = known[made.task]
 
@@ -259,14 +279,21 @@ class RobosuiteWorld:
         found: list[str] = []
         for wanted in self.made.observe:
             endings = GROUPS.get(wanted)
-            matching = [name for name in dict.fromkeys(known) if (name.endswith(endings) if endings else name == wanted)]
+            matching = [
+                name for name in dict.fromkeys(known) if (name.endswith(endings) if endings else name == wanted)
+            ]
             if not matching:
-                raise ConfigError(f"datamodule.env.observe: expected {', '.join(GROUPS)} or one of {', '.join(sorted(set(known)))}, got {wanted!r}")
+                raise ConfigError(
+                    f"datamodule.env.observe: expected {', '.join(GROUPS)} or one of {', '.join(sorted(set(known)))}, "
+                    f"got {wanted!r}"
+                )
             found += [name for name in matching if name not in found]
         return found
 
     def _state(self, observation: Any) -> NDArray[np.float32]:
-        found: NDArray[np.float32] = np.concatenate([np.ravel(observation[name]) for name in self.names]).astype(np.float32)
+        found: NDArray[np.float32] = np.concatenate([np.ravel(observation[name]) for name in self.names]).astype(
+            np.float32
+        )
         return found
 
     def _frame(self) -> dict[str, NDArray[Any]]:
@@ -303,7 +330,14 @@ class RobosuiteWorld:
         if not path.is_file():
             from visagent.envs.scripted import script
 
-            plain = replace(self.made, curriculum=None, pixels=0, action_repeat=1, max_steps=SCRIPTED_STEPS, observe=("proprioception",))
+            plain = replace(
+                self.made,
+                curriculum=None,
+                pixels=0,
+                action_repeat=1,
+                max_steps=SCRIPTED_STEPS,
+                observe=("proprioception",),
+            )
             with closing(plain.make()) as world:
                 save(path, list(script(world, SCRIPTED, 0)), self.made.task, robot)
         return load(path, len(self.state()), f"datamodule.env.curriculum.cache: {path}")

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from visagent.envs.options import IDLE, OptionStep, OptionWorld
 
 SCHEMES = ("async", "sync_wait", "sync_cut", "end2end")
-"""The agents that have finished; all, once all have finished; all, as soon as one has finished, the others being interrupted; all, in every step. All are
-those that are there."""
+"""The agents that have finished; all, once all have finished; all, as soon as one has finished, the others being
+interrupted; all, in every step. All are those that are there."""
 
 
 class Scheme:
@@ -36,7 +36,10 @@ class Scheme:
         self.running[which], self.taken[which], self.finished[which] = 0, 0, True
 
     def choosing(self) -> NDArray[np.bool_]:
-        """`[N, n]`: who chooses now (Z); all False where all options go on. `running` holds what the others go on with."""
+        """`[N, n]`: who chooses now (Z); all False where all options go on.
+
+        `running` holds what the others go on with.
+        """
         here = ~self.world.absent()
         finished = self.finished & here
         if self.name == "sync_wait":
@@ -62,7 +65,9 @@ class Scheme:
             self.finished |= which
 
     def choose(self, choosing: NDArray[np.bool_], rows: NDArray[np.int64], options: NDArray[np.int64]) -> None:
-        """In the episodes `rows` `[R]`, the agents `choosing` `[N, n]` begin those of the joint options `[R, n]` that are theirs."""
+        """In the episodes `rows` `[R]`, the agents `choosing` `[N, n]` begin those of the joint options `[R, n]` that
+        are theirs.
+        """
         begins = choosing[rows]
         self.running[rows] = np.where(begins, options, self.running[rows])
         self.finished[rows] &= ~begins

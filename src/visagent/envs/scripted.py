@@ -1,4 +1,6 @@
-"""Scripted experts of robosuite's simple tasks: the hand goes from place to place by resolved-rate control (Whitney 1969)."""
+"""Scripted experts of robosuite's simple tasks: the hand goes from place to place by resolved-rate control (Whitney
+1969).
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ if TYPE_CHECKING:
 GAIN, TURNING = 4.0, 2.0
 """Velocities of the hand for each metre and radian that it is away from its goal, 1/s."""
 SPEED, DAMPING, NEAR, ATTEMPTS = 0.25, 0.05, 0.008, 10
-"""m/s of the hand; of the pseudo-inverse; metres from a goal that count as there; episodes for each that must succeed."""
+"""m/s of the hand; of the pseudo-inverse; metres from a goal that count as there; episodes for each that must succeed.
+"""
 OPEN, CLOSED = -1.0, 1.0
 UP = np.array([0.0, 0.0, 1.0])
 Goal = tuple[NDArray[np.float64], float, int]
@@ -66,7 +69,10 @@ def script(world: RobosuiteWorld, episodes: int, seed: int) -> Iterator[Demonstr
     """
     task = world.made.task
     if task not in SCRIPTS:
-        raise UserError(f"no script for {task}; expected {' or '.join(SCRIPTS)}. Of other tasks, record a policy's: visagent-demos record RUN")
+        raise UserError(
+            f"no script for {task}; expected {' or '.join(SCRIPTS)}. Of other tasks, record a policy's: "
+            "visagent-demos record RUN"
+        )
     found = 0
     for attempt in range(episodes * ATTEMPTS):
         demonstration = _episode(world, seed + attempt)
@@ -106,7 +112,11 @@ class _Hand:
         import mujoco
 
         self.mujoco: Any = mujoco
-        self.model, self.data, self.limit = world.env.sim.model._model, world.env.sim.data._data, world.made.max_velocity
+        self.model, self.data, self.limit = (
+            world.env.sim.model._model,
+            world.env.sim.data._data,
+            world.made.max_velocity,
+        )
         robot = world.env.robots[0]
         arm = robot.arms[0]
         self.site = self.model.site(robot.gripper[arm].important_sites["grip_site"]).id
@@ -127,6 +137,8 @@ class _Hand:
         jacobian = np.zeros((6, self.model.nv))
         self.mujoco.mj_jacSite(self.model, self.data, jacobian[:3], jacobian[3:], self.site)
         jacobian = jacobian[:, self.joints]
-        velocity = jacobian.T @ np.linalg.solve(jacobian @ jacobian.T + DAMPING**2 * np.eye(6), np.concatenate([linear, angular]))
+        velocity = jacobian.T @ np.linalg.solve(
+            jacobian @ jacobian.T + DAMPING**2 * np.eye(6), np.concatenate([linear, angular])
+        )
         scaled = velocity / max(self.limit, np.abs(velocity).max())
         return np.append(scaled, gripper)

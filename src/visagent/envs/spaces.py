@@ -20,7 +20,10 @@ class ActionSpace:
 
     def __post_init__(self) -> None:
         if self.kind not in ("continuous", "discrete") or self.size < 1:
-            raise ValueError(f"ActionSpace: expected continuous or discrete and a size of at least 1, got {self.kind!r} and {self.size}")
+            raise ValueError(
+                f"ActionSpace: expected continuous or discrete and a size of at least 1, got {self.kind!r} and "
+                f"{self.size}"
+            )
 
 
 @dataclass(frozen=True)
@@ -28,9 +31,11 @@ class WorldSpaces:
     """Shapes of one observation and the actions.
 
     Attributes:
-        observation: by part: `state` is a float32 vector `(D,)`, `pixels` is a uint8 picture `(C, H, W)`; one of them or both.
+        observation: by part: `state` is a float32 vector `(D,)`, `pixels` is a uint8 picture `(C, H, W)`; one of them
+            or both.
         action: what is chosen.
-        frames: that an observation joins along its first axis, the newest last; the first of an episode stands for those before it.
+        frames: that an observation joins along its first axis, the newest last; the first of an episode stands for
+            those before it.
     """
 
     observation: Mapping[str, tuple[int, ...]]

@@ -49,7 +49,9 @@ class Timeline:
         self.now = 0
 
     def show(self, running: NDArray[np.int64], chose: NDArray[np.bool_], finished: NDArray[np.bool_]) -> None:
-        """What each agent is about to do in the next step, `[n]` each: its option, whether it chose it now, whether it only waits for others."""
+        """What each agent is about to do in the next step, `[n]` each: its option, whether it chose it now, whether it
+        only waits for others.
+        """
         for agent, option in enumerate(running):
             if chose[agent] or finished[agent]:
                 self._close(agent)
@@ -76,7 +78,15 @@ class Timeline:
         figure = Figure(figsize=(11, 1.2 + 0.7 * len(agents)), layout="constrained")
         axes = figure.add_subplot()
         for bar in self.bars:
-            axes.barh(bar.agent, bar.ends - bar.begins, left=bar.begins, height=0.7, color=COLOURS[bar.option % len(COLOURS)], edgecolor="white", linewidth=1.0)
+            axes.barh(
+                bar.agent,
+                bar.ends - bar.begins,
+                left=bar.begins,
+                height=0.7,
+                color=COLOURS[bar.option % len(COLOURS)],
+                edgecolor="white",
+                linewidth=1.0,
+            )
             name = self.spaces.options[bar.agent][bar.option]
             if bar.ends - bar.begins >= 0.012 * self.now * len(name):  # where it fits
                 axes.text((bar.begins + bar.ends) / 2, bar.agent, name, ha="center", va="center", fontsize=8)
@@ -96,14 +106,20 @@ class Timeline:
         draw = ImageDraw.Draw(image)
         begins = max(0, self.now - SHOWN)
         scale = (width - margin) / SHOWN
-        running = [Bar(agent, opened[0], opened[1], self.now) for agent, opened in enumerate(self._open) if opened is not None]
+        running = [
+            Bar(agent, opened[0], opened[1], self.now) for agent, opened in enumerate(self._open) if opened is not None
+        ]
         for agent, name in enumerate(self.spaces.agents):
             draw.text((4, row * agent + row / 2 + 3), name, fill="black", anchor="lm")
         for bar in [*self.bars, *running]:
             if bar.ends <= begins:
                 continue
             left, right = margin + (max(bar.begins, begins) - begins) * scale, margin + (bar.ends - begins) * scale
-            draw.rectangle((left, row * bar.agent + 4, right, row * (bar.agent + 1)), fill=COLOURS[bar.option % len(COLOURS)], outline="white")
+            draw.rectangle(
+                (left, row * bar.agent + 4, right, row * (bar.agent + 1)),
+                fill=COLOURS[bar.option % len(COLOURS)],
+                outline="white",
+            )
             name = self.spaces.options[bar.agent][bar.option]
             if draw.textlength(name) < right - left - 4:
                 draw.text(((left + right) / 2, row * bar.agent + row / 2 + 2), name, fill="black", anchor="mm")

@@ -1,4 +1,5 @@
-"""Tool Delivery (Xiao et al. 2019; Lyu et al. 2023, Section IV-A): two turtlebots and a fetch robot bring three tools to a human in order.
+"""Tool Delivery (Xiao et al. 2019; Lyu et al. 2023, Section IV-A): two turtlebots and a fetch robot bring three tools
+to a human in order.
 
 Many episodes step in one call. One low-level step is a second.
 """
@@ -47,8 +48,9 @@ class ToolDeliveryWorlds:
     Args:
         horizon: low-level steps after which an episode is truncated.
         speed: of the turtlebots, metres in a low-level step.
-        primitive: agents choose low-level actions in every step instead of options: a turtlebot stays or moves by `speed` along an axis, the fetch
-            robot waits or begins a pass or a search, and what it chooses until that is done has no effect.
+        primitive: agents choose low-level actions in every step instead of options: a turtlebot stays or moves by
+            `speed` along an axis, the fetch robot waits or begins a pass or a search, and what it chooses until that is
+            done has no effect.
     """
 
     horizon: int = 150
@@ -57,7 +59,10 @@ class ToolDeliveryWorlds:
 
     def __post_init__(self) -> None:
         if self.horizon < 1 or self.speed <= 0:
-            raise ValueError(f"ToolDeliveryWorlds: expected horizon at least 1 and speed above 0, got {self.horizon} and {self.speed}")
+            raise ValueError(
+                f"ToolDeliveryWorlds: expected horizon at least 1 and speed above 0, got {self.horizon} and "
+                f"{self.speed}"
+            )
 
     def spaces(self) -> OptionSpaces:
         """Two turtlebots see 13 numbers each, the fetch robot 4."""
@@ -100,7 +105,15 @@ class ToolDelivery:
     def reset(self, which: NDArray[np.bool_], seeds: Sequence[int]) -> None:
         """Begin anew where `which` `[N]`; nothing is drawn, so that seeds play no part."""
         self.position[which], self.at[which], self.left[which] = STARTS_M, NOWHERE, 0.0
-        for part in (self.basket, self.fetch_left, self.fetch_option, self.fetch_busy, self.fetch_failed, self.found, self.ready):
+        for part in (
+            self.basket,
+            self.fetch_left,
+            self.fetch_option,
+            self.fetch_busy,
+            self.fetch_failed,
+            self.found,
+            self.ready,
+        ):
             part[which] = 0
         self.staged[which], self.stage[which], self.human_left[which] = NOWHERE, 0, STAGE_S
         self.obtained[which], self.steps[which] = False, 0
@@ -111,10 +124,19 @@ class ToolDelivery:
 
     @property
     def state(self) -> NDArray[np.float32]:
-        """`[N, 22]`: stage of the human, its time left, whether it has the tool; tools found and carried; where turtlebots are and wait; fetch's time left."""
+        """`[N, 22]`: stage of the human, its time left, whether it has the tool; tools found and carried; where
+        turtlebots are and wait; fetch's time left.
+        """
         times = np.stack([self.human_left / STAGE_S, self.obtained, self.fetch_left / SEARCH_S], axis=1)
         position = (self.position / MAP_M).reshape(self.count, -1)
-        parts = (np.eye(TOOLS + 1)[self.stage], times, self.found, self.basket.reshape(self.count, -1), position, self.left / PATIENCE_S)
+        parts = (
+            np.eye(TOOLS + 1)[self.stage],
+            times,
+            self.found,
+            self.basket.reshape(self.count, -1),
+            position,
+            self.left / PATIENCE_S,
+        )
         return np.concatenate(parts, axis=1, dtype=np.float32)
 
     def available(self) -> NDArray[np.bool_]:
@@ -156,14 +178,18 @@ class ToolDelivery:
         return self.nobody
 
     def interrupt(self, which: NDArray[np.bool_]) -> None:
-        """Stop options where `which` `[N, 3]`: places are kept; the progress of a pass or a search and the patience at the table are lost."""
+        """Stop options where `which` `[N, 3]`: places are kept; the progress of a pass or a search and the patience at
+        the table are lost.
+        """
         self.left[which[:, :FETCH] & (self.left < 0)] = 0.0
         fetch = which[:, FETCH]
         self.fetch_left[fetch], self.fetch_busy[fetch], self.fetch_failed[fetch] = 0, False, False
         self._observe(which)
 
     def picture(self, episode: int) -> NDArray[np.uint8]:
-        """The rooms from above, 100 pixels a metre: robots with the tools that they carry, the table with those found, the human and its stage."""
+        """The rooms from above, 100 pixels a metre: robots with the tools that they carry, the table with those found,
+        the human and its stage.
+        """
         from PIL import Image, ImageDraw
 
         scale, (width, height) = PIXELS_PER_METRE, MAP_M
@@ -198,7 +224,12 @@ class ToolDelivery:
         human = (6.6, 3.0)
         disc(human, 24, "#cc79a7", "human")
         waits = not self.obtained[episode] and self.stage[episode] < TOOLS
-        draw.text(at((human[0], human[1] - 0.4)), f"stage {self.stage[episode]}" + (", waits" if waits else ""), fill="black", anchor="mm")
+        draw.text(
+            at((human[0], human[1] - 0.4)),
+            f"stage {self.stage[episode]}" + (", waits" if waits else ""),
+            fill="black",
+            anchor="mm",
+        )
         for robot in TURTLEBOTS:
             disc(self.position[episode, robot], 20, ("#0072b2", "#e69f00")[robot], f"T{robot}")
             tools(self.position[episode, robot], np.repeat(np.arange(TOOLS), self.basket[episode, robot]).tolist())
@@ -208,7 +239,9 @@ class ToolDelivery:
     def close(self) -> None:
         """Nothing to give back."""
 
-    def _turtlebot(self, robot: int, option: NDArray[np.int64], reward: NDArray[np.float64], done: NDArray[np.bool_]) -> None:
+    def _turtlebot(
+        self, robot: int, option: NDArray[np.int64], reward: NDArray[np.float64], done: NDArray[np.bool_]
+    ) -> None:
         acts = option != IDLE
         apart = WAYPOINTS_M[robot, option] - self.position[:, robot]
         distance = np.round(np.sqrt(np.square(apart).sum(axis=1)), 2)
@@ -236,10 +269,13 @@ class ToolDelivery:
         reward[gives] += DELIVERY_REWARD
         self.obtained |= gives
 
-    def _drive(self, robot: int, action: NDArray[np.int64], reward: NDArray[np.float64], done: NDArray[np.bool_]) -> None:
+    def _drive(
+        self, robot: int, action: NDArray[np.int64], reward: NDArray[np.float64], done: NDArray[np.bool_]
+    ) -> None:
         """A low-level move; being near a place is being there."""
         moves = np.array([[0, 0], [1, 0], [-1, 0], [0, 1], [0, -1]]) * self.made.speed
-        self.position[:, robot] = np.clip(self.position[:, robot] + moves[np.maximum(action, 0)], 0.0, MAP_M)  # `IDLE` is staying
+        # `IDLE` is staying
+        self.position[:, robot] = np.clip(self.position[:, robot] + moves[np.maximum(action, 0)], 0.0, MAP_M)
         distance = np.sqrt(np.square(WAYPOINTS_M[robot] - self.position[:, robot, None]).sum(axis=-1))
         nearest = distance.argmin(axis=1)
         self.at[:, robot] = np.where(distance.min(axis=1) < self.made.speed, nearest, NOWHERE)
@@ -303,7 +339,10 @@ class ToolDelivery:
 
 
 def parallel_env(**settings: Any) -> OptionParallelEnv:
-    """Tool Delivery for other libraries; see `visagent.envs.parallel.OptionParallelEnv`. Settings as of `ToolDeliveryWorlds`."""
+    """Tool Delivery for other libraries; see `visagent.envs.parallel.OptionParallelEnv`.
+
+    Settings as of `ToolDeliveryWorlds`.
+    """
     from visagent.envs.parallel import OptionParallelEnv
 
     return OptionParallelEnv(ToolDeliveryWorlds(**settings), "tool_delivery")

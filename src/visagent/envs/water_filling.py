@@ -1,6 +1,8 @@
-"""Water Filling (Lyu et al. 2023, Section IV-A): a slow vehicle that fills three leaking jars, and a fast drone that looks how full they are.
+"""Water Filling (Lyu et al. 2023, Section IV-A): a slow vehicle that fills three leaking jars, and a fast drone that
+looks how full they are.
 
-The robots know how full a jar was when one of them saw it last. Many episodes step in one call. One low-level step is a second.
+The robots know how full a jar was when one of them saw it last. Many episodes step in one call. One low-level step is a
+second.
 """
 
 from __future__ import annotations
@@ -34,7 +36,10 @@ SLOWEST_LEAK = 14
 GRID_M = 0.25
 FIELD_OF_VIEW = 90.0
 """Degrees, of the pictures."""
-MOVES = {"state": ("East", "West", "North", "South"), "rgb": ("MoveForward", "RotateRight", "RotateLeft", "MoveBackward")}
+MOVES = {
+    "state": ("East", "West", "North", "South"),
+    "rgb": ("MoveForward", "RotateRight", "RotateLeft", "MoveBackward"),
+}
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,8 @@ class Places:
     Attributes:
         position: `[S, 2]` metres, (x, z).
         moves: `[S, 4]`, the next place by each low-level move; the same where something stands.
-        towards: `[3, S]`, the next place on the way to each jar; the same at its end, or turned there where places have headings.
+        towards: `[3, S]`, the next place on the way to each jar; the same at its end, or turned there where places have
+            headings.
         arrived: `[3, S]` bool, the way ends here.
         within: `[3, S]` bool, the jar is seen and within `REACH_M`.
         jars: `[3, 2]` metres.
@@ -70,9 +76,10 @@ class WaterFillingWorlds:
     """Makes batches of episodes.
 
     Args:
-        observation: `state`, places as numbers, on a grid with jars where the paper's scene has them; `rgb`, frozen features of the robots' views in a
-            room that was rendered before, a scene dump.
-        scene: of `rgb`: an embedded room, such as `kitchen_01`, that is made where it is missing, or the path of a scene dump.
+        observation: `state`, places as numbers, on a grid with jars where the paper's scene has them; `rgb`, frozen
+            features of the robots' views in a room that was rendered before, a scene dump.
+        scene: of `rgb`: an embedded room, such as `kitchen_01`, that is made where it is missing, or the path of a
+            scene dump.
         cache: of `rgb`: folder where embedded rooms lie, one folder within it for each extractor.
         extractor: of `rgb`: what the features of an embedded room come from.
         walls: of `state`: two inner walls make rooms of the grid.
@@ -115,7 +122,12 @@ class WaterFillingWorlds:
         moves = MOVES[self.observation]
         if self.primitive:
             return OptionSpaces(AGENTS, (seen, seen), (("Stay", *moves),) * 2, 3 * len(JARS))
-        return OptionSpaces(AGENTS, (seen, seen), tuple((*(f"{verb}({jar})" for jar in JARS), *moves) for verb in ("NavToFill", "NavTo")), 3 * len(JARS))
+        return OptionSpaces(
+            AGENTS,
+            (seen, seen),
+            tuple((*(f"{verb}({jar})" for jar in JARS), *moves) for verb in ("NavToFill", "NavTo")),
+            3 * len(JARS),
+        )
 
     def primitives(self) -> WaterFillingWorlds:
         """See `primitive`."""
@@ -245,11 +257,15 @@ class WaterFilling:
         known = np.concatenate([self.known, self.age], axis=1)
         for robot, shown in enumerate(self.observation):
             place = self.place[:, robot]
-            shown[:, :-6] = (places.position[place] - middle) / half if places.features is None else places.features[place]
+            shown[:, :-6] = (
+                (places.position[place] - middle) / half if places.features is None else places.features[place]
+            )
             shown[:, -6:] = known
 
     def picture(self, episode: int) -> NDArray[np.uint8]:
-        """The map from above: the robots, and the jars with how full they are (blue) and how full they are known to be (line)."""
+        """The map from above: the robots, and the jars with how full they are (blue) and how full they are known to be
+        (line).
+        """
         from PIL import Image, ImageDraw
 
         places, scale = self.places, 70.0
@@ -275,7 +291,12 @@ class WaterFilling:
         for robot, (colour, radius) in enumerate((("#e69f00", 11), ("#009e73", 7))):
             x, y = at(places.position[self.place[episode, robot]])
             draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=colour, outline="black")
-        draw.text((6, image.height - 6), f"step {self.steps[episode]}   orange: vehicle, green: drone", fill="white", anchor="lb")
+        draw.text(
+            (6, image.height - 6),
+            f"step {self.steps[episode]}   orange: vehicle, green: drone",
+            fill="white",
+            anchor="lb",
+        )
         return np.asarray(image)
 
     def close(self) -> None:
@@ -297,7 +318,9 @@ def distances(neighbours: Sequence[Sequence[int]], goal: int) -> list[int]:
 
 @cache
 def grid(walls: bool) -> Places:
-    """A grid of 36 x 17 cells with the paper's jars; the two inner walls are ours, the paper's scene cannot be had without its simulator."""
+    """A grid of 36 x 17 cells with the paper's jars; the two inner walls are ours, the paper's scene cannot be had
+    without its simulator.
+    """
     jars = np.array([[3.05, -3.03], [5.06, -1.21], [8.34, -2.65]])
     cells = [(i, j) for i in range(36) for j in range(17)]
     position = np.array([(0.5 + GRID_M * i, -4.75 + GRID_M * j) for i, j in cells])
@@ -307,7 +330,12 @@ def grid(walls: bool) -> Places:
         free &= ~(np.isclose(x, 4.25) & (z <= -1.75)) & ~(np.isclose(x, 6.75) & (z >= -3.5))
     number = {cell: index for index, cell in enumerate(cell for cell, open_ in zip(cells, free, strict=True) if open_)}
     position = position[free]
-    moves = np.array([[number.get((i + di, j + dj), index) for di, dj in ((1, 0), (-1, 0), (0, 1), (0, -1))] for (i, j), index in number.items()])
+    moves = np.array(
+        [
+            [number.get((i + di, j + dj), index) for di, dj in ((1, 0), (-1, 0), (0, 1), (0, -1))]
+            for (i, j), index in number.items()
+        ]
+    )
     neighbours = [[int(other) for other in row if other != index] for index, row in enumerate(moves)]
     apart = np.linalg.norm(position[:, None] - jars, axis=-1).T
     towards = np.empty((3, len(position)), np.int64)
@@ -315,16 +343,23 @@ def grid(walls: bool) -> Places:
     for jar in range(3):
         goal = int(apart[jar].argmin())
         away = distances(neighbours, goal)
-        towards[jar] = [index if index == goal else min(neighbours[index], key=lambda other: away[other]) for index in range(len(position))]
+        towards[jar] = [
+            index if index == goal else min(neighbours[index], key=lambda other: away[other])
+            for index in range(len(position))
+        ]
         arrived[jar, goal] = True
     starts = np.linalg.norm(position - np.array([4.0, -2.5]), axis=1)
     lower, upper = np.array([0.5, -4.75]), np.array([9.25, -0.75])
-    return Places(position, moves, towards, arrived, apart <= REACH_M, jars, np.array([starts.argmin()]), None, lower, upper)
+    return Places(
+        position, moves, towards, arrived, apart <= REACH_M, jars, np.array([starts.argmin()]), None, lower, upper
+    )
 
 
 @cache
 def room(scene: str) -> Places:
-    """A rendered room with jars at three places far from each other; its grid is twice as wide as that of the paper's scene."""
+    """A rendered room with jars at three places far from each other; its grid is twice as wide as that of the paper's
+    scene.
+    """
     from visagent.scenes.dump import read_dump
 
     dump = read_dump(Path(scene))
@@ -387,7 +422,10 @@ def _middle(neighbours: Sequence[Sequence[int]]) -> int:
 
 
 def parallel_env(observation: str = "state", **settings: Any) -> OptionParallelEnv:
-    """Water Filling for other libraries; see `visagent.envs.parallel.OptionParallelEnv`. Settings as of `WaterFillingWorlds`."""
+    """Water Filling for other libraries; see `visagent.envs.parallel.OptionParallelEnv`.
+
+    Settings as of `WaterFillingWorlds`.
+    """
     from visagent.envs.parallel import OptionParallelEnv
 
     return OptionParallelEnv(WaterFillingWorlds(observation, **settings), "water_filling")

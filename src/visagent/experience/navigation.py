@@ -21,7 +21,8 @@ class NavigationBatch:
         observation: histories, targets and scenes, `[B]`.
         action: `[B]` int64, the expert's action.
         optimal: `[B, 4]` bool, all optimal actions.
-        part: what the batch is for: `policy`, `safety` or `calibration` (SafeDAgger fits and calibrates its safety policy).
+        part: what the batch is for: `policy`, `safety` or `calibration` (SafeDAgger fits and calibrates its safety
+            policy).
         progress: in [0, 1), how much of its training phase (a run, a round) came before it; learning rates follow it.
     """
 
@@ -32,7 +33,10 @@ class NavigationBatch:
     progress: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.action.shape != self.observation.target.shape or self.optimal.shape != (*self.action.shape, len(ACTIONS)):
+        if self.action.shape != self.observation.target.shape or self.optimal.shape != (
+            *self.action.shape,
+            len(ACTIONS),
+        ):
             raise ValueError(
                 f"batch: expected action [B] and optimal [B, {len(ACTIONS)}] for B = {len(self.observation)}, "
                 f"got {list(self.action.shape)} and {list(self.optimal.shape)}"
@@ -44,7 +48,9 @@ class NavigationBatch:
     def to(self, device: torch.device | str, non_blocking: bool = False) -> NavigationBatch:
         """The batch on another device."""
         o = self.observation
-        moved = NavigationObservation(*(t.to(device, non_blocking=non_blocking) for t in (o.history, o.target, o.scene)))
+        moved = NavigationObservation(
+            *(t.to(device, non_blocking=non_blocking) for t in (o.history, o.target, o.scene))
+        )
         return replace(self, observation=moved, action=self.action.to(device), optimal=self.optimal.to(device))
 
 
@@ -67,12 +73,17 @@ class NavigationSamples:
     def __post_init__(self) -> None:
         count = len(self.target)
         if self.history.shape != (count, HISTORY) or self.action.shape != (count,) or self.optimal.shape != (count,):
-            raise ValueError(f"samples: expected history [N, {HISTORY}], target, action and optimal [N], got {[list(t.shape) for t in self.tensors()]}")
+            raise ValueError(
+                f"samples: expected history [N, {HISTORY}], target, action and optimal [N], got "
+                f"{[list(t.shape) for t in self.tensors()]}"
+            )
 
     @classmethod
     def pack(cls, observation: NavigationObservation, action: Tensor, optimal: Tensor) -> NavigationSamples:
         """Samples from full tensors: observation of N states, action `[N]`, optimal `[N, 4]` bool."""
-        bits = (optimal.to(torch.uint8) << torch.arange(len(ACTIONS), dtype=torch.uint8, device=optimal.device)).sum(dim=1, dtype=torch.uint8)
+        bits = (optimal.to(torch.uint8) << torch.arange(len(ACTIONS), dtype=torch.uint8, device=optimal.device)).sum(
+            dim=1, dtype=torch.uint8
+        )
         packed = (observation.history.to(torch.int32), observation.target.to(torch.int32), action.to(torch.int8), bits)
         return cls(*(t.cpu() for t in packed))
 
@@ -80,7 +91,10 @@ class NavigationSamples:
     def empty(cls) -> NavigationSamples:
         """No samples."""
         return cls(
-            torch.zeros(0, HISTORY, dtype=torch.int32), torch.zeros(0, dtype=torch.int32), torch.zeros(0, dtype=torch.int8), torch.zeros(0, dtype=torch.uint8)
+            torch.zeros(0, HISTORY, dtype=torch.int32),
+            torch.zeros(0, dtype=torch.int32),
+            torch.zeros(0, dtype=torch.int8),
+            torch.zeros(0, dtype=torch.uint8),
         )
 
     def tensors(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -118,7 +132,9 @@ class Aggregate:
     def append(self, samples: NavigationSamples) -> None:
         """Add the samples of the next round."""
         self.rounds.append(samples)
-        self._all = NavigationSamples(*(torch.cat(columns) for columns in zip(*(r.tensors() for r in self.rounds), strict=True)))
+        self._all = NavigationSamples(
+            *(torch.cat(columns) for columns in zip(*(r.tensors() for r in self.rounds), strict=True))
+        )
 
     @property
     def samples(self) -> NavigationSamples:
@@ -144,10 +160,13 @@ class Aggregate:
             self.append(NavigationSamples(*tensors))
 
 
-def minibatches(count: int, batch_size: int, passes: int, generator: torch.Generator, rank: int = 0, world_size: int = 1) -> Iterator[Tensor]:
+def minibatches(
+    count: int, batch_size: int, passes: int, generator: torch.Generator, rank: int = 0, world_size: int = 1
+) -> Iterator[Tensor]:
     """Shuffled index batches, `passes` times over `count` samples; each rank gets its slice of every global batch.
 
-    Ranks get equally many samples, so that the mean of their gradients is the batch's: what does not divide is left out.
+    Ranks get equally many samples, so that the mean of their gradients is the batch's: what does not divide is left
+    out.
     """
     for _ in range(passes):
         for batch in torch.randperm(count, generator=generator).split(batch_size):

@@ -1,4 +1,6 @@
-"""The shared noise of evolution strategies: a perturbation is named by where it begins, and never sent (Salimans et al. 2017, Section 2.1)."""
+"""The shared noise of evolution strategies: a perturbation is named by where it begins, and never sent (Salimans et al.
+2017, Section 2.1).
+"""
 
 from __future__ import annotations
 
@@ -61,7 +63,9 @@ class NoiseTable:
             ConfigError: when the table is too small for one.
         """
         if length > self.size:
-            raise ConfigError(f"datamodule.noise_size: expected at least the {length} parameters of the policy, got {self.size}")
+            raise ConfigError(
+                f"datamodule.noise_size: expected at least the {length} parameters of the policy, got {self.size}"
+            )
         return rng.integers(0, self.size - length + 1, count)
 
     def rows(self, offsets: NDArray[np.int64], length: int) -> NDArray[np.float32]:

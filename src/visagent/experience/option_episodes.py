@@ -37,8 +37,10 @@ class EpisodeBatch:
     """Draws for U updates, each of B episodes of at most L decisions.
 
     Attributes:
-        columns: `[U, L, B, ...]` each: observation, options, choosing and available as in `OptionBatch`, the reward until the next decision, its duration.
-        valid: `[U, L, B]` bool, whether something was learned from this decision: the next one is known, or the episode terminated.
+        columns: `[U, L, B, ...]` each: observation, options, choosing and available as in `OptionBatch`, the reward
+            until the next decision, its duration.
+        valid: `[U, L, B]` bool, whether something was learned from this decision: the next one is known, or the episode
+            terminated.
         terminated: `[U, L, B]` bool.
         env_steps: low-level steps that the actors took.
         version: of the policy that acted.
@@ -124,21 +126,37 @@ class EpisodeBuffer:
         self.added += 1
 
     def draw(
-        self, updates: int, episodes: int, generator: torch.Generator, env_steps: int, version: int, ended: Sequence[Episode], timing: Mapping[str, float]
+        self,
+        updates: int,
+        episodes: int,
+        generator: torch.Generator,
+        env_steps: int,
+        version: int,
+        ended: Sequence[Episode],
+        timing: Mapping[str, float],
     ) -> EpisodeBatch:
-        """Episodes for some updates, each drawn from all that are kept; what belongs to the batch besides is passed on."""
+        """Episodes for some updates, each drawn from all that are kept; what belongs to the batch besides is passed
+        on.
+        """
         chosen = torch.randint(max(len(self), 1), (updates, episodes), generator=generator)
         longest = int(self.length[chosen].max()) if updates else 0
         columns = {name: part[chosen, :longest].transpose(1, 2).contiguous() for name, part in self.columns.items()}
         step, length = torch.arange(longest)[None, :, None], self.length[chosen][:, None]
         terminated = (step == length - 1) & self.terminated[chosen][:, None]
-        return EpisodeBatch(columns, (step < length - 1) | terminated, terminated, env_steps, version, tuple(ended), dict(timing))
+        return EpisodeBatch(
+            columns, (step < length - 1) | terminated, terminated, env_steps, version, tuple(ended), dict(timing)
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """What is kept, without the places never used."""
         kept = len(self)
         columns = {name: part[:kept].clone() for name, part in self.columns.items()}
-        return {"columns": columns, "length": self.length[:kept].clone(), "terminated": self.terminated[:kept].clone(), "added": self.added}
+        return {
+            "columns": columns,
+            "length": self.length[:kept].clone(),
+            "terminated": self.terminated[:kept].clone(),
+            "added": self.added,
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Put back what `state_dict` gave."""

@@ -33,7 +33,9 @@ class OptionEpisode(Episode):
 
     @property
     def paper_metric(self) -> float:
-        """What Lyu et al. report: the mean, over decisions, of the last low-level reward; it depends on how many decisions a method makes."""
+        """What Lyu et al. report: the mean, over decisions, of the last low-level reward; it depends on how many
+        decisions a method makes.
+        """
         return self.last_rewards / max(self.option_steps, 1)
 
 
@@ -116,10 +118,15 @@ class OptionBatch:
             if isinstance(value, Tensor) and name not in ("last_value", "length") and value.shape[:2] != plane:
                 raise ValueError(f"OptionBatch.{name}: expected [K, B, ...] = {list(plane)}, got {list(value.shape)}")
         if self.length.shape != plane[1:] or int(self.length.max()) > plane[0]:
-            raise ValueError(f"OptionBatch.length: expected [B] = {list(plane[1:])} of at most {plane[0]}, got {self.length.tolist()}")
+            raise ValueError(
+                f"OptionBatch.length: expected [B] = {list(plane[1:])} of at most {plane[0]}, got "
+                f"{self.length.tolist()}"
+            )
 
     @classmethod
-    def join(cls, arrays: Mapping[str, NDArray[Any]], version: int, episodes: Sequence[Episode], timing: Mapping[str, float]) -> OptionBatch:
+    def join(
+        cls, arrays: Mapping[str, NDArray[Any]], version: int, episodes: Sequence[Episode], timing: Mapping[str, float]
+    ) -> OptionBatch:
         """A batch that shares memory with the arrays of `option_fields`."""
         tensors: dict[str, Any] = {name: torch.from_numpy(array) for name, array in arrays.items()}
         return cls(**tensors, version=version, episodes=tuple(episodes), timing=dict(timing))

@@ -54,14 +54,21 @@ class PerturbationBatch:
         expected = (len(self.offset), 2)
         for name in ("returns", "steps"):
             if getattr(self, name).shape != expected:
-                raise ValueError(f"PerturbationBatch.{name}: expected [P, 2] = {list(expected)}, got {list(getattr(self, name).shape)}")
+                raise ValueError(
+                    f"PerturbationBatch.{name}: expected [P, 2] = {list(expected)}, got "
+                    f"{list(getattr(self, name).shape)}"
+                )
 
     @classmethod
-    def join(cls, arrays: Mapping[str, object], version: int, episodes: Sequence[Episode], timing: Mapping[str, float]) -> PerturbationBatch:
+    def join(
+        cls, arrays: Mapping[str, object], version: int, episodes: Sequence[Episode], timing: Mapping[str, float]
+    ) -> PerturbationBatch:
         """A batch that shares memory with the arrays of `perturbation_fields`."""
         tensors = {name: torch.as_tensor(array) for name, array in arrays.items()}
         seen = (tensors["seen_count"], tensors["seen_mean"], tensors["seen_spread"])
-        return cls(tensors["offset"], tensors["returns"], tensors["steps"], seen, version, tuple(episodes), dict(timing))
+        return cls(
+            tensors["offset"], tensors["returns"], tensors["steps"], seen, version, tuple(episodes), dict(timing)
+        )
 
     @property
     def env_steps(self) -> int:

@@ -1,4 +1,6 @@
-"""Replay of streams of rows: uniform draws, n-step returns and frame stacks rebuilt from rows that are kept once, on disk."""
+"""Replay of streams of rows: uniform draws, n-step returns and frame stacks rebuilt from rows that are kept once, on
+disk.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ class ReplayMissing(UserError):
 
 
 def write_down(folder: Path) -> None:
-    """Have the operating system write the rows below a folder to the disk, whichever processes wrote them into its memory."""
+    """Have the operating system write the rows below a folder to the disk, whichever processes wrote them into its
+    memory.
+    """
     for path in sorted(folder.rglob("*.npy")):
         with path.open("rb+") as file:
             os.fsync(file.fileno())
@@ -31,8 +35,8 @@ def write_down(folder: Path) -> None:
 class ReplayStore:
     """The newest rows of S streams, each in a ring of its own, in memory-mapped files.
 
-    A row is named by its number in its stream, from 0. What the store holds is said by whoever keeps the numbers `written` `[S]`; the store itself
-    keeps rows alone, so that writing the same rows again changes nothing.
+    A row is named by its number in its stream, from 0. What the store holds is said by whoever keeps the numbers
+    `written` `[S]`; the store itself keeps rows alone, so that writing the same rows again changes nothing.
 
     Args:
         folder: of the files, one for each column.
@@ -57,7 +61,9 @@ class ReplayStore:
             try:
                 found = np.load(path, mmap_mode="r+")
             except (OSError, ValueError) as error:
-                raise ReplayMissing(f"replay {path}: expected the rows of the run that is resumed ({error}); {BEGIN_ANEW}") from error
+                raise ReplayMissing(
+                    f"replay {path}: expected the rows of the run that is resumed ({error}); {BEGIN_ANEW}"
+                ) from error
             if found.shape != expected or found.dtype != dtype:
                 got = f"{found.dtype} {list(found.shape)}"
                 raise ReplayMissing(f"replay {path}: expected {dtype} {list(expected)}, got {got}; {BEGIN_ANEW}")
@@ -71,11 +77,14 @@ class ReplayStore:
             kept[stream, start : start + head] = rows[name][:head]
             kept[stream, : count - head] = rows[name][head:count]
 
-    def draw(self, written: NDArray[np.int64], count: int, n_step: int, frames: int, rng: np.random.Generator) -> dict[str, NDArray[Any]]:
+    def draw(
+        self, written: NDArray[np.int64], count: int, n_step: int, frames: int, rng: np.random.Generator
+    ) -> dict[str, NDArray[Any]]:
         """Uniform draws of rows that have a successor, and all frames of their stack.
 
-        From each, the successor k steps later is taken, k being `n_step` or as many as are known: up to the episode's end, the end of the stream,
-        or a break in it (an actor that died, a new epoch, rows that were dropped and made again).
+        From each, the successor k steps later is taken, k being `n_step` or as many as are known: up to the episode's
+        end, the end of the stream, or a break in it (an actor that died, a new epoch, rows that were dropped and made
+        again).
 
         Args:
             written: `[S]` rows of each stream so far.
@@ -107,11 +116,16 @@ class ReplayStore:
                 found[f"next_{name}"] = self._stack(kept, stream, number + steps, frames)
         return found
 
-    def _valid(self, written: NDArray[np.int64], count: int, n_step: int, frames: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], ...]:
+    def _valid(
+        self, written: NDArray[np.int64], count: int, n_step: int, frames: int, rng: np.random.Generator
+    ) -> tuple[NDArray[np.int64], ...]:
         window = np.minimum(written, self.capacity)
         borders = np.cumsum(window)
         if not borders[-1]:
-            raise UserError("replay: expected rows to draw from, got none; type datamodule.warmup=1000 or another number of steps above 0")
+            raise UserError(
+                "replay: expected rows to draw from, got none; type datamodule.warmup=1000 or another number of steps "
+                "above 0"
+            )
         found: list[tuple[NDArray[np.int64], ...]] = []
         missing = count
         while missing > 0:
@@ -122,13 +136,16 @@ class ReplayStore:
             keep = np.flatnonzero((steps > 0) & self._whole(stream, number, frames))[:missing]
             if not len(keep) and not self._any(written, window, n_step, frames):
                 raise ReplayMissing(
-                    f"replay {self.folder}: expected rows that follow each other among {borders[-1]}, got none; {BEGIN_ANEW}, or type datamodule.steps=32"
+                    f"replay {self.folder}: expected rows that follow each other among {borders[-1]}, got none; "
+                    f"{BEGIN_ANEW}, or type datamodule.steps=32"
                 )
             found.append((stream[keep], number[keep], steps[keep]))
             missing -= len(keep)
         return tuple(np.concatenate(parts) for parts in zip(*found, strict=True))
 
-    def _known(self, stream: NDArray[np.int64], number: NDArray[np.int64], written: NDArray[np.int64], n_step: int) -> NDArray[np.int64]:
+    def _known(
+        self, stream: NDArray[np.int64], number: NDArray[np.int64], written: NDArray[np.int64], n_step: int
+    ) -> NDArray[np.int64]:
         """How many steps after each row, up to n, are known: 0 for the rows that nothing follows."""
         ahead = number[:, None] + np.arange(n_step + 1)
         place = ahead % self.ring
@@ -171,9 +188,14 @@ class ReplayStore:
             lost = number[self.rows["serial"][stream, number % self.ring] == 0]
             if len(lost):
                 got = f"{len(lost)} of {len(number)} never written, the first of them row {lost[0]}"
-                raise ReplayMissing(f"replay {self.folder}: expected the rows of the run that is resumed, got {got} in stream {stream}; {BEGIN_ANEW}")
+                raise ReplayMissing(
+                    f"replay {self.folder}: expected the rows of the run that is resumed, got {got} in stream "
+                    f"{stream}; {BEGIN_ANEW}"
+                )
 
-    def _stack(self, kept: NDArray[Any], stream: NDArray[np.int64], number: NDArray[np.int64], frames: int) -> NDArray[Any]:
+    def _stack(
+        self, kept: NDArray[Any], stream: NDArray[np.int64], number: NDArray[np.int64], frames: int
+    ) -> NDArray[Any]:
         stacked: NDArray[Any] = kept[stream, number % self.ring]
         if frames == 1:
             return stacked

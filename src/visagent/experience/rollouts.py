@@ -59,7 +59,11 @@ def rollout_fields(spaces: WorldSpaces, parameters: int, steps: int, worlds: int
         lstm: units of the policy's LSTM, or 0.
     """
     plane = (steps, worlds)
-    action = Field((*plane, spaces.action.size), "float32", 1) if spaces.action.kind == "continuous" else Field(plane, "int64", 1)
+    action = (
+        Field((*plane, spaces.action.size), "float32", 1)
+        if spaces.action.kind == "continuous"
+        else Field(plane, "int64", 1)
+    )
     found = {
         "action": action,
         "parameters": Field((*plane, parameters), "float32", 1),
@@ -114,12 +118,18 @@ class RolloutBatch:
         plane = self.reward.shape
         for name in ("log_prob", "value", "terminated", "truncated", "first", "final_value"):
             if getattr(self, name).shape != plane:
-                raise ValueError(f"RolloutBatch.{name}: expected [T, B] = {list(plane)}, got {list(getattr(self, name).shape)}")
+                raise ValueError(
+                    f"RolloutBatch.{name}: expected [T, B] = {list(plane)}, got {list(getattr(self, name).shape)}"
+                )
         if self.last_value.shape != plane[1:]:
-            raise ValueError(f"RolloutBatch.last_value: expected [B] = {list(plane[1:])}, got {list(self.last_value.shape)}")
+            raise ValueError(
+                f"RolloutBatch.last_value: expected [B] = {list(plane[1:])}, got {list(self.last_value.shape)}"
+            )
 
     @classmethod
-    def join(cls, arrays: Mapping[str, NDArray[Any]], version: int, episodes: Sequence[Episode], timing: Mapping[str, float]) -> RolloutBatch:
+    def join(
+        cls, arrays: Mapping[str, NDArray[Any]], version: int, episodes: Sequence[Episode], timing: Mapping[str, float]
+    ) -> RolloutBatch:
         """A batch that shares memory with the arrays."""
         tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
         observation = {name.removeprefix(PREFIX): tensor for name, tensor in tensors.items() if name.startswith(PREFIX)}
@@ -191,7 +201,9 @@ class PolicySamples(Samples):
     state: tuple[Tensor, Tensor] | None = None
 
     @classmethod
-    def of(cls, batch: RolloutBatch, observation: Mapping[str, Tensor], advantage: Tensor, returns: Tensor) -> PolicySamples:
+    def of(
+        cls, batch: RolloutBatch, observation: Mapping[str, Tensor], advantage: Tensor, returns: Tensor
+    ) -> PolicySamples:
         """The samples of a batch, with normalised observations, advantages and returns `[T, B]`."""
         columns = (batch.action, observation, batch.log_prob, batch.parameters, advantage, returns)
         if batch.state is not None:

@@ -11,7 +11,9 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Samples:
-    """N samples. The fields of a subclass are tensors, mappings of tensors, tuples of recurrent states `[N, ...]`, or None."""
+    """N samples. The fields of a subclass are tensors, mappings of tensors, tuples of recurrent states `[N, ...]`, or
+    None.
+    """
 
     axis: ClassVar[int] = 0
     """Along which the samples lie in every field but recurrent states."""

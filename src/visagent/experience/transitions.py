@@ -21,12 +21,15 @@ Columns = Mapping[str, tuple[tuple[int, ...], str]]
 def row_columns(spaces: WorldSpaces) -> dict[str, tuple[tuple[int, ...], str]]:
     """What one row of a stream holds: an observation's newest frame, the action taken on it, and what came of that.
 
-    `step` counts from 0 in each episode. The observation that ends an episode is a row of its own, with `final` set and no action. `serial` counts the
-    rows of a world from 1 with a gap before what a new epoch or actor begins, so that neighbours in a stream follow each other in time where it says so:
-    what was dropped and made again lies behind what was made meanwhile. 0 is a row that was never written.
+    `step` counts from 0 in each episode. The observation that ends an episode is a row of its own, with `final` set and
+    no action. `serial` counts the rows of a world from 1 with a gap before what a new epoch or actor begins, so that
+    neighbours in a stream follow each other in time where it says so: what was dropped and made again lies behind what
+    was made meanwhile. 0 is a row that was never written.
     """
     action = ((spaces.action.size,), "float32") if spaces.action.kind == "continuous" else ((), "int64")
-    observation = {f"{PREFIX}{name}": (shape, "uint8" if name == "pixels" else "float32") for name, shape in spaces.frame.items()}
+    observation = {
+        f"{PREFIX}{name}": (shape, "uint8" if name == "pixels" else "float32") for name, shape in spaces.frame.items()
+    }
     return {
         **observation,
         "action": action,
@@ -117,18 +120,29 @@ class TransitionBatch:
         plane = self.steps.shape
         for name in ("action", "rewards", "terminated"):
             if getattr(self, name).shape[:2] != plane:
-                raise ValueError(f"TransitionBatch.{name}: expected [U, N, ...] with [U, N] = {list(plane)}, got {list(getattr(self, name).shape)}")
+                raise ValueError(
+                    f"TransitionBatch.{name}: expected [U, N, ...] with [U, N] = {list(plane)}, got "
+                    f"{list(getattr(self, name).shape)}"
+                )
 
     def updates(self) -> Iterator[Transitions]:
         """The draws of one update after the other."""
         for number in range(len(self.steps)):
-            seen, following = ({name: part[number] for name, part in of.items()} for of in (self.observation, self.next_observation))
+            seen, following = (
+                {name: part[number] for name, part in of.items()} for of in (self.observation, self.next_observation)
+            )
             rewards, steps, terminated = (column[number] for column in (self.rewards, self.steps, self.terminated))
             yield Transitions(self.action[number], seen, following, rewards, steps, terminated)
 
     @classmethod
     def join(
-        cls, arrays: Mapping[str, NDArray[Any]], updates: int, env_steps: int, version: int, episodes: Sequence[Episode], timing: Mapping[str, float]
+        cls,
+        arrays: Mapping[str, NDArray[Any]],
+        updates: int,
+        env_steps: int,
+        version: int,
+        episodes: Sequence[Episode],
+        timing: Mapping[str, float],
     ) -> TransitionBatch:
         """A batch of the first `updates` draws, which shares memory with the arrays of `draw_fields`."""
         tensors = {name: torch.from_numpy(array[:updates]) for name, array in arrays.items()}
@@ -138,7 +152,15 @@ class TransitionBatch:
                 if name.startswith(prefix):
                     found[name.removeprefix(prefix)] = tensor
         columns = {name: tensors[name] for name in ("action", "rewards", "steps", "terminated")}
-        return cls(parts[PREFIX], parts[f"next_{PREFIX}"], **columns, env_steps=env_steps, version=version, episodes=tuple(episodes), timing=dict(timing))
+        return cls(
+            parts[PREFIX],
+            parts[f"next_{PREFIX}"],
+            **columns,
+            env_steps=env_steps,
+            version=version,
+            episodes=tuple(episodes),
+            timing=dict(timing),
+        )
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> TransitionBatch:
         """The batch on another device."""

@@ -33,8 +33,8 @@ def beta_schedule(kind: str, parameter: float | None = None) -> BetaSchedule:
     """A schedule by name.
 
     Args:
-        kind: `indicator` (the paper's: 1 in round 0, then 0), `linear` (1 down to 0 at round `parameter`), `exponential`
-            (`parameter ** round`) or `constant` (`parameter`).
+        kind: `indicator` (the paper's: 1 in round 0, then 0), `linear` (1 down to 0 at round `parameter`),
+            `exponential` (`parameter ** round`) or `constant` (`parameter`).
         parameter: as above; None for `indicator`.
 
     Raises:
@@ -42,7 +42,9 @@ def beta_schedule(kind: str, parameter: float | None = None) -> BetaSchedule:
     """
     if kind == "indicator":
         if parameter is not None:
-            raise ConfigError(f"beta schedule indicator takes no parameter, got {parameter}: set datamodule.beta_parameter=null")
+            raise ConfigError(
+                f"beta schedule indicator takes no parameter, got {parameter}: set datamodule.beta_parameter=null"
+            )
         return _indicator
     if parameter is None:
         raise ConfigError(f"beta schedule {kind}: expected a parameter, got none: set datamodule.beta_parameter=NUMBER")
@@ -54,4 +56,6 @@ def beta_schedule(kind: str, parameter: float | None = None) -> BetaSchedule:
         if not 0.0 <= parameter <= 1.0:
             raise ConfigError(f"beta schedule {kind}: expected a parameter in [0, 1], got {parameter}")
         return partial(_exponential if kind == "exponential" else _constant, parameter)
-    raise ConfigError(f"unknown beta schedule {kind!r}: expected indicator, linear, exponential or constant (datamodule.beta=...)")
+    raise ConfigError(
+        f"unknown beta schedule {kind!r}: expected indicator, linear, exponential or constant (datamodule.beta=...)"
+    )

@@ -15,8 +15,8 @@ class ExpertLabel:
     """An expert's answer.
 
     Attributes:
-        action: `[B]` int64, the expert's action: the first optimal one in action order (forward, right, left, back), so that ties
-            are broken alike everywhere.
+        action: `[B]` int64, the expert's action: the first optimal one in action order (forward, right, left, back), so
+            that ties are broken alike everywhere.
         optimal: `[B, 4]` bool, all actions that shorten the path by one.
         valid: `[B]` bool, False on the target and where it cannot be reached; action is 0 there.
     """

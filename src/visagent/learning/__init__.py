@@ -1,1 +1,3 @@
-"""What a gradient needs besides the paper's formula: ranks, one descent, one pass over samples, published policies, gradients by hand."""
+"""What a gradient needs besides the paper's formula: ranks, one descent, one pass over samples, published policies,
+gradients by hand.
+"""

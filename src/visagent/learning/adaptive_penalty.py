@@ -1,4 +1,6 @@
-"""The adaptive penalty on how far a policy moves (Schulman et al. 2017, Eq. 8; SURREAL-PPO, dissertation Section 2.3.2)."""
+"""The adaptive penalty on how far a policy moves (Schulman et al. 2017, Eq. 8; SURREAL-PPO, dissertation Section
+2.3.2).
+"""
 
 from __future__ import annotations
 
@@ -42,6 +44,8 @@ class AdaptivePenalty(nn.Module):
         settings = self.settings
         if settings.variant == "adaptive_kl" and self.divergences[1] > 0:  # something was learned since
             mean = float(self.divergences[0] / self.divergences[1])
-            adapted = adapted_beta(float(self.beta), mean, settings.kl_target, settings.beta_factor, *settings.beta_range)
+            adapted = adapted_beta(
+                float(self.beta), mean, settings.kl_target, settings.beta_factor, *settings.beta_range
+            )
             self.beta.fill_(adapted)
         self.divergences.zero_()

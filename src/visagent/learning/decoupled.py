@@ -17,8 +17,8 @@ WEIGHT_CLAMP = 2.0
 def decoupled(samples: PolicySamples, network: ActorCritic, clips: bool) -> PolicySamples:
     """Samples whose objective is clipped around the policy that learning begins with; what an older one did is weighed.
 
-    The decoupled objective of Hilton et al. 2022 (Eq. 4). Clipped around the policy that acted, a batch that is one update old would
-    stop learning where that update ended.
+    The decoupled objective of Hilton et al. 2022 (Eq. 4). Clipped around the policy that acted, a batch that is one
+    update old would stop learning where that update ended.
 
     Args:
         samples: that an older policy made.

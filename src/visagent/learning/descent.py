@@ -11,10 +11,12 @@ from visagent.learning.ranks import ALONE, Ranks
 
 
 class Descent:
-    """An optimizer whose parameters' gradients are views of one vector, which is reduced over ranks and clipped as a whole.
+    """An optimizer whose parameters' gradients are views of one vector, which is reduced over ranks and clipped as a
+    whole.
 
-    A method of reinforcement learning takes thousands of small steps in a training step, for which a loop over parameters,
-    or Lightning's own way, costs more than the step. Numbers are not scaled: see `ReinforcementModule` on precisions.
+    A method of reinforcement learning takes thousands of small steps in a training step, for which a loop over
+    parameters, or Lightning's own way, costs more than the step. Numbers are not scaled: see `ReinforcementModule` on
+    precisions.
 
     Args:
         optimizer: of `parameters`.
@@ -47,7 +49,9 @@ class Descent:
                 parameter.grad = view
 
     def step(self, loss: Tensor | None) -> None:
-        """Descend a loss, this rank's part of all ranks' mean; None where this rank has no samples, which joins all the same."""
+        """Descend a loss, this rank's part of all ranks' mean; None where this rank has no samples, which joins all the
+        same.
+        """
         self._attach()
         self.gradient.zero_()
         if loss is not None:

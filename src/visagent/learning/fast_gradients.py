@@ -1,5 +1,5 @@
-"""Gradients of small feed-forward networks without autograd: a third of the calls, and they, not the arithmetic, are what a
-small network costs.
+"""Gradients of small feed-forward networks without autograd: a third of the calls, and they, not the arithmetic, are
+what a small network costs.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ class Layers:
     """A chain of linear layers with tanh or ReLU between them, run forwards and backwards.
 
     Args:
-        network: as `visagent.networks.actor_critic.mlp` makes it; its parameters have a `grad`, and keep it and their place in memory.
+        network: as `visagent.networks.actor_critic.mlp` makes it; its parameters have a `grad`, and keep it and their
+            place in memory.
     """
 
     def __init__(self, network: nn.Sequential) -> None:
@@ -145,7 +146,9 @@ def clipped_slope(log_prob: Tensor, behaviour_log_prob: Tensor, advantage: Tenso
 
 
 def surrogate_slope(log_prob: Tensor, behaviour_log_prob: Tensor, advantage: Tensor, count: int) -> Tensor:
-    """Slope `[N]` in `log_prob` of minus the mean of ratio times advantage over `count` samples, of which these are N."""
+    """Slope `[N]` in `log_prob` of minus the mean of ratio times advantage over `count` samples, of which these are
+    N.
+    """
     return (log_prob - behaviour_log_prob).exp_().mul_(advantage).div_(-count)
 
 

@@ -48,7 +48,9 @@ class Minibatch(Generic[S]):
         return values.index_select(self.samples.axis, self.owned.nonzero()[:, 0].to(values.device))
 
 
-def one_pass(samples: S, everyone: Tensor, owned: Tensor, sizes: Sequence[int], generator: torch.Generator | None) -> Iterator[Minibatch[S]]:
+def one_pass(
+    samples: S, everyone: Tensor, owned: Tensor, sizes: Sequence[int], generator: torch.Generator | None
+) -> Iterator[Minibatch[S]]:
     """All samples once, in minibatches whose order is drawn for all ranks together.
 
     So the number of ranks changes no more than the order in which numbers are added up.
@@ -83,7 +85,9 @@ def in_order(samples: S, numbers: Tensor, size: int) -> Iterator[Minibatch[S]]:
 
 
 @torch.no_grad()
-def mean_of_all(samples: P, size: int, measure: Callable[[Minibatch[P]], dict[str, Tensor]], ranks: Ranks) -> dict[str, Tensor]:
+def mean_of_all(
+    samples: P, size: int, measure: Callable[[Minibatch[P]], dict[str, Tensor]], ranks: Ranks
+) -> dict[str, Tensor]:
     """What is measured of samples, averaged over those of all ranks, of which each has as many.
 
     Args:

@@ -22,8 +22,8 @@ class Publications:
 
     Attributes:
         every: iterations.
-        after_first: the first publication follows the first iteration, and the others are counted from it: the first batch
-            served a z-filter alone.
+        after_first: the first publication follows the first iteration, and the others are counted from it: the first
+            batch served a z-filter alone.
     """
 
     every: int

@@ -43,7 +43,9 @@ class Ranks:
         return gathered
 
     def moments(self, values: Tensor) -> tuple[Tensor, Tensor]:
-        """The mean over the numbers of all ranks, whatever their shapes, and the mean of their squares, in double precision."""
+        """The mean over the numbers of all ranks, whatever their shapes, and the mean of their squares, in double
+        precision.
+        """
         numbers = values.double()
         count = torch.tensor(float(numbers.numel()), dtype=torch.float64, device=values.device)
         count, total, squares = self.sum(torch.stack([count, numbers.sum(), numbers.square().sum()]))

@@ -33,8 +33,8 @@ class NavigationMetrics(Metric):
         groups: names, for example room types; group ids index them.
 
     Shape:
-        `update` takes `[B]` tensors; `compute` returns `{"<group>/<metric>": scalar}` for every group that has episodes and
-        `all/<metric>` for their union.
+        `update` takes `[B]` tensors; `compute` returns `{"<group>/<metric>": scalar}` for every group that has episodes
+        and `all/<metric>` for their union.
     """
 
     full_state_update = False
@@ -48,7 +48,18 @@ class NavigationMetrics(Metric):
     def update(self, group: Tensor, success: Tensor, shortest: Tensor, length: Tensor, collisions: Tensor) -> None:
         """Add B episodes: group ids int64, success bool, shortest and taken lengths in steps, collisions."""
         taken, best, won = length.double(), shortest.double(), success.double()
-        rows = torch.stack([torch.ones_like(won), won, best, taken, won * taken, won * best / torch.maximum(taken, best), collisions.double()], dim=1)
+        rows = torch.stack(
+            [
+                torch.ones_like(won),
+                won,
+                best,
+                taken,
+                won * taken,
+                won * best / torch.maximum(taken, best),
+                collisions.double(),
+            ],
+            dim=1,
+        )
         self.sums.index_add_(0, group, rows)
 
     def compute(self) -> dict[str, Tensor]:
@@ -60,5 +71,7 @@ class NavigationMetrics(Metric):
                 per_episode = sums / episodes
                 values = [per_episode[i] for i in (_SUCCESSES, _SHORTEST, _PREDICTED, _SUCCESSFUL, _SPL, _COLLISIONS)]
                 values[3] = sums[_SUCCESSFUL] / sums[_SUCCESSES]
-                result.update({f"{name}/{metric}": value.float() for metric, value in zip(METRICS, values, strict=True)})
+                result.update(
+                    {f"{name}/{metric}": value.float() for metric, value in zip(METRICS, values, strict=True)}
+                )
         return result

@@ -1,4 +1,6 @@
-"""Policies with a critic for continuous and discrete actions: MLP, CNN, and CNN with LSTM (dissertation, Section 2.5.1)."""
+"""Policies with a critic for continuous and discrete actions: MLP, CNN, and CNN with LSTM (dissertation, Section
+2.5.1).
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a policy says of N observations: parameters of the action's distribution `[..., P]`, values `[...]`, the recurrent state afterwards."""
+    """What a policy says of N observations: parameters of the action's distribution `[..., P]`, values `[...]`, the
+    recurrent state afterwards.
+    """
 
     parameters: Tensor
     value: Tensor
@@ -55,7 +59,9 @@ def mlp(inputs: int, hidden: Sequence[int], outputs: int, activation: str) -> nn
 
 
 def orthogonal(network: nn.Sequential, last: float) -> None:
-    """Orthogonal weights with gain sqrt(2), `last` in the last layer, no biases (the usual choice for PPO; Engstrom et al. 2020)."""
+    """Orthogonal weights with gain sqrt(2), `last` in the last layer, no biases (the usual choice for PPO; Engstrom et
+    al. 2020).
+    """
     linear = [layer for layer in network if isinstance(layer, nn.Linear)]
     for layer in linear:
         nn.init.orthogonal_(layer.weight, last if layer is linear[-1] else 2**0.5)
@@ -74,7 +80,8 @@ def flattened(convolutions: nn.Sequential, shape: tuple[int, ...]) -> int:
             least = (least - 1) * layer.stride[0] + layer.kernel_size[0]
     if min(shape[1:]) < least:
         raise ConfigError(
-            f"network: expected pictures of at least {least} x {least} pixels for its convolutions, got {shape[1]} x {shape[2]} with {shape[0]} channels; "
+            f"network: expected pictures of at least {least} x {least} pixels for its convolutions, got {shape[1]} x "
+            f"{shape[2]} with {shape[0]} channels; "
             "type datamodule.env.pixels=84 where the world draws them, or make the world's own ones larger"
         )
     with torch.no_grad():
@@ -87,7 +94,9 @@ class PixelStem(nn.Module):
 
     def __init__(self, shape: tuple[int, ...], features: int) -> None:
         super().__init__()
-        self.convolutions = nn.Sequential(nn.Conv2d(shape[0], 16, 8, 4), nn.ReLU(), nn.Conv2d(16, 32, 4, 2), nn.ReLU(), nn.Flatten())
+        self.convolutions = nn.Sequential(
+            nn.Conv2d(shape[0], 16, 8, 4), nn.ReLU(), nn.Conv2d(16, 32, 4, 2), nn.ReLU(), nn.Flatten()
+        )
         flat = flattened(self.convolutions, shape)
         self.linear = nn.Sequential(nn.Linear(flat, features), nn.ReLU())
 
@@ -105,7 +114,8 @@ class ActorCritic(nn.Module):
         actor_hidden, critic_hidden: widths of the hidden layers.
         activation: `tanh` or `relu`.
         squash_mean: the mean of a continuous action goes through tanh (Section 2.5.1).
-        init_log_std: the logarithm of the standard deviation that learning begins with; a parameter, the same in all states.
+        init_log_std: the logarithm of the standard deviation that learning begins with; a parameter, the same in all
+            states.
         normalize: put `state` through a z-filter.
         pixel_features: units after the convolutions.
         lstm: units of an LSTM after the stem; 0 for none.
@@ -139,7 +149,9 @@ class ActorCritic(nn.Module):
         self.lstm = nn.LSTM(width, lstm) if lstm else None
         width = lstm or width
         self.continuous = spaces.action.kind == "continuous"
-        self.distribution: ActionDistribution = DiagonalGaussian(spaces.action.size) if self.continuous else Categorical(spaces.action.size)
+        self.distribution: ActionDistribution = (
+            DiagonalGaussian(spaces.action.size) if self.continuous else Categorical(spaces.action.size)
+        )
         self.actor = mlp(width, actor_hidden, spaces.action.size, activation)
         self.critic = mlp(width, critic_hidden, 1, activation)
         if orthogonal_init:
@@ -160,7 +172,9 @@ class ActorCritic(nn.Module):
 
     @torch.no_grad()
     def keep_bounds(self) -> None:
-        """Put parameters back to their bounds, after a step of an optimizer: held there, they go on to learn, as a clamped output would not."""
+        """Put parameters back to their bounds, after a step of an optimizer: held there, they go on to learn, as a
+        clamped output would not.
+        """
         if self.min_log_std is not None and self.log_std is not None:
             self.log_std.clamp_(min=self.min_log_std)
 
@@ -192,7 +206,9 @@ class ActorCritic(nn.Module):
         values: Tensor = self.critic(features)[..., 0]
         return values
 
-    def forward(self, observation: Observation, state: tuple[Tensor, Tensor] | None = None, first: Tensor | None = None) -> Evaluation:
+    def forward(
+        self, observation: Observation, state: tuple[Tensor, Tensor] | None = None, first: Tensor | None = None
+    ) -> Evaluation:
         """Judge observations.
 
         Args:
@@ -202,18 +218,26 @@ class ActorCritic(nn.Module):
         """
         return self.evaluate(self.normalized(observation), state, first)
 
-    def evaluate(self, observation: Observation, state: tuple[Tensor, Tensor] | None = None, first: Tensor | None = None) -> Evaluation:
+    def evaluate(
+        self, observation: Observation, state: tuple[Tensor, Tensor] | None = None, first: Tensor | None = None
+    ) -> Evaluation:
         """As `forward`, of observations that are normalised already."""
         features, after = self._remembered(observation, state, first)
         return Evaluation(self.parameters_of(features), self.values_of(features), after)
 
-    def _remembered(self, observation: Observation, state: tuple[Tensor, Tensor] | None, first: Tensor | None) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
-        """Features of observations that are normalised already, after the LSTM where there is one, and its state afterwards."""
+    def _remembered(
+        self, observation: Observation, state: tuple[Tensor, Tensor] | None, first: Tensor | None
+    ) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
+        """Features of observations that are normalised already, after the LSTM where there is one, and its state
+        afterwards.
+        """
         if self.lstm is None:
             return self.features(observation), None
         assert state is not None and first is not None
         steps, batch = first.shape
-        features = self.features({name: part.flatten(0, 1) for name, part in observation.items()}).unflatten(0, (steps, batch))
+        features = self.features({name: part.flatten(0, 1) for name, part in observation.items()}).unflatten(
+            0, (steps, batch)
+        )
         hidden, cell = state
         outputs = []
         for t in range(steps):
@@ -237,10 +261,14 @@ class ActorCritic(nn.Module):
                 features, after = self.features(seen), None
             else:
                 batch = len(next(iter(seen.values())))
-                features, after = self._remembered({name: part[None] for name, part in seen.items()}, state, torch.zeros(1, batch, dtype=torch.bool))
+                features, after = self._remembered(
+                    {name: part[None] for name, part in seen.items()}, state, torch.zeros(1, batch, dtype=torch.bool)
+                )
                 features = features[0]
             parameters = self.parameters_of(features)
-            action = self.distribution.mode(parameters) if deterministic else self.distribution.sample(parameters, generator)
+            action = (
+                self.distribution.mode(parameters) if deterministic else self.distribution.sample(parameters, generator)
+            )
             return Choice(action, parameters, features, after)
 
     def act(
@@ -253,5 +281,8 @@ class ActorCritic(nn.Module):
         """As `choose`, with log-probabilities and values."""
         chosen = self.choose(observation, state, deterministic, generator)
         with torch.inference_mode():
-            log_prob, value = self.distribution.log_prob(chosen.parameters, chosen.action), self.values_of(chosen.features)
+            log_prob, value = (
+                self.distribution.log_prob(chosen.parameters, chosen.action),
+                self.values_of(chosen.features),
+            )
             return PolicyStep(chosen.action, chosen.state, log_prob, value, parameters=chosen.parameters)

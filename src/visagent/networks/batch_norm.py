@@ -15,7 +15,8 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
             return super().forward(x)
         from torch.distributed.nn.functional import all_reduce  # differentiable
 
-        wide = x.to(torch.promote_types(x.dtype, torch.float32))  # sums of half precision would not hold what they count, nor do the buffers take them
+        # sums of half precision would not hold what they count, nor do the buffers take them
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
         count = all_reduce(torch.tensor(float(x.numel() // x.shape[1]), dtype=wide.dtype, device=x.device))
         mean = all_reduce(wide.sum(dim=(0, 2, 3))) / count
         centred = wide - mean[:, None, None]
@@ -26,7 +27,9 @@ class GlobalBatchNorm2d(nn.BatchNorm2d):
                 share = self.momentum if self.momentum is not None else 1.0 / float(self.num_batches_tracked)
                 for running, new in ((self.running_mean, mean), (self.running_var, variance * count / (count - 1))):
                     running.copy_(running.to(wide.dtype).lerp(new, share))
-        out: Tensor = centred * (self.weight * torch.rsqrt(variance + self.eps))[:, None, None] + self.bias[:, None, None]
+        out: Tensor = (
+            centred * (self.weight * torch.rsqrt(variance + self.eps))[:, None, None] + self.bias[:, None, None]
+        )
         return out.to(x.dtype)
 
 

@@ -1,4 +1,6 @@
-"""The three blocks whose latency Table 6.6 compares: the same channels in and out, one layer each that mixes space, time and channels."""
+"""The three blocks whose latency Table 6.6 compares: the same channels in and out, one layer each that mixes space,
+time and channels.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,8 @@ class Block(nn.Module):
     """One block.
 
     Args:
-        kind: `conv3d` (3 x 3 x 3 convolution), `conv2d_shift` (TSM: fixed shift and 3 x 3 convolution), or `rubiks_shift` (learned shift in space
-            and time, and a pointwise convolution).
+        kind: `conv3d` (3 x 3 x 3 convolution), `conv2d_shift` (TSM: fixed shift and 3 x 3 convolution), or
+            `rubiks_shift` (learned shift in space and time, and a pointwise convolution).
         channels: in and out.
         num_frames: frames per clip.
 
@@ -38,7 +40,9 @@ class Block(nn.Module):
             self.mix = nn.Conv2d(channels, channels, 1, bias=False)
 
     def forward(self, clips: Tensor) -> Tensor:
-        """`[N, T, C, H, W]` to the same; a 3D convolution takes and gives its own layout, `[N, C, T, H, W]`, so that nothing is copied for it."""
+        """`[N, T, C, H, W]` to the same; a 3D convolution takes and gives its own layout, `[N, C, T, H, W]`, so that
+        nothing is copied for it.
+        """
         if self.kind == "conv3d":
             mixed: Tensor = self.mix(clips.view(clips.shape[0], clips.shape[2], clips.shape[1], *clips.shape[3:]))
             return mixed

@@ -26,7 +26,8 @@ def separate(index: Tensor, sizes: Sequence[int]) -> Tensor:
 
 
 def open_options(options: Tensor, choosing: Tensor, available: Tensor, sizes: Sequence[int]) -> list[Tensor]:
-    """What each agent may do next, of each `[N, m_i]` bool: what is available to those who choose, what is running of the others.
+    """What each agent may do next, of each `[N, m_i]` bool: what is available to those who choose, what is running of
+    the others.
 
     Args:
         options: `[N, n]`; of agents that do not choose, their running one, which needs not be available.
@@ -42,7 +43,9 @@ def open_options(options: Tensor, choosing: Tensor, available: Tensor, sizes: Se
 
 
 def joint_slice(options: Tensor, choosing: Tensor, available: Tensor, sizes: Sequence[int]) -> Tensor:
-    """S(Z, w^C), the joint options that may come next, `[N, M]` bool with M the product of `sizes`; arguments as of `open_options`."""
+    """S(Z, w^C), the joint options that may come next, `[N, M]` bool with M the product of `sizes`; arguments as of
+    `open_options`.
+    """
     joint = torch.ones((len(options), 1), dtype=torch.bool, device=options.device)
     for part in open_options(options, choosing, available, sizes):
         joint = (joint[:, :, None] & part[:, None, :]).flatten(1)
@@ -50,7 +53,8 @@ def joint_slice(options: Tensor, choosing: Tensor, available: Tensor, sizes: Seq
 
 
 def conditional_log_probs(logits: Tensor, allowed: Tensor) -> Tensor:
-    """The logarithm of Eq. 3: a joint categorical, given by its logits `[N, M]`, conditioned on the slice `allowed` `[N, M]`; -inf outside of it.
+    """The logarithm of Eq. 3: a joint categorical, given by its logits `[N, M]`, conditioned on the slice `allowed`
+    `[N, M]`; -inf outside of it.
 
     The normaliser of the joint distribution cancels, so that small probabilities of the running options do no harm.
     """

@@ -1,4 +1,6 @@
-"""What a network costs: parameters, and multiply-adds of its convolutions and linear layers, counted by running it on no data."""
+"""What a network costs: parameters, and multiply-adds of its convolutions and linear layers, counted by running it on
+no data.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ class Cost:
 
     Attributes:
         parameters: all of them, those of shifts and attention included.
-        multiply_adds: of convolutions and linear layers for one input. Element-wise work (normalisation, activations, interpolation) is left out.
+        multiply_adds: of convolutions and linear layers for one input. Element-wise work (normalisation, activations,
+            interpolation) is left out.
     """
 
     parameters: int

@@ -14,12 +14,21 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from visagent.networks.rubiksnet import RubiksBlock, RubiksNet, SqueezeExcitation, load_official_checkpoint, read_checkpoint, weights_of
+from visagent.networks.rubiksnet import (
+    RubiksBlock,
+    RubiksNet,
+    SqueezeExcitation,
+    load_official_checkpoint,
+    read_checkpoint,
+    weights_of,
+)
 from visagent.networks.shift import RubiksShift3D, TemporalShift
 from visagent.video.transforms import MEAN, STD
 
 MOST_GROUPS = 9
-"""Different displacements that are cut out one by one; with more of them, convolutions with one tap are the smaller graph."""
+"""Different displacements that are cut out one by one; with more of them, convolutions with one tap are the smaller
+graph.
+"""
 
 
 @dataclass(frozen=True)
@@ -72,7 +81,8 @@ def released(path: Path) -> Exportable:
 
 
 class WholeShift(nn.Module):
-    """Whole shifts by slices: channels that move alike lie together, are cut, padded with zeros and put one after the other.
+    """Whole shifts by slices: channels that move alike lie together, are cut, padded with zeros and put one after the
+    other.
 
     Args:
         offsets: `[3, C]`, rows T, H, W; channels of one displacement are neighbours.
@@ -84,7 +94,10 @@ class WholeShift(nn.Module):
         super().__init__()
         self.num_frames, self.stride = num_frames, stride
         places, counts = torch.unique_consecutive(offsets.t().to(torch.int64), dim=0, return_counts=True)
-        self.groups = [((int(t), int(h), int(w)), int(count)) for (t, h, w), count in zip(places.tolist(), counts.tolist(), strict=True)]
+        self.groups = [
+            ((int(t), int(h), int(w)), int(count))
+            for (t, h, w), count in zip(places.tolist(), counts.tolist(), strict=True)
+        ]
 
     def forward(self, x: Tensor) -> Tensor:
         """`[N T, C, H, W]` to `[N T, C, H', W']`."""
@@ -132,7 +145,8 @@ class SeparableShift(nn.Module):
         if self.time is None:
             return x
         height, width = x.shape[-2:]
-        rows = x.unflatten(0, (-1, self.num_frames)).transpose(1, 2).flatten(3)  # [N, C, T, H W]: time where a convolution has its height
+        # [N, C, T, H W]: time where a convolution has its height
+        rows = x.unflatten(0, (-1, self.num_frames)).transpose(1, 2).flatten(3)
         clips: Tensor = self.time(rows).unflatten(3, (height, width))
         return clips.transpose(1, 2).flatten(0, 1)
 
@@ -144,7 +158,9 @@ class AlongAxis(nn.Module):
         super().__init__()
         kernel = (weight.shape[1], 1) if axis == 0 else (1, weight.shape[1])
         self.padding = (0, 0, before, after) if axis == 0 else (before, after, 0, 0)
-        self.convolution = nn.Conv2d(len(weight), len(weight), kernel, (stride, 1) if axis == 0 else (1, stride), groups=len(weight), bias=False)
+        self.convolution = nn.Conv2d(
+            len(weight), len(weight), kernel, (stride, 1) if axis == 0 else (1, stride), groups=len(weight), bias=False
+        )
         self.convolution.weight = nn.Parameter(weight.view(len(weight), 1, *kernel), requires_grad=False)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -153,7 +169,9 @@ class AlongAxis(nn.Module):
 
 
 def _along(shift: Tensor, axis: int, stride: int) -> AlongAxis:
-    """The convolution whose taps, from the lowest place read by any channel to the highest, interpolate between two of them."""
+    """The convolution whose taps, from the lowest place read by any channel to the highest, interpolate between two of
+    them.
+    """
     floor = torch.floor(shift)
     rest = shift - floor
     low = int(floor.min())
@@ -168,8 +186,8 @@ def _along(shift: Tensor, axis: int, stride: int) -> AlongAxis:
 def deployable(network: nn.Module) -> nn.Module:
     """A copy of a network, in eval mode, that computes the same without the shift op.
 
-    Attention is made whole first (Section 6.3.3). Whole shifts within a block cost no copy for their order: channels that move alike are made
-    neighbours by the weights around them.
+    Attention is made whole first (Section 6.3.3). Whole shifts within a block cost no copy for their order: channels
+    that move alike are made neighbours by the weights around them.
 
     Args:
         network: left as it is.
@@ -187,7 +205,9 @@ def deployable(network: nn.Module) -> nn.Module:
 
 
 class SortedTimeShift(nn.Module):
-    """Whole temporal shifts of channels in any order; those that lie together already, as TSM's do, stay where they are."""
+    """Whole temporal shifts of channels in any order; those that lie together already, as TSM's do, stay where they
+    are.
+    """
 
     order: Tensor
 

@@ -42,7 +42,9 @@ class Critic(nn.Module):
 
 
 def small(layer: nn.Module) -> None:
-    """Weights of a last layer from +-0.003 (Lillicrap et al. 2016, Section 7): first actions and values are near zero."""
+    """Weights of a last layer from +-0.003 (Lillicrap et al. 2016, Section 7): first actions and values are near
+    zero.
+    """
     for parameter in layer.parameters():
         nn.init.uniform_(parameter, -3e-3, 3e-3)
 
@@ -79,7 +81,10 @@ class DeterministicActorCritic(nn.Module):
     ) -> None:
         super().__init__()
         if spaces.action.kind != "continuous":
-            raise ConfigError(f"network: a deterministic policy needs continuous actions, got {spaces.action.kind} ones; type env=pendulum or algorithm=ppo")
+            raise ConfigError(
+                f"network: a deterministic policy needs continuous actions, got {spaces.action.kind} ones; type "
+                "env=pendulum or algorithm=ppo"
+            )
         self.spaces = spaces
         shapes, width = spaces.observation, 0
         self.stem: nn.Sequential | None = None
@@ -93,9 +98,15 @@ class DeterministicActorCritic(nn.Module):
             self.stem = nn.Sequential(*found, nn.Linear(flat, pixel_features), nn.ReLU())
             width += pixel_features
         width += shapes["state"][0] if "state" in shapes else 0
-        self.actor = nn.Sequential(layers(width, actor_hidden, layer_norm), nn.Linear([width, *actor_hidden][-1], spaces.action.size), nn.Tanh())
+        self.actor = nn.Sequential(
+            layers(width, actor_hidden, layer_norm),
+            nn.Linear([width, *actor_hidden][-1], spaces.action.size),
+            nn.Tanh(),
+        )
         small(self.actor[1])
-        self.critics = nn.ModuleList(Critic(width, spaces.action.size, critic_hidden, layer_norm) for _ in range(critics))
+        self.critics = nn.ModuleList(
+            Critic(width, spaces.action.size, critic_hidden, layer_norm) for _ in range(critics)
+        )
 
     def features(self, observation: Observation) -> Tensor:
         """`[N, F]` of observations `[N, ...]`."""
@@ -119,7 +130,13 @@ class DeterministicActorCritic(nn.Module):
     def initial_state(self, count: int) -> None:
         """None: it remembers nothing."""
 
-    def act(self, observation: Observation, state: Any = None, deterministic: bool = False, generator: torch.Generator | None = None) -> PolicyStep:
+    def act(
+        self,
+        observation: Observation,
+        state: Any = None,
+        deterministic: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> PolicyStep:
         """Act on observations `[B, ...]`, always without noise."""
         with torch.inference_mode():
             action = self.actor(self.features(observation))

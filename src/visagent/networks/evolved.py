@@ -22,17 +22,23 @@ class EvolvedPolicy(nn.Module):
         spaces: of the world; states only.
         hidden: widths of the hidden layers.
         bins: values that each component of a continuous action can take, evenly from -1 to 1; 0 for any value.
-        action_noise: standard deviation that is added to continuous actions unless they are deterministic; not with bins.
+        action_noise: standard deviation that is added to continuous actions unless they are deterministic; not with
+            bins.
         normalize: put states through a z-filter.
 
     Raises:
         ConfigError: when the worlds show pixels.
     """
 
-    def __init__(self, spaces: WorldSpaces, hidden: Sequence[int], bins: int, action_noise: float, normalize: bool) -> None:
+    def __init__(
+        self, spaces: WorldSpaces, hidden: Sequence[int], bins: int, action_noise: float, normalize: bool
+    ) -> None:
         super().__init__()
         if set(spaces.observation) != {"state"}:
-            raise ConfigError(f"network: an evolved policy sees states alone, got {', '.join(spaces.observation)}; expected an env=NAME without pixels")
+            raise ConfigError(
+                f"network: an evolved policy sees states alone, got {', '.join(spaces.observation)}; expected an "
+                "env=NAME without pixels"
+            )
         self.spaces, self.bins, self.action_noise = spaces, bins, action_noise
         self.continuous = spaces.action.kind == "continuous"
         size = spaces.observation["state"][0]
@@ -81,7 +87,13 @@ class EvolvedPolicy(nn.Module):
     def initial_state(self, count: int) -> None:
         """None: it remembers nothing."""
 
-    def act(self, observation: Mapping[str, Tensor], state: Any = None, deterministic: bool = False, generator: torch.Generator | None = None) -> PolicyStep:
+    def act(
+        self,
+        observation: Mapping[str, Tensor],
+        state: Any = None,
+        deterministic: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> PolicyStep:
         """Act on observations `[B, ...]` with the vector that is learned."""
         with torch.inference_mode():
             shown = observation["state"]

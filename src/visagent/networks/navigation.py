@@ -1,7 +1,8 @@
 """The network of the paper's Figure 4: shared siamese layers, fusion, scene-specific layers.
 
-The frozen ResNet features of the last four frames (4 x 2048 = 8192) and of the target (tiled four times) pass the same projection
-to 512 dimensions, are fused to 512, and go through two fully connected layers of their scene to four action logits and a value.
+The frozen ResNet features of the last four frames (4 x 2048 = 8192) and of the target (tiled four times) pass the same
+projection to 512 dimensions, are fused to 512, and go through two fully connected layers of their scene to four action
+logits and a value.
 """
 
 from __future__ import annotations
@@ -54,9 +55,9 @@ class NavigationOutput:
 class NavigationNetwork(nn.Module):
     """Figure 4 of the paper over the scenes of `tables`.
 
-    Features are standardised per dimension with buffers that travel in the checkpoint (raw ResNet features of one scene have
-    cosines near one). With `projection` they are then projected onto their leading principal directions: an invertible change of
-    basis as far as the kept variance goes, and a first layer 16 times narrower on a laptop.
+    Features are standardised per dimension with buffers that travel in the checkpoint (raw ResNet features of one scene
+    have cosines near one). With `projection` they are then projected onto their leading principal directions: an
+    invertible change of basis as far as the kept variance goes, and a first layer 16 times narrower on a laptop.
 
     Args:
         tables: gives the number of scenes and the features that are looked up by state.
@@ -80,7 +81,10 @@ class NavigationNetwork(nn.Module):
         random_feature_sample: bool = False,
     ) -> None:
         super().__init__()
-        scenes, samples = len(tables.names), max(scene.features.shape[1] for scene in tables.scenes) if random_feature_sample else 1
+        scenes, samples = (
+            len(tables.names),
+            max(scene.features.shape[1] for scene in tables.scenes) if random_feature_sample else 1,
+        )
         raw = torch.stack([_feature_sample(tables, k) for k in range(samples)])  # [K, S, F]
         features = raw.shape[-1]
         if projection is not None and not 1 <= projection <= features:
@@ -152,7 +156,9 @@ class NavigationNetwork(nn.Module):
 
 
 def _principal_directions(x: Tensor, count: int) -> Tensor:
-    """The `count` leading principal directions of centred rows `[S, F]`, as columns `[F, count]`; null ones are zero."""
+    """The `count` leading principal directions of centred rows `[S, F]`, as columns `[F, count]`; null ones are
+    zero.
+    """
     states, features = x.shape
     if states >= features:
         columns: Tensor = torch.linalg.eigh(x.T @ x)[1]
@@ -192,8 +198,8 @@ class SafetyHead(nn.Module):
 class NavigationPolicy:
     """A frozen network made fast for rollouts.
 
-    The first layer is linear in the four frames, so its product with every state's features is computed once; a step then costs a
-    gather and three 512 x 512 products per episode instead of two products with 8192 inputs.
+    The first layer is linear in the four frames, so its product with every state's features is computed once; a step
+    then costs a gather and three 512 x 512 products per episode instead of two products with 8192 inputs.
     """
 
     @torch.no_grad()
@@ -206,19 +212,31 @@ class NavigationPolicy:
         self._frames = torch.cat([table @ weight[:, j].T for j in range(HISTORY)])  # [4 * S, 512]
         offsets = torch.arange(HISTORY, device=table.device) * self._states
         self._offsets = offsets
-        wanted = F.relu(sum(self._frames[j * self._states : (j + 1) * self._states] for j in range(HISTORY)) + network.siamese.bias)
+        wanted = F.relu(
+            sum(self._frames[j * self._states : (j + 1) * self._states] for j in range(HISTORY)) + network.siamese.bias
+        )
         self._fusion = network.fusion.weight[:, :width].T.contiguous()
         self._wanted = torch.addmm(network.fusion.bias, wanted, network.fusion.weight[:, width:].T)
 
     @torch.no_grad()
     def evaluate(self, observation: NavigationObservation) -> NavigationOutput:
         """Same as the network's forward in evaluation mode, faster."""
-        seen = F.embedding_bag(observation.history + self._offsets, self._frames, mode="sum").add_(self.network.siamese.bias).relu_()
+        seen = (
+            F.embedding_bag(observation.history + self._offsets, self._frames, mode="sum")
+            .add_(self.network.siamese.bias)
+            .relu_()
+        )
         joint = torch.addmm(self._wanted[observation.target], seen, self._fusion).relu_()
         return self.network.head(joint, observation.scene)
 
     @torch.no_grad()
-    def act(self, observation: NavigationObservation, state: None = None, deterministic: bool = False, generator: torch.Generator | None = None) -> PolicyStep:
+    def act(
+        self,
+        observation: NavigationObservation,
+        state: None = None,
+        deterministic: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> PolicyStep:
         """Sampled or argmax actions; `unsafe` where there is a safety policy."""
         output = self.evaluate(observation)
         action, log_prob = sample_categorical(output.logits, deterministic, generator)

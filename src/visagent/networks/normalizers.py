@@ -1,4 +1,6 @@
-"""Running statistics that standardise what a network reads or learns; buffers, so that weights, normaliser and what actors get are one."""
+"""Running statistics that standardise what a network reads or learns; buffers, so that weights, normaliser and what
+actors get are one.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,8 @@ class RunningNormalizer(nn.Module):
         self.register_buffer("count", torch.zeros((), dtype=torch.float64))
         self.register_buffer("mean", torch.zeros(size, dtype=torch.float64))
         self.register_buffer("spread", torch.zeros(size, dtype=torch.float64))
-        self.register_buffer("offset", torch.zeros(size))  # what `forward` needs of them, so that acting need not compute it
+        # what `forward` needs of them, so that acting need not compute it
+        self.register_buffer("offset", torch.zeros(size))
         self.register_buffer("scale", torch.ones(size))
 
     @torch.no_grad()
@@ -64,10 +67,16 @@ class RunningNormalizer(nn.Module):
     @staticmethod
     @torch.no_grad()
     def statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Number of samples `[..., D]`, their mean `[D]` and their sum of squared distances from it `[D]`, for `merge`."""
+        """Number of samples `[..., D]`, their mean `[D]` and their sum of squared distances from it `[D]`, for
+        `merge`.
+        """
         samples = x.reshape(-1, x.shape[-1]).double()
         mean = samples.mean(dim=0)
-        return torch.tensor(float(len(samples)), device=x.device, dtype=torch.float64), mean, (samples - mean).square().sum(dim=0)
+        return (
+            torch.tensor(float(len(samples)), device=x.device, dtype=torch.float64),
+            mean,
+            (samples - mean).square().sum(dim=0),
+        )
 
     @torch.no_grad()
     def merge(self, count: Tensor, mean: Tensor, spread: Tensor) -> None:
@@ -91,8 +100,8 @@ class RunningNormalizer(nn.Module):
 
 
 class RewardNormalizer(RunningNormalizer):
-    """Divides rewards by the running standard deviation of discounted returns, as Stable-Baselines3's `VecNormalize` does, so
-    that a critic learns numbers of order one whatever the task pays.
+    """Divides rewards by the running standard deviation of discounted returns, as Stable-Baselines3's `VecNormalize`
+    does, so that a critic learns numbers of order one whatever the task pays.
 
     Args:
         gamma: discount of a step.
@@ -139,7 +148,8 @@ def discounted_so_far(reward: Tensor, first: Tensor, before: Tensor, gamma: floa
 
 
 class ValueNormalizer(nn.Module):
-    """Running mean and standard deviation of returns (ValueNorm of MAPPO's code: exponential averages whose bias is divided out).
+    """Running mean and standard deviation of returns (ValueNorm of MAPPO's code: exponential averages whose bias is
+    divided out).
 
     Args:
         decay: of what was seen before, with each batch.

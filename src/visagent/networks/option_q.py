@@ -1,4 +1,6 @@
-"""Values of joint options for Mac-Cen-DDRQN (Xiao et al. 2019): a recurrent network, conditioned on the options that run when the best is looked for."""
+"""Values of joint options for Mac-Cen-DDRQN (Xiao et al. 2019): a recurrent network, conditioned on the options that
+run when the best is looked for.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ class OptionQNetwork(nn.Module):
         count = 1
         for size in self.sizes:
             count *= size
-        self.before = nn.Sequential(nn.Linear(sum(spaces.observations), width), nn.LeakyReLU(), nn.Linear(width, lstm), nn.LeakyReLU())
+        self.before = nn.Sequential(
+            nn.Linear(sum(spaces.observations), width), nn.LeakyReLU(), nn.Linear(width, lstm), nn.LeakyReLU()
+        )
         self.lstm = nn.LSTM(lstm, lstm)
         self.after = nn.Sequential(nn.Linear(lstm, width), nn.LeakyReLU(), nn.Linear(width, count))
         self.register_buffer("epsilon", torch.ones(()))
@@ -43,7 +47,9 @@ class OptionQNetwork(nn.Module):
         return 2 * self.lstm.hidden_size
 
     def forward(self, observation: Tensor, memory: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Q `[L, N, M]` of sequences of observations `[L, N, D]`, and the memory afterwards `[N, memory_size]`; without one it begins with zeros."""
+        """Q `[L, N, M]` of sequences of observations `[L, N, D]`, and the memory afterwards `[N, memory_size]`; without
+        one it begins with zeros.
+        """
         if memory is None:
             memory = torch.zeros(observation.shape[1], self.memory_size, device=observation.device)
         hidden, cell = (part[None].contiguous() for part in memory.chunk(2, dim=-1))
@@ -55,8 +61,12 @@ class OptionQNetwork(nn.Module):
         return torch.zeros(len(situation.observation), 1)
 
     @torch.inference_mode()
-    def choose(self, situation: Situation, deterministic: bool = False, generator: torch.Generator | None = None) -> OptionChoice:
-        """The best joint options given those that run; unless `deterministic` each agent that chooses takes any option with probability epsilon."""
+    def choose(
+        self, situation: Situation, deterministic: bool = False, generator: torch.Generator | None = None
+    ) -> OptionChoice:
+        """The best joint options given those that run; unless `deterministic` each agent that chooses takes any option
+        with probability epsilon.
+        """
         q, memory = self(situation.observation[None], situation.memory)
         allowed = joint_slice(situation.options, situation.choosing, situation.available, self.sizes)
         options = separate(q[0].masked_fill(~allowed, -torch.inf).argmax(dim=-1), self.sizes)
@@ -64,7 +74,13 @@ class OptionQNetwork(nn.Module):
             explores = torch.rand(options.shape, generator=generator) < self.epsilon
             drawn = []
             for offered in open_options(situation.options, situation.choosing, situation.available, self.sizes):
-                drawn.append(draw(torch.zeros(offered.shape).masked_fill(~offered, -torch.inf).log_softmax(dim=-1), False, generator))
+                drawn.append(
+                    draw(
+                        torch.zeros(offered.shape).masked_fill(~offered, -torch.inf).log_softmax(dim=-1),
+                        False,
+                        generator,
+                    )
+                )
             options = torch.where(explores & situation.choosing, torch.stack(drawn, dim=1), options)
         return OptionChoice(options, torch.zeros(len(options), 1), memory)
 

@@ -1,4 +1,6 @@
-"""Policies over options of several agents, of whom some choose while the others' options go on (Lyu et al. 2023, Section III)."""
+"""Policies over options of several agents, of whom some choose while the others' options go on (Lyu et al. 2023,
+Section III).
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,14 @@ from torch import Tensor, nn
 
 from visagent.envs.options import OptionSpaces
 from visagent.errors import ConfigError
-from visagent.networks.conditional import conditional_log_probs, joint_index, joint_slice, masked_entropy, open_options, separate
+from visagent.networks.conditional import (
+    conditional_log_probs,
+    joint_index,
+    joint_slice,
+    masked_entropy,
+    open_options,
+    separate,
+)
 
 
 @dataclass(frozen=True)
@@ -25,7 +34,8 @@ class Situation:
         available: `[N, m_1 + ... + m_n]` bool.
         state: `[N, S]`, of the world, for a critic; None where none is asked.
         taken: `[N, n]`, options that each agent has chosen before in its episode; None where nobody needs them.
-        memory: `[N, S]` of a policy that remembers earlier decisions of its episode, zeros in the beginning; None of others.
+        memory: `[N, S]` of a policy that remembers earlier decisions of its episode, zeros in the beginning; None of
+            others.
     """
 
     observation: Tensor
@@ -79,7 +89,9 @@ class Chances:
 
 
 def layers(inputs: int, hidden: Sequence[int], outputs: int, last: float) -> nn.Sequential:
-    """MAPPO's network (Yu et al. 2022): a normalised input, after each hidden layer ReLU and normalisation; orthogonal weights, `last` the output's gain."""
+    """MAPPO's network (Yu et al. 2022): a normalised input, after each hidden layer ReLU and normalisation; orthogonal
+    weights, `last` the output's gain.
+    """
     parts: list[nn.Module] = [nn.LayerNorm(inputs)]
     for width in hidden:
         parts += [_linear(inputs, width, 2**0.5), nn.ReLU(), nn.LayerNorm(width)]
@@ -137,9 +149,13 @@ class JointPolicy(nn.Module):
         log_probs = self.log_probs(situation)
         log_prob = log_probs.gather(1, joint_index(situation.options, self.sizes)[:, None])
         log_count = (log_probs > -torch.inf).sum(dim=1, keepdim=True).to(log_probs.dtype).log()
-        return Chances(log_prob, masked_entropy(log_probs)[:, None], log_count, torch.ones_like(log_prob, dtype=torch.bool))
+        return Chances(
+            log_prob, masked_entropy(log_probs)[:, None], log_count, torch.ones_like(log_prob, dtype=torch.bool)
+        )
 
-    def choose(self, situation: Situation, deterministic: bool, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+    def choose(
+        self, situation: Situation, deterministic: bool, generator: torch.Generator | None
+    ) -> tuple[Tensor, Tensor]:
         """Joint options `[N, n]`, those that run unchanged, and their log-probabilities `[N, 1]`."""
         log_probs = self.log_probs(situation)
         index = draw(log_probs, deterministic, generator)
@@ -147,7 +163,8 @@ class JointPolicy(nn.Module):
 
 
 class FactorisedPolicy(JointPolicy):
-    """Joint logits that are sums of one number for each agent's option: what runs has no influence on what is chosen; for comparison.
+    """Joint logits that are sums of one number for each agent's option: what runs has no influence on what is chosen;
+    for comparison.
 
     Args:
         spaces: of the world.
@@ -166,7 +183,8 @@ class FactorisedPolicy(JointPolicy):
 
 
 class AutoregressivePolicy(nn.Module):
-    """Agents choose one after the other, each knowing what runs and what was chosen before it: sum m_i outputs instead of their product.
+    """Agents choose one after the other, each knowing what runs and what was chosen before it: sum m_i outputs instead
+    of their product.
 
     These are not the conditionals of one joint distribution.
 
@@ -186,30 +204,38 @@ class AutoregressivePolicy(nn.Module):
     def _walk(self, situation: Situation, pick: Callable[[int, Tensor], Tensor]) -> tuple[Tensor, Chances]:
         options, known = situation.options, ~situation.choosing
         log_prob, entropy, log_count = [], [], []
-        for agent, offered in enumerate(open_options(situation.options, situation.choosing, situation.available, self.sizes)):
+        for agent, offered in enumerate(
+            open_options(situation.options, situation.choosing, situation.available, self.sizes)
+        ):
             inputs = torch.cat([situation.observation, *one_hot_options(options, known, self.sizes)], dim=-1)
-            log_probs = conditional_log_probs(self.heads[agent](inputs), offered)  # of who does not choose: the running one, for certain
+            # of who does not choose: the running one, for certain
+            log_probs = conditional_log_probs(self.heads[agent](inputs), offered)
             picked = pick(agent, log_probs)
             options = torch.cat([options[:, :agent], picked[:, None], options[:, agent + 1 :]], dim=1)
             log_prob.append(log_probs.gather(1, picked[:, None])[:, 0])
             entropy.append(masked_entropy(log_probs))
             log_count.append(offered.sum(dim=1).to(log_probs.dtype).log())
             known = torch.cat([torch.ones_like(known[:, : agent + 1]), known[:, agent + 1 :]], dim=1)
-        total, spread, count = (torch.stack(part, dim=1).sum(dim=1, keepdim=True) for part in (log_prob, entropy, log_count))
+        total, spread, count = (
+            torch.stack(part, dim=1).sum(dim=1, keepdim=True) for part in (log_prob, entropy, log_count)
+        )
         return options, Chances(total, spread, count, torch.ones_like(total, dtype=torch.bool))
 
     def chances(self, situation: Situation) -> Chances:
         """Of `situation.options`; the entropy is the sum of those of each choice after the ones before it."""
         return self._walk(situation, lambda agent, _: situation.options[:, agent])[1]
 
-    def choose(self, situation: Situation, deterministic: bool, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+    def choose(
+        self, situation: Situation, deterministic: bool, generator: torch.Generator | None
+    ) -> tuple[Tensor, Tensor]:
         """As of `JointPolicy`; deterministic is the best choice of each agent after those before it."""
         options, chances = self._walk(situation, lambda _, log_probs: draw(log_probs, deterministic, generator))
         return options, chances.log_prob
 
 
 class PartialPolicy(nn.Module):
-    """Every agent has a policy of its own that sees its own observation and the options that the others go on with (Eq. 5).
+    """Every agent has a policy of its own that sees its own observation and the options that the others go on with (Eq.
+    5).
 
     Args:
         spaces: of the world.
@@ -219,22 +245,32 @@ class PartialPolicy(nn.Module):
     def __init__(self, spaces: OptionSpaces, hidden: Sequence[int]) -> None:
         super().__init__()
         self.spaces, self.parts = spaces, len(spaces.sizes)
-        self.heads = nn.ModuleList(layers(width, hidden, size, 0.01) for width, size in zip(local_widths(spaces), spaces.sizes, strict=True))
+        self.heads = nn.ModuleList(
+            layers(width, hidden, size, 0.01) for width, size in zip(local_widths(spaces), spaces.sizes, strict=True)
+        )
 
     def _log_probs(self, situation: Situation) -> list[Tensor]:
         offered = open_options(situation.options, situation.choosing, situation.available, self.spaces.sizes)
         views = local_views(situation, self.spaces)
-        return [conditional_log_probs(head(view), part) for head, view, part in zip(self.heads, views, offered, strict=True)]
+        return [
+            conditional_log_probs(head(view), part) for head, view, part in zip(self.heads, views, offered, strict=True)
+        ]
 
     def chances(self, situation: Situation) -> Chances:
-        """Of `situation.options`, each agent's for itself; who does not choose has one possibility, and counts for nothing."""
+        """Of `situation.options`, each agent's for itself; who does not choose has one possibility, and counts for
+        nothing.
+        """
         found = self._log_probs(situation)
-        log_prob = torch.cat([part.gather(1, situation.options[:, agent, None]) for agent, part in enumerate(found)], dim=1)
+        log_prob = torch.cat(
+            [part.gather(1, situation.options[:, agent, None]) for agent, part in enumerate(found)], dim=1
+        )
         entropy = torch.stack([masked_entropy(part) for part in found], dim=1)
         log_count = torch.stack([(part > -torch.inf).sum(dim=1).to(part.dtype).log() for part in found], dim=1)
         return Chances(log_prob, entropy, log_count, situation.choosing)
 
-    def choose(self, situation: Situation, deterministic: bool, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
+    def choose(
+        self, situation: Situation, deterministic: bool, generator: torch.Generator | None
+    ) -> tuple[Tensor, Tensor]:
         """Joint options `[N, n]`, those that run unchanged, and each agent's log-probability `[N, n]`."""
         found = self._log_probs(situation)
         chosen = torch.stack([draw(part, deterministic, generator) for part in found], dim=1)
@@ -242,9 +278,14 @@ class PartialPolicy(nn.Module):
 
 
 def one_hot_options(options: Tensor, known: Tensor, sizes: Sequence[int]) -> list[Tensor]:
-    """Options `[N, n]` as one-hot vectors, zeros where they are not `known` `[N, n]`, with the flags of what is known: `[N, sum m_i]`, `[N, n]`."""
+    """Options `[N, n]` as one-hot vectors, zeros where they are not `known` `[N, n]`, with the flags of what is known:
+    `[N, sum m_i]`, `[N, n]`.
+    """
     flags = known.to(torch.get_default_dtype())
-    vectors = [torch.nn.functional.one_hot(options[:, agent], size).to(flags.dtype) * flags[:, agent, None] for agent, size in enumerate(sizes)]
+    vectors = [
+        torch.nn.functional.one_hot(options[:, agent], size).to(flags.dtype) * flags[:, agent, None]
+        for agent, size in enumerate(sizes)
+    ]
     return [torch.cat(vectors, dim=-1), flags]
 
 
@@ -274,18 +315,24 @@ class OptionActorCritic(nn.Module):
         spaces: of the world.
         coupling: of the agents' choices: `joint`, `partial`, `factorised` or `autoregressive`.
         hidden, critic_hidden: widths of the hidden layers.
-        critic: sees `observations` of all agents, `observations_and_options` also the running options, `state` also what of the world's state no agent
-            sees, or is `local`: one for each agent, that sees what its `partial` policy does.
+        critic: sees `observations` of all agents, `observations_and_options` also the running options, `state` also
+            what of the world's state no agent sees, or is `local`: one for each agent, that sees what its `partial`
+            policy does.
     """
 
-    def __init__(self, spaces: OptionSpaces, coupling: str, hidden: Sequence[int], critic_hidden: Sequence[int], critic: str) -> None:
+    def __init__(
+        self, spaces: OptionSpaces, coupling: str, hidden: Sequence[int], critic_hidden: Sequence[int], critic: str
+    ) -> None:
         super().__init__()
         self.spaces, self.critic = spaces, critic
         self.policy: Any = COUPLINGS[coupling](spaces, hidden)
         every = sum(spaces.observations)
         wider = every + sum(spaces.sizes) + len(spaces.sizes)
         if critic == "state" and not spaces.state:
-            raise ConfigError("network.critic=state: this world shows no state of its own; expected observations, observations_and_options or local")
+            raise ConfigError(
+                "network.critic=state: this world shows no state of its own; expected observations, "
+                "observations_and_options or local"
+            )
         widths = {
             "observations": [every],
             "observations_and_options": [wider],
@@ -326,6 +373,8 @@ class OptionActorCritic(nn.Module):
         return found
 
     @torch.inference_mode()
-    def choose(self, situation: Situation, deterministic: bool = False, generator: torch.Generator | None = None) -> OptionChoice:
+    def choose(
+        self, situation: Situation, deterministic: bool = False, generator: torch.Generator | None = None
+    ) -> OptionChoice:
         """Joint options, drawn or the most probable ones."""
         return OptionChoice(*self.policy.choose(situation, deterministic, generator))

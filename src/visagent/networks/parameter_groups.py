@@ -9,7 +9,9 @@ from torch import nn
 from visagent.networks.shift import AttentionShift, RubiksShift2D, RubiksShift3D
 
 
-def parameter_groups(network: nn.Module, lr: float, shift_factor: float, attention_factor: float) -> list[dict[str, Any]]:
+def parameter_groups(
+    network: nn.Module, lr: float, shift_factor: float, attention_factor: float
+) -> list[dict[str, Any]]:
     """Weights decay; biases, normalisation, shifts and attention do not, and these two have rates of their own.
 
     Args:
@@ -17,7 +19,9 @@ def parameter_groups(network: nn.Module, lr: float, shift_factor: float, attenti
         lr: learning rate of the weights.
         shift_factor, attention_factor: rates of the shifts, and of the temporal attention, as multiples of it.
     """
-    moving = [m.shift for m in network.modules() if isinstance(m, RubiksShift3D | RubiksShift2D) and m.shift.requires_grad]
+    moving = [
+        m.shift for m in network.modules() if isinstance(m, RubiksShift3D | RubiksShift2D) and m.shift.requires_grad
+    ]
     attention = [m.weight for m in network.modules() if isinstance(m, AttentionShift)]
     apart = {id(parameter) for parameter in [*moving, *attention]}
     others = [p for p in network.parameters() if p.requires_grad and id(p) not in apart]

@@ -34,7 +34,9 @@ class PolicyStep:
 class Policy(Protocol):
     """The policy protocol; the observation normaliser lives inside."""
 
-    def act(self, observation: Any, state: Any = None, deterministic: bool = False, generator: torch.Generator | None = None) -> PolicyStep:
+    def act(
+        self, observation: Any, state: Any = None, deterministic: bool = False, generator: torch.Generator | None = None
+    ) -> PolicyStep:
         """Act on a batch of observations; random draws come from `generator` alone."""
         ...
 

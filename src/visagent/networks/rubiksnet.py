@@ -1,6 +1,8 @@
-"""RubiksNet (Fan et al., ECCV 2020; dissertation Chapter 6): residual networks whose spatial and temporal reach is learned shifts.
+"""RubiksNet (Fan et al., ECCV 2020; dissertation Chapter 6): residual networks whose spatial and temporal reach is
+learned shifts.
 
-Modules carry the names of the released code (StanfordVL/RubiksNet), so that its checkpoints load as they are and ours load there.
+Modules carry the names of the released code (StanfordVL/RubiksNet), so that its checkpoints load as they are and ours
+load there.
 """
 
 from __future__ import annotations
@@ -35,7 +37,9 @@ TIERS = {
     "micro": Tier(32, (1, 1, 1, 1), False),  # not the paper's: for trainings in minutes on a laptop
 }
 VARIANTS = ("rubiks3d", "rubiks3d-iq", "rubiks3d-aq", "rubiks2d")
-"""Interpolated (RS), interpolated quantised (RS-IQ), attention quantised (RS-AQ), and without time, for pretraining on images."""
+"""Interpolated (RS), interpolated quantised (RS-IQ), attention quantised (RS-AQ), and without time, for pretraining on
+images.
+"""
 OFFICIAL_VARIANTS = ("rubiks3d", "rubiks3d-aq")
 SHIFTS = ("learned", "fixed")
 SQUEEZE_RATIO = 12
@@ -47,7 +51,12 @@ class SqueezeExcitation(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         hidden = channels // SQUEEZE_RATIO
-        self.fc = nn.Sequential(nn.Linear(channels, hidden, bias=False), nn.ReLU(inplace=True), nn.Linear(hidden, channels, bias=False), nn.Sigmoid())
+        self.fc = nn.Sequential(
+            nn.Linear(channels, hidden, bias=False),
+            nn.ReLU(inplace=True),
+            nn.Linear(hidden, channels, bias=False),
+            nn.Sigmoid(),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         scale: Tensor = self.fc(x.mean(dim=(2, 3)))
@@ -66,7 +75,17 @@ class RubiksBlock(nn.Module):
         learn_space, learn_time: otherwise ShiftNet's and TSM's fixed shifts.
     """
 
-    def __init__(self, inputs: int, outputs: int, stride: int, num_frames: int, variant: str, squeeze: bool, learn_space: bool, learn_time: bool) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        stride: int,
+        num_frames: int,
+        variant: str,
+        squeeze: bool,
+        learn_space: bool,
+        learn_time: bool,
+    ) -> None:
         super().__init__()
         self.bn1 = nn.BatchNorm2d(inputs)
         mix = nn.Conv2d(inputs, outputs, 1, bias=False)
@@ -121,7 +140,18 @@ class Backbone(nn.Module):
         for stage, (outputs, blocks, stride) in enumerate(plan):
             layer = nn.Sequential()
             for index in range(blocks):
-                layer.append(RubiksBlock(inputs, outputs, stride if index == 0 else 1, num_frames, variant, tier.squeeze, learn_space, learn_time))
+                layer.append(
+                    RubiksBlock(
+                        inputs,
+                        outputs,
+                        stride if index == 0 else 1,
+                        num_frames,
+                        variant,
+                        tier.squeeze,
+                        learn_space,
+                        learn_time,
+                    )
+                )
                 inputs = outputs
             self.add_module(f"layer{stage}", layer)
         self.bn_last = nn.BatchNorm2d(inputs)
@@ -154,21 +184,37 @@ class RubiksNet(nn.Module):
     """
 
     def __init__(
-        self, tier: str, num_classes: int, num_frames: int = 8, variant: str = "rubiks3d", spatial: str = "learned", temporal: str = "learned"
+        self,
+        tier: str,
+        num_classes: int,
+        num_frames: int = 8,
+        variant: str = "rubiks3d",
+        spatial: str = "learned",
+        temporal: str = "learned",
     ) -> None:
         super().__init__()
-        for name, value, known in (("tier", tier, tuple(TIERS)), ("variant", variant, VARIANTS), ("spatial", spatial, SHIFTS), ("temporal", temporal, SHIFTS)):
+        for name, value, known in (
+            ("tier", tier, tuple(TIERS)),
+            ("variant", variant, VARIANTS),
+            ("spatial", spatial, SHIFTS),
+            ("temporal", temporal, SHIFTS),
+        ):
             if value not in known:
                 raise ConfigError(f"network.{name}: expected one of {', '.join(known)}, got {value!r}")
         if num_classes < 1 or num_frames < 1:
-            raise ConfigError(f"network: expected at least one class and one frame, got num_classes={num_classes}, num_frames={num_frames}")
+            raise ConfigError(
+                f"network: expected at least one class and one frame, got num_classes={num_classes}, "
+                f"num_frames={num_frames}"
+            )
         self.tier, self.variant, self.num_classes, self.num_frames = tier, variant, num_classes, num_frames
         self.spatial, self.temporal = spatial, temporal
         self.backbone = Backbone(TIERS[tier], num_frames, variant, spatial == "learned", temporal == "learned")
         self.new_fc = nn.Linear(self.backbone.features, num_classes)
 
     def forward(self, clips: Tensor) -> Tensor:
-        """Logits `[N, num_classes]` of normalised clips `[N, T, 3, H, W]` (or `[N, T 3, H, W]`): the mean over the frames'."""
+        """Logits `[N, num_classes]` of normalised clips `[N, T, 3, H, W]` (or `[N, T 3, H, W]`): the mean over the
+        frames'.
+        """
         expected = self.num_frames * 3
         if clips.dim() not in (4, 5) or clips[0].numel() != expected * clips.shape[-2] * clips.shape[-1]:
             raise ValueError(f"RubiksNet: expected clips [N, {self.num_frames}, 3, H, W], got {list(clips.shape)}")
@@ -188,9 +234,11 @@ class RubiksNet(nn.Module):
         return [module for module in self.modules() if isinstance(module, AttentionShift)]
 
     def normalize_shift_gradients(self, t_factor: float = 1.0) -> None:
-        """Replace each shift's gradient by its direction (Eq. 6.9, 6.10): after the backward pass, before the optimizer's step.
+        """Replace each shift's gradient by its direction (Eq. 6.9, 6.10): after the backward pass, before the
+        optimizer's step.
 
-        Between processes gradients are averaged first and normalised then, so that the step does not depend on how many there are.
+        Between processes gradients are averaged first and normalised then, so that the step does not depend on how many
+        there are.
         """
         for module in self.modules():
             if isinstance(module, (RubiksShift3D, RubiksShift2D)):
@@ -203,7 +251,9 @@ class RubiksNet(nn.Module):
 
     def shift_share(self) -> Tensor:
         """The mean over layers of the attention on shifts other than zero, a scalar: the first term of Eq. 6.8."""
-        return torch.stack([attention.attention()[:, [0, 2]].sum(dim=1).mean() for attention in self.attentions()]).mean()
+        return torch.stack(
+            [attention.attention()[:, [0, 2]].sum(dim=1).mean() for attention in self.attentions()]
+        ).mean()
 
     @torch.no_grad()
     def temporal_offsets(self) -> dict[str, Tensor]:
@@ -240,7 +290,8 @@ def load_official_checkpoint(path: Path | str) -> RubiksNet:
     """A network from a checkpoint in the released format, in eval mode.
 
     Args:
-        path: a `.pth.tar` with `tier`, `num_classes`, `num_frames`, `variant` and the weights, `model`; read without unpickling code.
+        path: a `.pth.tar` with `tier`, `num_classes`, `num_frames`, `variant` and the weights, `model`; read without
+            unpickling code.
 
     Returns:
         The network in float32.
@@ -251,17 +302,26 @@ def load_official_checkpoint(path: Path | str) -> RubiksNet:
     content = read_checkpoint(path)
     missing = [key for key in ("tier", "num_classes", "num_frames", "variant", "model") if key not in content]
     if missing:
-        raise ConfigError(f"checkpoint {path}: expected RubiksNet's released format, {', '.join(missing)} missing; it holds {', '.join(map(str, content))}")
+        raise ConfigError(
+            f"checkpoint {path}: expected RubiksNet's released format, {', '.join(missing)} missing; it holds "
+            f"{', '.join(map(str, content))}"
+        )
     if content["variant"] not in OFFICIAL_VARIANTS:
-        raise ConfigError(f"checkpoint {path}: expected variant {' or '.join(OFFICIAL_VARIANTS)}, got {content['variant']!r}")
+        raise ConfigError(
+            f"checkpoint {path}: expected variant {' or '.join(OFFICIAL_VARIANTS)}, got {content['variant']!r}"
+        )
     for key in ("num_classes", "num_frames"):
         if not isinstance(content[key], int) or content[key] < 1:
-            raise ConfigError(f"checkpoint {path}: expected {key} to be a whole number of at least 1, got {content[key]!r}")
+            raise ConfigError(
+                f"checkpoint {path}: expected {key} to be a whole number of at least 1, got {content[key]!r}"
+            )
     network = RubiksNet(content["tier"], content["num_classes"], content["num_frames"], content["variant"])
     try:
         network.load_state_dict(weights_of(path))
     except RuntimeError as error:
-        raise ConfigError(f"checkpoint {path}: its weights do not fit {content['tier']} {content['variant']}: {error}") from error
+        raise ConfigError(
+            f"checkpoint {path}: its weights do not fit {content['tier']} {content['variant']}: {error}"
+        ) from error
     return network.eval()
 
 
@@ -272,9 +332,14 @@ def save_official_checkpoint(network: RubiksNet, path: Path | str) -> None:
         ConfigError: for a variant that the released code does not have, or with attention already made whole.
     """
     if network.variant not in OFFICIAL_VARIANTS or (network.variant == "rubiks3d-aq" and not network.attentions()):
-        raise ConfigError(f"the released format holds {' and '.join(OFFICIAL_VARIANTS)} with learned time, got {network.variant} without")
+        raise ConfigError(
+            f"the released format holds {' and '.join(OFFICIAL_VARIANTS)} with learned time, got {network.variant} "
+            "without"
+        )
     description = {key: getattr(network, key) for key in ("tier", "num_classes", "num_frames", "variant")}
-    torch.save({**description, "model": {name: value.detach().cpu() for name, value in network.state_dict().items()}}, path)
+    torch.save(
+        {**description, "model": {name: value.detach().cpu() for name, value in network.state_dict().items()}}, path
+    )
 
 
 def read_checkpoint(path: Path | str) -> Mapping[str, Any]:
@@ -289,15 +354,28 @@ def read_checkpoint(path: Path | str) -> Mapping[str, Any]:
         raise ConfigError(f"checkpoint {path}: no such file")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, pickle.UnpicklingError, LookupError, ValueError, AttributeError, TypeError) as error:  # whatever the bytes lead it to
-        raise ConfigError(f"checkpoint {path}: expected a PyTorch file of tensors and plain values, which it is not ({type(error).__name__})") from error
+    # whatever the bytes lead it to
+    except (
+        RuntimeError,
+        EOFError,
+        pickle.UnpicklingError,
+        LookupError,
+        ValueError,
+        AttributeError,
+        TypeError,
+    ) as error:
+        raise ConfigError(
+            f"checkpoint {path}: expected a PyTorch file of tensors and plain values, which it is not "
+            f"({type(error).__name__})"
+        ) from error
     if not isinstance(content, Mapping):
         raise ConfigError(f"checkpoint {path}: expected a mapping, got {type(content).__name__}")
     return content
 
 
 def weights_of(path: Path | str) -> dict[str, Tensor]:
-    """The network's weights in a released checkpoint, in a run's checkpoint or in a bare state dict, by their names in the network.
+    """The network's weights in a released checkpoint, in a run's checkpoint or in a bare state dict, by their names in
+    the network.
 
     Raises:
         ConfigError: when there are none.
@@ -307,15 +385,17 @@ def weights_of(path: Path | str) -> dict[str, Tensor]:
     if "state_dict" in content and isinstance(state, Mapping):
         state = {name.removeprefix("network."): value for name, value in state.items() if name.startswith("network.")}
     if not isinstance(state, Mapping) or not state or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ConfigError(f"checkpoint {path}: expected weights under 'model' or 'state_dict', got {', '.join(map(str, content))}")
+        raise ConfigError(
+            f"checkpoint {path}: expected weights under 'model' or 'state_dict', got {', '.join(map(str, content))}"
+        )
     return {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
 
 
 def initialize_from(network: nn.Module, path: Path | str) -> list[str]:
     """Take over pretrained weights: all that fit, the classifier only where the classes are as many.
 
-    A spatial network (`rubiks2d`, pretrained on images) is inflated: its shifts become the rows H and W of the three-dimensional ones, whose
-    time stays as it was initialised (Section 6.4.1, "Spatial Shift Pretraining").
+    A spatial network (`rubiks2d`, pretrained on images) is inflated: its shifts become the rows H and W of the
+    three-dimensional ones, whose time stays as it was initialised (Section 6.4.1, "Spatial Shift Pretraining").
 
     Args:
         network: changed in place.
@@ -342,6 +422,9 @@ def initialize_from(network: nn.Module, path: Path | str) -> list[str]:
             taken[name3d] = torch.cat([target[name3d][:1], value])
         else:
             expected = f"expected {list(target[name].shape)}" if name in target else "this network has no such weight"
-            raise ConfigError(f"checkpoint {path}: got {name} {list(value.shape)}, {expected}; choose the tier and variant it was made with")
+            raise ConfigError(
+                f"checkpoint {path}: got {name} {list(value.shape)}, {expected}; choose the tier and variant it was "
+                "made with"
+            )
     network.load_state_dict({**target, **taken})
     return sorted(set(target) - set(taken))

@@ -26,7 +26,9 @@ class UniformOptions(nn.Module):
         super().__init__()
         self.sizes = spaces.sizes
 
-    def choose(self, situation: Situation, deterministic: bool = False, generator: torch.Generator | None = None) -> OptionChoice:
+    def choose(
+        self, situation: Situation, deterministic: bool = False, generator: torch.Generator | None = None
+    ) -> OptionChoice:
         """Joint options, with their log-probabilities."""
         chosen, log_prob = [], []
         for offered in open_options(situation.options, situation.choosing, situation.available, self.sizes):
@@ -50,9 +52,14 @@ class RoundRobin(nn.Module):
         super().__init__()
         self.order = torch.tensor(list(order))
         if not 0 <= int(self.order.min()) <= int(self.order.max()) < min(spaces.sizes):
-            raise ConfigError(f"network.order: expected options from 0 to {min(spaces.sizes) - 1}, which every agent has, got {list(order)}")
+            raise ConfigError(
+                f"network.order: expected options from 0 to {min(spaces.sizes) - 1}, which every agent has, got "
+                f"{list(order)}"
+            )
 
-    def choose(self, situation: Situation, deterministic: bool = False, generator: torch.Generator | None = None) -> OptionChoice:
+    def choose(
+        self, situation: Situation, deterministic: bool = False, generator: torch.Generator | None = None
+    ) -> OptionChoice:
         """Joint options, certain ones."""
         assert situation.taken is not None
         chosen = torch.where(situation.choosing, self.order[situation.taken % len(self.order)], situation.options)

@@ -1,6 +1,7 @@
 """Layers that move channels through time and space, the primitive of RubiksNet (dissertation Section 6.3) and of TSM.
 
-All take frames in the batch dimension, `[N T, C, H, W]`, as the two-dimensional layers around them do, and know the number of frames T.
+All take frames in the batch dimension, `[N T, C, H, W]`, as the two-dimensional layers around them do, and know the
+number of frames T.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ FOLD = 8
 
 
 def shiftnet_offsets(channels: int) -> Tensor:
-    """The fixed spatial shifts of ShiftNet (Wu et al. 2018): equal groups for the 3 x 3 displacements, `[2, C]` rows H, W.
+    """The fixed spatial shifts of ShiftNet (Wu et al. 2018): equal groups for the 3 x 3 displacements, `[2, C]` rows H,
+    W.
 
     What does not divide by nine stays where it is, in the middle group.
     """
@@ -30,7 +32,9 @@ def shiftnet_offsets(channels: int) -> Tensor:
 
 
 def tsm_offsets(channels: int, fold: int = FOLD) -> Tensor:
-    """The fixed temporal shifts of TSM (Lin et al. 2019): the first eighth reads the next frame, the second the last one, `[C]`."""
+    """The fixed temporal shifts of TSM (Lin et al. 2019): the first eighth reads the next frame, the second the last
+    one, `[C]`.
+    """
     offsets = torch.zeros(channels)
     group = channels // fold
     offsets[:group] = 1
@@ -39,7 +43,8 @@ def tsm_offsets(channels: int, fold: int = FOLD) -> Tensor:
 
 
 class RubiksShift3D(nn.Module):
-    """A learned shift in time, height and width (Eq. 6.5, 6.6); with `quantize`, rounded on the way forward (Section 6.3.2).
+    """A learned shift in time, height and width (Eq. 6.5, 6.6); with `quantize`, rounded on the way forward (Section
+    6.3.2).
 
     Args:
         channels: C.
@@ -49,7 +54,15 @@ class RubiksShift3D(nn.Module):
         learn_space, learn_time: otherwise fixed to the shifts of ShiftNet and TSM.
     """
 
-    def __init__(self, channels: int, num_frames: int, stride: int, quantize: bool, learn_space: bool = True, learn_time: bool = True) -> None:
+    def __init__(
+        self,
+        channels: int,
+        num_frames: int,
+        stride: int,
+        quantize: bool,
+        learn_space: bool = True,
+        learn_time: bool = True,
+    ) -> None:
         super().__init__()
         self.num_frames, self.stride, self.quantize = num_frames, stride, quantize
         self.learned = (learn_time, learn_space, learn_space)
@@ -84,7 +97,10 @@ class RubiksShift2D(nn.Module):
     def __init__(self, channels: int, stride: int, learn_space: bool = True) -> None:
         super().__init__()
         self.stride = stride
-        self.shift = nn.Parameter(torch.empty(2, channels).uniform_(-1, 1) if learn_space else shiftnet_offsets(channels), requires_grad=learn_space)
+        self.shift = nn.Parameter(
+            torch.empty(2, channels).uniform_(-1, 1) if learn_space else shiftnet_offsets(channels),
+            requires_grad=learn_space,
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """`[N, C, H, W]` to `[N, C, H', W']`."""
@@ -99,8 +115,9 @@ class RubiksShift2D(nn.Module):
 class AttentionShift(nn.Module):
     """A temporal shift chosen by attention over -1, 0 and +1 frames (Eq. 6.7, RubiksShift-AQ).
 
-    `weight / std / T` enters a softmax; the layer adds the three shifted inputs weighted by it. The paper writes the temperature as a factor
-    and lowers it; the released code divides, which is what lowering it towards one-hot weights needs, and what is done here.
+    `weight / std / T` enters a softmax; the layer adds the three shifted inputs weighted by it. The paper writes the
+    temperature as a factor and lowers it; the released code divides, which is what lowering it towards one-hot weights
+    needs, and what is done here.
 
     Args:
         channels: C.

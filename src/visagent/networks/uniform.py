@@ -26,7 +26,13 @@ class UniformPolicy(nn.Module):
     def initial_state(self, count: int) -> None:
         """None: it remembers nothing."""
 
-    def act(self, observation: Mapping[str, Tensor], state: Any = None, deterministic: bool = False, generator: torch.Generator | None = None) -> PolicyStep:
+    def act(
+        self,
+        observation: Mapping[str, Tensor],
+        state: Any = None,
+        deterministic: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> PolicyStep:
         """Act on observations `[B, ...]`."""
         count, action = len(next(iter(observation.values()))), self.spaces.action
         if action.kind == "continuous":

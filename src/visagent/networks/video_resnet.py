@@ -1,4 +1,6 @@
-"""Baselines of RubiksNet: TSN (Wang et al. 2016) averages a ResNet's answers over frames; TSM (Lin et al. 2019) shifts its channels in time."""
+"""Baselines of RubiksNet: TSN (Wang et al. 2016) averages a ResNet's answers over frames; TSM (Lin et al. 2019) shifts
+its channels in time.
+"""
 
 from __future__ import annotations
 
@@ -20,14 +22,17 @@ class VideoResNet(nn.Module):
         depth: 18, 34 or 50.
         num_classes: classes.
         num_frames: frames per clip.
-        temporal: `none` (TSN), or `shift` (TSM): an eighth of the channels forwards and an eighth backwards inside every residual branch.
+        temporal: `none` (TSN), or `shift` (TSM): an eighth of the channels forwards and an eighth backwards inside
+            every residual branch.
         dropout: before the classifier.
 
     Raises:
         ConfigError: for another depth or kind.
     """
 
-    def __init__(self, depth: int, num_classes: int, num_frames: int = 8, temporal: str = "none", dropout: float = 0.5) -> None:
+    def __init__(
+        self, depth: int, num_classes: int, num_frames: int = 8, temporal: str = "none", dropout: float = 0.5
+    ) -> None:
         super().__init__()
         if depth not in DEPTHS:
             raise ConfigError(f"network.depth: expected one of {', '.join(map(str, DEPTHS))}, got {depth!r}")

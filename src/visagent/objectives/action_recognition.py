@@ -16,5 +16,7 @@ def budget_loss(share: Tensor, budget: float) -> Tensor:
 
 
 def temperature(epoch: float, epochs: float, initial: float, final: float) -> float:
-    """The attention's temperature, annealed exponentially over the first `epochs` (Section 6.4.1: from 2.0 to 0.001 over 40)."""
+    """The attention's temperature, annealed exponentially over the first `epochs` (Section 6.4.1: from 2.0 to 0.001
+    over 40).
+    """
     return float(initial * (final / initial) ** min(1.0, epoch / epochs))

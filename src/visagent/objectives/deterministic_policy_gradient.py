@@ -1,4 +1,6 @@
-"""Deep deterministic policy gradient (Lillicrap et al. 2016; SURREAL-DDPG, dissertation Section 2.3.3) with TD3's options (Fujimoto et al. 2018)."""
+"""Deep deterministic policy gradient (Lillicrap et al. 2016; SURREAL-DDPG, dissertation Section 2.3.3) with TD3's
+options (Fujimoto et al. 2018).
+"""
 
 from __future__ import annotations
 
@@ -22,5 +24,7 @@ def n_step_target(rewards: Tensor, steps: Tensor, terminated: Tensor, following:
 
 
 def smoothed(action: Tensor, noise: Tensor, clip: float) -> Tensor:
-    """The target policy's action `[N, A]` with noise `[N, A]` cut at `clip`, in [-1, 1] (Fujimoto et al. 2018, Eq. 14)."""
+    """The target policy's action `[N, A]` with noise `[N, A]` cut at `clip`, in [-1, 1] (Fujimoto et al. 2018, Eq.
+    14).
+    """
     return (action + noise.clamp(-clip, clip)).clamp(-1.0, 1.0)

@@ -7,7 +7,9 @@ from torch import Tensor
 
 
 def undefined_last(returns: Tensor) -> Tensor:
-    """The same returns, with those that are not finite (a simulation broke down) a hair below all others; zeros where none is finite."""
+    """The same returns, with those that are not finite (a simulation broke down) a hair below all others; zeros where
+    none is finite.
+    """
     finite = returns.isfinite()
     if bool(finite.all()):
         return returns
@@ -18,9 +20,11 @@ def undefined_last(returns: Tensor) -> Tensor:
 
 
 def centered_ranks(returns: Tensor) -> Tensor:
-    """Ranks of all elements, from -1/2 to 1/2, so that no single return counts for more than its place (Section 2.1, "fitness shaping").
+    """Ranks of all elements, from -1/2 to 1/2, so that no single return counts for more than its place (Section 2.1,
+    "fitness shaping").
 
-    Elements that are equal share the mean of their ranks: where all policies earn the same, nothing is learned. What is not finite ranks last.
+    Elements that are equal share the mean of their ranks: where all policies earn the same, nothing is learned. What is
+    not finite ranks last.
     """
     flat = undefined_last(returns).reshape(-1)
     place: Tensor

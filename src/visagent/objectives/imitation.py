@@ -19,7 +19,8 @@ def expert_cross_entropy(logits: Tensor, action: Tensor, label_smoothing: float 
 def optimal_set_loss(logits: Tensor, optimal: Tensor) -> Tensor:
     """Mean of -log of the probability that the policy gives to all optimal actions together.
 
-    About half of all (state, target) pairs have more than one; this loss does not ask the policy to guess the tie order.
+    About half of all (state, target) pairs have more than one; this loss does not ask the policy to guess the tie
+    order.
 
     Args:
         logits: `[B, A]`; optimal: `[B, A]` bool with at least one per row.

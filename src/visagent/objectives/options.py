@@ -21,7 +21,8 @@ def semi_markov_advantages(
 ) -> Tensor:
     """GAE(gamma, lambda) along option steps: what follows one of duration d is discounted by gamma^d.
 
-    delta_k = R_k + gamma^d_k V(O_k+1) - V(O_k); A_k = delta_k + gamma^d_k lambda A_k+1. With every duration 1 this is ordinary GAE.
+    delta_k = R_k + gamma^d_k V(O_k+1) - V(O_k); A_k = delta_k + gamma^d_k lambda A_k+1. With every duration 1 this is
+    ordinary GAE.
 
     Args:
         reward: `[K, B]`, R_k, discounted within the option step.
@@ -39,10 +40,16 @@ def semi_markov_advantages(
         `[K, B, P]`, 0 where not valid; with `value` added, the returns that a critic learns.
     """
     discount = gamma ** duration.to(value.dtype)
-    fade = discount * (lam ** duration.to(value.dtype) if lam_by_duration else lam) * (~(terminated | truncated)).to(value.dtype)
+    fade = (
+        discount
+        * (lam ** duration.to(value.dtype) if lam_by_duration else lam)
+        * (~(terminated | truncated)).to(value.dtype)
+    )
     advantages, advantage, following = torch.zeros_like(value), torch.zeros_like(last_value), last_value
     for k in range(len(value) - 1, -1, -1):
-        after = torch.where(truncated[k, :, None], final_value[k], following).masked_fill((terminated & ~truncated)[k, :, None], 0.0)
+        after = torch.where(truncated[k, :, None], final_value[k], following).masked_fill(
+            (terminated & ~truncated)[k, :, None], 0.0
+        )
         delta = reward[k, :, None] + discount[k, :, None] * after - value[k]
         here = valid[k, :, None]
         advantage = torch.where(here, delta + fade[k, :, None] * advantage, advantage)
@@ -52,7 +59,8 @@ def semi_markov_advantages(
 
 
 def clipped_value_loss(value: Tensor, before: Tensor, target: Tensor, clip: float, huber: float) -> Tensor:
-    """MAPPO's loss of the critic `[...]` (Yu et al. 2022, Appendix): the larger one of that of its value and that of a value near the one before.
+    """MAPPO's loss of the critic `[...]` (Yu et al. 2022, Appendix): the larger one of that of its value and that of a
+    value near the one before.
 
     Args:
         value, before: `[...]`, now and when the policy acted.

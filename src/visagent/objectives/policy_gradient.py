@@ -1,4 +1,6 @@
-"""Proximal policy optimisation (Schulman et al. 2017) as in SURREAL (dissertation, Section 2.3.2): returns, surrogates, penalties."""
+"""Proximal policy optimisation (Schulman et al. 2017) as in SURREAL (dissertation, Section 2.3.2): returns, surrogates,
+penalties.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +9,19 @@ from torch import Tensor
 
 
 def generalized_advantages(
-    reward: Tensor, value: Tensor, last_value: Tensor, final_value: Tensor, terminated: Tensor, truncated: Tensor, gamma: float, lam: float
+    reward: Tensor,
+    value: Tensor,
+    last_value: Tensor,
+    final_value: Tensor,
+    terminated: Tensor,
+    truncated: Tensor,
+    gamma: float,
+    lam: float,
 ) -> Tensor:
     """GAE(gamma, lambda) (Schulman et al. 2016, Eq. 16) over segments in which episodes may end.
 
-    An episode that terminates is worth nothing afterwards; one that is truncated (a time limit) is worth the value of its final observation.
-    Neither passes anything on to what comes before across its border.
+    An episode that terminates is worth nothing afterwards; one that is truncated (a time limit) is worth the value of
+    its final observation. Neither passes anything on to what comes before across its border.
 
     Args:
         reward, value: `[T, B]`, value being V(s_t).
@@ -55,7 +64,8 @@ def clipped_surrogate(log_prob: Tensor, behaviour_log_prob: Tensor, advantage: T
 
 
 def divergence_penalty(mean: Tensor, beta: Tensor, eta: float, target: float) -> Tensor:
-    """The penalty of the KL-penalised objective (Schulman et al. 2017, Eq. 8), with SURREAL's cutoff for what goes too far.
+    """The penalty of the KL-penalised objective (Schulman et al. 2017, Eq. 8), with SURREAL's cutoff for what goes too
+    far.
 
     Args:
         mean: over the samples, of the KL divergence of the policy that acted from the one that learns; a scalar.
@@ -67,9 +77,11 @@ def divergence_penalty(mean: Tensor, beta: Tensor, eta: float, target: float) ->
 
 
 def adapted_beta(beta: float, divergence: float, target: float, factor: float, low: float, high: float) -> float:
-    """The penalty's next weight: larger when the policy moved more than twice the target, smaller when less than half of it.
+    """The penalty's next weight: larger when the policy moved more than twice the target, smaller when less than half
+    of it.
 
-    SURREAL's rule (released configuration: factor 1.5, range 1/35 to 35); it is applied when a new reference policy is published.
+    SURREAL's rule (released configuration: factor 1.5, range 1/35 to 35); it is applied when a new reference policy is
+    published.
     """
     if divergence > 2.0 * target:
         return min(beta * factor, high)

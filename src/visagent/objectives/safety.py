@@ -1,7 +1,7 @@
 """SafeDAgger's safety policy (Zhang & Cho 2017), for discrete actions with several optimal ones.
 
-The original deems a state unsafe when the squared distance between the two policies' continuous actions exceeds tau (Eq. 2 there).
-Here the deviation is the probability that the policy gives to actions that are not optimal.
+The original deems a state unsafe when the squared distance between the two policies' continuous actions exceeds tau
+(Eq. 2 there). Here the deviation is the probability that the policy gives to actions that are not optimal.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ from torch import Tensor
 
 
 def deviation(logits: Tensor, optimal: Tensor) -> Tensor:
-    """Probability of an action outside the optimal set, `[B]` in [0, 1], from logits `[B, A]` and optimal `[B, A]` bool."""
+    """Probability of an action outside the optimal set, `[B]` in [0, 1], from logits `[B, A]` and optimal `[B, A]`
+    bool.
+    """
     return 1.0 - (logits.softmax(dim=1) * optimal).sum(dim=1).clamp(0.0, 1.0)
 
 

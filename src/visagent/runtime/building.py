@@ -15,7 +15,8 @@ from visagent.errors import ConfigError, UserError
 def make(where: str, config: Mapping[str, Any], **more: Any) -> Any:
     """The object that a resolved config names, and within it what its parts name; with `_partial_` a factory of it.
 
-    What has `visagent.config.settings.Settings` gets them as one object, its first argument; anything else gets keyword arguments.
+    What has `visagent.config.settings.Settings` gets them as one object, its first argument; anything else gets keyword
+    arguments.
 
     Args:
         where: of the config, for messages.
@@ -33,21 +34,33 @@ def make(where: str, config: Mapping[str, Any], **more: Any) -> Any:
     if schema is not None and issubclass(schema, Settings):
         made = functools.partial(target, schema(**values), **more)
     else:
-        made = functools.partial(target, **{key: value for key, value in values.items() if key not in INSTRUCTIONS}, **more)
+        made = functools.partial(
+            target, **{key: value for key, value in values.items() if key not in INSTRUCTIONS}, **more
+        )
     try:
         return made if config.get("_partial_") else made()
     except UserError:
         raise
     except Exception as error:
-        given = [f"{where}.{key}={value}" for key, value in config.items() if not key.startswith("_") and not isinstance(value, dict)]
+        given = [
+            f"{where}.{key}={value}"
+            for key, value in config.items()
+            if not key.startswith("_") and not isinstance(value, dict)
+        ]
         raise ConfigError(f"{where}: {error}; its settings are {', '.join(given)}") from error
 
 
 def _parts(where: str, value: Any) -> Any:
     """A setting with the objects that its parts name."""
     if isinstance(value, Mapping):
-        return make(where, value) if "_target_" in value else {key: _parts(f"{where}.{key}", part) for key, part in value.items()}
-    return [_parts(f"{where}[{number}]", part) for number, part in enumerate(value)] if isinstance(value, list) else value
+        return (
+            make(where, value)
+            if "_target_" in value
+            else {key: _parts(f"{where}.{key}", part) for key, part in value.items()}
+        )
+    return (
+        [_parts(f"{where}[{number}]", part) for number, part in enumerate(value)] if isinstance(value, list) else value
+    )
 
 
 def _by_hydra(config: Mapping[str, Any], more: Mapping[str, Any]) -> Any:

@@ -1,4 +1,6 @@
-"""What every run needs from Lightning: all random state in the checkpoint, atomic checkpoints, the record, a progress bar."""
+"""What every run needs from Lightning: all random state in the checkpoint, atomic checkpoints, the record, a progress
+bar.
+"""
 
 from __future__ import annotations
 
@@ -46,19 +48,24 @@ def restore_random_state(state: dict[str, Any], device: torch.device) -> None:
 
 
 class RandomState(Callback):
-    """Saves the global generators of every rank, which Lightning does not: a resumed run then ends bitwise like an unbroken one.
+    """Saves the global generators of every rank, which Lightning does not: a resumed run then ends bitwise like an
+    unbroken one.
 
     Tensors and plain Python only, so that checkpoints load with `weights_only=True`.
     """
 
-    def on_save_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
         own = random_state(trainer.strategy.root_device)
         everyone: list[Any] = [own] * trainer.world_size
         if trainer.world_size > 1:  # a checkpoint is made by all ranks and written by the first
             torch.distributed.all_gather_object(everyone, own)
         checkpoint["random_state"] = everyone
 
-    def on_load_checkpoint(self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
         saved = checkpoint["random_state"]
         states = saved if isinstance(saved, list) else [saved]  # earlier checkpoints hold the first rank's alone
         self._waiting = states[trainer.global_rank % len(states)]
@@ -72,7 +79,8 @@ class RandomState(Callback):
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes a checkpoint beside its place and renames it once it is on the disk: a kill, or a loss of power, leaves the old one whole.
+    """Writes a checkpoint beside its place and renames it once it is on the disk: a kill, or a loss of power, leaves
+    the old one whole.
 
     The one before is kept as `previous.ckpt`, in case the disk spoils the last.
     """
@@ -145,13 +153,18 @@ class RecordEpochs(Checkpoint):
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Keep what a run showed that diverged inside an epoch; what was evaluated is of the epoch before."""
         if isinstance(exception, DivergedError) and self.written != trainer.current_epoch:
-            self._write(trainer, pl_module, {key: float(value) for key, value in trainer.callback_metrics.items() if not key.startswith("val/")})
+            self._write(
+                trainer,
+                pl_module,
+                {key: float(value) for key, value in trainer.callback_metrics.items() if not key.startswith("val/")},
+            )
 
     def _write(self, trainer: pl.Trainer, pl_module: pl.LightningModule, values: Mapping[str, float]) -> None:
         """On all ranks: reading the values may reduce over them."""
         if not trainer.is_global_zero:
             return
-        self.record.history[str(trainer.current_epoch)] = dict(sorted(values.items()))  # what is undefined stands there as NaN
+        # what is undefined stands there as NaN
+        self.record.history[str(trainer.current_epoch)] = dict(sorted(values.items()))
         self.record.env_steps = int(getattr(pl_module, "env_steps", 0))  # none where the data come from files
         self.folder.save(self.record)
 
@@ -159,7 +172,9 @@ class RecordEpochs(Checkpoint):
 class Progress(RichProgressBar):
     """Rich's bar with what the module chose to show (`prog_bar=True`)."""
 
-    def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, int | str | float | dict[str, float]]:
+    def get_metrics(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule
+    ) -> dict[str, int | str | float | dict[str, float]]:
         items = super().get_metrics(trainer, pl_module)
         items.pop("v_num", None)
         return items

@@ -18,7 +18,9 @@ from visagent.runtime.record import NEWER, RunFolder
 
 log = logging.getLogger(__name__)
 STAMP, FORMAT = "visagent", 1
-"""The key of our own mark in a checkpoint, and the version of what a checkpoint holds: counted up when an older program could no longer read it."""
+"""The key of our own mark in a checkpoint, and the version of what a checkpoint holds: counted up when an older program
+could no longer read it.
+"""
 KEYS = ("state_dict", "epoch", "global_step", "loops", "optimizer_states", "random_state")
 """What every checkpoint of a run has."""
 ANEW, DELETED = "move it away to train the run anew", "delete it to train the run anew"
@@ -26,7 +28,10 @@ ANEW, DELETED = "move it away to train the run anew", "delete it to train the ru
 
 
 def damage(path: Path) -> str | None:
-    """What is wrong with a checkpoint file, None when it is whole. Checkpoints are zip archives: each part's sum is compared."""
+    """What is wrong with a checkpoint file, None when it is whole.
+
+    Checkpoints are zip archives: each part's sum is compared.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             broken = archive.testzip()
@@ -44,10 +49,14 @@ def check_checkpoint(folder: RunFolder) -> Path:
     if (problem := damage(folder.checkpoint)) is None:
         return folder.checkpoint
     if folder.previous_checkpoint.is_file() and damage(folder.previous_checkpoint) is None:
-        instead = f"the one of the epoch before is whole: 'mv {folder.previous_checkpoint} {folder.checkpoint}' has it used"
+        instead = (
+            f"the one of the epoch before is whole: 'mv {folder.previous_checkpoint} {folder.checkpoint}' has it used"
+        )
     else:
         instead = DELETED
-    raise ConfigError(f"checkpoint {folder.checkpoint}: expected a whole file, got one that does not read: {problem}; {instead}")
+    raise ConfigError(
+        f"checkpoint {folder.checkpoint}: expected a whole file, got one that does not read: {problem}; {instead}"
+    )
 
 
 def checkpoint_to_resume(folder: RunFolder) -> Path | None:
@@ -65,7 +74,8 @@ def checkpoint_to_resume(folder: RunFolder) -> Path | None:
     if not previous.is_file() or damage(previous) is not None:
         raise ConfigError(f"checkpoint {last}: expected a whole file, got one that does not read: {problem}; {DELETED}")
     if last.is_file():
-        os.replace(last, last.with_name("broken.ckpt"))  # or it would take the place of the whole one at the next epoch's end
+        # or it would take the place of the whole one at the next epoch's end
+        os.replace(last, last.with_name("broken.ckpt"))
     log.warning("checkpoint %s is not whole (%s): going on from %s, one epoch earlier", last, problem, previous.name)
     return previous
 
@@ -82,7 +92,10 @@ def check_content(path: Path, content: Any) -> None:
         raise ConfigError(f"checkpoint {path} {NEWER}")
     lacking = [key for key in KEYS if key not in content] if isinstance(content, Mapping) else ["everything"]
     if lacking:
-        raise ConfigError(f"checkpoint {path}: expected one that visagent-train wrote, got one that lacks {', '.join(lacking)}; {ANEW}")
+        raise ConfigError(
+            f"checkpoint {path}: expected one that visagent-train wrote, got one that lacks {', '.join(lacking)}; "
+            f"{ANEW}"
+        )
     from packaging.version import InvalidVersion, Version
 
     ours = version("pytorch-lightning")
@@ -92,14 +105,23 @@ def check_content(path: Path, content: Any) -> None:
     except InvalidVersion:
         older = newer = False
     if older:
-        raise ConfigError(f"checkpoint {path}: expected one of Lightning 2, got one of {written}, which no run of visagent wrote; {ANEW}")
+        raise ConfigError(
+            f"checkpoint {path}: expected one of Lightning 2, got one of {written}, which no run of visagent wrote; "
+            f"{ANEW}"
+        )
     if newer:
-        log.warning("checkpoint %s was written with Lightning %s, newer than the installed %s: if it does not go on, update it", path, written, ours)
+        log.warning(
+            "checkpoint %s was written with Lightning %s, newer than the installed %s: if it does not go on, update it",
+            path,
+            written,
+            ours,
+        )
 
 
 @contextmanager
 def reading_checkpoint(path: Path) -> Iterator[None]:
-    """Within, errors of reading a checkpoint's content, and of putting it into a network that it does not fit, say what to do.
+    """Within, errors of reading a checkpoint's content, and of putting it into a network that it does not fit, say what
+    to do.
 
     Raises:
         ConfigError: instead of those.
@@ -107,17 +129,31 @@ def reading_checkpoint(path: Path) -> Iterator[None]:
     try:
         yield
     except pickle.UnpicklingError as error:
-        what = next((line.strip() for line in str(error).splitlines() if "GLOBAL" in line or "global" in line), "pickled objects")
-        raise ConfigError(f"checkpoint {path}: expected tensors and plain values, which load without running code, got more ({what[:200]}); {ANEW}") from error
+        what = next(
+            (line.strip() for line in str(error).splitlines() if "GLOBAL" in line or "global" in line),
+            "pickled objects",
+        )
+        raise ConfigError(
+            f"checkpoint {path}: expected tensors and plain values, which load without running code, got more "
+            f"({what[:200]}); {ANEW}"
+        ) from error
     except (RuntimeError, KeyError, ValueError) as error:
         text = str(error)
         if isinstance(error, RuntimeError) and ("PytorchStreamReader" in text or "in archive" in text):
-            raise ConfigError(f"checkpoint {path}: expected a file of torch.save, got another archive; {ANEW}") from error
+            raise ConfigError(
+                f"checkpoint {path}: expected a file of torch.save, got another archive; {ANEW}"
+            ) from error
         if isinstance(error, RuntimeError) and "loading state_dict" in text:
             first = text.splitlines()[1].strip()
-            raise ConfigError(f"expected settings with the run's network ({path}), got another one ({first}); leave out what changes it") from error
+            raise ConfigError(
+                f"expected settings with the run's network ({path}), got another one ({first}); leave out what "
+                "changes it"
+            ) from error
         if isinstance(error, (KeyError, ValueError)) and _from_restoring(error):
-            raise ConfigError(f"checkpoint {path}: expected what this version of visagent keeps, got another content ({error!r}); {ANEW}") from error
+            raise ConfigError(
+                f"checkpoint {path}: expected what this version of visagent keeps, got another content ({error!r}); "
+                f"{ANEW}"
+            ) from error
         raise
 
 

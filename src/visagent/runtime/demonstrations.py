@@ -17,20 +17,33 @@ if TYPE_CHECKING:
 
 def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
-    top = argparse.ArgumentParser(prog="visagent-demos", description="Demonstrations of robosuite's tasks, for datamodule.env.curriculum.demonstrations.")
+    top = argparse.ArgumentParser(
+        prog="visagent-demos",
+        description="Demonstrations of robosuite's tasks, for datamodule.env.curriculum.demonstrations.",
+    )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    script = commands.add_parser("script", help="by a script", description="Write demonstrations of a scripted expert; those that fail are left out.")
+    script = commands.add_parser(
+        "script",
+        help="by a script",
+        description="Write demonstrations of a scripted expert; those that fail are left out.",
+    )
     script.add_argument("task", help="Lift or Stack")
     script.add_argument("--seed", type=int, default=0, help="of the first episode (default: %(default)s)")
 
-    record = commands.add_parser("record", help="by a trained policy", description="Write episodes of a run's policy that end with the task done.")
+    record = commands.add_parser(
+        "record",
+        help="by a trained policy",
+        description="Write episodes of a run's policy that end with the task done.",
+    )
     record.add_argument("run", help="a run's signature or folder, of a robosuite task")
     record.add_argument("--outputs", type=Path, default=Path("outputs"), help="where runs are (default: %(default)s)")
     record.add_argument("--seed", type=int, default=0, help="of the first episode (default: %(default)s)")
     trusted = "code of others that the run's config may name, such as my_worlds"
     record.add_argument("--allow-targets", action="append", default=[], metavar="PREFIX", help=trusted)
-    record.add_argument("--attempts", type=int, default=10, help="episodes for each that must succeed, at most (default: %(default)s)")
+    record.add_argument(
+        "--attempts", type=int, default=10, help="episodes for each that must succeed, at most (default: %(default)s)"
+    )
     for command in (script, record):
         command.add_argument("--episodes", type=int, default=20, help="how many (default: %(default)s)")
         command.add_argument("--to", type=Path, help="the file (default: outputs/demonstrations/TASK.hdf5)")
@@ -38,7 +51,9 @@ def parser() -> argparse.ArgumentParser:
     show = commands.add_parser("show", help="a film", description="Draw the states of demonstrations as a film.")
     show.add_argument("file", type=Path)
     show.add_argument("--episodes", type=int, default=3, help="the first ones (default: %(default)s)")
-    show.add_argument("--out", type=Path, default=Path("outputs/views/demonstrations.mp4"), help="the film (default: %(default)s)")
+    show.add_argument(
+        "--out", type=Path, default=Path("outputs/views/demonstrations.mp4"), help="the film (default: %(default)s)"
+    )
     return top
 
 
@@ -55,7 +70,8 @@ def _worlds(task: str, robot: str | None = None) -> RobosuiteWorlds:
     from visagent.envs.robosuite_world import RobosuiteWorlds
 
     return RobosuiteWorlds(
-        task=task, robot=robot, observe=("proprioception",), pixels=0, camera="agentview", render_quality="fast", max_steps=200, control_hz=10.0,
+        task=task, robot=robot, observe=("proprioception",), pixels=0, camera="agentview", render_quality="fast",
+        max_steps=200, control_hz=10.0,
         max_velocity=1.0, reward_shaping=True, action_repeat=1, frame_stack=1,
     )  # fmt: skip
 
@@ -89,7 +105,10 @@ def _record(options: argparse.Namespace) -> None:
     module, data = trained(options.outputs, options.run, options.allow_targets)
     env = getattr(data, "env", None)
     if not isinstance(env, RobosuiteWorlds):
-        raise ConfigError(f"run {options.run}: expected a run in a robosuite task, got one with {type(data).__name__} in {type(env).__name__}")
+        raise ConfigError(
+            f"run {options.run}: expected a run in a robosuite task, got one with {type(data).__name__} in "
+            f"{type(env).__name__}"
+        )
     world = env.make()
     _write(_successes(module.network, world, options), options, world)
 
@@ -120,7 +139,9 @@ def _successes(policy: Any, world: RobosuiteWorld, options: argparse.Namespace) 
             return
     tried = options.episodes * options.attempts
     instead = f"type --episodes {found}" if found else "train the run further"
-    raise UserError(f"only {found} of {tried} episodes ended with the task done, expected {options.episodes}; {instead}")
+    raise UserError(
+        f"only {found} of {tried} episodes ended with the task done, expected {options.episodes}; {instead}"
+    )
 
 
 def _show(options: argparse.Namespace) -> None:
@@ -137,7 +158,10 @@ def _show(options: argparse.Namespace) -> None:
             if robot is None:  # robosuite's own scripts keep it among the arguments
                 robot = json.loads(attributes["env_info"])["robots"]
     except (OSError, KeyError, ValueError) as error:
-        raise UserError(f"{options.file}: expected demonstrations with the names of task and robot, got something that does not read ({error})") from error
+        raise UserError(
+            f"{options.file}: expected demonstrations with the names of task and robot, got something that does not "
+            f"read ({error})"
+        ) from error
     world = _worlds(task, robot if isinstance(robot, str) else robot[0]).make(drawn=True)
     pictures = []
     for demonstration in load(options.file, len(world.state()), str(options.file))[: options.episodes]:

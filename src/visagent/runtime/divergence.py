@@ -1,4 +1,6 @@
-"""Numbers that are not finite end a run: nothing is learned from them, and nothing that is measured afterwards means anything."""
+"""Numbers that are not finite end a run: nothing is learned from them, and nothing that is measured afterwards means
+anything.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,10 @@ EVERY = 100
 
 
 def is_decisive(metric: str) -> bool:
-    """Whether a metric must be finite: what is trained by, and returns. Others may be undefined, such as the mean length of no successes."""
+    """Whether a metric must be finite: what is trained by, and returns.
+
+    Others may be undefined, such as the mean length of no successes.
+    """
     return metric.startswith("train/") or metric.rpartition("/")[2] in ("return", "episode_return")
 
 
@@ -31,11 +36,19 @@ def undefined_metric(metrics: Mapping[str, Any]) -> tuple[str, float] | None:
 
 
 def undefined_weight(module: torch.nn.Module) -> tuple[str, float] | None:
-    """The first entry of a state dict with an element that is not finite, and such an element; a sum of each tells, read at once."""
-    state = {name: tensor for name, tensor in module.state_dict().items() if isinstance(tensor, Tensor) and tensor.is_floating_point() and tensor.numel()}
+    """The first entry of a state dict with an element that is not finite, and such an element; a sum of each tells,
+    read at once.
+    """
+    state = {
+        name: tensor
+        for name, tensor in module.state_dict().items()
+        if isinstance(tensor, Tensor) and tensor.is_floating_point() and tensor.numel()
+    }
     if not state:
         return None
-    sums = torch.stack([tensor.sum(dtype=torch.promote_types(tensor.dtype, torch.float32)).double() for tensor in state.values()])
+    sums = torch.stack(
+        [tensor.sum(dtype=torch.promote_types(tensor.dtype, torch.float32)).double() for tensor in state.values()]
+    )
     for name, is_finite in zip(state, sums.isfinite().tolist(), strict=True):
         if not is_finite:
             values = state[name].flatten()
@@ -48,15 +61,18 @@ def undefined_weight(module: torch.nn.Module) -> tuple[str, float] | None:
 class StopWhereDiverged(Checkpoint):
     """Looks at losses, weights and returns, and ends the run where one of them is not finite.
 
-    A `Checkpoint` by type, so that at an epoch's end it comes after the module's own hook; in the list of callbacks it stands between the record, which
-    is to hold such numbers, and the checkpoint, which is not. All methods are watched alike: after every iteration where a batch is many steps of an
-    optimizer, else after every `EVERY` of them, and before anything is evaluated or saved. Ranks decide together.
+    A `Checkpoint` by type, so that at an epoch's end it comes after the module's own hook; in the list of callbacks it
+    stands between the record, which is to hold such numbers, and the checkpoint, which is not. All methods are watched
+    alike: after every iteration where a batch is many steps of an optimizer, else after every `EVERY` of them, and
+    before anything is evaluated or saved. Ranks decide together.
     """
 
     def __init__(self) -> None:
         self._losses: list[tuple[int, Tensor, Tensor]] = []  # batch, loss and clock, which stay on the device
 
-    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         if not pl_module.automatic_optimization:
             self._look(trainer, pl_module, batch_idx)
             return
@@ -83,18 +99,24 @@ class StopWhereDiverged(Checkpoint):
                 found = (found[0] if found else "train/loss", float(loss))
             self._losses = []
         found = found or undefined_weight(module)
-        together = bool(found) if trainer.world_size == 1 else trainer.strategy.reduce_boolean_decision(bool(found), all=False)
+        together = (
+            bool(found) if trainer.world_size == 1 else trainer.strategy.reduce_boolean_decision(bool(found), all=False)
+        )
         if together:
             raise diverged(trainer, module, found, batch, int(clock))
 
 
 def _clock(module: pl.LightningModule) -> Tensor:
-    """The buffer that is a module's time: `env_steps`, or what its `clock` names; of a module without one, Lightning's steps."""
+    """The buffer that is a module's time: `env_steps`, or what its `clock` names; of a module without one, Lightning's
+    steps.
+    """
     found = getattr(module, getattr(module, "clock", "env_steps"), None)
     return found if isinstance(found, Tensor) else torch.tensor(module.global_step)
 
 
-def diverged(trainer: pl.Trainer, module: pl.LightningModule, found: tuple[str, float] | None, batch: int | None, time: int) -> DivergedError:
+def diverged(
+    trainer: pl.Trainer, module: pl.LightningModule, found: tuple[str, float] | None, batch: int | None, time: int
+) -> DivergedError:
     """The error that says what is not finite, when, and what to try.
 
     Args:
@@ -114,4 +136,6 @@ def diverged(trainer: pl.Trainer, module: pl.LightningModule, found: tuple[str, 
     if trainer.precision not in ("32-true", "64-true"):
         remedies.append("trainer.precision=32-true")
     what = ", ".join(remedies) or "other settings"
-    return DivergedError(f"the run diverged: {name} is {value} at step {time:,} ({where}): expected finite numbers; try {what}")
+    return DivergedError(
+        f"the run diverged: {name} is {value} at step {time:,} ({where}): expected finite numbers; try {what}"
+    )

@@ -40,8 +40,13 @@ def evaluate(config: DictConfig) -> dict[str, float]:
     stored = folder.runnable(asked["allow_targets"])
     for group in ("algorithm", "network"):
         if known := sorted(set(asked[group]) & set(stored[group])):
-            raise ConfigError(f"{group}.{known[0]}: the trained {group} is evaluated as it is; expected other settings of datamodule or trainer, or none")
-    resolved = _with(stored, {group: asked[group] for group in ("algorithm", "network", "datamodule", "trainer", "threads")})
+            raise ConfigError(
+                f"{group}.{known[0]}: the trained {group} is evaluated as it is; expected other settings of "
+                "datamodule or trainer, or none"
+            )
+    resolved = _with(
+        stored, {group: asked[group] for group in ("algorithm", "network", "datamodule", "trainer", "threads")}
+    )
 
     from visagent.runtime.report import print_table
 
@@ -49,7 +54,12 @@ def evaluate(config: DictConfig) -> dict[str, float]:
     trainer, _, _ = _tested(resolved, folder, bar)
     metrics = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("test/")}
     changed = difference(stored, resolved)
-    print_table(record, folder, metrics, f"{record.name}  seed {record.seed}, evaluated again" + (f" with {'; '.join(changed)}" if changed else ""))
+    print_table(
+        record,
+        folder,
+        metrics,
+        f"{record.name}  seed {record.seed}, evaluated again" + (f" with {'; '.join(changed)}" if changed else ""),
+    )
     _save(folder.path, changed, metrics)
     return metrics
 
@@ -67,9 +77,15 @@ def _finished_epoch(outputs: Path, run: str) -> tuple[RunFolder, Record]:
     folder = find_run(outputs / "runs", run)
     record = folder.load()
     if record is not None and record.status == "FINISHED" and not folder.checkpoint.is_file():
-        raise ConfigError(f"the run in {folder.path} ({record.name}) trains nothing that could be evaluated: '{record.command}' shows its numbers")
+        raise ConfigError(
+            f"the run in {folder.path} ({record.name}) trains nothing that could be evaluated: '{record.command}' "
+            "shows its numbers"
+        )
     if record is None or not folder.checkpoint.is_file():
-        raise ConfigError(f"the run in {folder.path} has no checkpoint yet: finish its first epoch with '{record.command if record else 'visagent-train'}'")
+        raise ConfigError(
+            f"the run in {folder.path} has no checkpoint yet: finish its first epoch with "
+            f"'{record.command if record else 'visagent-train'}'"
+        )
     return folder, record
 
 
@@ -100,10 +116,16 @@ def _tested(resolved: dict[str, Any], folder: RunFolder, bar: bool) -> tuple[Any
     prepare(resolved["threads"])
     module, datamodule = build(resolved)
     trainer = build_trainer(
-        resolved, logger=False, enable_checkpointing=False, plugins=[AtomicCheckpointIO()], callbacks=[Progress()] if bar else [], enable_progress_bar=bar
+        resolved,
+        logger=False,
+        enable_checkpointing=False,
+        plugins=[AtomicCheckpointIO()],
+        callbacks=[Progress()] if bar else [],
+        enable_progress_bar=bar,
     )
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint.*")  # they have nothing to do here
+        # they have nothing to do here
+        warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint.*")
         with reading_checkpoint(checkpoint):
             trainer.test(module, datamodule, ckpt_path=str(checkpoint), weights_only=True, verbose=False)
     return trainer, module, datamodule
@@ -113,6 +135,12 @@ def _save(folder: Path, changed: list[str], metrics: dict[str, float]) -> None:
     name = hashlib.sha256("\n".join(changed).encode()).hexdigest()[:10]
     path = folder / "evaluations" / f"{name}.json"
     path.parent.mkdir(exist_ok=True)
-    content: dict[str, Any] = {"changed": changed, "command": command(), "commit": commit(), "time": now(), "metrics": metrics}
+    content: dict[str, Any] = {
+        "changed": changed,
+        "command": command(),
+        "commit": commit(),
+        "time": now(),
+        "metrics": metrics,
+    }
     write_atomically(path, json.dumps(content, indent=1) + "\n")
     log.info("saved %s", path)

@@ -1,6 +1,7 @@
 """`visagent-export`: a trained network as a file that other programs run, checked against the network it came from.
 
-A method whose networks can be exported has a class method `exportable`, which says what they are (`visagent.networks.deploy.Exportable`).
+A method whose networks can be exported has a class method `exportable`, which says what they are
+(`visagent.networks.deploy.Exportable`).
 """
 
 from __future__ import annotations
@@ -39,10 +40,12 @@ def export(config: DictConfig) -> Path:
         config: composed from conf/export.yaml.
 
     Returns:
-        The file. Beside it lies a JSON file with what its users must know, such as the classes, the input's shape and its normalisation.
+        The file. Beside it lies a JSON file with what its users must know, such as the classes, the input's shape and
+        its normalisation.
 
     Raises:
-        ConfigError: when there is no such run or checkpoint, its method has nothing to export, or the written file computes something else.
+        ConfigError: when there is no such run or checkpoint, its method has nothing to export, or the written file
+            computes something else.
     """
     asked = validate(config, ExportConfig)
     if (asked["run"] is None) == (asked["checkpoint"] is None):
@@ -64,14 +67,23 @@ def export(config: DictConfig) -> Path:
     error = float((run(x) - expected).abs().max() / expected.abs().max().clamp_min(1e-12))
     if not error < TOLERANCE:
         target.unlink()
-        raise ConfigError(f"what the exported network computes differs by {error:.2g} of the largest, expected less than {TOLERANCE:g}; nothing was kept")
+        raise ConfigError(
+            f"what the exported network computes differs by {error:.2g} of the largest, expected less than "
+            f"{TOLERANCE:g}; nothing was kept"
+        )
     description = {"input": ["N", *found.shape], **found.description}
     target.with_suffix(".json").write_text(json.dumps(description, indent=1) + "\n")
-    print(f"{target}: {target.stat().st_size / 1e6:.1f} MB; {found.output} within {error:.1e} of the network's, relative to the largest")
+    print(
+        f"{target}: {target.stat().st_size / 1e6:.1f} MB; {found.output} within {error:.1e} of the network's, "
+        "relative to the largest"
+    )
     with torch.no_grad():
         rows = (("exported", lambda: run(x)), ("PyTorch", lambda: found.network(x)))
         for name, function in rows:
-            print(f"{name:>9}: {_milliseconds(function, asked['trials']):.1f} ms for {found.input} {list(x.shape)} on {asked['threads']} CPU thread(s), median")
+            print(
+                f"{name:>9}: {_milliseconds(function, asked['trials']):.1f} ms for {found.input} {list(x.shape)} on "
+                f"{asked['threads']} CPU thread(s), median"
+            )
     return target
 
 
@@ -88,10 +100,15 @@ def _load(asked: dict[str, Any], folder: RunFolder | None, stored: dict[str, Any
 
     describe = getattr(get_class(stored["algorithm"]["_target_"]), "exportable", None)
     if describe is None:
-        raise ConfigError(f"run {folder.path}: {stored['name']} has no exported form; expected a run of a method that has one (experiment=rubiksnet/...)")
+        raise ConfigError(
+            f"run {folder.path}: {stored['name']} has no exported form; expected a run of a method that has one "
+            "(experiment=rubiksnet/...)"
+        )
     if not folder.checkpoint.is_file():
         raise ConfigError(f"the run in {folder.path} has no checkpoint yet: finish its first epoch")
-    return describe(make("network", stored["network"]), stored["datamodule"], check_checkpoint(folder)), folder.path / "network"
+    return describe(
+        make("network", stored["network"]), stored["datamodule"], check_checkpoint(folder)
+    ), folder.path / "network"
 
 
 def _onnx(found: Exportable, x: Tensor, target: Path, threads: int) -> Callable[[Tensor], Tensor]:
@@ -120,7 +137,9 @@ def _onnx(found: Exportable, x: Tensor, target: Path, threads: int) -> Callable[
             )
         except torch.onnx.OnnxExporterError as error:
             reason = str(error.__cause__ or error).strip().splitlines()[0]
-            raise ConfigError(f"{type(found.network).__name__} cannot be written as ONNX ({reason}); type format=pt2") from error
+            raise ConfigError(
+                f"{type(found.network).__name__} cannot be written as ONNX ({reason}); type format=pt2"
+            ) from error
     assert program is not None
     program.save(str(target))
     options = onnxruntime.SessionOptions()
@@ -130,10 +149,14 @@ def _onnx(found: Exportable, x: Tensor, target: Path, threads: int) -> Callable[
 
 
 def _pt2(network: nn.Module, x: Tensor, target: Path) -> Callable[[Tensor], Tensor]:
-    """Write a PyTorch 2 archive, which holds the project's own operators and so needs `import cuda_ext.ops` where it is loaded."""
+    """Write a PyTorch 2 archive, which holds the project's own operators and so needs `import cuda_ext.ops` where it is
+    loaded.
+    """
     import torch
 
-    torch.export.save(torch.export.export(network, (_several(x),), dynamic_shapes=({0: torch.export.Dim.AUTO},)), target)
+    torch.export.save(
+        torch.export.export(network, (_several(x),), dynamic_shapes=({0: torch.export.Dim.AUTO},)), target
+    )
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*buffer is not writable.*")
         loaded = torch.export.load(target).module()

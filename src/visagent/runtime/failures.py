@@ -14,7 +14,9 @@ from visagent.errors import UserError
 
 
 class SaidJobReturn(JobReturn):
-    """A failed job's return, which raises the failure without announcing it; Hydra's own writes a line with all overrides before."""
+    """A failed job's return, which raises the failure without announcing it; Hydra's own writes a line with all
+    overrides before.
+    """
 
     @property  # type: ignore[misc]
     def return_value(self) -> Any:
@@ -23,14 +25,21 @@ class SaidJobReturn(JobReturn):
 
 
 class Failures(Callback):
-    """Makes the failures of jobs `SaidJobReturn`s, and in a sweep says which job it was: of several Hydra would raise the first alone."""
+    """Makes the failures of jobs `SaidJobReturn`s, and in a sweep says which job it was: of several Hydra would raise
+    the first alone.
+    """
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         if job_return.status != JobStatus.FAILED:
             return
         job_return.__class__ = SaidJobReturn
         hydra, error = config.get("hydra"), job_return._return_value
-        if hydra is None or hydra.mode != RunMode.MULTIRUN or str(hydra.sweeper.get("_target_")).endswith("TableSweeper"):  # which says it itself
+        # which says it itself
+        if (
+            hydra is None
+            or hydra.mode != RunMode.MULTIRUN
+            or str(hydra.sweeper.get("_target_")).endswith("TableSweeper")
+        ):
             return
         if isinstance(error, UserError):
             print(f"failed: {' '.join(job_return.overrides or ())}: {error}", file=sys.stderr)

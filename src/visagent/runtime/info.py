@@ -1,4 +1,6 @@
-"""`visagent-info`: versions, devices, what is built, where things are stored, which runs there are, what settings mean."""
+"""`visagent-info`: versions, devices, what is built, where things are stored, which runs there are, what settings
+mean.
+"""
 
 from __future__ import annotations
 
@@ -18,21 +20,28 @@ from visagent.runtime.tracking import tracking_uri
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Print everything a bug report needs."""
-    parser = argparse.ArgumentParser(prog="visagent-info", description="Versions, devices, what is built, where things are stored.")
+    parser = argparse.ArgumentParser(
+        prog="visagent-info", description="Versions, devices, what is built, where things are stored."
+    )
     parser.add_argument(
         "what",
         nargs="?",
         metavar="GROUP=NAME | run=SIGNATURE",
-        help="settings: algorithm=ppo (or of another group) with values, bounds and meanings; run=r3f2 also where each was set",
+        help="settings: algorithm=ppo (or of another group) with values, bounds and meanings; run=r3f2 also where each "
+        "was set",
     )
-    parser.add_argument("--outputs", type=Path, default=Path("outputs"), help="folder of runs and caches (default: %(default)s)")
+    parser.add_argument(
+        "--outputs", type=Path, default=Path("outputs"), help="folder of runs and caches (default: %(default)s)"
+    )
     options = parser.parse_args(arguments)
     if options.what is not None:
         from visagent.runtime.settings_report import group_report, run_report
 
         key, equals, name = options.what.partition("=")
         if not equals or not name:
-            raise ConfigError(f"visagent-info: expected GROUP=NAME such as algorithm=ppo, or run=SIGNATURE, got {options.what!r}")
+            raise ConfigError(
+                f"visagent-info: expected GROUP=NAME such as algorithm=ppo, or run=SIGNATURE, got {options.what!r}"
+            )
         print(run_report(options.outputs, name) if key == "run" else group_report(key, name))
         return 0
     sections = {
@@ -55,7 +64,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _accelerators() -> dict[str, str]:
     import torch
 
-    found = {f"cuda:{i}": torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())} if torch.cuda.is_available() else {}
+    found = (
+        {f"cuda:{i}": torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())}
+        if torch.cuda.is_available()
+        else {}
+    )
     return {"torch threads": str(torch.get_num_threads()), **(found or {"cuda": "none"})}
 
 
@@ -92,7 +105,9 @@ def _op() -> dict[str, str]:
 
 def _storage(outputs: Path) -> dict[str, str]:
     tracking = tracking_uri({}, outputs)
-    thor = "installed" if importlib.util.find_spec("ai2thor") else "not installed (only for visagent-scenes from-ai2thor)"
+    thor = (
+        "installed" if importlib.util.find_spec("ai2thor") else "not installed (only for visagent-scenes from-ai2thor)"
+    )
     return {
         "runs": str((outputs / "runs").resolve()),
         "scene cache": str((outputs / "cache" / "scenes").resolve()),
@@ -116,5 +131,10 @@ def _runs(outputs: Path) -> None:
             print(f"  unreadable: {error}")
             continue
         if record is not None:
-            done = f"{record.env_steps:,} env steps  {record.seconds:.0f} s" + ("  (not all in MLflow yet)" if folder.unsent() else "")
-            print(f"  {record.signature}  {folder.state(record):9} {record.name}  seed {record.seed}  {record.scale}  {done}")
+            done = f"{record.env_steps:,} env steps  {record.seconds:.0f} s" + (
+                "  (not all in MLflow yet)" if folder.unsent() else ""
+            )
+            print(
+                f"  {record.signature}  {folder.state(record):9} {record.name}  seed {record.seed}  {record.scale}  "
+                f"{done}"
+            )

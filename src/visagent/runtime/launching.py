@@ -15,7 +15,8 @@ PATIENCE = 20.0
 
 
 class PatientObserver(_ChildProcessObserver):
-    """Lightning's watch kills all processes within five seconds of the first that fails, in the middle of writing down why. This one waits for that.
+    """Lightning's watch kills all processes within five seconds of the first that fails, in the middle of writing down
+    why. This one waits for that.
 
     A process that waits in vain for another one, as NCCL has it do, is killed in the end all the same.
     """

@@ -1,4 +1,6 @@
-"""Lightning's side of MLflow: a logger that hands everything to a thread of its own, so that no training waits for a server."""
+"""Lightning's side of MLflow: a logger that hands everything to a thread of its own, so that no training waits for a
+server.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,8 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 class MLflowTracker(Logger):
     """A Lightning logger that never waits for MLflow and never closes the run (the runtime knows how it ended).
 
-    What MLflow does not take is kept in the run folder and sent later, at the latest when the same command is typed again.
+    What MLflow does not take is kept in the run folder and sent later, at the latest when the same command is typed
+    again.
 
     Args:
         store: where to.
@@ -69,8 +72,13 @@ class MLflowTracker(Logger):
         tags: Mapping[str, str],
         on_run: Callable[[str], None] | None = None,
     ) -> MLflowTracker:
-        """Go on with `run_id`, or create a run with the config's parameters; waits for MLflow's first answer, but not long."""
-        tags = {**tags, **({"mlflow.parentRunId": os.environ[PARENT_VARIABLE]} if os.environ.get(PARENT_VARIABLE) else {})}
+        """Go on with `run_id`, or create a run with the config's parameters; waits for MLflow's first answer, but not
+        long.
+        """
+        tags = {
+            **tags,
+            **({"mlflow.parentRunId": os.environ[PARENT_VARIABLE]} if os.environ.get(PARENT_VARIABLE) else {}),
+        }
         params = {key: safe_name(key) for key, _ in flatten(config)}
         tags |= names_tags({safe: key for key, safe in params.items()})
         opening = {
@@ -121,7 +129,11 @@ class MLflowTracker(Logger):
                     self._names[key] = safe_name(key)
                     if changed := names_tags({self._names[key]: key}):
                         self.outbox.add({"do": "tags", "items": [[tag, value] for tag, value in changed.items()]})
-            self._metrics += [[self._names[key], float(value), moment, int(step or 0)] for key, value in metrics.items() if key != "epoch"]
+            self._metrics += [
+                [self._names[key], float(value), moment, int(step or 0)]
+                for key, value in metrics.items()
+                if key != "epoch"
+            ]
             if len(self._metrics) >= FLUSH_COUNT and not self._failures:
                 self._wanted = True
                 self._condition.notify_all()
@@ -146,7 +158,9 @@ class MLflowTracker(Logger):
         self.outbox.add({"do": "artifact", "file": str(path.relative_to(self.outbox.path.parent)), "folder": folder})
 
     def close(self, status: str) -> None:
-        """End the MLflow run as FINISHED, FAILED or KILLED; waits as long as MLflow takes what is left, and not for one that is silent."""
+        """End the MLflow run as FINISHED, FAILED or KILLED; waits as long as MLflow takes what is left, and not for one
+        that is silent.
+        """
         with self._condition:
             self._collect()
             self.outbox.add({"do": "status", "status": status, "time": int(time.time() * 1000)})
@@ -157,7 +171,10 @@ class MLflowTracker(Logger):
             self._wait(lambda: self._done, patience(self.store.uri, CLOSE_SECONDS))
         if self.outbox.pending:
             self.outbox.keep()
-            log.warning("what MLflow has not taken lies in %s: the same command sends it, as does the next run's start", self.outbox.path)
+            log.warning(
+                "what MLflow has not taken lies in %s: the same command sends it, as does the next run's start",
+                self.outbox.path,
+            )
 
     def _wait(self, condition: Callable[[], bool], seconds: float) -> None:
         with self._condition:
@@ -216,7 +233,8 @@ class MLflowTracker(Logger):
         if first:
             where = without_credentials(self.store.uri)
             log.warning(
-                "MLflow at %s cannot be used now (%s): the training goes on, and what it logs is kept in %s and sent later; logger=none trains without MLflow",
+                "MLflow at %s cannot be used now (%s): the training goes on, and what it logs is kept in %s and sent "
+                "later; logger=none trains without MLflow",
                 where,
                 why,
                 self.outbox.path,

@@ -1,4 +1,6 @@
-"""A sweep's parent run in MLflow; the children find it through the environment, in this process and in launched ones."""
+"""A sweep's parent run in MLflow; the children find it through the environment, in this process and in launched
+ones.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,16 @@ from visagent.runtime.credentials import without_credentials
 from visagent.runtime.outbox import TAG_LENGTH
 from visagent.runtime.record import PARENT_VARIABLE, write_atomically
 from visagent.runtime.stopping import last_words, signals_cancel
-from visagent.runtime.tracking import LOCK_TAG, TrackingUnavailable, ask, check_tracking, connect, end_cut_off, hold, tracking_uri
+from visagent.runtime.tracking import (
+    LOCK_TAG,
+    TrackingUnavailable,
+    ask,
+    check_tracking,
+    connect,
+    end_cut_off,
+    hold,
+    tracking_uri,
+)
 
 log = logging.getLogger(__name__)
 LOCAL_LAUNCHERS = ("basic", "joblib")
@@ -43,15 +54,18 @@ def refuse_local_ddp(config: DictConfig) -> None:
     devices, nodes = config.trainer.get("devices", 1), config.trainer.get("num_nodes", 1)
     many = devices not in (1, "1", "auto") or nodes not in (1, "1")
     if hydra.mode == RunMode.MULTIRUN and many and str(hydra.runtime.choices.get("hydra/launcher")) in LOCAL_LAUNCHERS:
-        raise ConfigError(f"a sweep (-m) with trainer.devices={devices} cannot run in this process: type trainer.devices=1, or one command per run without -m")
+        raise ConfigError(
+            f"a sweep (-m) with trainer.devices={devices} cannot run in this process: type trainer.devices=1, or one "
+            "command per run without -m"
+        )
 
 
 def settle_in_worker() -> None:
     """In a joblib worker of a sweep: behave like a process of one's own.
 
-    joblib leaves its own start method behind as multiprocessing's default, which processes that a run starts (scene makers, data loaders)
-    cannot find: the platform's is put back. And its workers outlive a parent that was killed, holding memory and the run's lock for ever:
-    they end with it, a training as a KILLED run that can be resumed.
+    joblib leaves its own start method behind as multiprocessing's default, which processes that a run starts (scene
+    makers, data loaders) cannot find: the platform's is put back. And its workers outlive a parent that was killed,
+    holding memory and the run's lock for ever: they end with it, a training as a KILLED run that can be resumed.
     """
     if not HydraConfig.initialized() or str(HydraConfig.get().runtime.choices.get("hydra/launcher")) != "joblib":
         return
@@ -60,10 +74,11 @@ def settle_in_worker() -> None:
 
 
 class MultirunParent(Callback):
-    """Opens the parent when a multirun starts and closes it at the end; the same sweep again goes on with the same parent.
+    """Opens the parent when a multirun starts and closes it at the end; the same sweep again goes on with the same
+    parent.
 
-    Where the environment names a parent already (a table's run), that one is the parent and is left open. Where MLflow cannot be used there is
-    none: the runs are what counts.
+    Where the environment names a parent already (a table's run), that one is the parent and is left open. Where MLflow
+    cannot be used there is none: the runs are what counts.
     """
 
     def __init__(self) -> None:
@@ -77,7 +92,8 @@ class MultirunParent(Callback):
         return {**vars(self), "_until_the_end": None}
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        # joblib would kill its workers where this process ends like after Ctrl-C; where it is just gone they notice, and end their runs properly.
+        # joblib would kill its workers where this process ends like after Ctrl-C; where it is just gone they notice,
+        # and end their runs properly.
         joblib = str(config.hydra.runtime.choices.get("hydra/launcher")) == "joblib"
         self._until_the_end.enter_context(last_words(self._stopped) if joblib else signals_cancel([]))
         if not config.logger.enabled or os.environ.get(PARENT_VARIABLE):
@@ -96,7 +112,12 @@ class MultirunParent(Callback):
             self.run_id = ask(lambda: self._opened(uri, name, outputs, overrides), uri)
         except TrackingUnavailable as error:
             where = without_credentials(uri)
-            log.warning("MLflow at %s cannot be used now (%s): the sweep has no run of its own there; logger=none sweeps without it", where, error)
+            log.warning(
+                "MLflow at %s cannot be used now (%s): the sweep has no run of its own there; logger=none sweeps "
+                "without it",
+                where,
+                error,
+            )
             return
         atexit.register(self._stopped)
         os.environ[PARENT_VARIABLE] = self.run_id
@@ -113,8 +134,15 @@ class MultirunParent(Callback):
             client.update_run(run_id, status="RUNNING")
             client.set_tag(run_id, LOCK_TAG, sweep)
         else:
-            tags = {"visagent.sweep": sweep, "visagent.kind": "multirun", "visagent.overrides": " ".join(overrides)[:TAG_LENGTH], LOCK_TAG: sweep}
-            run_id = str(client.create_run(experiment, run_name="sweep " + " ".join(overrides)[:200], tags=tags).info.run_id)
+            tags = {
+                "visagent.sweep": sweep,
+                "visagent.kind": "multirun",
+                "visagent.overrides": " ".join(overrides)[:TAG_LENGTH],
+                LOCK_TAG: sweep,
+            }
+            run_id = str(
+                client.create_run(experiment, run_name="sweep " + " ".join(overrides)[:200], tags=tags).info.run_id
+            )
         return run_id
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:

@@ -35,7 +35,9 @@ class Refused(Exception):
 
 
 def safe_name(name: str) -> str:
-    """A name as MLflow takes it: itself where it can be; else without the signs it refuses, told apart by a hash of the original."""
+    """A name as MLflow takes it: itself where it can be; else without the signs it refuses, told apart by a hash of the
+    original.
+    """
     safe = FORBIDDEN.sub("_", name)
     if safe.startswith(("/", "..")) or posixpath.normpath(safe) != safe:  # MLflow might take it for a path
         safe = "/".join(part if part.strip(".") else "_" * len(part) for part in safe.split("/") if part) or "_"
@@ -129,9 +131,14 @@ class Outbox:
                         file.flush()
                         os.fsync(file.fileno())
                 else:
-                    write_atomically(self.path, "".join(json.dumps(thing) + "\n" for thing in [{"run_id": self.run_id}, *self.pending]))
+                    write_atomically(
+                        self.path,
+                        "".join(json.dumps(thing) + "\n" for thing in [{"run_id": self.run_id}, *self.pending]),
+                    )
             except OSError as error:
-                self._complain(f"what MLflow has not taken cannot be kept in {self.path} ({error.strerror}): it stays in memory")
+                self._complain(
+                    f"what MLflow has not taken cannot be kept in {self.path} ({error.strerror}): it stays in memory"
+                )
                 return
             self._on_disk = len(self.pending)
 
@@ -152,7 +159,10 @@ class Outbox:
             except Exception as error:  # whatever a server, a driver or a disk says, the training goes on
                 if thing["do"] != "artifact":
                     raise TrackingUnavailable(reason(error)) from error
-                self._complain(f"MLflow does not take {thing['file']} ({reason(error)}); it lies in {self.path.parent}, and is offered again at the next start")
+                self._complain(
+                    f"MLflow does not take {thing['file']} ({reason(error)}); it lies in {self.path.parent}, and is "
+                    "offered again at the next start"
+                )
                 left.add(id(thing))
                 continue
             with self._lock:
@@ -192,7 +202,9 @@ class Outbox:
                     client.restore_run(self.run_id)
                 client.set_terminated(self.run_id, "RUNNING", end_time=0)
                 client.update_run(self.run_id, status="RUNNING")
-                client.log_batch(self.run_id, tags=[RunTag(key, value[:TAG_LENGTH]) for key, value in thing["tags"].items()])
+                client.log_batch(
+                    self.run_id, tags=[RunTag(key, value[:TAG_LENGTH]) for key, value in thing["tags"].items()]
+                )
                 return []
             except MlflowException as error:
                 if error.error_code != "RESOURCE_DOES_NOT_EXIST":
@@ -202,11 +214,15 @@ class Outbox:
         self.run_id = _made_before(client, experiment, tags)
         if self.run_id is not None:
             return [dict(thing), *_beginning(thing)]
-        self.run_id = str(client.create_run(experiment, run_name=thing["name"][:RUN_NAME_LENGTH], tags=tags).info.run_id)
+        self.run_id = str(
+            client.create_run(experiment, run_name=thing["name"][:RUN_NAME_LENGTH], tags=tags).info.run_id
+        )
         return _beginning(thing)
 
     def _log(self, client: MlflowClient, what: str, items: list[list[Any]]) -> None:
-        """Log a batch; where MLflow refuses it, its halves, so that one thing that it refuses keeps nothing else back."""
+        """Log a batch; where MLflow refuses it, its halves, so that one thing that it refuses keeps nothing else
+        back.
+        """
         from mlflow.entities import Metric, Param, RunTag
         from mlflow.exceptions import MlflowException
 
@@ -221,7 +237,11 @@ class Outbox:
                 client.restore_run(run_id)
                 return self._log(client, what, items)
             if len(items) == 1:
-                self._complain(f"MLflow refuses the {what.removesuffix('s')} {items[0][0]!r} ({reason(error)}); the run folder has it", items[0][0])
+                self._complain(
+                    f"MLflow refuses the {what.removesuffix('s')} {items[0][0]!r} ({reason(error)}); the run folder "
+                    "has it",
+                    items[0][0],
+                )
                 return None
             self._log(client, what, items[: len(items) // 2])
             self._log(client, what, items[len(items) // 2 :])
@@ -244,7 +264,10 @@ def _made_before(client: MlflowClient, experiment: str, tags: Mapping[str, str])
     if not {"visagent.signature", "visagent.created"} <= tags.keys():
         return None
     found = client.search_runs([experiment], f"tags.`visagent.signature` = '{tags['visagent.signature']}'")
-    return next((str(run.info.run_id) for run in found if run.data.tags.get("visagent.created") == tags["visagent.created"]), None)
+    return next(
+        (str(run.info.run_id) for run in found if run.data.tags.get("visagent.created") == tags["visagent.created"]),
+        None,
+    )
 
 
 def _refusal(error: Exception) -> bool:
@@ -263,7 +286,8 @@ def _batches(items: list[list[Any]], size: int) -> Iterator[list[list[Any]]]:
 def deliver_ended(store: Store, runs: Path, enough: Callable[[], bool] = lambda: False) -> int:
     """Send what runs that have ended could not; returns of how many.
 
-    One that is not finished and that MLflow does not know yet sends it all when it goes on: two processes could make two runs of it.
+    One that is not finished and that MLflow does not know yet sends it all when it goes on: two processes could make
+    two runs of it.
 
     Args:
         store: where to.

@@ -38,7 +38,10 @@ SOURCE = "src/visagent/runtime/record.py"
 """This file's place in a checkout."""
 FORMAT = 1
 """Of record.json: counted up when an older program could no longer read it. New fields alone do not."""
-NEWER = "was written by a later version of visagent; nothing is wrong with it: update this one (pip install -U visagent), or choose another paths.outputs"
+NEWER = (
+    "was written by a later version of visagent; nothing is wrong with it: update this one (pip install -U visagent), "
+    "or choose another paths.outputs"
+)
 PACKAGES = ("visagent", "torch", "pytorch-lightning", "hydra-core", "mlflow", "numpy", "mujoco")
 
 
@@ -96,20 +99,31 @@ def _record(content: Any) -> Record:
     if isinstance(content.get("format", FORMAT), int) and content.get("format", FORMAT) > FORMAT:
         raise ConfigError(f"its record {NEWER}")
     known = {item.name: item for item in fields(Record) if item.name != "later"}
-    absent = [name for name, item in known.items() if name not in content and item.default is MISSING and item.default_factory is MISSING]
+    absent = [
+        name
+        for name, item in known.items()
+        if name not in content and item.default is MISSING and item.default_factory is MISSING
+    ]
     if absent:
         raise ValueError(f"it lacks {', '.join(absent)}")
     for name in ("versions", "hardware", "metrics", "history"):
         if not isinstance(content.get(name, {}), dict):
             raise ValueError(f"{name} is {content[name]!r}")
-    record = Record(**{name: value for name, value in content.items() if name in known}, later={k: v for k, v in content.items() if k not in known})
-    record.metrics, record.history = _from_json(record.metrics), {epoch: _from_json(values) for epoch, values in record.history.items()}
+    record = Record(
+        **{name: value for name, value in content.items() if name in known},
+        later={k: v for k, v in content.items() if k not in known},
+    )
+    record.metrics, record.history = (
+        _from_json(record.metrics),
+        {epoch: _from_json(values) for epoch, values in record.history.items()},
+    )
     return record
 
 
 def write_atomically(path: Path, text: str) -> None:
     """Write a text file so that a reader sees the old or the new one, never a part."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")  # not mkstemp: its files are for their owner's eyes only
+    # not mkstemp: its files are for their owner's eyes only
+    partial = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     try:
         with partial.open("w") as file:
             file.write(text)
@@ -164,7 +178,13 @@ class RunFolder:
     def failure_of_ranks(self) -> str | None:
         """Why other ranks of the last attempt failed."""
         found = [(path, path.read_text().strip()) for path in sorted(self.path.glob("failure.rank*.txt"))]
-        return "\n".join(f"the process of rank {path.name.removeprefix('failure.rank').removesuffix('.txt')} failed: {cause}" for path, cause in found) or None
+        return (
+            "\n".join(
+                f"the process of rank {path.name.removeprefix('failure.rank').removesuffix('.txt')} failed: {cause}"
+                for path, cause in found
+            )
+            or None
+        )
 
     def forget_failures(self) -> None:
         """Before another attempt."""
@@ -186,7 +206,10 @@ class RunFolder:
         except (ValueError, TypeError) as error:
             if isinstance(error, ConfigError):
                 raise ConfigError(f"{path}: {error}") from error
-            raise ConfigError(f"{path}: expected a run record, got something that does not read ({error}): move the folder away or delete it") from error
+            raise ConfigError(
+                f"{path}: expected a run record, got something that does not read ({error}): move the folder away or "
+                "delete it"
+            ) from error
         if record.status == "RUNNING" and (cause := self.failure_of_ranks()) and not self.is_locked():
             record.status, record.error = "FAILED", cause  # the first rank was ended before it could say so
         return record
@@ -202,7 +225,10 @@ class RunFolder:
         """Write the record atomically."""
         content = asdict(record)
         content |= content.pop("later")
-        content["metrics"], content["history"] = _to_json(record.metrics), {epoch: _to_json(values) for epoch, values in record.history.items()}
+        content["metrics"], content["history"] = (
+            _to_json(record.metrics),
+            {epoch: _to_json(values) for epoch, values in record.history.items()},
+        )
         write_atomically(self.path / "record.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
 
     def config(self) -> dict[str, Any]:
@@ -213,20 +239,28 @@ class RunFolder:
         """
         path = self.path / "config.yaml"
         if not path.is_file():
-            raise ConfigError(f"{self.path}: expected a run folder with config.yaml, found none: move the folder away or delete it")
+            raise ConfigError(
+                f"{self.path}: expected a run folder with config.yaml, found none: move the folder away or delete it"
+            )
         try:
             stored = yaml.safe_load(path.read_text())
         except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: expected a run's config, got something that does not read ({error}): move the folder away or delete it") from error
+            raise ConfigError(
+                f"{path}: expected a run's config, got something that does not read ({error}): move the folder away "
+                "or delete it"
+            ) from error
         if not isinstance(stored, dict):
             raise ConfigError(f"{path}: expected a run's config, got {stored!r}: move the folder away or delete it")
         try:
             return completed(stored)
         except RecursionError as error:
-            raise ConfigError(f"{path}: expected a run's config, got one that contains itself: move the folder away or delete it") from error
+            raise ConfigError(
+                f"{path}: expected a run's config, got one that contains itself: move the folder away or delete it"
+            ) from error
 
     def runnable(self, allowed: Sequence[str]) -> dict[str, Any]:
-        """The stored config where the outputs folder is now, once it is sure that nothing in it runs the code of others.
+        """The stored config where the outputs folder is now, once it is sure that nothing in it runs the code of
+        others.
 
         Args:
             allowed: see `visagent.config.trust.refuse_foreign`.
@@ -238,13 +272,16 @@ class RunFolder:
         for group in REQUIRED_GROUPS:
             if not isinstance(stored.get(group), dict):
                 raise ConfigError(
-                    f"{self.path / 'config.yaml'}: expected a run's config, got {stored.get(group)!r} for {group}: the file was changed or cut off"
+                    f"{self.path / 'config.yaml'}: expected a run's config, got {stored.get(group)!r} for {group}: "
+                    "the file was changed or cut off"
                 )
         refuse_foreign(stored, f"the run in {self.path}", allowed)
         return stored
 
     def config_here(self) -> dict[str, Any]:
-        """The stored config with its caches where the outputs folder is now: it may have been moved, or be looked at from another working directory."""
+        """The stored config with its caches where the outputs folder is now: it may have been moved, or be looked at
+        from another working directory.
+        """
         stored = self.config()
         before = stored.get("paths", {}).get("outputs") if isinstance(stored.get("paths"), dict) else None
         if before is None or self.path.resolve().parent.name != "runs":
@@ -254,7 +291,11 @@ class RunFolder:
         def lead(node: Any) -> Any:
             if isinstance(node, dict):
                 return {key: lead(value) for key, value in node.items()}
-            return f"{outputs}{node.removeprefix(before)}" if isinstance(node, str) and (node == before or node.startswith(f"{before}/")) else node
+            return (
+                f"{outputs}{node.removeprefix(before)}"
+                if isinstance(node, str) and (node == before or node.startswith(f"{before}/"))
+                else node
+            )
 
         return {key: lead(value) if key in ("paths", "datamodule") else value for key, value in stored.items()}
 
@@ -268,7 +309,9 @@ class RunFolder:
             changed = difference(self.config(), config)
             if changed:
                 raise ConfigError(
-                    f"the run in {self.path} was started with another config (stored -> asked):\n  " + "\n  ".join(changed) + "\n"
+                    f"the run in {self.path} was started with another config (stored -> asked):\n  "
+                    + "\n  ".join(changed)
+                    + "\n"
                     "type the stored values to resume it, or leave paths.run out (or change name=...) for a new run"
                 )
 
@@ -298,7 +341,8 @@ class RunFolder:
             except BlockingIOError:
                 file.seek(0)
                 raise ConfigError(
-                    f"the run in {self.path} is being worked on by process {file.read().strip() or '?'}: wait for it, or change seed=... or name=..."
+                    f"the run in {self.path} is being worked on by process {file.read().strip() or '?'}: wait for it, "
+                    "or change seed=... or name=..."
                 ) from None
             file.truncate(0)
             file.write(str(os.getpid()))
@@ -329,21 +373,33 @@ def find_run(runs: Path, wanted: str) -> RunFolder:
     found = [runs / name for name in there if wanted and name.startswith(wanted)]
     if len(found) == 1 or wanted in there:
         return RunFolder(runs / wanted if wanted in there else found[0])
-    what = f"several runs begin with {wanted!r}: {', '.join(p.name for p in found)}" if found else f"no run {wanted!r} in {runs}"
-    raise ConfigError(f"{what}; expected run=SIGNATURE, the beginning of one, or a run folder; runs there: {', '.join(there[:12]) or 'none'}")
+    what = (
+        f"several runs begin with {wanted!r}: {', '.join(p.name for p in found)}"
+        if found
+        else f"no run {wanted!r} in {runs}"
+    )
+    raise ConfigError(
+        f"{what}; expected run=SIGNATURE, the beginning of one, or a run folder; runs there: "
+        f"{', '.join(there[:12]) or 'none'}"
+    )
 
 
 def commit() -> str:
-    """The commit of the source tree, `+changes` where it differs from it; empty outside a checkout of it, within another one too."""
+    """The commit of the source tree, `+changes` where it differs from it; empty outside a checkout of it, within
+    another one too.
+    """
     file = Path(__file__).resolve()
     folder = file.parent
 
     def git(*arguments: str) -> str:
-        done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True, timeout=20)
+        done = subprocess.run(
+            ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True, timeout=20
+        )
         return done.stdout.strip()
 
     try:
-        if git("ls-files", "--full-name", "--error-unmatch", file.name) != SOURCE:  # installed into someone's own repository
+        # installed into someone's own repository
+        if git("ls-files", "--full-name", "--error-unmatch", file.name) != SOURCE:
             return ""
         head = git("rev-parse", "--short=12", "HEAD")
         return head + ("+changes" if git("status", "--porcelain", "--untracked-files=no") else "")

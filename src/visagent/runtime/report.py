@@ -27,7 +27,9 @@ def metric_table(metrics: Mapping[str, float], split: str = "test") -> tuple[lis
     return columns, rows
 
 
-def print_table(record: Record, folder: RunFolder, metrics: Mapping[str, float] | None = None, title: str | None = None) -> None:
+def print_table(
+    record: Record, folder: RunFolder, metrics: Mapping[str, float] | None = None, title: str | None = None
+) -> None:
     """Print the test metrics and where to find the run."""
     from rich.console import Console
     from rich.table import Table
@@ -35,13 +37,20 @@ def print_table(record: Record, folder: RunFolder, metrics: Mapping[str, float] 
 
     shown = record.metrics if metrics is None else metrics
     columns, rows = metric_table(shown)
-    if whole := {key.removeprefix("test/"): value for key, value in shown.items() if key.startswith("test/") and key.count("/") == 1}:
+    if whole := {
+        key.removeprefix("test/"): value
+        for key, value in shown.items()
+        if key.startswith("test/") and key.count("/") == 1
+    }:
         columns, rows = list(dict.fromkeys([*whole, *columns])), {"(run)": whole, **rows}
     console = Console(markup=False, emoji=False)
     if not console.is_terminal:
         console = Console(width=120, markup=False, emoji=False)  # a log file has no width of its own
     if rows:
-        table = Table(title=Text(title or f"{record.name}  seed {record.seed}  ({record.scale} scale)", "table.title"), title_justify="left")
+        table = Table(
+            title=Text(title or f"{record.name}  seed {record.seed}  ({record.scale} scale)", "table.title"),
+            title_justify="left",
+        )
         table.add_column("test", no_wrap=True)
         for column in columns:
             table.add_column(column.removeprefix("average_").replace("_", " "), justify="right")
@@ -78,7 +87,11 @@ def learning_curves(record: Record) -> Figure | None:
 
     history = sorted((int(epoch), values) for epoch, values in record.history.items())
     groups = {
-        "training": [k for k in _keys(record) if k in ("train/top1", "train/shift_share") or (k.startswith("train/") and k.endswith("_epoch"))],
+        "training": [
+            k
+            for k in _keys(record)
+            if k in ("train/top1", "train/shift_share") or (k.startswith("train/") and k.endswith("_epoch"))
+        ],
         "validation": [k for k in _keys(record) if k.startswith("val/") and k.endswith(tuple(VALIDATION))],
         "data": [k for k in _keys(record) if k in ("data/samples", "data/expert_queries", "data/episode_return")],
     }
@@ -93,9 +106,14 @@ def learning_curves(record: Record) -> Figure | None:
             axes.plot(
                 *zip(*points, strict=True),
                 marker="o",
-                label=key.removeprefix("train/").removeprefix("val/").removesuffix("_epoch").removesuffix("/success_rate"),
+                label=key.removeprefix("train/")
+                .removeprefix("val/")
+                .removesuffix("_epoch")
+                .removesuffix("/success_rate"),
             )
-        axes.set_title(next(title for end, title in VALIDATION.items() if keys[0].endswith(end)) if name == "validation" else name)
+        axes.set_title(
+            next(title for end, title in VALIDATION.items() if keys[0].endswith(end)) if name == "validation" else name
+        )
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.grid(alpha=0.3)

@@ -1,4 +1,6 @@
-"""A run's log file: what the console says while it runs, each process's in a file of its own, one attempt after the other."""
+"""A run's log file: what the console says while it runs, each process's in a file of its own, one attempt after the
+other.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,11 @@ class RunLog:
         if self._file is None:
             return
         if REDRAWN.search(text):
-            text = "".join(line for line in CONTROL.sub("", text).splitlines(keepends=True) if line.strip() and not BAR.search(line))
+            text = "".join(
+                line
+                for line in CONTROL.sub("", text).splitlines(keepends=True)
+                if line.strip() and not BAR.search(line)
+            )
         try:
             self._file.write(without_credentials(CONTROL.sub("", text)))
             self._file.flush()
@@ -106,7 +112,10 @@ def logged(path: Path, title: str) -> Iterator[RunLog]:
     log = RunLog(path)
     log.write(f"== {title}\n")
     handler = _LogHandler(log)
-    loggers = [logging.getLogger(), *(logger for name in OWN_HANDLERS if not (logger := logging.getLogger(name)).propagate)]
+    loggers = [
+        logging.getLogger(),
+        *(logger for name in OWN_HANDLERS if not (logger := logging.getLogger(name)).propagate),
+    ]
     before = sys.stdout, sys.stderr
     both = _Both(sys.stdout, log), _Both(sys.stderr, log)
     sys.stdout, sys.stderr = both

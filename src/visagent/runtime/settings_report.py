@@ -51,7 +51,9 @@ def group_report(group: str, name: str) -> str:
     """
     groups = sorted({*GROUP_SCHEMAS, *REQUIRED_GROUPS})
     if group not in groups:
-        raise ConfigError(f"{group}={name}: expected one of {', '.join(f'{each}=NAME' for each in groups)}, or run=SIGNATURE")
+        raise ConfigError(
+            f"{group}={name}: expected one of {', '.join(f'{each}=NAME' for each in groups)}, or run=SIGNATURE"
+        )
     if name not in options(group):
         raise ConfigError(f"{group}={name}: expected one of {', '.join(options(group))}")
     with config_folder():
@@ -77,8 +79,14 @@ def run_report(outputs: Path, wanted: str) -> str:
             choices = compose("train", given, return_hydra_config=True).hydra.runtime.choices
         except HydraException as error:  # of a version with other groups or keys
             reason = str(error).splitlines()[0]
-            raise ConfigError(f"run {folder.path}: its command does not compose with this version ({reason}); its settings are in config.yaml") from error
-        for group, node in {**{group: stored[group] for group in REQUIRED_GROUPS}, "env": stored["datamodule"].get("env")}.items():
+            raise ConfigError(
+                f"run {folder.path}: its command does not compose with this version ({reason}); its settings are in "
+                "config.yaml"
+            ) from error
+        for group, node in {
+            **{group: stored[group] for group in REQUIRED_GROUPS},
+            "env": stored["datamodule"].get("env"),
+        }.items():
             if not isinstance(node, Mapping) or choices.get(group) is None:
                 continue
             where = ENV if group == "env" else group
@@ -123,7 +131,13 @@ def _table(title: str, settings: Sequence[Setting]) -> str:
     """Names, values, where they were set, bounds, and meanings, wrapped to the terminal."""
     rows = []
     for item in settings:
-        value = "null" if item.value is None else str(item.value).lower() if isinstance(item.value, bool) else str(item.value)
+        value = (
+            "null"
+            if item.value is None
+            else str(item.value).lower()
+            if isinstance(item.value, bool)
+            else str(item.value)
+        )
         rows.append([item.key, value, item.set_by, item.info.bounds if item.info else "", _meaning(item.info)])
     widths = [max([len(row[column]) for row in rows] or [0]) for column in range(4)]
     used = sum(width + 2 for width in widths if width) + 2

@@ -18,7 +18,10 @@ class Cancelled(KeyboardInterrupt):
 
 @contextmanager
 def signals_cancel(received: list[int]) -> Iterator[None]:
-    """Within, SIGTERM and SIGHUP end the program like Ctrl-C does; their numbers go to `received`. What `nohup` has switched off stays off."""
+    """Within, SIGTERM and SIGHUP end the program like Ctrl-C does; their numbers go to `received`.
+
+    What `nohup` has switched off stays off.
+    """
 
     def cancel(number: int, frame: FrameType | None) -> None:
         received.append(number)

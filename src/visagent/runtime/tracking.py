@@ -1,6 +1,7 @@
 """MLflow: the view for browsing; the record is the truth.
 
-One SQLite file under outputs/ by default (MLflow refuses its old file store), `MLFLOW_TRACKING_URI` or `logger.tracking_uri` elsewhere.
+One SQLite file under outputs/ by default (MLflow refuses its old file store), `MLFLOW_TRACKING_URI` or
+`logger.tracking_uri` elsewhere.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ KIND = {"mlflow.experimentKind": "custom_model_development"}
 """Makes the UI open on runs and curves, not on its pages for language models."""
 SETTINGS = {
     "MLFLOW_DISABLE_TELEMETRY": "true",  # nothing leaves the machine unasked
-    # MLflow's own are meant for a program that can do nothing else: 120 seconds, seven times over. What is not sent is kept, so it may fail soon.
+    # MLflow's own are meant for a program that can do nothing else: 120 seconds, seven times over. What is not sent is
+    # kept, so it may fail soon.
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
@@ -46,7 +48,9 @@ SCHEMES = ("http", "https", "databricks", *DATABASES)
 EXPERIMENT_LENGTH = 500
 LOCK_SECONDS = 30.0
 ANSWER_SECONDS, DATABASE_SECONDS = 20.0, 120.0
-"""How long a command waits for a server, and for a file: on a busy machine the tables of a new one take their time, but they come."""
+"""How long a command waits for a server, and for a file: on a busy machine the tables of a new one take their time, but
+they come.
+"""
 
 
 class TrackingUnavailable(UserError):
@@ -55,7 +59,11 @@ class TrackingUnavailable(UserError):
 
 def tracking_uri(config: Mapping[str, Any], outputs: Path) -> str:
     """Where to track: the config's address, the environment's, or `outputs/mlflow.db`."""
-    return config.get("tracking_uri") or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{(outputs / 'mlflow.db').resolve()}"
+    return (
+        config.get("tracking_uri")
+        or os.environ.get("MLFLOW_TRACKING_URI")
+        or f"sqlite:///{(outputs / 'mlflow.db').resolve()}"
+    )
 
 
 def check_tracking(config: Mapping[str, Any], outputs: Path) -> None:
@@ -69,7 +77,10 @@ def check_tracking(config: Mapping[str, Any], outputs: Path) -> None:
     experiment = str(config["experiment"])
     if not experiment.strip() or len(experiment) > EXPERIMENT_LENGTH:
         got = f"{len(experiment)} characters" if experiment.strip() else repr(experiment)
-        raise ConfigError(f"logger.experiment: expected a name of at most {EXPERIMENT_LENGTH} characters, got {got}; type logger.experiment=NAME")
+        raise ConfigError(
+            f"logger.experiment: expected a name of at most {EXPERIMENT_LENGTH} characters, got {got}; type "
+            "logger.experiment=NAME"
+        )
     where = "logger.tracking_uri" if config.get("tracking_uri") else "MLFLOW_TRACKING_URI"
     uri = tracking_uri(config, outputs)
     if problem := _problem(uri):
@@ -84,12 +95,19 @@ def _problem(uri: str) -> str | None:
     if not separator or "/" in scheme or scheme == "file":
         path = re.sub(r"^file:(//)?", "", uri).rstrip("/") or "."
         database = path if path.endswith((".db", ".sqlite", ".sqlite3")) else f"{path}/mlflow.db"
-        return f"a path, and MLflow no longer keeps runs in folders; expected an address: type logger.tracking_uri=sqlite:///{database}"
+        return (
+            "a path, and MLflow no longer keeps runs in folders; expected an address: type "
+            f"logger.tracking_uri=sqlite:///{database}"
+        )
     name = scheme.split("+")[0]
     plugins = [point.name for point in entry_points(group="mlflow.tracking_store")]
     if name not in (*SCHEMES, *plugins) and scheme not in plugins:
         near = difflib.get_close_matches(name, SCHEMES, 1)
-        hint = f"did you mean {without_credentials(f'{near[0]}:{rest}')}?" if near else f"expected one that begins with {', '.join(f'{s}:' for s in SCHEMES)}"
+        hint = (
+            f"did you mean {without_credentials(f'{near[0]}:{rest}')}?"
+            if near
+            else f"expected one that begins with {', '.join(f'{s}:' for s in SCHEMES)}"
+        )
         return f"an address of an unknown kind, {name}; {hint}"
     if name == "sqlite" and (not rest.startswith("///") or rest.strip("/") in ("", ":memory:")):
         return f"expected sqlite:///FILE: type logger.tracking_uri=sqlite:///{rest.strip('/') or 'mlflow.db'}"
@@ -110,14 +128,26 @@ def database_file(uri: str) -> Path | None:
 
 
 def store_name(uri: str, outputs: Path) -> str:
-    """A short name of a tracker for file names, the same after the outputs folder has moved; tells nothing of the credentials."""
-    return "own" if own_database(uri, outputs) else hashlib.sha256(without_credentials(uri).replace(f"{HIDDEN}@", "").encode()).hexdigest()[:8]
+    """A short name of a tracker for file names, the same after the outputs folder has moved; tells nothing of the
+    credentials.
+    """
+    return (
+        "own"
+        if own_database(uri, outputs)
+        else hashlib.sha256(without_credentials(uri).replace(f"{HIDDEN}@", "").encode()).hexdigest()[:8]
+    )
 
 
 def reason(error: BaseException) -> str:
     """Why MLflow failed, in one line without credentials."""
     text = str(error)
-    for known in (r"Connection refused", r"Name or service not known", r"No route to host", r"timed? ?out", r"\(sqlite3\.\w+\) [^\n]*"):
+    for known in (
+        r"Connection refused",
+        r"Name or service not known",
+        r"No route to host",
+        r"timed? ?out",
+        r"\(sqlite3\.\w+\) [^\n]*",
+    ):
         if found := re.search(known, text, re.IGNORECASE):
             text = found.group(0)
             break
@@ -131,7 +161,8 @@ def settle() -> None:
         os.environ.setdefault(name, value)
     for name in ("alembic", "mlflow"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    for name in ("mlflow.store.db.utils", "mlflow.utils.rest_utils", "urllib3.connectionpool"):  # what they say is said once, and shorter, by us
+    # what they say is said once, and shorter, by us
+    for name in ("mlflow.store.db.utils", "mlflow.utils.rest_utils", "urllib3.connectionpool"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
@@ -190,12 +221,15 @@ def _check_database(uri: str) -> None:
     except sqlite3.Error as error:
         raise TrackingUnavailable(f"{path} is no database that can be read: {error}") from error
     if tables and "experiments" not in tables:
-        raise TrackingUnavailable(f"{path} is another program's database, with the tables {', '.join(sorted(tables)[:3])}")
+        raise TrackingUnavailable(
+            f"{path} is another program's database, with the tables {', '.join(sorted(tables)[:3])}"
+        )
 
 
 @contextmanager
 def _making_tables(uri: str, outputs: Path) -> Iterator[None]:
-    """One process at a time: MLflow's making of a SQLite file's tables fails where two runs begin at once. No server is waited for with the lock held.
+    """One process at a time: MLflow's making of a SQLite file's tables fails where two runs begin at once. No server is
+    waited for with the lock held.
 
     Raises:
         TrackingUnavailable: when another process holds it for too long.
@@ -227,15 +261,21 @@ def anchor_artifacts(outputs: Path) -> int:
     changed = 0
     with closing(sqlite3.connect(path, timeout=5.0)) as database, database:
         tables = {row[0] for row in database.execute("select name from sqlite_master where type = 'table'")}
-        for table, column, key in (("experiments", "artifact_location", "experiment_id"), ("runs", "artifact_uri", "run_uuid")):
+        for table, column, key in (
+            ("experiments", "artifact_location", "experiment_id"),
+            ("runs", "artifact_uri", "run_uuid"),
+        ):
             if table not in tables:
                 continue
-            for number, place in database.execute(f"select {key}, {column} from {table} where {column} like '%/mlflow-artifacts%'").fetchall():
+            for number, place in database.execute(
+                f"select {key}, {column} from {table} where {column} like '%/mlflow-artifacts%'"
+            ).fetchall():
                 before, folder, rest = str(place).partition("/mlflow-artifacts")
                 there = f"{before}{folder}"
                 if there == here or (rest and not rest.startswith("/")):
                     continue
-                # Another outputs folder may be tracked here too: what is where its path says, and not here, is left alone.
+                # Another outputs folder may be tracked here too: what is where its path says, and not here, is left
+                # alone.
                 if _local(here + rest).exists() or not _local(there).exists():
                     database.execute(f"update {table} set {column} = ? where {key} = ?", (here + rest, number))
                     changed += table == "runs"
@@ -275,11 +315,14 @@ def ask(question: Callable[[], T], uri: str, seconds: float = ANSWER_SECONDS) ->
         except Exception as error:  # noqa: BLE001 (handed to the thread that waits)
             failure.append(error)
 
-    thread = threading.Thread(target=work, name="ask-mlflow", daemon=True)  # a driver that hangs does not keep the process
+    # a driver that hangs does not keep the process
+    thread = threading.Thread(target=work, name="ask-mlflow", daemon=True)
     thread.start()
     thread.join(seconds)
     if failure:
-        raise failure[0] if isinstance(failure[0], TrackingUnavailable) else TrackingUnavailable(reason(failure[0])) from failure[0]
+        raise (
+            failure[0] if isinstance(failure[0], TrackingUnavailable) else TrackingUnavailable(reason(failure[0]))
+        ) from failure[0]
     if not answer:
         raise TrackingUnavailable(f"no answer within {seconds:.0f} seconds")
     return answer[0]
@@ -290,7 +333,10 @@ LOCK_TAG = "visagent.lock"
 
 
 def hold(outputs: Path, name: str) -> TextIO | None:
-    """Hold a lock as long as the returned file is open: it tells whether the process behind a parent run lives. None where another process has it."""
+    """Hold a lock as long as the returned file is open: it tells whether the process behind a parent run lives.
+
+    None where another process has it.
+    """
     path = outputs / "multirun" / f"{name}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     file = path.open("a+")
@@ -303,7 +349,9 @@ def hold(outputs: Path, name: str) -> TextIO | None:
 
 
 def end_cut_off(client: MlflowClient, experiment: str, outputs: Path) -> int:
-    """Say KILLED of what MLflow shows as RUNNING though its process, which worked in this outputs folder, is gone; returns of how many."""
+    """Say KILLED of what MLflow shows as RUNNING though its process, which worked in this outputs folder, is gone;
+    returns of how many.
+    """
     ended = 0
     for run in client.search_runs([experiment], "attributes.status = 'RUNNING'"):
         tags = run.data.tags
@@ -314,7 +362,11 @@ def end_cut_off(client: MlflowClient, experiment: str, outputs: Path) -> int:
                 held.close()
         elif tags.get("visagent.kind") == "run" and (name := tags.get("visagent.signature")):
             folder = RunFolder(outputs / "runs" / name)
-            gone = folder.path.is_dir() and not folder.is_locked() and tags.get("visagent.folder") == str(folder.path.resolve())
+            gone = (
+                folder.path.is_dir()
+                and not folder.is_locked()
+                and tags.get("visagent.folder") == str(folder.path.resolve())
+            )
         else:
             gone = False
         if gone:
@@ -324,7 +376,8 @@ def end_cut_off(client: MlflowClient, experiment: str, outputs: Path) -> int:
 
 
 def tend(outputs: Path) -> None:
-    """Before the outputs folder's own database is looked at: artifacts where the folder is now, and no run RUNNING whose process is gone.
+    """Before the outputs folder's own database is looked at: artifacts where the folder is now, and no run RUNNING
+    whose process is gone.
 
     Raises:
         TrackingUnavailable: when it cannot be read.

@@ -67,7 +67,10 @@ def train(config: DictConfig) -> Record:
         _summarise(resolved, record, folder)
         return record
     if resolved["scale"] == "paper" and resolved["datamodule"].get("root") == "embedded":
-        raise ConfigError("paths.videos: expected the real data set's folder at paper scale, got embedded; type paths.videos=DIR, or scale=laptop")
+        raise ConfigError(
+            "paths.videos: expected the real data set's folder at paper scale, got embedded; type paths.videos=DIR, "
+            "or scale=laptop"
+        )
     check_targets(resolved)
     folder.create(resolved)
     if rank > 0:  # the first one keeps the record
@@ -80,20 +83,30 @@ def train(config: DictConfig) -> Record:
 def global_rank(trainer: dict[str, Any]) -> int:
     """This process's place among all that train the run together, before Lightning knows it.
 
-    torchrun says it (`RANK`), as does Slurm of a job's tasks (`SLURM_PROCID`); processes that Lightning starts have a `LOCAL_RANK` on the node that
-    `NODE_RANK` (or torchrun's `GROUP_RANK`) names. A shell within a Slurm job is its task 0, whatever it starts.
+    torchrun says it (`RANK`), as does Slurm of a job's tasks (`SLURM_PROCID`); processes that Lightning starts have a
+    `LOCAL_RANK` on the node that `NODE_RANK` (or torchrun's `GROUP_RANK`) names. A shell within a Slurm job is its task
+    0, whatever it starts.
     """
     if "RANK" in os.environ:
         return int(os.environ["RANK"])
     if task := int(os.environ.get("SLURM_PROCID", "0")):
         return task
-    node, local = int(os.environ.get("NODE_RANK", os.environ.get("GROUP_RANK", "0"))), int(os.environ.get("LOCAL_RANK", "0"))
+    node, local = (
+        int(os.environ.get("NODE_RANK", os.environ.get("GROUP_RANK", "0"))),
+        int(os.environ.get("LOCAL_RANK", "0")),
+    )
     devices = str(trainer.get("devices", 1))
     return node * int(os.environ.get("LOCAL_WORLD_SIZE", devices if devices.isdigit() else "1")) + local
 
 
 def _new_record(config: dict[str, Any], name: str) -> Record:
-    return Record(signature=name, name=str(config["name"]), command=command(), seed=int(config["seed"]), scale=str(config["scale"]))
+    return Record(
+        signature=name,
+        name=str(config["name"]),
+        command=command(),
+        seed=int(config["seed"]),
+        scale=str(config["scale"]),
+    )
 
 
 def _title(folder: RunFolder, attempt: int) -> str:
@@ -179,7 +192,9 @@ def _last_words(error: BaseException, folder: RunFolder) -> str | None:
 
 
 def _several() -> bool:
-    """Whether there are other processes of this run; Lightning takes WORLD_SIZE out of the environment when a training fails."""
+    """Whether there are other processes of this run; Lightning takes WORLD_SIZE out of the environment when a training
+    fails.
+    """
     torch = sys.modules.get("torch")
     joined = torch is not None and torch.distributed.is_available() and torch.distributed.is_initialized()
     return joined or int(os.environ.get("WORLD_SIZE", "1")) > 1
@@ -196,7 +211,10 @@ def _finish(folder: RunFolder, record: Record, trackers: list[MLflowTracker], wr
         folder.save(record)
     except OSError as error:
         refused = error
-        said = f"the record cannot be written ({machine_message(error) or error}): it says that the run is RUNNING; it is {record.status}"
+        said = (
+            f"the record cannot be written ({machine_message(error) or error}): it says that the run is RUNNING; it "
+            f"is {record.status}"
+        )
         log.error("%s", said)
     known = record.mlflow_run_id
     for tracker in trackers:
@@ -234,7 +252,9 @@ def _tracker(config: dict[str, Any], folder: RunFolder, record: Record, outputs:
         record.mlflow_run_id, record.tracking_uri = run_id, without_credentials(uri)
 
     store = Store(uri, config["logger"]["experiment"], outputs)
-    tracker = MLflowTracker.open(store, folder.path, record.mlflow_run_id, f"{record.name}-s{record.seed}", public(config), tags, known)
+    tracker = MLflowTracker.open(
+        store, folder.path, record.mlflow_run_id, f"{record.name}-s{record.seed}", public(config), tags, known
+    )
     folder.save(record)
     return tracker
 
@@ -252,7 +272,12 @@ def _deliver(config: dict[str, Any], folder: RunFolder, outputs: Path) -> None:
         ask(lambda: deliver_ended(Store(uri, config["logger"]["experiment"], outputs), folder.path.parent), uri)
         log.info("MLflow has now what it had missed of this run")
     except TrackingUnavailable as error:
-        log.warning("MLflow at %s still cannot be used (%s); what it misses stays in %s", without_credentials(uri), error, folder.path)
+        log.warning(
+            "MLflow at %s still cannot be used (%s); what it misses stays in %s",
+            without_credentials(uri),
+            error,
+            folder.path,
+        )
 
 
 def build(config: dict[str, Any]) -> tuple[pl.LightningModule, pl.LightningDataModule]:
@@ -277,7 +302,10 @@ def build_trainer(config: dict[str, Any], **settings: Any) -> pl.Trainer:
     asked = precision_of(config["trainer"])
     if trainer.precision != asked:  # Lightning takes another one where the device has none of that
         device = trainer.strategy.root_device.type
-        raise ConfigError(f"trainer.precision: expected one that {device} has, got {asked!r}; type trainer.precision={SINGLE}, or {trainer.precision}")
+        raise ConfigError(
+            f"trainer.precision: expected one that {device} has, got {asked!r}; type trainer.precision={SINGLE}, or "
+            f"{trainer.precision}"
+        )
     return trainer
 
 
@@ -302,8 +330,8 @@ def prepare(threads: int) -> None:
 def forget_absent_gpu() -> None:
     """Undo what importing Lightning did where there is no GPU; call it afterwards.
 
-    It has PyTorch look for one through NVML, which guards processes that fork from a GPU. Every step of an optimizer looks, and without NVML each
-    look searches the disk for it: 40 microseconds, a tenth of a small network's step.
+    It has PyTorch look for one through NVML, which guards processes that fork from a GPU. Every step of an optimizer
+    looks, and without NVML each look searches the disk for it: 40 microseconds, a tenth of a small network's step.
     """
     import torch
 
@@ -325,7 +353,12 @@ def _fit(config: dict[str, Any], folder: RunFolder, record: Record, tracker: MLf
     leave_time_for_last_words()
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     module, datamodule = build(config)
-    callbacks: list[pl.Callback] = [RandomState(), RecordEpochs(folder, record), StopWhereDiverged(), EpochCheckpoint(folder.checkpoint)]
+    callbacks: list[pl.Callback] = [
+        RandomState(),
+        RecordEpochs(folder, record),
+        StopWhereDiverged(),
+        EpochCheckpoint(folder.checkpoint),
+    ]
     if config["progress"]["bar"]:
         callbacks.append(Progress(refresh_rate=config["progress"]["refresh_rate"]))
     trainer = build_trainer(
@@ -344,7 +377,9 @@ def _fit(config: dict[str, Any], folder: RunFolder, record: Record, tracker: MLf
             trainer.fit(module, datamodule, ckpt_path=str(resumed), weights_only=True)
     if config["evaluate_after_training"]:
         trainer.test(module, datamodule, verbose=False)
-        record.metrics = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("test/")}
+        record.metrics = {
+            key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("test/")
+        }
         undefined = undefined_metric(record.metrics)
         if undefined is not None:
             raise diverged(trainer, module, undefined, None, record.env_steps)

@@ -16,21 +16,36 @@ EXTRACTORS = ("efficientnet_lite0", "resnet50", "random_resnet50")
 
 def parser() -> argparse.ArgumentParser:
     """The command's arguments; needs nothing but the standard library, so that `--help` is quick."""
-    top = argparse.ArgumentParser(prog="visagent-scenes", description="Scene dumps for target-driven navigation (HDF5, the THOR layout).")
+    top = argparse.ArgumentParser(
+        prog="visagent-scenes", description="Scene dumps for target-driven navigation (HDF5, the THOR layout)."
+    )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    make = commands.add_parser("make", help="make procedural rooms", description="Make rooms named as the original dumps: bathroom_01, bathroom_02, ...")
+    make = commands.add_parser(
+        "make",
+        help="make procedural rooms",
+        description="Make rooms named as the original dumps: bathroom_01, bathroom_02, ...",
+    )
     make.add_argument("folder", type=Path, help="where NAME.h5 files go")
-    make.add_argument("--rooms", default=",".join(ROOMS), help=f"comma-separated room types (default: {','.join(ROOMS)})")
+    make.add_argument(
+        "--rooms", default=",".join(ROOMS), help=f"comma-separated room types (default: {','.join(ROOMS)})"
+    )
     make.add_argument("--count", type=int, default=5, help="scenes per room type (default: 5)")
     make.add_argument("--layout-seed", type=int, default=0, help="decides sizes and furniture (default: 0)")
     make.add_argument("--style-seed", type=int, default=0, help="decides colours and materials (default: 0)")
-    make.add_argument("--extractor", default=EXTRACTORS[0], choices=EXTRACTORS, help="feature extractor, recorded in the dump (default: %(default)s)")
+    make.add_argument(
+        "--extractor",
+        default=EXTRACTORS[0],
+        choices=EXTRACTORS,
+        help="feature extractor, recorded in the dump (default: %(default)s)",
+    )
     make.add_argument("--weights", help="a .pth file for the extractor (default: its package, or torchvision's cache)")
     make.add_argument("--workers", type=int, default=0, help="processes (default: one per core)")
     make.add_argument("--force", action="store_true", help="make dumps again that are there already")
 
-    check = commands.add_parser("check", help="check dumps", description="Graph against distances, unreachable states, views that look alike.")
+    check = commands.add_parser(
+        "check", help="check dumps", description="Graph against distances, unreachable states, views that look alike."
+    )
     check.add_argument("paths", nargs="+", type=Path, help="dumps, or folders of dumps")
     check.add_argument("--fix", action="store_true", help="write distances computed from the graph into the files")
     check.add_argument("--aliases", type=int, default=5, help="rows of the aliasing table (default: 5)")
@@ -38,17 +53,25 @@ def parser() -> argparse.ArgumentParser:
     info = commands.add_parser("info", help="what a dump holds")
     info.add_argument("paths", nargs="+", type=Path, help="dumps, or folders of dumps")
 
-    view = commands.add_parser("view", help="contact sheet of target candidates and a map", description="Write pictures of a dump.")
+    view = commands.add_parser(
+        "view", help="contact sheet of target candidates and a map", description="Write pictures of a dump."
+    )
     view.add_argument("path", type=Path, help="a dump")
-    view.add_argument("--out", type=Path, default=Path("outputs/views"), help="folder for the pictures (default: %(default)s)")
+    view.add_argument(
+        "--out", type=Path, default=Path("outputs/views"), help="folder for the pictures (default: %(default)s)"
+    )
     view.add_argument("--count", type=int, default=12, help="candidates that are picked (default: 12)")
     view.add_argument("--states", help="comma-separated states instead of picked candidates")
 
     thor = commands.add_parser(
-        "from-ai2thor", help="make dumps from an installed AI2-THOR", description="Drive AI2-THOR (pip install 'visagent[thor]') over its scenes."
+        "from-ai2thor",
+        help="make dumps from an installed AI2-THOR",
+        description="Drive AI2-THOR (pip install 'visagent[thor]') over its scenes.",
     )
     thor.add_argument("scenes", nargs="+", help="scene names, for example FloorPlan1 FloorPlan212")
-    thor.add_argument("--folder", type=Path, default=Path("outputs/thor"), help="where NAME.h5 files go (default: %(default)s)")
+    thor.add_argument(
+        "--folder", type=Path, default=Path("outputs/thor"), help="where NAME.h5 files go (default: %(default)s)"
+    )
     thor.add_argument("--extractor", default=EXTRACTORS[0], choices=EXTRACTORS)
     thor.add_argument("--weights", help="a .pth file for the extractor")
     return top
@@ -70,10 +93,17 @@ def _make(options: argparse.Namespace) -> int:
     rooms = [room for room in options.rooms.split(",") if room]
     wanted = recipes(rooms, options.count, options.layout_seed, options.style_seed, options.extractor, options.weights)
     console = Console()
-    console.print(f"extractor {options.extractor}, weights {options.weights or 'default'}, into {options.folder}", highlight=False, markup=False)
+    console.print(
+        f"extractor {options.extractor}, weights {options.weights or 'default'}, into {options.folder}",
+        highlight=False,
+        markup=False,
+    )
     made = 0
     for recipe, path, new in track(
-        make_scenes(options.folder, wanted, options.workers or None, options.force), "Making scenes", total=len(wanted), console=console
+        make_scenes(options.folder, wanted, options.workers or None, options.force),
+        "Making scenes",
+        total=len(wanted),
+        console=console,
     ):
         made += new
         console.print(f"{recipe.name}: {path}{'' if new else ' (there already)'}", highlight=False, markup=False)
@@ -99,9 +129,20 @@ def _check(options: argparse.Namespace) -> int:
     from visagent.scenes.dump import DumpError, read_dump, write_distances
 
     console = Console() if sys.stdout.isatty() else Console(width=120)
-    table = Table("scene", "states", "places", "mean path", "longest", "unreachable pairs", "poorly reachable", f"alike (cos > {ALIAS_COSINE})")
+    table = Table(
+        "scene",
+        "states",
+        "places",
+        "mean path",
+        "longest",
+        "unreachable pairs",
+        "poorly reachable",
+        f"alike (cos > {ALIAS_COSINE})",
+    )
     failures = 0
-    alike = Table("scene", "state", "looks like", "cosine", "steps apart", title="views most alike", title_justify="left")
+    alike = Table(
+        "scene", "state", "looks like", "cosine", "steps apart", title="views most alike", title_justify="left"
+    )
     for path in _dumps(options.paths):
         try:
             if options.fix:
@@ -113,11 +154,25 @@ def _check(options: argparse.Namespace) -> int:
             continue
         report = check_scene(scene)
         views = report.aliasing
-        isolated = f"{len(report.isolated)}" + (f" ({', '.join(map(str, report.isolated[:4]))}...)" if report.isolated else "")
-        counts = (report.states, report.locations, f"{report.mean_path:.2f}", report.longest_path, report.unreachable_pairs)
+        isolated = f"{len(report.isolated)}" + (
+            f" ({', '.join(map(str, report.isolated[:4]))}...)" if report.isolated else ""
+        )
+        counts = (
+            report.states,
+            report.locations,
+            f"{report.mean_path:.2f}",
+            report.longest_path,
+            report.unreachable_pairs,
+        )
         table.add_row(escape(report.name), *map(str, counts), isolated, f"{views.share:.1%}")
         for state in views.cosine.argsort()[::-1][: options.aliases]:
-            alike.add_row(escape(report.name), str(state), str(views.nearest[state]), f"{views.cosine[state]:.3f}", str(views.steps[state]))
+            alike.add_row(
+                escape(report.name),
+                str(state),
+                str(views.nearest[state]),
+                f"{views.cosine[state]:.3f}",
+                str(views.steps[state]),
+            )
     if table.row_count:
         console.print(table)
         console.print(alike)
@@ -134,11 +189,18 @@ def _info(options: argparse.Namespace) -> int:
         print(f"{scene.name}  ({scene.room_type})  {path}  {path.stat().st_size / 1e6:.1f} MB")
         with h5py.File(path, "r") as file:
             for key, value in file.items():
-                print(f"  {key:24} {value.shape!s:22} {value.dtype}" if isinstance(value, h5py.Dataset) else f"  {key:24} (ignored group)")
+                print(
+                    f"  {key:24} {value.shape!s:22} {value.dtype}"
+                    if isinstance(value, h5py.Dataset)
+                    else f"  {key:24} (ignored group)"
+                )
         for key, value in scene.attributes.items():
             print(f"  @{key:23} {value}")
         low, high = scene.location.min(axis=0), scene.location.max(axis=0)
-        print(f"  x {low[0]:.1f} to {high[0]:.1f} m, z {low[1]:.1f} to {high[1]:.1f} m, longest path {scene.distance.max()} steps")
+        print(
+            f"  x {low[0]:.1f} to {high[0]:.1f} m, z {low[1]:.1f} to {high[1]:.1f} m, longest path "
+            f"{scene.distance.max()} steps"
+        )
         print(f"  fingerprint {scene.fingerprint()}")
     return 0
 
@@ -159,7 +221,10 @@ def _view(options: argparse.Namespace) -> int:
     else:
         states = pick_targets(scene, min(options.count, len(scene)))
     options.out.mkdir(parents=True, exist_ok=True)
-    pictures = {"candidates": options.out / f"{scene.name}_candidates.png", "map": options.out / f"{scene.name}_map.png"}
+    pictures = {
+        "candidates": options.out / f"{scene.name}_candidates.png",
+        "map": options.out / f"{scene.name}_map.png",
+    }
     contact_sheet(scene, states).save(pictures["candidates"])
     plain(draw_map(scene, states)).savefig(pictures["map"], dpi=110)
     if is_generated(scene):  # its seeds rebuild the room, so it can be looked at from above

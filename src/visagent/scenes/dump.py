@@ -9,7 +9,8 @@
 | `graph` | (N, 4) | int64 | next state per action, -1 = collision |
 | `shortest_path_distance` | (N, N) | int64 | steps, -1 = unreachable |
 
-Released and third-party variants are read as they are; provenance is kept in file attributes, which older loaders ignore.
+Released and third-party variants are read as they are; provenance is kept in file attributes, which older loaders
+ignore.
 """
 
 from __future__ import annotations
@@ -119,7 +120,14 @@ def write_dump(
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with h5py.File(partial, "w") as file:
-            file.create_dataset("observation", data=observation, dtype=np.uint8, chunks=(1, *observation.shape[1:]), compression="gzip", compression_opts=1)
+            file.create_dataset(
+                "observation",
+                data=observation,
+                dtype=np.uint8,
+                chunks=(1, *observation.shape[1:]),
+                compression="gzip",
+                compression_opts=1,
+            )
             file.create_dataset("resnet_feature", data=features, dtype=np.float32)
             file.create_dataset("location", data=location, dtype=np.float64)
             file.create_dataset("rotation", data=rotation, dtype=np.int64)
@@ -148,20 +156,31 @@ def _graph(path: Path, raw: NDArray[Any]) -> IntArray:
     outside = np.argwhere((graph < -1) | (graph >= len(graph)))
     if len(outside):
         state, action = outside[0]
-        raise DumpError(path, "graph", f"expected next states in -1..{len(graph) - 1}, got {graph[state, action]} for state {state}, action {ACTIONS[action]}")
+        raise DumpError(
+            path,
+            "graph",
+            f"expected next states in -1..{len(graph) - 1}, got {graph[state, action]} for state {state}, action "
+            f"{ACTIONS[action]}",
+        )
     return graph
 
 
 def _location(path: Path, raw: NDArray[Any], count: int) -> NDArray[np.float64]:
     if raw.ndim != 2 or raw.shape[0] != count or raw.shape[1] not in (2, 3):
-        raise DumpError(path, "location", f"expected shape ({count}, 2) (x, z) or ({count}, 3) (x, y, z), got {raw.shape}")
+        raise DumpError(
+            path, "location", f"expected shape ({count}, 2) (x, z) or ({count}, 3) (x, y, z), got {raw.shape}"
+        )
     values = _numeric(path, "location", raw)
     return values if raw.shape[1] == 2 else values[:, [0, 2]]
 
 
 def _rotation(path: Path, raw: NDArray[Any], count: int) -> IntArray:
     if raw.shape[:1] != (count,) or raw.ndim > 2 or (raw.ndim == 2 and raw.shape[1] not in (1, 3)):
-        raise DumpError(path, "rotation", f"expected shape ({count},), or ({count}, 3) Euler angles with the heading in the middle, got {raw.shape}")
+        raise DumpError(
+            path,
+            "rotation",
+            f"expected shape ({count},), or ({count}, 3) Euler angles with the heading in the middle, got {raw.shape}",
+        )
     values = _numeric(path, "rotation", raw)
     if values.ndim == 2:
         values = values[:, 0] if values.shape[1] == 1 else values[:, 1]
@@ -176,7 +195,9 @@ def _features(path: Path, raw: NDArray[Any], count: int) -> NDArray[np.float32]:
     if raw.ndim == 2:
         raw = raw[:, None]
     if raw.ndim != 3 or raw.shape[0] != count or raw.shape[1] < 1 or raw.shape[2] != FEATURES:
-        raise DumpError(path, "resnet_feature", f"expected shape ({count}, {FEATURES}) or ({count}, K, {FEATURES}), got {raw.shape}")
+        raise DumpError(
+            path, "resnet_feature", f"expected shape ({count}, {FEATURES}) or ({count}, K, {FEATURES}), got {raw.shape}"
+        )
     return _numeric(path, "resnet_feature", raw).astype(np.float32)
 
 
@@ -187,7 +208,9 @@ def _distance(path: Path, raw: NDArray[Any] | None, graph: IntArray, recompute: 
         return true
     hint = "or recompute it from the graph: datamodule.recompute_distances=true, visagent-scenes check --fix"
     if raw is None:
-        raise DumpError(path, "shortest_path_distance", f"expected an ({count}, {count}) matrix of steps, got no such key; {hint}")
+        raise DumpError(
+            path, "shortest_path_distance", f"expected an ({count}, {count}) matrix of steps, got no such key; {hint}"
+        )
     if raw.shape != (count, count):
         raise DumpError(path, "shortest_path_distance", f"expected shape ({count}, {count}), got {raw.shape}; {hint}")
     stored = _numeric(path, "shortest_path_distance", raw).astype(np.int64)
@@ -198,7 +221,8 @@ def _distance(path: Path, raw: NDArray[Any] | None, graph: IntArray, recompute: 
     if len(wrong):
         i, j = wrong[0]
         warnings.warn(
-            f"scene dump {path}: shortest_path_distance disagrees with the graph for {len(wrong)} of {count * count} pairs "
+            f"scene dump {path}: shortest_path_distance disagrees with the graph for {len(wrong)} of {count * count} "
+            "pairs "
             f"(first: {i} -> {j} stored {stored[i, j]}, graph {true[i, j]}); the graph's distances are used",
             stacklevel=3,
         )
@@ -208,8 +232,8 @@ def _distance(path: Path, raw: NDArray[Any] | None, graph: IntArray, recompute: 
 def read_dump(path: str | Path, recompute_distances: bool = False) -> Scene:
     """Read and check one dump; the images stay in the file.
 
-    Accepts features (N, 2048), (N, 1, 2048) and (N, K, 2048), 1000 for unreachable, locations (N, 3), rotations (N, 3), graphs with
-    more than four columns and unknown keys.
+    Accepts features (N, 2048), (N, 1, 2048) and (N, K, 2048), 1000 for unreachable, locations (N, 3), rotations (N, 3),
+    graphs with more than four columns and unknown keys.
 
     Args:
         path: the `.h5` file; its stem is the scene's name.
@@ -221,22 +245,36 @@ def read_dump(path: str | Path, recompute_distances: bool = False) -> Scene:
     """
     path = Path(path)
     if not path.is_file():
-        raise MissingFileError(f"scene dump {path}: no such file; make one with 'visagent-scenes make {path.parent}' or set datamodule.scenes=DIR")
+        raise MissingFileError(
+            f"scene dump {path}: no such file; make one with 'visagent-scenes make {path.parent}' or set "
+            "datamodule.scenes=DIR"
+        )
     try:
         with h5py.File(path, "r") as file:
-            missing = [key for key in KEYS if key not in file and not (key == "shortest_path_distance" and recompute_distances)]
+            missing = [
+                key for key in KEYS if key not in file and not (key == "shortest_path_distance" and recompute_distances)
+            ]
             if missing:
                 raise DumpError(
-                    path, missing[0], f"expected the keys {', '.join(KEYS)}; missing {', '.join(missing)}, found {', '.join(sorted(file)) or 'none'}"
+                    path,
+                    missing[0],
+                    f"expected the keys {', '.join(KEYS)}; missing {', '.join(missing)}, found "
+                    f"{', '.join(sorted(file)) or 'none'}",
                 )
             for key in KEYS:
                 if key in file and not isinstance(file[key], h5py.Dataset):
-                    raise DumpError(path, key, f"expected an array, got a group of {', '.join(sorted(file[key])) or 'nothing'}")
+                    raise DumpError(
+                        path, key, f"expected an array, got a group of {', '.join(sorted(file[key])) or 'nothing'}"
+                    )
             graph = _graph(path, file["graph"][()])
             count = len(graph)
             shape = file["observation"].shape
             if len(shape) != 4 or shape[0] != count or shape[3] != 3 or file["observation"].dtype != np.uint8:
-                raise DumpError(path, "observation", f"expected uint8 ({count}, 300, 400, 3), got {file['observation'].dtype} {shape}")
+                raise DumpError(
+                    path,
+                    "observation",
+                    f"expected uint8 ({count}, 300, 400, 3), got {file['observation'].dtype} {shape}",
+                )
             distances = file["shortest_path_distance"][()] if "shortest_path_distance" in file else None
             return Scene(
                 name=path.stem,
@@ -246,10 +284,16 @@ def read_dump(path: str | Path, recompute_distances: bool = False) -> Scene:
                 rotation=_rotation(path, file["rotation"][()], count),
                 graph=graph,
                 distance=_distance(path, distances, graph, recompute_distances),
-                attributes={key: value.item() if isinstance(value, np.generic) else value for key, value in file.attrs.items()},
+                attributes={
+                    key: value.item() if isinstance(value, np.generic) else value for key, value in file.attrs.items()
+                },
             )
     except OSError as error:
-        raise DumpError(path, "file", f"expected a complete HDF5 file, got one that does not open or read ({error}); is the download truncated?") from error
+        raise DumpError(
+            path,
+            "file",
+            f"expected a complete HDF5 file, got one that does not open or read ({error}); is the download truncated?",
+        ) from error
 
 
 def write_distances(path: str | Path) -> None:
@@ -273,8 +317,14 @@ def list_dumps(folder: str | Path) -> dict[str, Path]:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise MissingFileError(f"scenes folder {folder}: no such folder; set datamodule.scenes=DIR, or datamodule.scenes=embedded for generated rooms")
+        raise MissingFileError(
+            f"scenes folder {folder}: no such folder; set datamodule.scenes=DIR, or datamodule.scenes=embedded for "
+            "generated rooms"
+        )
     found = {path.stem: path for path in sorted(folder.glob("*.h5"))}
     if not found:
-        raise MissingFileError(f"scenes folder {folder}: expected at least one scene dump NAME.h5, found zero; make some with 'visagent-scenes make {folder}'")
+        raise MissingFileError(
+            f"scenes folder {folder}: expected at least one scene dump NAME.h5, found zero; make some with "
+            f"'visagent-scenes make {folder}'"
+        )
     return found

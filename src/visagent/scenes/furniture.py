@@ -140,9 +140,17 @@ def dresser(p: Palette) -> Piece:
     front = p.cabinet if p.rng.random() < 0.5 else p.wood
     for row in range(rows):
         parts.append(box(0, 0.445, 0.08 + row * step, width - 0.05, 0.02, step - 0.03, front))
-        parts += [ball(x, 0.475, 0.08 + (row + 0.45) * step, 0.04, 0.03, 0.04, p.metal) for x in (-width / 4, width / 4)]
-    parts += [round_(width / 3, 0.22, 0.88, 0.13, 0.26, p.any()), ball(width / 3, 0.22, 1.22, 0.26, 0.24, 0.26, p.any(0.7, 0.8))]
-    parts += [box(-width / 4, 0.15, 0.88, 0.3, 0.2, 0.06, p.any()), box(-width / 4, 0.17, 0.94, 0.26, 0.17, 0.05, p.any())]
+        parts += [
+            ball(x, 0.475, 0.08 + (row + 0.45) * step, 0.04, 0.03, 0.04, p.metal) for x in (-width / 4, width / 4)
+        ]
+    parts += [
+        round_(width / 3, 0.22, 0.88, 0.13, 0.26, p.any()),
+        ball(width / 3, 0.22, 1.22, 0.26, 0.24, 0.26, p.any(0.7, 0.8)),
+    ]
+    parts += [
+        box(-width / 4, 0.15, 0.88, 0.3, 0.2, 0.06, p.any()),
+        box(-width / 4, 0.17, 0.94, 0.26, 0.17, 0.05, p.any()),
+    ]
     return Piece("dresser", width, 0.48, 1.3, tuple(parts))
 
 
@@ -184,7 +192,9 @@ def bookshelf(p: Palette) -> Piece:
         span = (width - 0.1) * share
         left = -width / 2 + 0.05 + span / 2
         parts.append(box(left, 0.05, row * step + 0.04, span, 0.2, step * 0.72, p.dark))
-        parts.append(panel(left, 0.265, row * step + 0.04 + step * 0.36, span, step * 0.72, f"books{int(p.rng.integers(3))}"))
+        parts.append(
+            panel(left, 0.265, row * step + 0.04 + step * 0.36, span, step * 0.72, f"books{int(p.rng.integers(3))}")
+        )
         if share < 0.75:
             parts.append(ball(width / 2 - 0.16, 0.2, row * step + 0.14, 0.16, 0.14, 0.2, p.any()))
     return Piece("bookshelf", width, 0.36, 2.0, tuple(parts))
@@ -277,7 +287,11 @@ def plant(p: Palette) -> Piece:
 
 
 def floor_lamp(p: Palette) -> Piece:
-    parts = (round_(0, 0.2, 0, 0.3, 0.03, p.dark), round_(0, 0.2, 0, 0.04, 1.5, p.metal), round_(0, 0.2, 1.45, 0.38, 0.3, p.any(0.3, 1.0)))
+    parts = (
+        round_(0, 0.2, 0, 0.3, 0.03, p.dark),
+        round_(0, 0.2, 0, 0.04, 1.5, p.metal),
+        round_(0, 0.2, 1.45, 0.38, 0.3, p.any(0.3, 1.0)),
+    )
     return Piece("floor lamp", 0.4, 0.4, 1.75, parts)
 
 
@@ -292,7 +306,9 @@ def dining_table(p: Palette) -> Piece:
     width = float(p.rng.choice([1.2, 1.6]))
     seat = p.any(0.5, 0.6)
     parts = [box(0, 0.42, 0.72, width, 0.86, 0.05, "wood")]
-    parts += [box(x, y, 0, 0.07, 0.07, 0.72, "wood") for x in (-width / 2 + 0.08, width / 2 - 0.08) for y in (0.47, 1.17)]
+    parts += [
+        box(x, y, 0, 0.07, 0.07, 0.72, "wood") for x in (-width / 2 + 0.08, width / 2 - 0.08) for y in (0.47, 1.17)
+    ]
     for x in (-width / 4, width / 4):
         parts += chair_parts(p, x, 0.24, 1, seat) + chair_parts(p, x, 1.46, -1, seat)
     parts += [round_(0, 0.85, 0.77, 0.14, 0.22, p.any()), ball(0, 0.85, 1.08, 0.3, 0.3, 0.28, p.any(0.75, 0.8))]
@@ -320,7 +336,11 @@ def shower(p: Palette) -> Piece:
     parts = [box(0, 0, 0, 0.9, 0.9, 0.12, p.white)]
     parts += [box(x, 0.86, 0.12, 0.04, 0.04, 1.85, p.metal) for x in (-0.43, 0.43)]
     parts += [box(x, 0.43, 0.12, 0.02, 0.86, 1.8, glass) for x in (-0.43, 0.43)]
-    parts += [box(0, 0.86, 1.93, 0.9, 0.04, 0.04, p.metal), round_(0, 0.12, 0.9, 0.03, 1.1, p.metal), round_(0, 0.25, 1.98, 0.2, 0.03, p.metal)]
+    parts += [
+        box(0, 0.86, 1.93, 0.9, 0.04, 0.04, p.metal),
+        round_(0, 0.12, 0.9, 0.03, 1.1, p.metal),
+        round_(0, 0.25, 1.98, 0.2, 0.03, p.metal),
+    ]
     parts += [box(-0.22, 0.87, 0.15, 0.4, 0.02, 1.78, p.any(0.5, 0.75))]
     return Piece("shower", 0.92, 0.92, 2.05, tuple(parts))
 
@@ -378,14 +398,21 @@ def kitchen_counter(p: Palette) -> Piece:
     """A run of base cabinets with worktop, wall cabinets and one of: sink, hob with oven, plain worktop."""
     units = int(p.rng.integers(2, 5))
     width = 0.6 * units
-    parts = [box(0, 0.05, 0, width, 0.5, 0.1, p.dark), box(0, 0, 0.1, width, 0.58, 0.76, p.cabinet), box(0, 0, 0.86, width + 0.02, 0.63, 0.04, p.counter)]
+    parts = [
+        box(0, 0.05, 0, width, 0.5, 0.1, p.dark),
+        box(0, 0, 0.1, width, 0.58, 0.76, p.cabinet),
+        box(0, 0, 0.86, width + 0.02, 0.63, 0.04, p.counter),
+    ]
     for unit in range(units):
         x = -width / 2 + 0.6 * (unit + 0.5)
         if p.rng.random() < 0.4:
             parts += [box(x, 0.575, 0.14 + 0.235 * row, 0.56, 0.02, 0.21, p.cabinet) for row in range(3)]
             parts += [box(x, 0.6, 0.3 + 0.235 * row, 0.2, 0.02, 0.025, p.metal) for row in range(3)]
         else:
-            parts += [box(x, 0.575, 0.14, 0.56, 0.02, 0.68, p.wood), box(x + 0.22, 0.6, 0.6, 0.025, 0.025, 0.16, p.metal)]
+            parts += [
+                box(x, 0.575, 0.14, 0.56, 0.02, 0.68, p.wood),
+                box(x + 0.22, 0.6, 0.6, 0.025, 0.025, 0.16, p.metal),
+            ]
     kind = int(p.rng.integers(3))
     if kind == 0:
         parts += [
@@ -401,7 +428,11 @@ def kitchen_counter(p: Palette) -> Piece:
             box(0, 0.61, 0.68, 0.44, 0.03, 0.03, p.metal),
         ]
         parts += [round_(x, y, 0.912, 0.18, 0.008, (0.35, 0.33, 0.33)) for x in (-0.14, 0.14) for y in (0.18, 0.42)]
-        parts += [round_(0.14, 0.42, 0.92, 0.2, 0.14, p.any()), box(0, 0, 1.55, 0.6, 0.42, 0.14, p.metal), box(0, 0, 1.69, 0.26, 0.26, 0.7, p.metal)]
+        parts += [
+            round_(0.14, 0.42, 0.92, 0.2, 0.14, p.any()),
+            box(0, 0, 1.55, 0.6, 0.42, 0.14, p.metal),
+            box(0, 0, 1.69, 0.26, 0.26, 0.7, p.metal),
+        ]
         top = "hood"
     else:
         parts += [round_(-0.2, 0.2, 0.9, 0.14, 0.24, p.any()), box(0.15, 0.12, 0.9, 0.3, 0.2, 0.2, p.any(0.5, 0.6))]
@@ -409,7 +440,10 @@ def kitchen_counter(p: Palette) -> Piece:
     for unit in range(units):
         x = -width / 2 + 0.6 * (unit + 0.5)
         if top == "cabinets" or abs(x) > 0.35:
-            parts += [box(x, 0, 1.45, 0.59, 0.33, 0.7, p.cabinet), box(x, 0.325, 1.48, 0.54, 0.02, 0.64, p.wood if (unit % 2) else p.cabinet)]
+            parts += [
+                box(x, 0, 1.45, 0.59, 0.33, 0.7, p.cabinet),
+                box(x, 0.325, 1.48, 0.54, 0.02, 0.64, p.wood if (unit % 2) else p.cabinet),
+            ]
         if abs(x) > 0.4:
             parts.append(round_(x, 0.25, 0.9, float(p.rng.uniform(0.08, 0.2)), float(p.rng.uniform(0.1, 0.3)), p.any()))
     return Piece("kitchen counter", width, 0.63, 2.2, tuple(parts))
@@ -440,7 +474,11 @@ def island(p: Palette) -> Piece:
 
 
 def pantry(p: Palette) -> Piece:
-    parts = [box(0, 0, 0, 0.8, 0.55, 2.1, p.cabinet), box(-0.2, 0.545, 0.05, 0.38, 0.02, 2.0, "wood"), box(0.2, 0.545, 0.05, 0.38, 0.02, 2.0, "wood")]
+    parts = [
+        box(0, 0, 0, 0.8, 0.55, 2.1, p.cabinet),
+        box(-0.2, 0.545, 0.05, 0.38, 0.02, 2.0, "wood"),
+        box(0.2, 0.545, 0.05, 0.38, 0.02, 2.0, "wood"),
+    ]
     parts += [box(x, 0.57, 1.0, 0.025, 0.03, 0.3, p.metal) for x in (-0.05, 0.05)]
     return Piece("pantry", 0.8, 0.58, 2.1, tuple(parts))
 
@@ -460,7 +498,11 @@ def door(p: Palette) -> Piece:
 def window(p: Palette, view: str) -> Piece:
     width = float(p.rng.choice([1.0, 1.3, 1.6]))
     curtain = p.any(0.45, 0.75)
-    parts = [box(0, 0, 0.9, width + 0.1, 0.03, 1.3, p.white), panel(0, 0.045, 1.55, width, 1.2, view), box(0, 0, 0.86, width + 0.2, 0.14, 0.05, p.white)]
+    parts = [
+        box(0, 0, 0.9, width + 0.1, 0.03, 1.3, p.white),
+        panel(0, 0.045, 1.55, width, 1.2, view),
+        box(0, 0, 0.86, width + 0.2, 0.14, 0.05, p.white),
+    ]
     parts += [box(x, 0.05, 0.75, 0.22, 0.08, 1.62, curtain) for x in (-width / 2 - 0.1, width / 2 + 0.1)]
     parts += [box(0, 0.06, 2.36, width + 0.6, 0.04, 0.04, p.metal)]
     return Piece("window", width + 0.5, 0.15, 2.4, tuple(parts), bottom=0.72, flat=True)
@@ -470,8 +512,13 @@ def picture(p: Palette, texture: str) -> Piece:
     width, height = float(p.rng.uniform(0.35, 0.8)), float(p.rng.uniform(0.4, 0.8))
     middle = float(p.rng.uniform(1.45, 1.65))
     frame = p.wood if p.rng.random() < 0.5 else p.any(0.5, 0.4)
-    parts = (box(0, 0, middle - height / 2 - 0.04, width + 0.08, 0.03, height + 0.08, frame), panel(0, 0.04, middle, width, height, texture))
-    return Piece("picture", width + 0.08, 0.05, middle + height / 2 + 0.04, parts, bottom=middle - height / 2 - 0.04, flat=True)
+    parts = (
+        box(0, 0, middle - height / 2 - 0.04, width + 0.08, 0.03, height + 0.08, frame),
+        panel(0, 0.04, middle, width, height, texture),
+    )
+    return Piece(
+        "picture", width + 0.08, 0.05, middle + height / 2 + 0.04, parts, bottom=middle - height / 2 - 0.04, flat=True
+    )
 
 
 def wall_shelf(p: Palette) -> Piece:
@@ -501,7 +548,10 @@ def radiator(p: Palette) -> Piece:
 
 def coat_hooks(p: Palette) -> Piece:
     parts = [box(0, 0, 1.62, 0.7, 0.03, 0.1, "wood")]
-    parts += [box(x, 0.03, float(z), 0.2, 0.1, 1.62 - float(z), p.any(0.5, 0.5)) for x, z in zip((-0.22, 0.04, 0.25), p.rng.uniform(0.9, 1.3, 3), strict=True)]
+    parts += [
+        box(x, 0.03, float(z), 0.2, 0.1, 1.62 - float(z), p.any(0.5, 0.5))
+        for x, z in zip((-0.22, 0.04, 0.25), p.rng.uniform(0.9, 1.3, 3), strict=True)
+    ]
     return Piece("coat hooks", 0.75, 0.14, 1.72, tuple(parts), bottom=0.9, flat=True)
 
 
@@ -509,7 +559,15 @@ def hanging(p: Palette, texture: str) -> Piece:
     """A tall tapestry or poster."""
     width, height = float(p.rng.uniform(0.6, 0.9)), float(p.rng.uniform(1.0, 1.4))
     bottom = float(p.rng.uniform(0.75, 0.95))
-    return Piece("hanging", width, 0.03, bottom + height, (panel(0, 0.015, bottom + height / 2, width, height, texture),), bottom=bottom, flat=True)
+    return Piece(
+        "hanging",
+        width,
+        0.03,
+        bottom + height,
+        (panel(0, 0.015, bottom + height / 2, width, height, texture),),
+        bottom=bottom,
+        flat=True,
+    )
 
 
 FLOOR_PIECES: dict[str, Callable[[Palette], Piece]] = {

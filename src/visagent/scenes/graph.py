@@ -1,7 +1,7 @@
 """The transition graph of a scene and its shortest paths.
 
-Conventions of the THOR scene dumps: the actions are 0 MoveForward, 1 RotateRight, 2 RotateLeft, 3 MoveBackward; heading 0 looks
-along +z, 90 along +x; `graph[state, action]` is the next state or -1 for a collision.
+Conventions of the THOR scene dumps: the actions are 0 MoveForward, 1 RotateRight, 2 RotateLeft, 3 MoveBackward; heading
+0 looks along +z, 90 along +x; `graph[state, action]` is the next state or -1 for a collision.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ def shortest_path_distance(graph: IntArray) -> IntArray:
     return distance
 
 
-def grid_graph(cells: set[tuple[int, int]], blocked: set[tuple[tuple[int, int], tuple[int, int]]]) -> tuple[IntArray, IntArray, IntArray]:
+def grid_graph(
+    cells: set[tuple[int, int]], blocked: set[tuple[tuple[int, int], tuple[int, int]]]
+) -> tuple[IntArray, IntArray, IntArray]:
     """States and transitions of a set of free grid cells.
 
     Args:

@@ -1,7 +1,8 @@
 """Procedural rooms: what stands where, and where an agent can go.
 
-A room is a rectangle of `width` (x) by `depth` (z) metres, perhaps with a partition wall. Furniture stands against the surfaces
-(the four walls and both faces of a partition) or free in the room. The layout comes from one seed, the look from another.
+A room is a rectangle of `width` (x) by `depth` (z) metres, perhaps with a partition wall. Furniture stands against the
+surfaces (the four walls and both faces of a partition) or free in the room. The layout comes from one seed, the look
+from another.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ PROGRAMMES: dict[str, Programme] = {
     ),
     "bedroom": Programme(
         13.0, (7.0, 8.5), (6.5, 8.0), ("bed", "nightstand", "wardrobe", "desk"),
-        ("nightstand", "dresser", "bookshelf", "armchair", "plant", "floor lamp", "laundry basket", "wardrobe"), ("coffee table",),
+        ("nightstand", "dresser", "bookshelf", "armchair", "plant", "floor lamp", "laundry basket", "wardrobe"),
+        ("coffee table",),
         partition=0.45, windows=2, hangings=("clock", "wall shelf", "radiator", "coat hooks"),
     ),
     "living_room": Programme(
@@ -67,7 +69,9 @@ ROOM_TYPES = tuple(PROGRAMMES)
 
 @dataclass(frozen=True)
 class Surface:
-    """A wall face: `start` and `yaw` so that a point u metres along it is `start + u * right(yaw)`; it looks to `yaw`."""
+    """A wall face: `start` and `yaw` so that a point u metres along it is `start + u * right(yaw)`; it looks to
+    `yaw`.
+    """
 
     start: tuple[float, float]
     yaw: int
@@ -136,7 +140,9 @@ class _Builder:
     def __init__(self, kind: str, rng: np.random.Generator, palette: Palette) -> None:
         self.programme = PROGRAMMES[kind]
         self.rng, self.palette = rng, palette
-        width, depth = (round(float(rng.uniform(*span)) / GRID) * GRID for span in (self.programme.widths, self.programme.depths))
+        width, depth = (
+            round(float(rng.uniform(*span)) / GRID) * GRID for span in (self.programme.widths, self.programme.depths)
+        )
         self.outer: Rectangle = (0.0, 0.0, width, depth)
         surfaces = [
             Surface((0.0, 0.0), 0, width),
@@ -146,7 +152,8 @@ class _Builder:
         ]
         self.partition: Rectangle | None = None
         if self.programme.partition:
-            # A wall from the far side into the room, on a grid column so that views of it keep half a metre of distance.
+            # A wall from the far side into the room, on a grid column so that views of it keep half a metre of
+            # distance.
             x = round((width * float(rng.uniform(0.42, 0.58))) / GRID) * GRID
             length = depth * self.programme.partition
             left, right = x - PARTITION / 2, x + PARTITION / 2
@@ -177,7 +184,10 @@ class _Builder:
             if not piece.flat:  # cupboards like corners and whole steps
                 along = min(max(round(along / 0.1) * 0.1, margin), surface.length - margin)
             left, right = along - margin, along + margin
-            if any(left < x1 and x0 < right and piece.bottom < z1 and z0 < piece.height for x0, x1, z0, z1 in self.hung[index]):
+            if any(
+                left < x1 and x0 < right and piece.bottom < z1 and z0 < piece.height
+                for x0, x1, z0, z1 in self.hung[index]
+            ):
                 continue
             x, z = surface.point(along)
             candidate = Placed(piece, x, z, surface.yaw)
@@ -229,7 +239,11 @@ class _Builder:
         for name in self.programme.hangings:
             self.on_wall(hangings[name](palette))
         for index in range(16):
-            self.on_wall(furniture.hanging(palette, f"art{index % 8}") if index < 4 else furniture.picture(palette, f"art{index % 8}"))
+            self.on_wall(
+                furniture.hanging(palette, f"art{index % 8}")
+                if index < 4
+                else furniture.picture(palette, f"art{index % 8}")
+            )
 
     def walk(self) -> None:
         """Find the free cells, keep the largest connected part and build the graph."""
@@ -270,8 +284,8 @@ class _Builder:
 def build_room(kind: str, layout_seed: int, style_seed: int, tolerance: float = 0.12) -> Room:
     """A furnished room whose mean shortest path is near the paper's.
 
-    Layouts are drawn until the mean over all pairs of states lies within `tolerance` of 0.94 times the paper's average (its
-    targets face objects at walls, farther than the average state); the same seeds give the same room.
+    Layouts are drawn until the mean over all pairs of states lies within `tolerance` of 0.94 times the paper's average
+    (its targets face objects at walls, farther than the average state); the same seeds give the same room.
 
     Args:
         kind: one of `ROOM_TYPES`.
@@ -295,4 +309,7 @@ def build_room(kind: str, layout_seed: int, style_seed: int, tolerance: float = 
         if len(builder.room.graph) >= 80 and abs(mean_distance(builder.room.distance) / goal - 1) <= tolerance:
             builder.decorate()
             return builder.room
-    raise ValueError(f"no {kind} layout with a mean path near {goal:.1f} after {ATTEMPTS} draws of layout seed {layout_seed}: choose another layout seed")
+    raise ValueError(
+        f"no {kind} layout with a mean path near {goal:.1f} after {ATTEMPTS} draws of layout seed {layout_seed}: "
+        "choose another layout seed"
+    )

@@ -66,7 +66,9 @@ def recipes(
     if count < 1:
         raise ConfigError(f"scenes per room type: expected at least 1, got {count}")
     return [
-        SceneRecipe(f"{kind}_{index:02d}", kind, 1000 * layout_seed + index, 1000 * style_seed + index, extractor, weights)
+        SceneRecipe(
+            f"{kind}_{index:02d}", kind, 1000 * layout_seed + index, 1000 * style_seed + index, extractor, weights
+        )
         for kind in kinds
         for index in range(1, count + 1)
     ]
@@ -80,7 +82,10 @@ def recipe_for(name: str, **settings: int | str | None) -> SceneRecipe:
     """
     kind, _, number = name.rpartition("_")
     if kind not in ROOM_TYPES or not number.isdigit() or int(number) < 1 or name != f"{kind}_{int(number):02d}":
-        raise ConfigError(f"unknown embedded scene {name!r}: expected ROOM_NN with ROOM one of {', '.join(ROOM_TYPES)} and NN from 01, for example kitchen_02")
+        raise ConfigError(
+            f"unknown embedded scene {name!r}: expected ROOM_NN with ROOM one of {', '.join(ROOM_TYPES)} and NN from "
+            "01, for example kitchen_02"
+        )
     return recipes((kind,), int(number), **settings)[-1]  # type: ignore[arg-type]
 
 
@@ -127,7 +132,9 @@ def extract_features(observation: NDArray[np.uint8], extractor: str, weights: st
     from visagent.scenes.extractors import build_extractor
 
     network = build_extractor(extractor, weights)
-    batches = [network(torch.from_numpy(observation[start : start + BATCH])) for start in range(0, len(observation), BATCH)]
+    batches = [
+        network(torch.from_numpy(observation[start : start + BATCH])) for start in range(0, len(observation), BATCH)
+    ]
     features: NDArray[np.float32] = torch.cat(batches).numpy()[:, None]
     return features
 
@@ -139,7 +146,9 @@ def _initialise_worker() -> None:
     torch.set_num_threads(1)
 
 
-def make_scenes(folder: str | Path, wanted: Iterable[SceneRecipe], workers: int | None = None, force: bool = False) -> Iterator[tuple[SceneRecipe, Path, bool]]:
+def make_scenes(
+    folder: str | Path, wanted: Iterable[SceneRecipe], workers: int | None = None, force: bool = False
+) -> Iterator[tuple[SceneRecipe, Path, bool]]:
     """Make the wanted dumps in parallel processes, the big rooms first; finished ones are kept.
 
     Args:
@@ -167,7 +176,9 @@ def make_scenes(folder: str | Path, wanted: Iterable[SceneRecipe], workers: int 
             yield from _make_missing(folder, [recipe for recipe in wanted if recipe not in there], workers, force)
 
 
-def _make_missing(folder: Path, wanted: Iterable[SceneRecipe], workers: int | None, force: bool) -> Iterator[tuple[SceneRecipe, Path, bool]]:
+def _make_missing(
+    folder: Path, wanted: Iterable[SceneRecipe], workers: int | None, force: bool
+) -> Iterator[tuple[SceneRecipe, Path, bool]]:
     missing = []
     for recipe in wanted:
         path = folder / f"{recipe.name}.h5"
@@ -179,7 +190,8 @@ def _make_missing(folder: Path, wanted: Iterable[SceneRecipe], workers: int | No
         return
     largest_first = sorted(missing, key=lambda recipe: -ROOM_TYPES.index(recipe.kind))
     workers = max(1, min(workers or os.cpu_count() or 1, len(missing)))
-    # One thread per worker, set before torch is imported there: more threads than cores cost many times the work they save.
+    # One thread per worker, set before torch is imported there: more threads than cores cost many times the work they
+    # save.
     before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = "1"
     try:
@@ -189,7 +201,9 @@ def _make_missing(folder: Path, wanted: Iterable[SceneRecipe], workers: int | No
                 for job in as_completed(jobs):
                     yield jobs[job], job.result(), True
             except BrokenProcessPool as error:
-                raise RuntimeError(f"a scene-making process died while making scenes in {folder}; try --workers 1") from error
+                raise RuntimeError(
+                    f"a scene-making process died while making scenes in {folder}; try --workers 1"
+                ) from error
             finally:
                 for job in jobs:
                     job.cancel()

@@ -1,10 +1,10 @@
 """Rooms in MuJoCo: model, baked light, first-person frames.
 
-Settings measured in the project's notes: no shadow map, no multisampling, light baked into the large textures; a furnished room
-then renders at a few hundred 300x400 frames per CPU-second without a GPU, on EGL and OSMesa alike.
+Settings measured in the project's notes: no shadow map, no multisampling, light baked into the large textures; a
+furnished room then renders at a few hundred 300x400 frames per CPU-second without a GPU, on EGL and OSMesa alike.
 
-The dumps' frame is left-handed with y up (Unity); swapping y and z gives MuJoCo's right-handed frame with z up, so that heading 0
-looks along MuJoCo's +y and 90 along +x, and no image is mirrored.
+The dumps' frame is left-handed with y up (Unity); swapping y and z gives MuJoCo's right-handed frame with z up, so that
+heading 0 looks along MuJoCo's +y and 90 along +x, and no image is mirrored.
 """
 
 from __future__ import annotations
@@ -63,8 +63,10 @@ def _open(model: Any, height: int, width: int, backend: str) -> Any:
         return mujoco.Renderer(model, height, width)
     except Exception as error:  # each backend raises its own type here; all mean the same thing to a user
         raise RenderingUnavailable(
-            f"MuJoCo could not open a headless OpenGL context with MUJOCO_GL={backend} ({type(error).__name__}: {error}): "
-            "run 'apt-get install -y libegl1 libgl1-mesa-dri', or 'apt-get install -y libosmesa6' and set MUJOCO_GL=osmesa"
+            f"MuJoCo could not open a headless OpenGL context with MUJOCO_GL={backend} ({type(error).__name__}: "
+            f"{error}): "
+            "run 'apt-get install -y libegl1 libgl1-mesa-dri', or 'apt-get install -y libosmesa6' and set "
+            "MUJOCO_GL=osmesa"
         ) from error
 
 
@@ -98,7 +100,10 @@ class RoomModel:
     def _texture(self, name: str, image: FloatImage, kind: str = "2d", emission: float = 0.0) -> None:
         self.assets[f"{name}.png"] = _png(image)
         self.materials.append(f'<texture name="{name}" type="{kind}" file="{name}.png"/>')
-        self.materials.append(f'<material name="{name}" texture="{name}" emission="{emission}" specular="0" shininess="0" reflectance="0"/>')
+        self.materials.append(
+            f'<material name="{name}" texture="{name}" emission="{emission}" specular="0" shininess="0" '
+            'reflectance="0"/>'
+        )
 
     def _furniture_textures(self) -> None:
         rng, palette = self.rng, self.palette
@@ -110,7 +115,9 @@ class RoomModel:
         for index in range(2):
             self._texture(f"view{index}", textures.window_view(rng), emission=0.7)
         self._texture("clock", textures.clock_face(rng), emission=0.2)
-        gradient = np.linspace(0.95, 0.72, 64, dtype=np.float32)[:, None, None] * np.asarray([0.86, 0.93, 0.96], np.float32)
+        gradient = np.linspace(0.95, 0.72, 64, dtype=np.float32)[:, None, None] * np.asarray(
+            [0.86, 0.93, 0.96], np.float32
+        )
         self._texture("mirror", np.broadcast_to(gradient, (64, 64, 3)).copy(), emission=0.25)
 
     def _floor_image(self, height: int, width: int) -> FloatImage:
@@ -118,7 +125,9 @@ class RoomModel:
         warm = colour(rng.uniform(0.05, 0.1), rng.uniform(0.3, 0.6), rng.uniform(0.45, 0.8))
         if self.room.kind in ("bathroom", "kitchen"):
             base = colour(rng.random(), rng.uniform(0.05, 0.25), rng.uniform(0.55, 0.9))
-            image = textures.tiles(rng, height, width, base, int(rng.integers(20, 34)), accent=colour(rng.random(), 0.4, 0.55))
+            image = textures.tiles(
+                rng, height, width, base, int(rng.integers(20, 34)), accent=colour(rng.random(), 0.4, 0.55)
+            )
         elif rng.random() < 0.65:
             image = textures.planks(rng, height, width, warm, int(rng.integers(7, 12)))
         else:
@@ -151,12 +160,15 @@ class RoomModel:
         half = f"{room.width / 2:.3f} {room.depth / 2:.3f} 0.02"
         middle = f"{room.width / 2:.3f} {room.depth / 2:.3f}"
         self.bodies.append(f'<geom type="box" size="{half}" pos="{middle} -0.02" material="floor"/>')
-        self.bodies.append(f'<geom type="box" size="{half}" pos="{middle} {CEILING + 0.02}" material="ceiling" group="1"/>')
+        self.bodies.append(
+            f'<geom type="box" size="{half}" pos="{middle} {CEILING + 0.02}" material="ceiling" group="1"/>'
+        )
         lamp = self.palette.any(0.25, 1.0)
         for x in (room.width * 0.3, room.width * 0.72):
             z = room.depth * float(rng.uniform(0.3, 0.7))
             self.bodies.append(
-                f'<geom type="cylinder" size="0.22 0.05" pos="{x:.3f} {z:.3f} {CEILING - 0.05}" material="glow" rgba="{_rgba(lamp)}" group="1"/>'
+                f'<geom type="cylinder" size="0.22 0.05" pos="{x:.3f} {z:.3f} {CEILING - 0.05}" material="glow" '
+                f'rgba="{_rgba(lamp)}" group="1"/>'
             )
 
     def _wall_image(self, width: int, height: int) -> FloatImage:
@@ -172,7 +184,9 @@ class RoomModel:
             if kind == 0:
                 image = textures.mottled(rng, height, width, base, 0.12)
             else:
-                image = (textures.stripes, textures.blossoms, textures.panelling)[kind - 1](rng, height, width, base, other)
+                image = (textures.stripes, textures.blossoms, textures.panelling)[kind - 1](
+                    rng, height, width, base, other
+                )
         return image * (1 + 0.14 * textures.noise(rng, height, width, 4)[..., None]).astype(np.float32)
 
     def _walls(self) -> None:
@@ -197,10 +211,22 @@ class RoomModel:
             x, z = surface.point(surface.length / 2)
             self._panel(x, z, surface.yaw, 0.0, 0.0, CEILING / 2, surface.length, CEILING, name)
             skirting = 0.08
-            self.bodies.append(self._geom("box", x, z, surface.yaw, (0, 0.012, skirting / 2), (surface.length, 0.024, skirting), (0.9, 0.89, 0.87)))
+            self.bodies.append(
+                self._geom(
+                    "box",
+                    x,
+                    z,
+                    surface.yaw,
+                    (0, 0.012, skirting / 2),
+                    (surface.length, 0.024, skirting),
+                    (0.9, 0.89, 0.87),
+                )
+            )
         if self.room.partition:
             x0, z0, _, _ = self.room.partition
-            end = self._geom("box", x0 + PARTITION / 2, z0, 180, (0, 0.0, CEILING / 2), (PARTITION, 0.02, CEILING), (0.82, 0.8, 0.76))
+            end = self._geom(
+                "box", x0 + PARTITION / 2, z0, 180, (0, 0.0, CEILING / 2), (PARTITION, 0.02, CEILING), (0.82, 0.8, 0.76)
+            )
             self.bodies.append(end)
 
     def _piece(self, placed: Placed) -> None:
@@ -209,10 +235,19 @@ class RoomModel:
             if part.shape == "panel":
                 self._panel(placed.x, placed.z, placed.yaw, x, y, z, part.size[0], part.size[2], str(part.finish))
             else:
-                self.bodies.append(self._geom(part.shape, placed.x, placed.z, placed.yaw, part.centre, part.size, part.finish))
+                self.bodies.append(
+                    self._geom(part.shape, placed.x, placed.z, placed.yaw, part.centre, part.size, part.finish)
+                )
 
     def _geom(
-        self, shape: str, x: float, z: float, yaw: int, centre: tuple[float, float, float], size: tuple[float, float, float], finish: Colour | str
+        self,
+        shape: str,
+        x: float,
+        z: float,
+        yaw: int,
+        centre: tuple[float, float, float],
+        size: tuple[float, float, float],
+        finish: Colour | str,
     ) -> str:
         wx, wz = _turn(x, z, yaw, centre[0], centre[1])
         if shape == "cylinder":
@@ -220,9 +255,22 @@ class RoomModel:
         else:
             extent = " ".join(f"{v / 2:.4f}" for v in size)
         look = f'material="{finish}"' if isinstance(finish, str) else f'material="matte" rgba="{_rgba(finish)}"'
-        return f'<geom type="{shape}" pos="{wx:.4f} {wz:.4f} {centre[2]:.4f}" euler="0 0 {-yaw}" size="{extent}" {look}/>'
+        return (
+            f'<geom type="{shape}" pos="{wx:.4f} {wz:.4f} {centre[2]:.4f}" euler="0 0 {-yaw}" size="{extent}" {look}/>'
+        )
 
-    def _panel(self, x: float, z: float, yaw: int, right: float, front: float, up: float, width: float, height: float, texture: str) -> None:
+    def _panel(
+        self,
+        x: float,
+        z: float,
+        yaw: int,
+        right: float,
+        front: float,
+        up: float,
+        width: float,
+        height: float,
+        texture: str,
+    ) -> None:
         """A thin box whose local z looks to the front, so that MuJoCo maps the 2D texture onto its face."""
         wx, wz = _turn(x, z, yaw, right, front)
         facing = math.radians(-yaw)
@@ -236,7 +284,8 @@ class RoomModel:
     def _document(self) -> str:
         room = self.room
         lights = "".join(
-            f'<light pos="{room.width * fx:.2f} {room.depth * fz:.2f} {CEILING - 0.3}" dir="0 0 -1" castshadow="false" cutoff="180" '
+            f'<light pos="{room.width * fx:.2f} {room.depth * fz:.2f} {CEILING - 0.3}" dir="0 0 -1" '
+            'castshadow="false" cutoff="180" '
             f'attenuation="1 0.08 0.03" diffuse="{power} {power} {power * 0.96:.3f}" specular="0 0 0" ambient="0 0 0"/>'
             for fx, fz, power in ((0.3, 0.35, 0.5), (0.75, 0.6, 0.42))
         )
@@ -269,7 +318,10 @@ def _rgba(value: Colour) -> str:
 
 def _turn(x: float, z: float, yaw: int, right: float, forward: float) -> tuple[float, float]:
     angle = math.radians(yaw)
-    return (x + right * math.cos(angle) + forward * math.sin(angle), z - right * math.sin(angle) + forward * math.cos(angle))
+    return (
+        x + right * math.cos(angle) + forward * math.sin(angle),
+        z - right * math.sin(angle) + forward * math.cos(angle),
+    )
 
 
 def _along(start: tuple[float, float], yaw: int, placed: Placed) -> tuple[float, float]:
@@ -306,7 +358,9 @@ class SceneRenderer:
         """Free the OpenGL context."""
         self.renderer.close()
 
-    def frame(self, x: float, z: float, rotation: int, height: float = CAMERA_HEIGHT, pitch: float = PITCH) -> NDArray[np.uint8]:
+    def frame(
+        self, x: float, z: float, rotation: int, height: float = CAMERA_HEIGHT, pitch: float = PITCH
+    ) -> NDArray[np.uint8]:
         """The view from (x, z) metres, looking to `rotation` degrees: `uint8 [height, width, 3]`."""
         yaw, tilt = math.radians(rotation), math.radians(pitch)
         forward = np.array([math.sin(yaw) * math.cos(tilt), math.cos(yaw) * math.cos(tilt), math.sin(tilt)])

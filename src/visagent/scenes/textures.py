@@ -1,7 +1,7 @@
 """Images painted in code: wallpapers, floors, rugs, pictures, window views.
 
-Every function takes an explicit generator and returns `uint8` RGB `[height, width, 3]`; nothing is read from disk, so that
-embedded scenes need no asset and no licence.
+Every function takes an explicit generator and returns `uint8` RGB `[height, width, 3]`; nothing is read from disk, so
+that embedded scenes need no asset and no licence.
 """
 
 from __future__ import annotations
@@ -51,7 +51,9 @@ def noise(rng: np.random.Generator, height: int, width: int, cells: int) -> Floa
 
 def mottled(rng: np.random.Generator, height: int, width: int, base: Colour, amount: float = 0.08) -> FloatImage:
     """Plaster: a base colour with uneven large and small patches."""
-    shade = 0.6 * noise(rng, height, width, 5) + 0.3 * noise(rng, height, width, 19) + 0.1 * noise(rng, height, width, 90)
+    shade = (
+        0.6 * noise(rng, height, width, 5) + 0.3 * noise(rng, height, width, 19) + 0.1 * noise(rng, height, width, 90)
+    )
     return _float(flat(height, width, base) * (1.0 + amount * shade[..., None]))
 
 
@@ -97,7 +99,15 @@ def panelling(rng: np.random.Generator, height: int, width: int, base: Colour, o
     return image
 
 
-def tiles(rng: np.random.Generator, height: int, width: int, base: Colour, size: int, spread: float = 0.06, accent: Colour | None = None) -> FloatImage:
+def tiles(
+    rng: np.random.Generator,
+    height: int,
+    width: int,
+    base: Colour,
+    size: int,
+    spread: float = 0.06,
+    accent: Colour | None = None,
+) -> FloatImage:
     """Square tiles `size` pixels wide with joints; each tile has its own shade, a few carry the accent colour."""
     rows, columns = height // size + 1, width // size + 1
     shade = 1.0 + spread * rng.standard_normal((rows, columns)).astype(np.float32)
@@ -142,7 +152,9 @@ def wood(rng: np.random.Generator, base: Colour, size: int = 128) -> FloatImage:
     """A piece of furniture wood with upright grain."""
     lines = noise(rng, size, size, 6)
     rings = np.sin(np.linspace(0, 50, size)[None, :] + 5 * lines) * 0.5
-    return flat(size, size, base) * (1 + 0.08 * rings[..., None] + 0.05 * noise(rng, size, size, 60)[..., None]).astype(np.float32)
+    return flat(size, size, base) * (1 + 0.08 * rings[..., None] + 0.05 * noise(rng, size, size, 60)[..., None]).astype(
+        np.float32
+    )
 
 
 def rug(rng: np.random.Generator, height: int, width: int) -> FloatImage:
@@ -212,7 +224,12 @@ def _art_portrait(rng: np.random.Generator, size: int) -> FloatImage:
 
 def art(rng: np.random.Generator, size: int = 128) -> FloatImage:
     """A picture for the wall: landscape, circles, blocks or portrait, `[size, size, 3]`."""
-    kinds: list[Callable[[np.random.Generator, int], FloatImage]] = [_art_landscape, _art_circles, _art_blocks, _art_portrait]
+    kinds: list[Callable[[np.random.Generator, int], FloatImage]] = [
+        _art_landscape,
+        _art_circles,
+        _art_blocks,
+        _art_portrait,
+    ]
     return kinds[int(rng.integers(len(kinds)))](rng, size)
 
 

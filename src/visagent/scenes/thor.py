@@ -1,7 +1,7 @@
 """Dumps of AI2-THOR scenes, for those who have AI2-THOR installed (Kolve et al. 2017).
 
-Follows the advice of its authors for making the target-driven dumps: ask for the reachable positions of a 0.5 m grid, teleport to
-each in four headings, keep the frame.
+Follows the advice of its authors for making the target-driven dumps: ask for the reachable positions of a 0.5 m grid,
+teleport to each in four headings, keep the frame.
 """
 
 from __future__ import annotations
@@ -30,8 +30,11 @@ class ThorFailed(UserError, RuntimeError):
     """AI2-THOR did not do what it was told."""
 
 
-def grid_cells(name: str, positions: Sequence[Mapping[str, float]]) -> tuple[dict[tuple[int, int], Mapping[str, float]], NDArray[np.float64]]:
-    """Positions by cell, counted from the smallest ones: a room's grid may begin anywhere, and rounding coordinates themselves would join its cells.
+def grid_cells(
+    name: str, positions: Sequence[Mapping[str, float]]
+) -> tuple[dict[tuple[int, int], Mapping[str, float]], NDArray[np.float64]]:
+    """Positions by cell, counted from the smallest ones: a room's grid may begin anywhere, and rounding coordinates
+    themselves would join its cells.
 
     Args:
         name: of the scene, for errors.
@@ -49,7 +52,10 @@ def grid_cells(name: str, positions: Sequence[Mapping[str, float]]) -> tuple[dic
     cells = np.rint(steps).astype(int)
     found = {(int(column), int(row)): position for (column, row), position in zip(cells, positions, strict=True)}
     if np.abs(steps - cells).max() > 0.1 or len(found) != len(positions):
-        raise ThorFailed(f"scene {name}: expected reachable positions on a grid of {GRID} m, got others, such as x = {sorted(set(places[:, 0].tolist()))[:4]}")
+        raise ThorFailed(
+            f"scene {name}: expected reachable positions on a grid of {GRID} m, got others, such as x = "
+            f"{sorted(set(places[:, 0].tolist()))[:4]}"
+        )
     return found, origin.round(3)
 
 
@@ -58,14 +64,18 @@ def _controller(name: str) -> Any:
         controller = importlib.import_module("ai2thor.controller")
     except ImportError as error:
         raise ThorUnavailable(
-            f"from-ai2thor needs the package ai2thor, which is not installed ({error}): run \"pip install 'visagent[thor]'\"; "
+            f'from-ai2thor needs the package ai2thor, which is not installed ({error}): run "pip install '
+            "'visagent[thor]'\"; "
             "its first start downloads the simulator. For rooms without it: 'visagent-scenes make DIR'"
         ) from error
     try:
-        return controller.Controller(scene=name, gridSize=GRID, snapToGrid=True, width=WIDTH, height=HEIGHT, rotateStepDegrees=90)
+        return controller.Controller(
+            scene=name, gridSize=GRID, snapToGrid=True, width=WIDTH, height=HEIGHT, rotateStepDegrees=90
+        )
     except Exception as error:  # its start-up raises many types: no network, no display, no such scene
         raise ThorUnavailable(
-            f"AI2-THOR could not start scene {name} ({type(error).__name__}: {error}): it needs its downloaded build and a display or Vulkan"
+            f"AI2-THOR could not start scene {name} ({type(error).__name__}: {error}): it needs its downloaded build "
+            "and a display or Vulkan"
         ) from error
 
 
@@ -97,7 +107,10 @@ def convert(name: str, folder: Path, extractor: str, weights: str | None = None,
             event = controller.step(action="Teleport", position=position, rotation={"x": 0, "y": int(degrees), "z": 0})
             if not event.metadata["lastActionSuccess"]:
                 why = event.metadata.get("errorMessage") or "it says nothing more"
-                raise ThorFailed(f"scene {name}: AI2-THOR did not teleport to {position}, {degrees} degrees ({why}), so no picture of that state was taken")
+                raise ThorFailed(
+                    f"scene {name}: AI2-THOR did not teleport to {position}, {degrees} degrees ({why}), so no picture "
+                    "of that state was taken"
+                )
             frames[state] = event.frame
     finally:
         if own:

@@ -30,7 +30,9 @@ def contact_sheet(scene: Scene, states: Sequence[int], columns: int = 4, width: 
         x, y = index % columns * width, index // columns * (height + 18)
         sheet.paste(Image.fromarray(image).resize((width, height)), (x, y + 18))
         place = scene.location[state]
-        draw.text((x + 4, y + 3), f"{state}  ({place[0]:.1f}, {place[1]:.1f}) m  {scene.rotation[state]} deg", fill="black")
+        draw.text(
+            (x + 4, y + 3), f"{state}  ({place[0]:.1f}, {place[1]:.1f}) m  {scene.rotation[state]} deg", fill="black"
+        )
     return sheet
 
 
@@ -45,7 +47,15 @@ def _map(axes: Axes, scene: Scene) -> None:
     extent = (low[0] - half, high[0] + half, low[1] - half, high[1] + half)
     from matplotlib.colors import ListedColormap
 
-    axes.imshow(free, origin="lower", extent=extent, cmap=ListedColormap([BLOCKED, FREE]), vmin=0, vmax=1, interpolation="nearest")
+    axes.imshow(
+        free,
+        origin="lower",
+        extent=extent,
+        cmap=ListedColormap([BLOCKED, FREE]),
+        vmin=0,
+        vmax=1,
+        interpolation="nearest",
+    )
     axes.set_aspect("equal")
     axes.set_xlabel("x (m)")
     axes.set_ylabel("z (m)")
@@ -54,7 +64,9 @@ def _map(axes: Axes, scene: Scene) -> None:
 def _pose(axes: Axes, scene: Scene, state: int, colour: str, label: str) -> None:
     (x, z), (dx, dz) = scene.location[state], HEADINGS[int(scene.rotation[state])]
     axes.plot([x], [z], "o", color=colour, markersize=9, markeredgecolor="white", zorder=5, label=label)
-    axes.annotate("", (x + 0.42 * dx, z + 0.42 * dz), (x, z), arrowprops={"arrowstyle": "-|>", "color": colour, "lw": 2}, zorder=6)
+    axes.annotate(
+        "", (x + 0.42 * dx, z + 0.42 * dz), (x, z), arrowprops={"arrowstyle": "-|>", "color": colour, "lw": 2}, zorder=6
+    )
 
 
 def shortest_path(scene: Scene, start: int, target: int) -> list[int]:
@@ -63,7 +75,9 @@ def shortest_path(scene: Scene, start: int, target: int) -> list[int]:
     while path[-1] != target:
         state = path[-1]
         following = scene.graph[state]
-        better = [int(n) for n in following if n >= 0 and scene.distance[n, target] == scene.distance[state, target] - 1]
+        better = [
+            int(n) for n in following if n >= 0 and scene.distance[n, target] == scene.distance[state, target] - 1
+        ]
         if not better:
             raise ValueError(f"scene {scene.name}: no path from {start} to {target}")
         path.append(better[0])
@@ -78,9 +92,14 @@ def draw_path(scene: Scene, states: Sequence[int], target: int, title: str) -> F
     axes = figure.add_subplot()
     _map(axes, scene)
     best = shortest_path(scene, states[0], target)
-    for path, colour, shift, name in ((best, SHORTEST, -0.05, "shortest"), (list(states), PREDICTED, 0.05, "predicted")):
+    for path, colour, shift, name in (
+        (best, SHORTEST, -0.05, "shortest"),
+        (list(states), PREDICTED, 0.05, "predicted"),
+    ):
         points = scene.location[path] + shift
-        axes.plot(points[:, 0], points[:, 1], "-", color=colour, lw=2.2, alpha=0.9, label=f"{name} ({len(path) - 1} steps)")
+        axes.plot(
+            points[:, 0], points[:, 1], "-", color=colour, lw=2.2, alpha=0.9, label=f"{name} ({len(path) - 1} steps)"
+        )
     _pose(axes, scene, states[0], "#2a9d4a", "start")
     _pose(axes, scene, target, "#e8a200", "target")
     if states[-1] != target:

@@ -1,1 +1,4 @@
-"""Paper tables: read finished runs and the paper's numbers, render tables and figures. Nothing here trains or imports torch."""
+"""Paper tables: read finished runs and the paper's numbers, render tables and figures.
+
+Nothing here trains or imports torch.
+"""

@@ -23,7 +23,8 @@ class Comparison:
         panel: where it is made.
         where: what else the claim leaves open (a row, a measure, a column).
         seeds: how many both sides have a number for.
-        margin: mean over these of how far the numbers lie on the claimed side (negative: on the other), in the measure's unit.
+        margin: mean over these of how far the numbers lie on the claimed side (negative: on the other), in the
+            measure's unit.
         holds: whether the mean is as claimed.
         clear: whether the bootstrap interval of the margin says the same throughout; None below three seeds.
     """
@@ -87,29 +88,49 @@ def _verdict(results: Results, claim: ClaimConfig) -> Verdict:
         if not seeds:
             missing += 1
             continue
-        other = np.array([right[seed] for seed in seeds]) if right is not None else np.full(len(seeds), float(claim.right["value"]))
+        other = (
+            np.array([right[seed] for seed in seeds])
+            if right is not None
+            else np.full(len(seeds), float(claim.right["value"]))
+        )
         ours = np.array([left[seed] for seed in seeds])
         margin = (claim.factor * other - ours) if relation.startswith("<") else (ours - claim.factor * other)
         # "At least" and "at most" hold at equality, "more" and "less" do not; numbers equal but for rounding are equal.
-        least = -rounding(ours, claim.factor * other) if relation.endswith("=") else rounding(ours, claim.factor * other)
+        least = (
+            -rounding(ours, claim.factor * other) if relation.endswith("=") else rounding(ours, claim.factor * other)
+        )
         holds = bool(margin.mean() > least)
-        ends = stratified_bootstrap([margin], mean, np.random.default_rng(root.bootstrap_seed), root.bootstrap_samples, root.confidence)
+        ends = stratified_bootstrap(
+            [margin], mean, np.random.default_rng(root.bootstrap_seed), root.bootstrap_samples, root.confidence
+        )
         clear = None if ends is None else bool(ends[0] > least) if holds else bool(ends[1] <= least)
         comparisons.append(Comparison(panel, where, len(seeds), float(margin.mean()), holds, clear))
     return Verdict(claim, len(results.grid.seeds), tuple(comparisons), missing)
 
 
-def _pairs(results: Results, claim: ClaimConfig) -> Iterator[tuple[str, str, dict[int, float], dict[int, float] | None]]:
+def _pairs(
+    results: Results, claim: ClaimConfig
+) -> Iterator[tuple[str, str, dict[int, float], dict[int, float] | None]]:
     """(panel, what is left open, left by seed, right by seed or None for a constant)."""
     grid = results.grid
 
     def numbers(panel: str, side: dict[str, str], row: str, measure: str, column: str) -> dict[int, float]:
         column = side.get("column", column)
-        return dict(results.cells[(panel, side.get("row", row), grid.measure_of(column) or side.get("measure", measure), column)].values)
+        return dict(
+            results.cells[
+                (panel, side.get("row", row), grid.measure_of(column) or side.get("measure", measure), column)
+            ].values
+        )
 
     trend = claim.relation.startswith("trend")
     rows = [claim.left["row"]] if "row" in claim.left else [row.name for row in grid.spec.rows]
-    measures = [""] if grid.measure_columns else [claim.left["measure"]] if "measure" in claim.left else list(grid.spec.measures)
+    measures = (
+        [""]
+        if grid.measure_columns
+        else [claim.left["measure"]]
+        if "measure" in claim.left
+        else list(grid.spec.measures)
+    )
     columns = [claim.left["column"]] if "column" in claim.left else list(grid.columns)
     for panel in grid.panels:
         for row in rows:
@@ -120,7 +141,12 @@ def _pairs(results: Results, claim: ClaimConfig) -> Iterator[tuple[str, str, dic
                     if trend:
                         following = columns[index + 1]
                         where = " ".join([*open_parts, f"{column} to {following}"])
-                        yield panel, where, numbers(panel, {}, row, measure, column), numbers(panel, {}, row, measure, following)
+                        yield (
+                            panel,
+                            where,
+                            numbers(panel, {}, row, measure, column),
+                            numbers(panel, {}, row, measure, following),
+                        )
                         continue
                     if len(columns) > 1:
                         open_parts.append(column)

@@ -26,10 +26,13 @@ from visagent.tables.runs import plan
 FORMATS = ("md", "csv", "tex", "html")
 ROOT_KEYS = ("confidence", "bootstrap_samples", "bootstrap_seed")
 
-DESCRIPTION = """A paper's table: its numbers and ours side by side, from the finished runs. Without --run nothing is trained."""
-EPILOG = """KEY=VALUE overrides go to every run of the table, for example datamodule.scenes=DIR (the runs are then others), trainer.accelerator=gpu
-or paths.outputs=DIR; confidence=0.9 and bootstrap_samples=... to the intervals; hydra/launcher=submitit_slurm and
-hydra.launcher.KEY=VALUE choose what starts the runs of --run. Files go to outputs/tables/; tables/index.html shows all of them."""
+DESCRIPTION = (
+    "A paper's table: its numbers and ours side by side, from the finished runs. Without --run nothing is trained."
+)
+EPILOG = """KEY=VALUE overrides go to every run of the table, for example datamodule.scenes=DIR (the runs are then
+others), trainer.accelerator=gpu or paths.outputs=DIR; confidence=0.9 and bootstrap_samples=... to the intervals;
+hydra/launcher=submitit_slurm and hydra.launcher.KEY=VALUE choose what starts the runs of --run. Files go to
+outputs/tables/; tables/index.html shows all of them."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,9 @@ def parse(arguments: Sequence[str]) -> Asked | None:
     Raises:
         ConfigError: for seeds that are no numbers, or a missing name.
     """
-    parser = argparse.ArgumentParser("visagent-table", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        "visagent-table", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("table", nargs="?", help="<paper>/<table>; --list shows all")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="overrides of every run")
     parser.add_argument("--list", action="store_true", help="list the tables")
@@ -69,7 +74,9 @@ def parse(arguments: Sequence[str]) -> Asked | None:
     parser.add_argument("--seeds", metavar="0,1,2", help="instead of the scale's seeds")
     parser.add_argument("--jobs", type=int, metavar="N", help="runs at a time on this machine (default: one per core)")
     parser.add_argument("--format", choices=FORMATS, help="print this format alone, to the standard output")
-    parser.add_argument("--to", type=Path, metavar="DIR", help="also write Markdown, CSV and figures to DIR/<paper>/<scale>/")
+    parser.add_argument(
+        "--to", type=Path, metavar="DIR", help="also write Markdown, CSV and figures to DIR/<paper>/<scale>/"
+    )
     asked = parser.parse_intermixed_args(arguments)
     if asked.list:
         print("\n".join(tables()))
@@ -117,7 +124,12 @@ def sweep_arguments(asked: Asked, results: Results) -> list[str]:
     if chosen in (None, "joblib"):
         launcher.append(f"hydra.launcher.n_jobs={min(asked.jobs, len(results.to_launch))}")
     seeds = [f"hydra.sweeper.seeds=[{','.join(map(str, asked.seeds))}]"] if asked.seeds is not None else []
-    sweeper = ["hydra/sweeper=visagent_table", f"hydra.sweeper.table={asked.table}", f"hydra.sweeper.scale={asked.scale}", *seeds]
+    sweeper = [
+        "hydra/sweeper=visagent_table",
+        f"hydra.sweeper.table={asked.table}",
+        f"hydra.sweeper.scale={asked.scale}",
+        *seeds,
+    ]
     quiet = [] if any(o.startswith("progress=") for o in asked.overrides) else ["progress=quiet"]
     overrides = f"hydra.sweeper.overrides=[{','.join(_encoded(o) for o in [*asked.overrides, *quiet])}]"
     shared = [o for o in asked.overrides if o.startswith(("paths.", "logger"))]  # what the sweep itself needs
@@ -141,7 +153,9 @@ def launching(results: Results) -> Iterator[None]:
     outputs, logger = outputs_of(results)
     done = len(results.finished)
     print(
-        f"{results.grid.name}, {results.grid.scale} scale: {done} of {len(results.runs)} runs are finished, launching {len(results.to_launch)}", file=sys.stderr
+        f"{results.grid.name}, {results.grid.scale} scale: {done} of {len(results.runs)} runs are finished, launching "
+        f"{len(results.to_launch)}",
+        file=sys.stderr,
     )
     if not logger["enabled"]:
         yield
@@ -166,12 +180,17 @@ def render(asked: Asked, results: Results) -> int:
     """
     outputs, logger = outputs_of(results)
     if asked.to is not None and not results.finished:
-        raise ConfigError(f"--to {asked.to}: no run of {results.grid.name} at {results.grid.scale} scale is finished: there is nothing to keep; type --run")
+        raise ConfigError(
+            f"--to {asked.to}: no run of {results.grid.name} at {results.grid.scale} scale is finished: there is "
+            "nothing to keep; type --run"
+        )
     try:
         files = publish.write(outputs, results)
         written = publish.write_to(asked.to, results) if asked.to is not None else []
     except OSError as error:
-        raise UserError(f"cannot write the table: {error}; choose another folder with paths.outputs=DIR, or with --to DIR") from error
+        raise UserError(
+            f"cannot write the table: {error}; choose another folder with paths.outputs=DIR, or with --to DIR"
+        ) from error
     if logger["enabled"] and results.finished:
         publish.track(logger, outputs, results, files)
     if asked.format is None:

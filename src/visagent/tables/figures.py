@@ -25,17 +25,23 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F
 
 
 def draw(results: Results, narrow: bool = False) -> list[tuple[FigureConfig, Figure]]:
-    """All figures of a table that have something to show; `narrow` ones stay readable on a phone, panels below each other."""
+    """All figures of a table that have something to show; `narrow` ones stay readable on a phone, panels below each
+    other.
+    """
     drawn = []
     for spec in results.grid.spec.figures:
-        figure = {"bars": bars, "curves": curves, "learning": learning, "frontier": frontier}[spec.kind](results, spec, narrow)
+        figure = {"bars": bars, "curves": curves, "learning": learning, "frontier": frontier}[spec.kind](
+            results, spec, narrow
+        )
         if figure is not None:
             drawn.append((spec, figure))
     return drawn
 
 
 def bars(results: Results, spec: FigureConfig, narrow: bool = False) -> Figure | None:
-    """Rows beside each other over the columns, one axes per panel; whiskers are the bootstrap intervals, diamonds the paper's numbers."""
+    """Rows beside each other over the columns, one axes per panel; whiskers are the bootstrap intervals, diamonds the
+    paper's numbers.
+    """
     grid = results.grid
     measure = str(spec.measure)
     columns = [column for column in grid.columns if grid.measure_of(column) in (None, measure)]
@@ -77,7 +83,9 @@ def bars(results: Results, spec: FigureConfig, narrow: bool = False) -> Figure |
 
 
 def curves(results: Results, spec: FigureConfig, narrow: bool = False) -> Figure | None:
-    """A metric of the history over epochs: the mean over seeds of each kind of run, with its bootstrap interval as a band."""
+    """A metric of the history over epochs: the mean over seeds of each kind of run, with its bootstrap interval as a
+    band.
+    """
     grid, root = results.grid, results.grid.root
     kinds: dict[tuple[str, ...], tuple[str, list[TableRun]]] = {}
     for cell in grid.cells.values():
@@ -96,10 +104,28 @@ def curves(results: Results, spec: FigureConfig, narrow: bool = False) -> Figure
         drawn = True
         values = [np.array([points[epoch] for points in series]) for epoch in epochs]
         colour = COLOURS[number % len(COLOURS)]
-        axes.plot(epochs, [float(v.mean()) for v in values], marker=("o", "s", "^", "v", "P", "X")[number % 6], color=colour, label=name)
-        ends = [stratified_bootstrap([v], mean, np.random.default_rng(root.bootstrap_seed), root.bootstrap_samples, root.confidence) for v in values]
+        axes.plot(
+            epochs,
+            [float(v.mean()) for v in values],
+            marker=("o", "s", "^", "v", "P", "X")[number % 6],
+            color=colour,
+            label=name,
+        )
+        ends = [
+            stratified_bootstrap(
+                [v], mean, np.random.default_rng(root.bootstrap_seed), root.bootstrap_samples, root.confidence
+            )
+            for v in values
+        ]
         if all(end is not None for end in ends):
-            axes.fill_between(epochs, [end[0] for end in ends if end], [end[1] for end in ends if end], color=colour, alpha=0.2, linewidth=0)
+            axes.fill_between(
+                epochs,
+                [end[0] for end in ends if end],
+                [end[1] for end in ends if end],
+                color=colour,
+                alpha=0.2,
+                linewidth=0,
+            )
     if not drawn:
         return None
     axes.set_xlabel(spec.xlabel)
@@ -110,11 +136,14 @@ def curves(results: Results, spec: FigureConfig, narrow: bool = False) -> Figure
 
 
 def learning(results: Results, spec: FigureConfig, narrow: bool = False) -> Figure | None:
-    """A metric, or what a measure reads, over another metric, an axes for each row: the mean over seeds with all of them as a band, and a level for a
-    column without history.
+    """A metric, or what a measure reads, over another metric, an axes for each row: the mean over seeds with all of
+    them as a band, and a level for a column without history.
     """
     grid = results.grid
-    histories = {row.name: {column: _histories(results, spec, row.name, column) for column in grid.columns} for row in grid.spec.rows}
+    histories = {
+        row.name: {column: _histories(results, spec, row.name, column) for column in grid.columns}
+        for row in grid.spec.rows
+    }
     rows = list(histories)
     if not any(points for found in histories.values() for points in found.values()):
         return None
@@ -122,7 +151,9 @@ def learning(results: Results, spec: FigureConfig, narrow: bool = False) -> Figu
     high = -(-len(rows) // wide)
     width = 4.6 if narrow else max(3.7 * wide, 5.5)
     figure = Figure(figsize=(width, 2.6 * high + 0.8), layout="constrained")
-    figure.suptitle(fill(f"{spec.title} ({grid.scale} scale; bands: all seeds)", int(10 * width)), fontsize=10 if narrow else 12)
+    figure.suptitle(
+        fill(f"{spec.title} ({grid.scale} scale; bands: all seeds)", int(10 * width)), fontsize=10 if narrow else 12
+    )
     for index, row in enumerate(rows):
         axes = figure.add_subplot(high, wide, index + 1)
         for number, (column, points) in enumerate(histories[row].items()):
@@ -149,7 +180,11 @@ def learning(results: Results, spec: FigureConfig, narrow: bool = False) -> Figu
 def _histories(results: Results, spec: FigureConfig, row: str, column: str) -> list[list[tuple[float, float]]]:
     """Both metrics by epoch and seed, of the epochs that all finished runs of a cell have."""
     grid = results.grid
-    cell = next(cell for cell in grid.cells.values() if (cell.row, cell.column) == (row, column) and spec.measure in (None, cell.measure))
+    cell = next(
+        cell
+        for cell in grid.cells.values()
+        if (cell.row, cell.column) == (row, column) and spec.measure in (None, cell.measure)
+    )
     metric = spec.metric or cell.metrics[0]
     runs = [run for run in (results.runs[(cell.overrides, seed)] for seed in grid.seeds) if run.state == "finished"]
     series = [_over(run, str(spec.x), metric) for run in runs]
@@ -158,14 +193,21 @@ def _histories(results: Results, spec: FigureConfig, row: str, column: str) -> l
 
 
 def _over(run: TableRun, x: str, metric: str) -> dict[int, tuple[float, float]]:
-    """Two metrics by epoch, where it has both; steps of the worlds differ from seed to seed where episodes are counted whole."""
+    """Two metrics by epoch, where it has both; steps of the worlds differ from seed to seed where episodes are counted
+    whole.
+    """
     assert run.record is not None
-    found = {int(epoch): (values.get(x, math.nan), values.get(metric, math.nan)) for epoch, values in run.record.history.items()}
+    found = {
+        int(epoch): (values.get(x, math.nan), values.get(metric, math.nan))
+        for epoch, values in run.record.history.items()
+    }
     return {epoch: pair for epoch, pair in found.items() if all(map(math.isfinite, pair))}
 
 
 def frontier(results: Results, spec: FigureConfig, narrow: bool = False) -> Figure | None:
-    """A point for each row, one column's number over another's, its area a third one's; hollow where only the paper has the height."""
+    """A point for each row, one column's number over another's, its area a third one's; hollow where only the paper has
+    the height.
+    """
     grid = results.grid
 
     def number(panel: str, row: str, column: str | None, ours: bool) -> float | None:
@@ -178,7 +220,10 @@ def frontier(results: Results, spec: FigureConfig, narrow: bool = False) -> Figu
     axes = figure.add_subplot(1, 1, 1)
     drawn = False
     panel = grid.panels[0]
-    largest = max((number(panel, row.name, spec.size, ours) or 0.0 for row in grid.spec.rows for ours in (True, False)), default=0.0)
+    largest = max(
+        (number(panel, row.name, spec.size, ours) or 0.0 for row in grid.spec.rows for ours in (True, False)),
+        default=0.0,
+    )
     for index, row in enumerate(grid.spec.rows):
         colour = COLOURS[index % len(COLOURS)]
         for ours in (True, False):
@@ -190,7 +235,9 @@ def frontier(results: Results, spec: FigureConfig, narrow: bool = False) -> Figu
             drawn = True
             weight = number(panel, row.name, spec.size, True) or number(panel, row.name, spec.size, False)
             area = 60 + 400 * (weight or 0.0) / largest if largest else 120
-            axes.scatter([x], [y], s=area, facecolor=colour if ours else "none", edgecolor=colour, linewidth=1.5, alpha=0.9)
+            axes.scatter(
+                [x], [y], s=area, facecolor=colour if ours else "none", edgecolor=colour, linewidth=1.5, alpha=0.9
+            )
         axes.plot([], [], "o", color=colour, label=row.name)  # in the legend all of one size
     axes.plot([], [], "o", markerfacecolor="none", markeredgecolor="#222222", label="hollow: the paper's")
     if not drawn:
@@ -212,7 +259,9 @@ def _history(run: TableRun, spec: FigureConfig) -> dict[int, float]:
     """The metric by epoch; on a logarithmic axis only what can stand there."""
     assert run.record is not None
     found = {int(epoch): values.get(str(spec.metric), math.nan) for epoch, values in run.record.history.items()}
-    return {epoch: value for epoch, value in found.items() if math.isfinite(value) and (value > 0 or not spec.logarithmic)}
+    return {
+        epoch: value for epoch, value in found.items() if math.isfinite(value) and (value > 0 or not spec.logarithmic)
+    }
 
 
 def _figure(panels: int, title: str, narrow: bool) -> Figure:
@@ -242,10 +291,19 @@ def _legend(figure: Figure) -> None:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             known.setdefault(label, handle)
     labels, handles = list(known), list(known.values())
-    order = [i for i, label in enumerate(labels) if label != "the paper"] + [i for i, label in enumerate(labels) if label == "the paper"]
+    order = [i for i, label in enumerate(labels) if label != "the paper"] + [
+        i for i, label in enumerate(labels) if label == "the paper"
+    ]
     letters = 13 * figure.get_figwidth() / (max(map(len, labels)) + 6)  # about 13 letters of this size fit into an inch
     columns = max(1, min(len(order), int(letters)))
-    figure.legend([handles[i] for i in order], [labels[i] for i in order], loc="outside lower center", ncols=columns, fontsize=9, frameon=False)
+    figure.legend(
+        [handles[i] for i in order],
+        [labels[i] for i in order],
+        loc="outside lower center",
+        ncols=columns,
+        fontsize=9,
+        frameon=False,
+    )
 
 
 def png(figure: Figure) -> bytes:
@@ -256,7 +314,9 @@ def png(figure: Figure) -> bytes:
 
 
 def svg(figure: Figure, name: str) -> str:
-    """An `<svg>` element to stand within a page, the same text for the same numbers; its ids begin with `name`, so that no two pictures share one."""
+    """An `<svg>` element to stand within a page, the same text for the same numbers; its ids begin with `name`, so that
+    no two pictures share one.
+    """
     out = io.StringIO()
     with matplotlib.rc_context({"svg.hashsalt": "visagent", "svg.fonttype": "none", "font.family": ["sans-serif"]}):
         plain(figure).savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})

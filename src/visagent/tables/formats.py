@@ -26,13 +26,21 @@ def panel_lines(results: Results, panel: str) -> Iterator[tuple[str, str | None,
 
 def headings(results: Results) -> list[str]:
     """Column headings, the aggregate's last."""
-    return [*results.grid.columns, *([results.grid.spec.aggregate] if results.aggregates and results.grid.spec.aggregate else [])]
+    return [
+        *results.grid.columns,
+        *([results.grid.spec.aggregate] if results.aggregates and results.grid.spec.aggregate else []),
+    ]
 
 
 def markdown(results: Results, figures: Sequence[tuple[str, str]]) -> str:
     """Markdown for GitHub; `figures` are (file, title)."""
     grid = results.grid
-    out = [f"# {_md(grid.spec.title)}", "", f"{_md(grid.spec.paper)}: {grid.spec.place}. **{grid.scale.capitalize()} scale.**", ""]
+    out = [
+        f"# {_md(grid.spec.title)}",
+        "",
+        f"{_md(grid.spec.paper)}: {grid.spec.place}. **{grid.scale.capitalize()} scale.**",
+        "",
+    ]
     columns = headings(results)
     for panel in grid.panels:
         if panel:
@@ -50,17 +58,25 @@ def markdown(results: Results, figures: Sequence[tuple[str, str]]) -> str:
         out += [f"![{title}]({file})", ""]
     if grid.spec.claims:
         out += ["## What the paper says, and what comes out here", "", "| claim | place | here |", "|---|---|---|"]
-        out += [f"| {_md(claim)} | {_md(place)} | {_md(verdict)} |" for claim, place, verdict in text.claims(results)] + [""]
+        out += [
+            f"| {_md(claim)} | {_md(place)} | {_md(verdict)} |" for claim, place, verdict in text.claims(results)
+        ] + [""]
     if absent := text.missing(results):
         out += ["## Missing", ""]
         out += [f"- {_md(m.what)}: {_md(m.why)}" + (f" — `{m.command}`" if m.command else "") for m in absent] + [""]
     out += ["## Where the numbers come from", ""]
-    out += [f"- {what}: `{which}`" if what in ("command", "commit") else f"- {what}: {_md(which)}" for what, which in text.footer(results)]
+    out += [
+        f"- {what}: `{which}`" if what in ("command", "commit") else f"- {what}: {_md(which)}"
+        for what, which in text.footer(results)
+    ]
     out += ["", "Deviations from the paper:", ""] + [f"- {_md(line)}" for line in grid.spec.deviations]
     out += ["", "| run | seed | signature | minutes | commit |", "|---|---|---|---|---|"]
     for run in results.finished:
         assert run.record is not None
-        out.append(f"| `{run.command}` | {run.seed} | `{run.signature}` | {run.record.seconds / 60:.1f} | `{run.record.commit}` |")
+        out.append(
+            f"| `{run.command}` | {run.seed} | `{run.signature}` | {run.record.seconds / 60:.1f} | "
+            f"`{run.record.commit}` |"
+        )
     return "\n".join(out) + "\n"
 
 
@@ -75,13 +91,16 @@ def _md_cell(cell: CellResult) -> str:
 
 
 CSV_COLUMNS = (
-    "table", "scale", "panel", "row", "measure", "column", "ours", "std", "n", "wanted", "iqm", "interval_low", "interval_high", "paper", "place",
+    "table", "scale", "panel", "row", "measure", "column", "ours", "std", "n", "wanted", "iqm", "interval_low",
+    "interval_high", "paper", "place",
     "difference", "mark", "values", "missing", "signatures",
 )  # fmt: skip
 
 
 def comma_separated(results: Results) -> str:
-    """One line per cell, numbers unrounded; `values` and `missing` are `seed:value` and `seed:reason`, separated by semicolons."""
+    """One line per cell, numbers unrounded; `values` and `missing` are `seed:value` and `seed:reason`, separated by
+    semicolons.
+    """
     grid = results.grid
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
@@ -89,13 +108,40 @@ def comma_separated(results: Results) -> str:
 
     def write(panel: str, row: str, measure: str, column: str, cell: CellResult, signatures: str) -> None:
         low, high = cell.interval if cell.interval is not None else (None, None)
-        numbers = [cell.value, cell.std, len(cell.values), cell.wanted, cell.iqm, low, high, cell.paper, cell.place, cell.difference, cell.mark]
+        numbers = [
+            cell.value,
+            cell.std,
+            len(cell.values),
+            cell.wanted,
+            cell.iqm,
+            low,
+            high,
+            cell.paper,
+            cell.place,
+            cell.difference,
+            cell.mark,
+        ]
         values = ";".join(f"{seed}:{value!r}" for seed, value in cell.values.items())
         reasons = ";".join(f"{seed}:{reason}" for seed, reason in cell.missing.items())
-        writer.writerow([grid.name, grid.scale, panel, row, measure, column, *("" if n is None else n for n in numbers), values, reasons, signatures])
+        writer.writerow(
+            [
+                grid.name,
+                grid.scale,
+                panel,
+                row,
+                measure,
+                column,
+                *("" if n is None else n for n in numbers),
+                values,
+                reasons,
+                signatures,
+            ]
+        )
 
     for (panel, row, measure, column), cell in results.cells.items():
-        runs = [results.runs[(grid.cells[(panel, row, measure, column)].overrides, seed)].signature for seed in cell.values]
+        runs = [
+            results.runs[(grid.cells[(panel, row, measure, column)].overrides, seed)].signature for seed in cell.values
+        ]
         write(panel, row, cell.spec.name, column, cell, " ".join(runs))
     for (panel, row, _), cell in results.aggregates.items():
         write(panel, row, cell.spec.name, str(grid.spec.aggregate), cell, "")
@@ -113,7 +159,12 @@ def latex(results: Results) -> str:
     for panel in grid.panels:
         if panel:
             out.append(f"\\textbf{{{_tex(panel)}}}\\\\[2pt]")
-        out += [f"\\begin{{tabular}}{{l{'c' * len(columns)}}}", "\\toprule", " & " + " & ".join(_tex(c) for c in columns) + " \\\\", "\\midrule"]
+        out += [
+            f"\\begin{{tabular}}{{l{'c' * len(columns)}}}",
+            "\\toprule",
+            " & " + " & ".join(_tex(c) for c in columns) + " \\\\",
+            "\\midrule",
+        ]
         before = None
         for row, measure, cells in panel_lines(results, panel):
             if measure is not None and row != before:
@@ -122,15 +173,34 @@ def latex(results: Results) -> str:
             out.append(f"{_tex(measure or row)} & " + " & ".join(_tex_cell(cell) for cell in cells) + " \\\\")
         out += ["\\bottomrule", "\\end{tabular}", "\\par\\medskip"]
     seeds = ", ".join(map(str, grid.seeds))
-    caption = f"{grid.spec.title}. {grid.scale.capitalize()} scale, seeds {seeds}. Cells: ours, mean $\\pm$ std (seeds); below, the paper's and the difference."
+    caption = (
+        f"{grid.spec.title}. {grid.scale.capitalize()} scale, seeds {seeds}. Cells: ours, mean $\\pm$ std (seeds); "
+        "below, the paper's and the difference."
+    )
     note = grid.spec.scales[grid.scale].note
     out += [f"\\caption{{{_tex(caption, keep_math=True)}{' ' + _tex(note) if note else ''}}}", "\\end{table}"]
     return "\n".join(out) + "\n"
 
 
 def _tex(content: str, keep_math: bool = False) -> str:
-    special = {"\\": "\\textbackslash{}", "&": "\\&", "%": "\\%", "#": "\\#", "_": "\\_", "{": "\\{", "}": "\\}", "~": "\\textasciitilde{}"}
-    special |= {"^": "\\textasciicircum{}", "—": "--", "±": "$\\pm$", "≈": "$\\approx$", "✓": "$\\checkmark$", "✗": "$\\times$"}
+    special = {
+        "\\": "\\textbackslash{}",
+        "&": "\\&",
+        "%": "\\%",
+        "#": "\\#",
+        "_": "\\_",
+        "{": "\\{",
+        "}": "\\}",
+        "~": "\\textasciitilde{}",
+    }
+    special |= {
+        "^": "\\textasciicircum{}",
+        "—": "--",
+        "±": "$\\pm$",
+        "≈": "$\\approx$",
+        "✓": "$\\checkmark$",
+        "✗": "$\\times$",
+    }
     special |= {"<": "$<$", ">": "$>$", "$": "\\$"}
     if keep_math:
         content = content.replace("$\\pm$", "±")

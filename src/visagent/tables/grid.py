@@ -123,7 +123,11 @@ def load_spec(name: str, overrides: Sequence[str] = ()) -> TableRootConfig:
     """
     if name not in tables():
         near = difflib.get_close_matches(name, tables(), 1, cutoff=0.4)
-        raise ConfigError(f"unknown table {name!r}" + (f"; did you mean {near[0]}?" if near else "") + f"\ntables: {', '.join(tables())}")
+        raise ConfigError(
+            f"unknown table {name!r}"
+            + (f"; did you mean {near[0]}?" if near else "")
+            + f"\ntables: {', '.join(tables())}"
+        )
     config = compose_root("table", [f"table={name}", *overrides])
     validate(config, TableRootConfig)
     root = OmegaConf.to_object(config)
@@ -157,19 +161,29 @@ def expand(name: str, root: TableRootConfig, scale: str, seeds: Sequence[int] | 
     spec = _at_scale(name, spec, spec.scales[scale])
     chosen = tuple(spec.scales[scale].seeds if seeds is None else seeds)
     if not chosen or len(set(chosen)) != len(chosen) or min(chosen) < 0:
-        raise ConfigError(f"table {name}: expected at least one seed, each once and not negative, got {list(chosen)}: type for example --seeds 0,1,2")
+        raise ConfigError(
+            f"table {name}: expected at least one seed, each once and not negative, got {list(chosen)}: type for "
+            "example --seeds 0,1,2"
+        )
     panels = spec.panels or [PanelConfig(name="")]
     for what, entries in (("panels", panels), ("columns", spec.columns), ("rows", spec.rows)):
         _names_once(name, what, [entry.name for entry in entries])
     for key, measure in spec.measures.items():
         if measure.over not in OVER or (measure.over == "reached") != (measure.level is not None):
             got = f"over {measure.over!r} and level {measure.level!r}"
-            raise ConfigError(f"table {name}, measure {key}: expected over to be {', '.join(OVER)}, and a level with reached alone, got {got}")
+            raise ConfigError(
+                f"table {name}, measure {key}: expected over to be {', '.join(OVER)}, and a level with reached alone, "
+                f"got {got}"
+            )
         if measure.better not in BETTER:
-            raise ConfigError(f"table {name}, measure {key}: expected better to be {', '.join(BETTER)}, got {measure.better!r}")
+            raise ConfigError(
+                f"table {name}, measure {key}: expected better to be {', '.join(BETTER)}, got {measure.better!r}"
+            )
     by_column = [column.measure for column in spec.columns if column.measure is not None]
     if by_column and len(by_column) != len(spec.columns):
-        raise ConfigError(f"table {name}: expected all columns to name a measure or none, got {len(by_column)} of {len(spec.columns)}")
+        raise ConfigError(
+            f"table {name}: expected all columns to name a measure or none, got {len(by_column)} of {len(spec.columns)}"
+        )
     for named in [*by_column, *(figure.measure for figure in spec.figures if figure.measure is not None)]:
         if named not in spec.measures:
             raise ConfigError(f"table {name}: unknown measure {named!r}; expected one of {', '.join(spec.measures)}")
@@ -180,9 +194,28 @@ def expand(name: str, root: TableRootConfig, scale: str, seeds: Sequence[int] | 
         for panel in panels:
             for index, column in enumerate(spec.columns):
                 for wanted in [column.measure] if column.measure is not None else list(spec.measures):
-                    cell = _cell(name, spec, spec.scales[scale], panel, row, column, wanted, numbers["" if by_column else wanted][index])
+                    cell = _cell(
+                        name,
+                        spec,
+                        spec.scales[scale],
+                        panel,
+                        row,
+                        column,
+                        wanted,
+                        numbers["" if by_column else wanted][index],
+                    )
                     cells[cell.key] = cell
-    grid = Grid(name, scale, spec, root, chosen, tuple(p.name for p in panels), tuple(c.name for c in spec.columns), tuple(lines), cells)
+    grid = Grid(
+        name,
+        scale,
+        spec,
+        root,
+        chosen,
+        tuple(p.name for p in panels),
+        tuple(c.name for c in spec.columns),
+        tuple(lines),
+        cells,
+    )
     for claim in spec.claims:
         _check_claim(grid, claim)
     for figure in spec.figures:
@@ -195,7 +228,9 @@ def _at_scale(table: str, spec: TableConfig, scale: ScaleConfig) -> TableConfig:
     names = [column.name for column in spec.columns]
     unknown = sorted(set(scale.columns) - set(names))
     if unknown:
-        raise ConfigError(f"table {table}: unknown column {unknown[0]!r} of a scale; expected some of {', '.join(names)}")
+        raise ConfigError(
+            f"table {table}: unknown column {unknown[0]!r} of a scale; expected some of {', '.join(names)}"
+        )
     if not scale.columns:
         return spec
     kept = [index for index, name in enumerate(names) if name in scale.columns]
@@ -212,7 +247,9 @@ def _at_scale(table: str, spec: TableConfig, scale: ScaleConfig) -> TableConfig:
         spec,
         columns=[spec.columns[index] for index in kept],
         rows=[replace(row, paper=numbers(row.paper)) for row in spec.rows],
-        figures=[figure for figure in spec.figures if figure.kind != "frontier" or there(figure.x, figure.y, figure.size)],
+        figures=[
+            figure for figure in spec.figures if figure.kind != "frontier" or there(figure.x, figure.y, figure.size)
+        ],
         claims=[claim for claim in spec.claims if there(claim.left.get("column"), claim.right.get("column"))],
     )
 
@@ -236,13 +273,23 @@ def _paper(table: str, spec: TableConfig, row: RowConfig, measure_columns: bool)
         values = given.get(measure) or [None] * len(spec.columns)
         if len(values) != len(spec.columns) or not all(v is None or isinstance(v, (int, float)) for v in values):
             where = f"row {row.name!r}" + (f", {measure}" if measure else "")
-            raise ConfigError(f"table {table}, {where}: expected {len(spec.columns)} numbers (null where the paper has none), got {values}")
+            raise ConfigError(
+                f"table {table}, {where}: expected {len(spec.columns)} numbers (null where the paper has none), got "
+                f"{values}"
+            )
         numbers[measure] = values
     return numbers
 
 
 def _cell(
-    table: str, spec: TableConfig, scale: ScaleConfig, panel: PanelConfig, row: RowConfig, column: ColumnConfig, measure: str, paper: float | None
+    table: str,
+    spec: TableConfig,
+    scale: ScaleConfig,
+    panel: PanelConfig,
+    row: RowConfig,
+    column: ColumnConfig,
+    measure: str,
+    paper: float | None,
 ) -> Cell:
     parts = (row, column, panel, scale)
     variables = {name: value for part in parts for name, value in part.set.items()}
@@ -253,7 +300,10 @@ def _cell(
                 text = text.format_map(variables)
             return text
         except (KeyError, ValueError, IndexError) as error:
-            raise ConfigError(f"table {table}, row {row.name!r}: {text!r} asks for the variable {error}, which no 'set' gives; set are {variables}") from error
+            raise ConfigError(
+                f"table {table}, row {row.name!r}: {text!r} asks for the variable {error}, which no 'set' gives; set "
+                f"are {variables}"
+            ) from error
 
     overrides = tuple(fill(text) for text in [*spec.overrides, *(o for part in parts for o in part.overrides)])
     measured = spec.measures[measure]
@@ -262,8 +312,21 @@ def _cell(
     try:
         reading = Reading(measured.over, float(level), measured.x)
     except ValueError as error:
-        raise ConfigError(f"table {table}, row {row.name!r}, measure {measure}: expected level to be a number, got {level!r}") from error
-    return Cell(panel.name, row.name, measure, column.name, overrides, metrics, reading, measured, paper, row.place or spec.place)
+        raise ConfigError(
+            f"table {table}, row {row.name!r}, measure {measure}: expected level to be a number, got {level!r}"
+        ) from error
+    return Cell(
+        panel.name,
+        row.name,
+        measure,
+        column.name,
+        overrides,
+        metrics,
+        reading,
+        measured,
+        paper,
+        row.place or spec.place,
+    )
 
 
 def _check_claim(grid: Grid, claim: ClaimConfig) -> None:
@@ -272,7 +335,11 @@ def _check_claim(grid: Grid, claim: ClaimConfig) -> None:
         raise ConfigError(f"{where}: expected relation to be {', '.join(RELATIONS)}, got {claim.relation!r}")
     if claim.relation.startswith("trend") == bool(claim.right):
         raise ConfigError(f"{where}: a trend has no right side, any other relation needs one; got {claim.right}")
-    known = {"row": [row.name for row in grid.spec.rows], "measure": list(grid.spec.measures), "column": list(grid.columns)}
+    known = {
+        "row": [row.name for row in grid.spec.rows],
+        "measure": list(grid.spec.measures),
+        "column": list(grid.columns),
+    }
     for side in (claim.left, claim.right):
         for key, value in side.items():
             if key == "value" and side is claim.right and isinstance(value, (int, float)):
@@ -282,12 +349,20 @@ def _check_claim(grid: Grid, claim: ClaimConfig) -> None:
 
 
 def _check_figure(table: str, figure: FigureConfig, columns: Sequence[str]) -> None:
-    needs = {"bars": figure.measure, "curves": figure.metric, "learning": (figure.metric or figure.measure) and figure.x, "frontier": figure.x and figure.y}
+    needs = {
+        "bars": figure.measure,
+        "curves": figure.metric,
+        "learning": (figure.metric or figure.measure) and figure.x,
+        "frontier": figure.x and figure.y,
+    }
     if needs.get(figure.kind) is None:
         raise ConfigError(
-            f"table {table}, figure {figure.name}: expected kind bars with a measure, curves with a metric, learning with a metric and x (or a measure and x), "
+            f"table {table}, figure {figure.name}: expected kind bars with a measure, curves with a metric, learning "
+            "with a metric and x (or a measure and x), "
             f"or frontier with x and y, got {figure}"
         )
     for column in (figure.x, figure.y, figure.size):
         if figure.kind == "frontier" and column is not None and column not in columns:
-            raise ConfigError(f"table {table}, figure {figure.name}: unknown column {column!r}; expected one of {', '.join(columns)}")
+            raise ConfigError(
+                f"table {table}, figure {figure.name}: unknown column {column!r}; expected one of {', '.join(columns)}"
+            )

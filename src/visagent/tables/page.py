@@ -17,7 +17,8 @@ from visagent.tables.formats import headings, panel_lines
 from visagent.tables.results import BETTER, CLOSE, WORSE, CellResult, Results
 
 STYLE = """
-:root { --ink: #1c2430; --soft: #5b6675; --line: #d9dee6; --back: #f6f7f9; --good: #0a6b3d; --near: #7a5b00; --bad: #a32020; }
+:root { --ink: #1c2430; --soft: #5b6675; --line: #d9dee6; --back: #f6f7f9; }
+:root { --good: #0a6b3d; --near: #7a5b00; --bad: #a32020; }
 * { box-sizing: border-box; }
 body { margin: 0; font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: #fff; }
 main { max-width: 1180px; margin: 0 auto; padding: 1.2rem 1rem 3rem; }
@@ -25,7 +26,8 @@ h1 { font-size: 1.45rem; line-height: 1.25; margin: .2rem 0; }
 h2 { font-size: 1.1rem; margin: 2rem 0 .6rem; }
 p.sub, .legend, small { color: var(--soft); }
 .legend { font-size: .85rem; padding-left: 1.1rem; }
-.scale { display: inline-block; padding: .1rem .55rem; border-radius: 1rem; background: var(--back); border: 1px solid var(--line); font-size: .85rem; }
+.scale { display: inline-block; padding: .1rem .55rem; border-radius: 1rem; background: var(--back); }
+.scale { border: 1px solid var(--line); font-size: .85rem; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { padding: .4rem .5rem; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line); }
 thead th { border-bottom: 2px solid var(--ink); }
@@ -38,7 +40,8 @@ td small { display: block; font-size: .8rem; }
 figure { margin: 1rem 0; } figure svg { width: 100%; height: auto; max-width: 620px; display: block; }
 dl { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: .25rem 1rem; margin: 0; }
 dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
-code { font: .85em ui-monospace, monospace; overflow-wrap: anywhere; background: var(--back); padding: .05rem .25rem; border-radius: .2rem; }
+code { font: .85em ui-monospace, monospace; overflow-wrap: anywhere; }
+code { background: var(--back); padding: .05rem .25rem; border-radius: .2rem; }
 li { margin: .25rem 0; }
 a { color: #0b57a4; }
 @media (max-width: 760px) {
@@ -67,7 +70,10 @@ def page(results: Results, figures: Sequence[tuple[FigureConfig, Figure]], place
     """
     grid = results.grid
     body = [f"<p class=sub><a href='{_relative(place.parents[2] / 'index.html', place)}'>all tables</a></p>"]
-    body += [f"<h1>{escape(grid.spec.title)}</h1>", f"<p class=sub>{escape(grid.spec.paper)}: {escape(grid.spec.place)}"]
+    body += [
+        f"<h1>{escape(grid.spec.title)}</h1>",
+        f"<p class=sub>{escape(grid.spec.paper)}: {escape(grid.spec.place)}",
+    ]
     body += [f" <span class=scale>{grid.scale} scale</span></p>"]
     for panel in grid.panels:
         body += [f"<h2>{escape(panel.capitalize())}</h2>"] if panel else []
@@ -77,12 +83,19 @@ def page(results: Results, figures: Sequence[tuple[FigureConfig, Figure]], place
         body.append(f"<figure role=img aria-label='{escape(spec.title, quote=True)}'>{svg(figure, spec.name)}</figure>")
     if grid.spec.claims:
         rows = [
-            f"<tr><th scope=row>{escape(claim)}<td data-column='in the paper'><span>{escape(where)}</span><td data-column=here><span>{escape(verdict)}</span>"
+            f"<tr><th scope=row>{escape(claim)}<td data-column='in the paper'><span>{escape(where)}</span><td "
+            f"data-column=here><span>{escape(verdict)}</span>"
             for claim, where, verdict in text.claims(results)
         ]
-        body += ["<h2>What the paper says, and what comes out here</h2>", _table(["claim", "in the paper", "here"], rows)]
+        body += [
+            "<h2>What the paper says, and what comes out here</h2>",
+            _table(["claim", "in the paper", "here"], rows),
+        ]
     if absent := text.missing(results):
-        items = (f"<li>{escape(m.what)}: {escape(m.why)}" + (f"<br><code>{escape(m.command)}</code>" if m.command else "") for m in absent)
+        items = (
+            f"<li>{escape(m.what)}: {escape(m.why)}" + (f"<br><code>{escape(m.command)}</code>" if m.command else "")
+            for m in absent
+        )
         body += ["<h2>Missing</h2>", f"<ul>{''.join(items)}</ul>"]
     body += ["<h2>Where the numbers come from</h2>", "<dl>"]
     for what, which in text.footer(results):
@@ -90,7 +103,10 @@ def page(results: Results, figures: Sequence[tuple[FigureConfig, Figure]], place
         body.append(f"<dt>{escape(what)}<dd>{shown}")
     body.append("</dl>")
     if grid.spec.deviations:
-        body += ["<h2>Deviations from the paper</h2>", "<ul>" + "".join(f"<li>{escape(line)}" for line in grid.spec.deviations) + "</ul>"]
+        body += [
+            "<h2>Deviations from the paper</h2>",
+            "<ul>" + "".join(f"<li>{escape(line)}" for line in grid.spec.deviations) + "</ul>",
+        ]
     body += ["<h2>Runs</h2>", _runs(results, place)]
     return _document(f"{grid.name} ({grid.scale} scale)", "\n".join(body))
 
@@ -102,7 +118,10 @@ def _panel(results: Results, panel: str) -> str:
         if measure is not None and row != before:
             rows.append(f"<tr class=row><th scope=rowgroup colspan={len(columns) + 1}>{escape(row)}")
         before = row
-        entries = "".join(f"<td data-column='{escape(column, quote=True)}'>{_cell(cell)}" for column, cell in zip(columns, cells, strict=True))
+        entries = "".join(
+            f"<td data-column='{escape(column, quote=True)}'>{_cell(cell)}"
+            for column, cell in zip(columns, cells, strict=True)
+        )
         rows.append(f"<tr><th scope=row>{escape(measure or row)}{entries}")
     return _table(["", *columns], rows)
 
@@ -114,7 +133,10 @@ def _cell(cell: CellResult) -> str:
     out = f"<span{f' title={chr(39)}{escape(reasons, quote=True)}{chr(39)}' if reasons else ''}>{escape(ours)}</span>"
     out += f"<small>{escape(text.interval(cell))}</small>" if cell.interval is not None else ""
     if cell.paper is not None:
-        out += f"<small>paper {escape(paper)} | {escape(difference)} | <span class='mark {kind}'>{escape(mark)}</span></small>"
+        out += (
+            f"<small>paper {escape(paper)} | {escape(difference)} | <span class='mark "
+            f"{kind}'>{escape(mark)}</span></small>"
+        )
     return out
 
 
@@ -122,11 +144,16 @@ def _runs(results: Results, place: Path) -> str:
     rows = []
     for run in results.runs.values():
         record = run.record
-        link = f"<a href='{_relative(run.folder.path, place)}/'>{run.signature}</a>" if run.folder.path.is_dir() else run.signature
+        link = (
+            f"<a href='{_relative(run.folder.path, place)}/'>{run.signature}</a>"
+            if run.folder.path.is_dir()
+            else run.signature
+        )
         minutes = "" if record is None else f"{record.seconds / 60:.1f}"
         commit = "" if record is None else record.commit
         rows.append(
-            f"<tr><th scope=row>{escape(run.label)}<td data-column=folder><span>{link}</span><td data-column=state><span>{escape(run.state)}</span>"
+            f"<tr><th scope=row>{escape(run.label)}<td data-column=folder><span>{link}</span><td "
+            f"data-column=state><span>{escape(run.state)}</span>"
             f"<td data-column=minutes><span>{minutes}</span><td data-column=commit><span>{escape(commit)}</span>"
         )
     return _table(["run", "folder", "state", "minutes", "commit"], rows)
@@ -143,7 +170,8 @@ def _table(columns: Sequence[str], rows: Sequence[str]) -> str:
 
 def _document(title: str, body: str) -> str:
     return (
-        f"<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width, initial-scale=1'><title>{escape(title)}</title>\n"
+        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width, "
+        f"initial-scale=1'><title>{escape(title)}</title>\n"
         f"<style>{STYLE}</style>\n<main>\n{body}\n</main></html>\n"
     )
 
@@ -152,18 +180,25 @@ def index(summaries: Sequence[Mapping[str, Any]], absent: Sequence[str]) -> str:
     """The page of all tables.
 
     Args:
-        summaries: of each rendered table: `name`, `title`, `place`, `scale`, `overrides`, `finished`, `runs`, `date`, `page` (relative).
+        summaries: of each rendered table: `name`, `title`, `place`, `scale`, `overrides`, `finished`, `runs`, `date`,
+            `page` (relative).
         absent: names of tables that are not rendered yet.
     """
     rows = []
     for s in summaries:
         title = f"{s['title']} ({s['place']})" + (f", with {s['overrides']}" if s["overrides"] else "")
         rows.append(
-            f"<tr><th scope=row><a href='{escape(s['page'], quote=True)}'>{escape(s['name'])}</a><td data-column=title><span>{escape(title)}</span>"
-            f"<td data-column=scale><span>{escape(s['scale'])}</span><td class=short data-column=runs><span>{s['finished']} of {s['runs']}</span>"
+            f"<tr><th scope=row><a href='{escape(s['page'], quote=True)}'>{escape(s['name'])}</a><td "
+            f"data-column=title><span>{escape(title)}</span>"
+            f"<td data-column=scale><span>{escape(s['scale'])}</span><td class=short "
+            f"data-column=runs><span>{s['finished']} of {s['runs']}</span>"
             f"<td class=short data-column=date><span>{escape(s['date'])}</span>"
         )
     body = ["<h1>Paper tables</h1>", _table(["table", "title", "scale", "runs", "date"], rows)]
     if absent:
-        body.append("<h2>Not made yet</h2><ul>" + "".join(f"<li><code>visagent-table {escape(name)} --run</code>" for name in absent) + "</ul>")
+        body.append(
+            "<h2>Not made yet</h2><ul>"
+            + "".join(f"<li><code>visagent-table {escape(name)} --run</code>" for name in absent)
+            + "</ul>"
+        )
     return _document("visagent: paper tables", "\n".join(body))

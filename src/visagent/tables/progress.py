@@ -19,16 +19,25 @@ INTERVAL = 1.0
 
 
 class RunsProgress:
-    """A bar over some runs while a launcher works on them, with the epochs of those at work; a line per ended run where it is no terminal."""
+    """A bar over some runs while a launcher works on them, with the epochs of those at work; a line per ended run where
+    it is no terminal.
+    """
 
     def __init__(self, runs: Sequence[TableRun], console: Console | None = None) -> None:
         self.runs = runs
         self.console = console or Console(stderr=True)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.fields[now]}", markup=False))
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[now]}", markup=False),
+        )
         self.progress = Progress(*columns, console=self.console, disable=not self.console.is_terminal)
         self.task = self.progress.add_task("runs", total=len(runs), now="")
         before = {run.signature: self._load(run) for run in runs}
-        self._attempts = {name: 0 if record is None else record.attempts for name, record in before.items()}  # what ended earlier is no news
+        # what ended earlier is no news
+        self._attempts = {name: 0 if record is None else record.attempts for name, record in before.items()}
         self._ended: set[str] = set()
         self._began = time.monotonic()
         self._stop = threading.Event()
@@ -39,7 +48,9 @@ class RunsProgress:
         self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._stop.set()
         self._thread.join()
         self.update()

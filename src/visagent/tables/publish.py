@@ -14,7 +14,16 @@ from visagent.config.presets import tables
 from visagent.config.table_schemas import FigureConfig
 from visagent.runtime.credentials import without_credentials
 from visagent.runtime.record import write_atomically
-from visagent.runtime.tracking import LOCK_TAG, TrackingUnavailable, ask, check_tracking, connect, end_cut_off, hold, tracking_uri
+from visagent.runtime.tracking import (
+    LOCK_TAG,
+    TrackingUnavailable,
+    ask,
+    check_tracking,
+    connect,
+    end_cut_off,
+    hold,
+    tracking_uri,
+)
 from visagent.tables import text
 from visagent.tables.figures import draw, png
 from visagent.tables.formats import comma_separated, latex, markdown
@@ -31,7 +40,9 @@ SUMMARY = {"name", "title", "place", "scale", "finished", "runs", "date", "overr
 
 
 def stem(root: Path, results: Results) -> Path:
-    """A table's files without their endings; with overrides that make another table the name gets a hash of them, so that no file is shared."""
+    """A table's files without their endings; with overrides that make another table the name gets a hash of them, so
+    that no file is shared.
+    """
     digest = hashlib.sha256("\n".join(results.variant).encode()).hexdigest()[:6]
     return root / (results.grid.name + (f"-{digest}" if results.variant else ""))
 
@@ -100,11 +111,17 @@ def _summary(results: Results, html: Path) -> dict[str, Any]:
 
 
 def _read_summary(path: Path) -> dict[str, Any] | None:
-    """What lies beside a table, None where it is no whole summary: an earlier version's, or a file that was cut off, which the table itself mends."""
+    """What lies beside a table, None where it is no whole summary: an earlier version's, or a file that was cut off,
+    which the table itself mends.
+    """
     try:
         summary = json.loads(path.read_text())
     except ValueError as error:
-        log.warning("%s does not read (%s): its table is left out of the index; the table's own command writes it anew", path, error)
+        log.warning(
+            "%s does not read (%s): its table is left out of the index; the table's own command writes it anew",
+            path,
+            error,
+        )
         return None
     return summary if isinstance(summary, dict) and SUMMARY.issubset(summary) else None
 
@@ -126,7 +143,11 @@ def _tracked_run(logger: Mapping[str, Any], outputs: Path, results: Results) -> 
     client, experiment = connect(tracking_uri(logger, outputs), str(logger["experiment"]), outputs)
     end_cut_off(client, experiment, outputs)
     name = stem(Path(), results).as_posix()
-    found = client.search_runs([experiment], f"tags.`visagent.table` = '{name}' and tags.`visagent.scale` = '{results.grid.scale}'", max_results=1)
+    found = client.search_runs(
+        [experiment],
+        f"tags.`visagent.table` = '{name}' and tags.`visagent.scale` = '{results.grid.scale}'",
+        max_results=1,
+    )
     if found:
         return client, str(found[0].info.run_id)
     tags = {"visagent.kind": "table", "visagent.table": name, "visagent.scale": results.grid.scale}
@@ -135,7 +156,10 @@ def _tracked_run(logger: Mapping[str, Any], outputs: Path, results: Results) -> 
 
 @contextmanager
 def parent_run(logger: Mapping[str, Any], outputs: Path, results: Results) -> Iterator[str | None]:
-    """The id of the table's MLflow run, set to RUNNING, within: the parent of the runs that are launched for it. None where MLflow cannot be used."""
+    """The id of the table's MLflow run, set to RUNNING, within: the parent of the runs that are launched for it.
+
+    None where MLflow cannot be used.
+    """
     check_tracking(logger, outputs)
     lock = f"{stem(Path(), results).as_posix()}-{results.grid.scale}".replace("/", "-")
     held = hold(outputs, lock)
@@ -152,10 +176,16 @@ def parent_run(logger: Mapping[str, Any], outputs: Path, results: Results) -> It
             run_id = ask(opened, tracking_uri(logger, outputs))
         except TrackingUnavailable as error:
             where = without_credentials(tracking_uri(logger, outputs))
-            log.warning("MLflow at %s cannot be used now (%s): the runs have no table to belong to there; logger=none launches without it", where, error)
+            log.warning(
+                "MLflow at %s cannot be used now (%s): the runs have no table to belong to there; logger=none "
+                "launches without it",
+                where,
+                error,
+            )
         _tracked_digest(outputs, results).unlink(missing_ok=True)
         yield run_id
-    except BaseException:  # whatever stops the launching: rendering, which would say how the table stands, is not reached
+    # whatever stops the launching: rendering, which would say how the table stands, is not reached
+    except BaseException:
         if run_id is not None:
             _stopped(logger, outputs, run_id)
         raise
@@ -181,7 +211,8 @@ def _tracked_digest(outputs: Path, results: Results) -> Path:
 def track(logger: Mapping[str, Any], outputs: Path, results: Results, files: list[Path]) -> None:
     """Hand the files to the table's MLflow run, unless it has these very ones.
 
-    The run is FINISHED when no run of the table is missing, FAILED when one of them failed, KILLED (stopped half way) otherwise.
+    The run is FINISHED when no run of the table is missing, FAILED when one of them failed, KILLED (stopped half way)
+    otherwise.
     """
     uri = tracking_uri(logger, outputs)
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in files) + uri.encode()).hexdigest()
@@ -201,6 +232,11 @@ def track(logger: Mapping[str, Any], outputs: Path, results: Results, files: lis
     try:
         ask(hand_over, uri, HAND_OVER_SECONDS)
     except TrackingUnavailable as error:
-        log.warning("MLflow at %s does not take the table (%s); its files lie in %s", without_credentials(uri), error, kept.parent)
+        log.warning(
+            "MLflow at %s does not take the table (%s); its files lie in %s",
+            without_credentials(uri),
+            error,
+            kept.parent,
+        )
         return
     write_atomically(kept, digest)

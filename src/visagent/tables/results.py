@@ -16,7 +16,8 @@ from visagent.tables.runs import RunKey, TableRun
 from visagent.tables.statistics import STATISTICS, interquartile_mean, standard_deviation, stratified_bootstrap
 
 BETTER, CLOSE, WORSE = "✓", "≈", "✗"
-"""At least as good as the paper's; worse by no more than the tolerance; worse by more. Of `better: same`: close, or ✗."""
+"""At least as good as the paper's; worse by no more than the tolerance; worse by more. Of `better: same`: close, or ✗.
+"""
 NO_METRIC = "the run has no such metric"
 
 
@@ -97,7 +98,10 @@ def collect(grid: Grid, runs: Mapping[RunKey, TableRun], extra: tuple[str, ...] 
     if grid.spec.aggregate is not None and not grid.measure_columns:
         for panel in grid.panels:
             for row, measure in grid.lines:
-                across = [(grid.cells[(panel, row, measure, column)], cells[(panel, row, measure, column)]) for column in grid.columns]
+                across = [
+                    (grid.cells[(panel, row, measure, column)], cells[(panel, row, measure, column)])
+                    for column in grid.columns
+                ]
                 aggregates[(panel, row, measure)] = _aggregate(grid, across)
     return Results(grid, extra, runs, cells, aggregates)
 
@@ -125,7 +129,9 @@ def _values(grid: Grid, cell: Cell, runs: Mapping[RunKey, TableRun]) -> tuple[di
 
 
 def _interval(grid: Grid, strata: list[NDArray[np.float64]]) -> tuple[float, float] | None:
-    return stratified_bootstrap(strata, STATISTICS[grid.spec.statistic], _generator(grid), grid.root.bootstrap_samples, grid.root.confidence)
+    return stratified_bootstrap(
+        strata, STATISTICS[grid.spec.statistic], _generator(grid), grid.root.bootstrap_samples, grid.root.confidence
+    )
 
 
 def _result(grid: Grid, values: dict[int, float], missing: dict[int, str], cell: Cell) -> CellResult:
@@ -150,14 +156,19 @@ def _result(grid: Grid, values: dict[int, float], missing: dict[int, str], cell:
 
 
 def _aggregate(grid: Grid, across: list[tuple[Cell, CellResult]]) -> CellResult:
-    """One number over the seeds and columns; the columns are the strata of its interval. Seeds that lack a column are left out."""
+    """One number over the seeds and columns; the columns are the strata of its interval.
+
+    Seeds that lack a column are left out.
+    """
     first = across[0][0]
     numbers = [cell.paper for cell, _ in across]
     statistic = STATISTICS[grid.spec.statistic]
     paper = float(statistic(np.array(numbers, np.float64))) if all(number is not None for number in numbers) else None
     seeds = [seed for seed in grid.seeds if all(seed in result.values for _, result in across)]
     missing = {
-        seed: next(f"{cell.column}: {result.missing[seed]}" for cell, result in across if seed in result.missing) for seed in grid.seeds if seed not in seeds
+        seed: next(f"{cell.column}: {result.missing[seed]}" for cell, result in across if seed in result.missing)
+        for seed in grid.seeds
+        if seed not in seeds
     }
     if not seeds:
         return CellResult(first.spec, {}, missing, None, None, None, None, paper, None, "", first.place)

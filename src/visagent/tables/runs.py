@@ -53,7 +53,8 @@ class TableRun:
     def value(self, metrics: Sequence[str], reading: Reading = AT_THE_END) -> float | None:
         """The sum of the record's metrics of these names, or None where one of them is missing.
 
-        At the end, final metrics come first, then those of the last epoch. A level that was never reached is infinitely far.
+        At the end, final metrics come first, then those of the last epoch. A level that was never reached is infinitely
+        far.
         """
         if self.record is None:
             return None
@@ -61,8 +62,11 @@ class TableRun:
         if reading.over == "end":
             epochs = [{**(epochs[-1] if epochs else {}), **self.record.metrics}]
         needed = [*metrics, reading.x] if reading.over == "reached" else metrics
-        points = [(sum(epoch[name] for name in metrics), epoch) for epoch in epochs if all(name in epoch for name in needed)]
-        points = [point for point in points if math.isfinite(point[0])] or points  # an epoch in which it is undefined is no peak
+        points = [
+            (sum(epoch[name] for name in metrics), epoch) for epoch in epochs if all(name in epoch for name in needed)
+        ]
+        # an epoch in which it is undefined is no peak
+        points = [point for point in points if math.isfinite(point[0])] or points
         if not points:
             return None
         if reading.over == "reached":
@@ -86,7 +90,11 @@ def check_overrides(overrides: Iterable[str], grid: Grid) -> None:
         if "=" not in override and not override.startswith("~"):
             raise ConfigError(f"expected NAME, options or KEY=VALUE, got {override!r}")
         if key in own:
-            instead = {"seed": ": type --seeds 0,1,2", "scale": ": type --scale smoke, laptop or paper", "debug": ": type --scale smoke"}.get(key, "")
+            instead = {
+                "seed": ": type --seeds 0,1,2",
+                "scale": ": type --scale smoke, laptop or paper",
+                "debug": ": type --scale smoke",
+            }.get(key, "")
             raise ConfigError(f"{override!r}: a table sets {key} itself{instead}")
 
 
@@ -117,7 +125,9 @@ def look_up(grid: Grid, own: tuple[str, ...], extra: tuple[str, ...], seed: int)
     config = compose_run(overrides)
     if config["scale"] != grid.scale or config["seed"] != seed:
         got = f"scale {config['scale']}, seed {config['seed']}"
-        raise ConfigError(f"table {grid.name}: {shlex.join(overrides)} composes to {got}, expected scale {grid.scale}, seed {seed}")
+        raise ConfigError(
+            f"table {grid.name}: {shlex.join(overrides)} composes to {got}, expected scale {grid.scale}, seed {seed}"
+        )
     name = signature(config)
     folder = RunFolder(Path(config["paths"]["outputs"]) / "runs" / name)
     state, reason, record = _state(folder, name, config)
@@ -132,7 +142,12 @@ def _state(folder: RunFolder, name: str, config: Mapping[str, Any]) -> tuple[Sta
         stored = folder.config()
     except ConfigError as error:
         return "failed", str(error), None
-    if record.signature != name or record.scale != config["scale"] or record.seed != config["seed"] or difference(stored, config):
+    if (
+        record.signature != name
+        or record.scale != config["scale"]
+        or record.seed != config["seed"]
+        or difference(stored, config)
+    ):
         return "failed", f"{folder.path} holds another run than its name says: move it away", None
     if record.status == "FINISHED":
         return "finished", None, record

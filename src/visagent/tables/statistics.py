@@ -1,7 +1,7 @@
 """Statistics over seeds: mean, standard deviation, interquartile mean, stratified bootstrap intervals.
 
-Definitions as in Agarwal et al. 2021, *Deep Reinforcement Learning at the Edge of the Statistical Precipice* (rliable): runs are
-resampled within each task (stratum), intervals are percentiles of the resampled statistic.
+Definitions as in Agarwal et al. 2021, *Deep Reinforcement Learning at the Edge of the Statistical Precipice* (rliable):
+runs are resampled within each task (stratum), intervals are percentiles of the resampled statistic.
 """
 
 from __future__ import annotations
@@ -41,7 +41,11 @@ def standard_deviation(values: NDArray[np.float64]) -> float | None:
 
 
 def stratified_bootstrap(
-    strata: Sequence[NDArray[np.float64]], statistic: Statistic, generator: np.random.Generator, samples: int, confidence: float
+    strata: Sequence[NDArray[np.float64]],
+    statistic: Statistic,
+    generator: np.random.Generator,
+    samples: int,
+    confidence: float,
 ) -> tuple[float, float] | None:
     """Percentile interval of a statistic of all values together.
 

@@ -29,7 +29,9 @@ def _failed(cell: CellResult) -> bool:
 
 def interval(cell: CellResult) -> str:
     """`[lower, upper]`, empty without one."""
-    return "" if cell.interval is None else "[" + ", ".join(f"{end:.{cell.spec.digits}f}" for end in cell.interval) + "]"
+    return (
+        "" if cell.interval is None else "[" + ", ".join(f"{end:.{cell.spec.digits}f}" for end in cell.interval) + "]"
+    )
 
 
 def paper(cell: CellResult) -> str:
@@ -54,15 +56,22 @@ def legend(results: Results) -> list[str]:
     tolerances = "; ".join(f"{m.name} {m.tolerance:g}" for m in results.grid.spec.measures.values())
     lines = [
         f"Cell: ours, {statistic} ± standard deviation over seeds (number of seeds) | the paper's | difference | mark.",
-        f"Marks: {BETTER} at least as good as the paper's, {CLOSE} worse by no more than the tolerance, {WORSE} by more ({tolerances}).",
+        f"Marks: {BETTER} at least as good as the paper's, {CLOSE} worse by no more than the tolerance, {WORSE} by "
+        f"more ({tolerances}).",
     ]
     if any(measure.better == "same" for measure in results.grid.spec.measures.values()):
         named = ", ".join(measure.name for measure in results.grid.spec.measures.values() if measure.better == "same")
         lines[-1] += f" Of what describes the setting ({named}): {CLOSE} within the tolerance, else {WORSE}."
     if results.aggregates:
-        lines.append(f"Last column: {statistic} over seeds and columns, without weights; its interval resamples seeds within each column.")
+        lines.append(
+            f"Last column: {statistic} over seeds and columns, without weights; its interval resamples seeds within "
+            "each column."
+        )
     if any(cell.interval is not None for cell in results.cells.values()):
-        lines.append(f"[a, b]: {root.confidence:.0%} percentile bootstrap interval; {root.bootstrap_samples} resamples, seed {root.bootstrap_seed}.")
+        lines.append(
+            f"[a, b]: {root.confidence:.0%} percentile bootstrap interval; {root.bootstrap_samples} resamples, seed "
+            f"{root.bootstrap_seed}."
+        )
     else:
         lines.append(f"No intervals: they need at least {MINIMUM_SEEDS} seeds.")
     lines += [f"{row.name}: {row.note}" for row in results.grid.spec.rows if row.note]
@@ -72,7 +81,11 @@ def legend(results: Results) -> list[str]:
 def command(results: Results) -> str:
     """The command that makes this table."""
     grid = results.grid
-    seeds = ["--seeds", ",".join(map(str, grid.seeds))] if list(grid.seeds) != list(grid.spec.scales[grid.scale].seeds) else []
+    seeds = (
+        ["--seeds", ",".join(map(str, grid.seeds))]
+        if list(grid.seeds) != list(grid.spec.scales[grid.scale].seeds)
+        else []
+    )
     return shlex.join(["visagent-table", grid.name, "--run", "--scale", grid.scale, *seeds, *results.extra])
 
 
@@ -81,7 +94,10 @@ def footer(results: Results) -> list[tuple[str, str]]:
     records = [run.record for run in results.finished if run.record is not None]
     days = sorted({(record.finished or record.created)[:10] for record in records})
     machines = sorted(
-        {", ".join([h.get("cpu", "?"), f"{h.get('cores', '?')} cores", h.get("memory", "?"), h.get("device", "?")]) for h in (r.hardware for r in records)}
+        {
+            ", ".join([h.get("cpu", "?"), f"{h.get('cores', '?')} cores", h.get("memory", "?"), h.get("device", "?")])
+            for h in (r.hardware for r in records)
+        }
     )
     versions = sorted({f"torch {record.versions.get('torch', '?')}" for record in records})
     facts = [
@@ -92,7 +108,10 @@ def footer(results: Results) -> list[tuple[str, str]]:
         ("date", " to ".join(dict.fromkeys([days[0], days[-1]])) if days else DASH),
         ("hardware", "; ".join(machines) or DASH),
         ("software", ", ".join(versions) or DASH),
-        ("training time", f"{sum(record.seconds for record in records) / 60:.0f} minutes of all runs together" if records else DASH),
+        (
+            "training time",
+            f"{sum(record.seconds for record in records) / 60:.0f} minutes of all runs together" if records else DASH,
+        ),
         ("command", command(results)),
     ]
     note = results.grid.spec.scales[results.grid.scale].note
@@ -126,10 +145,16 @@ def missing(results: Results) -> list[Missing]:
             if reason.startswith(NO_METRIC) or reason == cell.spec.reason:
                 why = NO_METRIC if reason.startswith(NO_METRIC) else reason
                 examples.setdefault(why, reason)
-                lacking.setdefault(why, []).append(", ".join(part for part in (panel, row, cell.spec.name, column, f"seed {seed}") if part))
+                lacking.setdefault(why, []).append(
+                    ", ".join(part for part in (panel, row, cell.spec.name, column, f"seed {seed}") if part)
+                )
     for why, places in lacking.items():
         shown = "; ".join(places[:3]) + (f"; and {len(places) - 3} more" if len(places) > 3 else "")
-        lines.append(Missing(f"{len(places)} number{'s' if len(places) > 1 else ''} of finished runs ({shown})", examples[why], None))
+        lines.append(
+            Missing(
+                f"{len(places)} number{'s' if len(places) > 1 else ''} of finished runs ({shown})", examples[why], None
+            )
+        )
     return lines
 
 
@@ -139,6 +164,10 @@ def _short(text: str | None, length: int = 300) -> str:
 
 
 def line_names(results: Results) -> Sequence[tuple[str, str | None]]:
-    """(row, measure's name or None) of each line; with one measure alone a row is a line, and the title says what it is."""
+    """(row, measure's name or None) of each line; with one measure alone a row is a line, and the title says what it
+    is.
+    """
     measures = results.grid.spec.measures
-    return [(row, measures[measure].name if measure and len(measures) > 1 else None) for row, measure in results.grid.lines]
+    return [
+        (row, measures[measure].name if measure and len(measures) > 1 else None) for row, measure in results.grid.lines
+    ]

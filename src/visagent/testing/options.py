@@ -14,7 +14,8 @@ from visagent.errors import ConfigError
 
 @dataclass(frozen=True)
 class MeetingWorlds:
-    """Makes episodes of two agents that see nothing and have options of 1, 2 and 3 steps; a step pays 1 when both run options of the same length.
+    """Makes episodes of two agents that see nothing and have options of 1, 2 and 3 steps; a step pays 1 when both run
+    options of the same length.
 
     Args:
         horizon: steps of an episode, which terminates.

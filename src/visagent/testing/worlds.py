@@ -59,7 +59,12 @@ class CountingWorld:
         if self.steps == self.made.fails_at and os.getpid() != self.made.learner:
             raise RuntimeError("the world is broken")
         over = self.steps >= self.made.length
-        return {"state": np.full(1, self.steps, np.float32)}, float(action), over and not self.made.truncates, over and self.made.truncates
+        return (
+            {"state": np.full(1, self.steps, np.float32)},
+            float(action),
+            over and not self.made.truncates,
+            over and self.made.truncates,
+        )
 
     def picture(self) -> NDArray[np.uint8]:
         return np.full((8, 8, 3), self.steps, np.uint8)
@@ -73,7 +78,8 @@ class ReusingWorlds(CountingWorlds):
     """Makes worlds that count, and show each count in the place of the one before.
 
     Args:
-        spoils: the step, of all that a world takes in the process of a worker, whose observation is no number; None for never.
+        spoils: the step, of all that a world takes in the process of a worker, whose observation is no number; None for
+            never.
         hangs: the one that does not end.
     """
 
@@ -122,7 +128,9 @@ class SleepingWorlds:
 
     def spaces(self) -> WorldSpaces:
         """A vector or a picture, two actions."""
-        shapes: dict[str, tuple[int, ...]] = {"pixels": (9, self.pixels, self.pixels)} if self.pixels else {"state": (8,)}
+        shapes: dict[str, tuple[int, ...]] = (
+            {"pixels": (9, self.pixels, self.pixels)} if self.pixels else {"state": (8,)}
+        )
         return WorldSpaces(shapes, ActionSpace("discrete", 2), 3 if self.pixels else 1)
 
     def make(self, drawn: bool = False) -> SleepingWorld:

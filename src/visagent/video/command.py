@@ -26,7 +26,11 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="visagent-videos", description="Videos for action recognition.")
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
-    make = commands.add_parser("make", help="write synthetic actions", description="Write synthetic actions as real files in a data set's layout.")
+    make = commands.add_parser(
+        "make",
+        help="write synthetic actions",
+        description="Write synthetic actions as real files in a data set's layout.",
+    )
     make.add_argument("folder", type=Path, help="the data set's folder; one that is there already stays as it is")
     make.add_argument("--layout", default=LAYOUTS[0], choices=LAYOUTS, help="whose layout (default: %(default)s)")
     make.add_argument("--train", type=int, default=720, help="training videos (default: %(default)s)")
@@ -35,18 +39,30 @@ def parser() -> argparse.ArgumentParser:
     make.add_argument("--seed", type=int, default=0, help="of everything drawn (default: %(default)s)")
     make.add_argument("--workers", type=_processes, default=0, help="processes (default: one per core)")
 
-    verify = commands.add_parser("verify", help="find broken videos", description="Decode every video; list those that cannot be used.")
+    verify = commands.add_parser(
+        "verify", help="find broken videos", description="Decode every video; list those that cannot be used."
+    )
     verify.add_argument("folder", type=Path, help="the data set's folder")
-    verify.add_argument("--layout", choices=LAYOUTS, help="whose layout (default: recognised; without one, every video file below the folder)")
-    verify.add_argument("--backend", default="decord", choices=BACKENDS, help="that a training would use (default: %(default)s)")
+    verify.add_argument(
+        "--layout",
+        choices=LAYOUTS,
+        help="whose layout (default: recognised; without one, every video file below the folder)",
+    )
+    verify.add_argument(
+        "--backend", default="decord", choices=BACKENDS, help="that a training would use (default: %(default)s)"
+    )
     verify.add_argument("--workers", type=_processes, default=0, help="processes (default: one per core)")
 
-    show = commands.add_parser("show", help="a contact sheet", description="Draw one video of each class, eight frames each.")
+    show = commands.add_parser(
+        "show", help="a contact sheet", description="Draw one video of each class, eight frames each."
+    )
     show.add_argument("folder", type=Path, help="the data set's folder")
     show.add_argument("--layout", choices=LAYOUTS, help="whose layout (default: recognised)")
     show.add_argument("--split", default="train", choices=("train", "val"))
     show.add_argument("--classes", type=int, default=12, help="at most so many (default: %(default)s)")
-    show.add_argument("--out", type=Path, default=Path("outputs/views/videos.png"), help="the picture (default: %(default)s)")
+    show.add_argument(
+        "--out", type=Path, default=Path("outputs/views/videos.png"), help="the picture (default: %(default)s)"
+    )
     return top
 
 
@@ -62,8 +78,9 @@ def _make(options: argparse.Namespace) -> int:
     from visagent.video.make import Recipe, make
 
     recipe = Recipe(options.layout, options.train, options.val, options.size, options.seed)
+    making = make(recipe, options.folder, options.workers or None)
     made = 0
-    for made in track(make(recipe, options.folder, options.workers or None), "Making videos", total=options.train + options.val):  # noqa: B007
+    for made in track(making, "Making videos", total=options.train + options.val):  # noqa: B007
         pass
     print(f"{options.folder}: {made} videos made" if made else f"{options.folder}: there already")
     return 0
@@ -86,18 +103,27 @@ def _verify(options: argparse.Namespace) -> int:
     paths = videos_of(options.folder, layout)
     console = Console() if sys.stdout.isatty() else Console(width=160)
     broken, frames = 0, []
-    for verdict in track(verify_all(paths, options.backend, options.workers or None), "Verifying", total=len(paths), console=console):
+    for verdict in track(
+        verify_all(paths, options.backend, options.workers or None), "Verifying", total=len(paths), console=console
+    ):
         if verdict.problem is not None:
             broken += 1
             console.print(f"{verdict.path}: {verdict.problem}", highlight=False, markup=False, soft_wrap=True)
         else:
             frames.append(verdict.frames)
     lengths = f", {min(frames)} to {max(frames)} frames" if frames else ""
-    console.print(f"{len(paths)} videos ({layout or 'no known layout'}){lengths}: {broken} broken", highlight=False, markup=False)
+    console.print(
+        f"{len(paths)} videos ({layout or 'no known layout'}){lengths}: {broken} broken", highlight=False, markup=False
+    )
     beside = survey(options.folder, paths)
     for what, names in (("not listed", beside.unlisted), ("refused, as no video, picture or folder", beside.refused)):
         shown = ", ".join(Path(name).name for name in names[:NAMED]) + (", ..." if len(names) > NAMED else "")
-        console.print(f"beside them {len(names)} {what}" + (f": {shown}" if names else ""), highlight=False, markup=False, soft_wrap=True)
+        console.print(
+            f"beside them {len(names)} {what}" + (f": {shown}" if names else ""),
+            highlight=False,
+            markup=False,
+            soft_wrap=True,
+        )
     console.print(f"beside them {beside.hidden} ignored, as hidden", highlight=False)
     return 1 if broken else 0
 
@@ -113,7 +139,9 @@ def _show(options: argparse.Namespace) -> int:
 
     layout = _layout(options)
     if layout is None:
-        raise ConfigError(f"{options.folder}: expected the layout of a data set; name it with --layout {'|'.join(LAYOUTS)}")
+        raise ConfigError(
+            f"{options.folder}: expected the layout of a data set; name it with --layout {'|'.join(LAYOUTS)}"
+        )
     found = read(layout, options.folder, options.split)
     side, title = 112, 16
     shown: list[tuple[Clip, Frames]] = []
@@ -130,7 +158,9 @@ def _show(options: argparse.Namespace) -> int:
     for row, (clip, whole) in enumerate(shown):
         frames = center_crop(resize_short_side(whole, side), side)
         sheet.paste(Image.fromarray(np.concatenate(list(frames), axis=1)), (0, row * (side + title) + title))
-        ImageDraw.Draw(sheet).text((2, row * (side + title) + 2), f"{found.classes[clip.label]}   ({Path(clip.path).name})", fill="black")
+        ImageDraw.Draw(sheet).text(
+            (2, row * (side + title) + 2), f"{found.classes[clip.label]}   ({Path(clip.path).name})", fill="black"
+        )
     options.out.parent.mkdir(parents=True, exist_ok=True)
     if options.out.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
         raise ConfigError(f"--out: expected a picture's name such as videos.png, got {options.out}")

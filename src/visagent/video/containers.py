@@ -1,4 +1,7 @@
-"""What a video file's headers say: which container it is, and whether all of it is there. Hints: the decoder has the last word."""
+"""What a video file's headers say: which container it is, and whether all of it is there.
+
+Hints: the decoder has the last word.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,8 @@ class Container:
     Attributes:
         kind: `matroska` (and WebM), `mp4` (and QuickTime), `avi`, or `other`.
         bytes: its size.
-        missing: bytes that it announces and does not have. A hint: live recordings, repaired files and junk at the end announce too much.
+        missing: bytes that it announces and does not have. A hint: live recordings, repaired files and junk at the end
+            announce too much.
         turned: whether its frames may have to be turned to be upright.
     """
 

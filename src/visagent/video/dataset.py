@@ -1,4 +1,6 @@
-"""Clips as samples: decoded, sampled, cropped, with a broken file replaced by another one and named; and as batches from worker processes."""
+"""Clips as samples: decoded, sampled, cropped, with a broken file replaced by another one and named; and as batches
+from worker processes.
+"""
 
 from __future__ import annotations
 
@@ -48,16 +50,25 @@ class VideoBatch:
 
     def __post_init__(self) -> None:
         if self.clips.dim() != 6 or self.clips.shape[3] != 3 or self.clips.dtype != torch.uint8:
-            raise ValueError(f"VideoBatch: expected uint8 clips [N, V, T, 3, H, W], got {self.clips.dtype} {list(self.clips.shape)}")
+            raise ValueError(
+                f"VideoBatch: expected uint8 clips [N, V, T, 3, H, W], got {self.clips.dtype} {list(self.clips.shape)}"
+            )
         if not len(self.clips) == len(self.label) == len(self.index):
-            raise ValueError(f"VideoBatch: expected as many labels and numbers as clips, got {len(self.clips)}, {len(self.label)}, {len(self.index)}")
+            raise ValueError(
+                f"VideoBatch: expected as many labels and numbers as clips, got {len(self.clips)}, {len(self.label)}, "
+                f"{len(self.index)}"
+            )
 
     def __len__(self) -> int:
         return len(self.label)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> VideoBatch:
         """The batch on another device."""
-        return replace(self, clips=self.clips.to(device, non_blocking=non_blocking), label=self.label.to(device, non_blocking=non_blocking))
+        return replace(
+            self,
+            clips=self.clips.to(device, non_blocking=non_blocking),
+            label=self.label.to(device, non_blocking=non_blocking),
+        )
 
     def pin_memory(self) -> VideoBatch:
         """The batch in page-locked memory, from which it is copied to a device while that works."""
@@ -82,7 +93,8 @@ class TrainingClips(Dataset[Sample]):
         num_frames: T.
         crop: height and width.
         backend: of decoding.
-        mirrored: for each class, the class of its mirror images, or None where there is none: such videos are never mirrored. Empty: no video is.
+        mirrored: for each class, the class of its mirror images, or None where there is none: such videos are never
+            mirrored. Empty: no video is.
         dense: sample densely instead of from segments.
         seed, epoch: of what is drawn.
         device: where torchcodec decodes.
@@ -152,8 +164,8 @@ def protocol(name: str, resize: int, crop: int) -> Protocol:
     """The protocols by name.
 
     Args:
-        name: `validation` (one clip, as while training), `1_clip` (Table 6.1: middle frames, centre crop), `2_clip` (two clips, three crops each),
-            `dense` (ten spans of 64 frames, centre crop).
+        name: `validation` (one clip, as while training), `1_clip` (Table 6.1: middle frames, centre crop), `2_clip`
+            (two clips, three crops each), `dense` (ten spans of 64 frames, centre crop).
         resize, crop: pixels; 256 and 224 in the paper.
 
     Raises:
@@ -177,8 +189,16 @@ PROTOCOLS = ("1_clip", "2_clip", "dense")
 class EvaluationClips(Dataset[Sample]):
     """All views of each video, crops first, then clips; no view of a video that cannot be read."""
 
-    def __init__(self, clips: Sequence[Clip], num_frames: int, protocol: Protocol, backend: str, device: str = "cpu") -> None:
-        self.clips, self.num_frames, self.protocol, self.backend, self.device = clips, num_frames, protocol, backend, device
+    def __init__(
+        self, clips: Sequence[Clip], num_frames: int, protocol: Protocol, backend: str, device: str = "cpu"
+    ) -> None:
+        self.clips, self.num_frames, self.protocol, self.backend, self.device = (
+            clips,
+            num_frames,
+            protocol,
+            backend,
+            device,
+        )
         self.shape = (num_frames, 3, protocol.crop, protocol.crop)
 
     def __len__(self) -> int:
@@ -195,11 +215,17 @@ class EvaluationClips(Dataset[Sample]):
             return chosen.ravel()
 
         try:
-            frames = transforms.resize_short_side(read_frames(clip.path, choose, self.backend, self.device), plan.resize)
+            frames = transforms.resize_short_side(
+                read_frames(clip.path, choose, self.backend, self.device), plan.resize
+            )
         except VideoError as error:
             empty = np.zeros((0, *self.shape), np.uint8)
             return Sample(empty, clip.label, index, ((clip.path, error.reason),))
-        crops = transforms.three_crops(frames, plan.crop) if plan.three_crops else [transforms.center_crop(frames, plan.crop)]
+        crops = (
+            transforms.three_crops(frames, plan.crop)
+            if plan.three_crops
+            else [transforms.center_crop(frames, plan.crop)]
+        )
         stacked = np.stack([transforms.channels_first(crop) for crop in crops])
         return Sample(stacked.reshape(len(crops) * views, *self.shape), clip.label, index, ())
 
@@ -213,7 +239,11 @@ def collate(samples: Sequence[Sample], name: str, shape: Sequence[int]) -> Video
         shape: of a clip, `[T, 3, H, W]`.
     """
     whole = [sample for sample in samples if len(sample.clips)]
-    clips = default_collate([torch.from_numpy(sample.clips) for sample in whole]) if whole else torch.zeros(0, 1, *shape, dtype=torch.uint8)
+    clips = (
+        default_collate([torch.from_numpy(sample.clips) for sample in whole])
+        if whole
+        else torch.zeros(0, 1, *shape, dtype=torch.uint8)
+    )
     return VideoBatch(
         clips,  # straight into shared memory where a worker does it
         torch.tensor([sample.label for sample in whole], dtype=torch.int64),
@@ -223,8 +253,11 @@ def collate(samples: Sequence[Sample], name: str, shape: Sequence[int]) -> Video
     )
 
 
-def load(data: TrainingClips | EvaluationClips, batches: Sequence[Sequence[int]], workers: int, name: str = "") -> Iterator[VideoBatch]:
-    """Batches in their order, made by worker processes, which are replaced before a backend that leaks has grown too much.
+def load(
+    data: TrainingClips | EvaluationClips, batches: Sequence[Sequence[int]], workers: int, name: str = ""
+) -> Iterator[VideoBatch]:
+    """Batches in their order, made by worker processes, which are replaced before a backend that leaks has grown too
+    much.
 
     Args:
         data: the samples.
@@ -234,7 +267,11 @@ def load(data: TrainingClips | EvaluationClips, batches: Sequence[Sequence[int]]
     """
     limit = OPENED_AT_MOST.get(data.backend)
     if limit is not None and workers == 0 and sum(map(len, batches)) > limit:
-        log.warning("datamodule.backend=%s needs more memory with every file, and datamodule.workers=0 opens all in one process: use more", data.backend)
+        log.warning(
+            "datamodule.backend=%s needs more memory with every file, and datamodule.workers=0 opens all in one "
+            "process: use more",
+            data.backend,
+        )
     for stretch in stretches(batches, workers, limit):
         yield from DataLoader(
             data,
@@ -242,13 +279,17 @@ def load(data: TrainingClips | EvaluationClips, batches: Sequence[Sequence[int]]
             num_workers=workers,
             collate_fn=functools.partial(collate, name=name, shape=data.shape),
             pin_memory=torch.cuda.is_available(),
-            generator=torch.Generator(),  # the loader draws a number that nobody needs: not from the global one, which evaluating must not change
-            multiprocessing_context="spawn" if workers and data.device != "cpu" else None,  # a fork cannot use the device that this process uses
+            # the loader draws a number that nobody needs: not from the global one, which evaluating must not change
+            generator=torch.Generator(),
+            # a fork cannot use the device that this process uses
+            multiprocessing_context="spawn" if workers and data.device != "cpu" else None,
         )
 
 
 def stretches(batches: Sequence[Sequence[int]], workers: int, limit: int | None) -> Iterator[Sequence[Sequence[int]]]:
-    """Batches cut so that none of the workers, which take them in turn, opens more than a limit of files in one stretch."""
+    """Batches cut so that none of the workers, which take them in turn, opens more than a limit of files in one
+    stretch.
+    """
     if limit is None or workers == 0:
         yield batches
         return
@@ -274,4 +315,7 @@ def require_same_classes(trained: Sequence[str], classes: Sequence[str]) -> None
         return
     differ = [f"{a!r} and {b!r}" for a, b in zip(trained, classes, strict=False) if a != b]
     where = f"first at {differ[0]}" if differ else f"{len(trained)} and {len(classes)}"
-    raise ConfigError(f"this run was trained on other classes than the data has, {where}: leave datamodule.layout and datamodule.root as they were")
+    raise ConfigError(
+        f"this run was trained on other classes than the data has, {where}: leave datamodule.layout and "
+        "datamodule.root as they were"
+    )

@@ -1,8 +1,9 @@
 """Frames of a video by their numbers, from files and from folders of pictures.
 
-decord reads a few frames of a long clip fastest, and torchcodec where there are many key frames; both jump to the frames that are wanted. What
-they return differs from what was asked for in a container without timestamps whose codec reorders frames (MPEG-4 with B-frames in an AVI), where
-frames are hidden, and in whatever else `visagent.video.films` knows of. Such files are decoded from the start by PyAV, whichever backend is chosen.
+decord reads a few frames of a long clip fastest, and torchcodec where there are many key frames; both jump to the
+frames that are wanted. What they return differs from what was asked for in a container without timestamps whose codec
+reorders frames (MPEG-4 with B-frames in an AVI), where frames are hidden, and in whatever else `visagent.video.films`
+knows of. Such files are decoded from the start by PyAV, whichever backend is chosen.
 """
 
 from __future__ import annotations
@@ -34,7 +35,9 @@ Choose = Callable[[int], NDArray[np.int64]]
 
 BACKENDS = ("decord", "pyav", "torchcodec")
 OPENED_AT_MOST = {"torchcodec": 4000}
-"""Files after which a process that decodes is replaced, for backends whose memory grows with every file: torchcodec by about 30 KB."""
+"""Files after which a process that decodes is replaced, for backends whose memory grows with every file: torchcodec by
+about 30 KB.
+"""
 
 
 class VideoError(Exception):
@@ -62,7 +65,9 @@ def require(backend: str) -> None:
 
 
 def device_of(backend: str, device: torch.device) -> str:
-    """Where a backend decodes for networks on some device: torchcodec on that GPU, where its build can; anything else on the CPU."""
+    """Where a backend decodes for networks on some device: torchcodec on that GPU, where its build can; anything else
+    on the CPU.
+    """
     if backend != "torchcodec" or device.type != "cuda" or _torchcodec().__version__.endswith("+cpu"):
         return "cpu"
     return str(device)
@@ -166,18 +171,26 @@ def _read_torchcodec(path: Path, found: containers.Container, choose: Choose, de
     decoders = _torchcodec().decoders
     chosen = _pick(path, choose, film.count)
     try:
-        decoder = decoders.VideoDecoder(str(path), stream_index=number, dimension_order="NHWC", num_ffmpeg_threads=1, device=device)
+        decoder = decoders.VideoDecoder(
+            str(path), stream_index=number, dimension_order="NHWC", num_ffmpeg_threads=1, device=device
+        )
         if len(decoder) != film.count:
             return None
         frames: Frames = decoder.get_frames_at(chosen.tolist()).data.cpu().numpy()
     except (RuntimeError, ValueError, IndexError) as error:  # where the file is broken, PyAV says so too
         if device != "cpu" and "cuda" in str(error).lower():
-            raise ConfigError(f"datamodule.backend=torchcodec cannot decode on {device} ({_first_line(error)}): use datamodule.backend=decord") from error
+            raise ConfigError(
+                f"datamodule.backend=torchcodec cannot decode on {device} ({_first_line(error)}): use "
+                "datamodule.backend=decord"
+            ) from error
         return None
     return frames
 
 
-JUMPING: Mapping[str, Callable[[Path, containers.Container, Choose, str], Frames | None]] = {"decord": _read_decord, "torchcodec": _read_torchcodec}
+JUMPING: Mapping[str, Callable[[Path, containers.Container, Choose, str], Frames | None]] = {
+    "decord": _read_decord,
+    "torchcodec": _read_torchcodec,
+}
 """Readers that jump to the frames that are wanted."""
 
 
@@ -187,17 +200,23 @@ def _torchcodec() -> Any:
         import torchcodec
         import torchcodec.decoders
     except ImportError as error:
-        raise ConfigError(f"datamodule.backend=torchcodec: torchcodec cannot be imported ({error}); type pip install 'visagent[torchcodec]'") from error
+        raise ConfigError(
+            f"datamodule.backend=torchcodec: torchcodec cannot be imported ({error}); type pip install "
+            "'visagent[torchcodec]'"
+        ) from error
     except (RuntimeError, OSError) as error:
         raise ConfigError(
-            "datamodule.backend=torchcodec: torchcodec cannot be loaded; it needs FFmpeg 4 to 8 (apt-get install ffmpeg) and a version that fits "
+            "datamodule.backend=torchcodec: torchcodec cannot be loaded; it needs FFmpeg 4 to 8 (apt-get install "
+            "ffmpeg) and a version that fits "
             f"torch's; {_first_line(error)}"
         ) from error
     return torchcodec
 
 
 def _read_pyav(path: Path, found: containers.Container, film: Film, choose: Choose) -> Frames:
-    """Decode a film from its start; where fewer frames decode than its packets promise, these are all that there are."""
+    """Decode a film from its start; where fewer frames decode than its packets promise, these are all that there
+    are.
+    """
     from visagent.video.films import HEADER_SURPLUS, Turn
 
     count = film.count
@@ -228,7 +247,8 @@ def _read_pyav(path: Path, found: containers.Container, film: Film, choose: Choo
 def _rgb(frame: av.VideoFrame, size: tuple[int, int], turn: Turn) -> Frames:
     from visagent.video.films import NoFilmError
 
-    # One thread: others would outlive the file until the next garbage collection, which waits for them in vain in a process forked meanwhile.
+    # One thread: others would outlive the file until the next garbage collection, which waits for them in vain in a
+    # process forked meanwhile.
     if (frame.width, frame.height) != size:  # it changed on the way: as players do, and decord
         frame = frame.reformat(width=size[0], height=size[1], format="rgb24", interpolation="BICUBIC", threads=1)
     try:
@@ -281,7 +301,14 @@ def count_frames(path: Path | str, backend: str = "decord") -> int:
     return counted[0]
 
 
-def write_video(path: Path, frames: Sequence[Frames] | Frames, codec: str, fps: int, options: Mapping[str, str] | None = None, b_frames: int = 0) -> None:
+def write_video(
+    path: Path,
+    frames: Sequence[Frames] | Frames,
+    codec: str,
+    fps: int,
+    options: Mapping[str, str] | None = None,
+    b_frames: int = 0,
+) -> None:
     """Encode frames `[T, H, W, 3]` with PyAV, the same bytes each time; the container follows from the name.
 
     Args:
@@ -296,7 +323,10 @@ def write_video(path: Path, frames: Sequence[Frames] | Frames, codec: str, fps: 
         RuntimeError: in a process that has loaded decord, whose libraries hide the encoders'.
     """
     if "decord" in sys.modules:
-        raise RuntimeError("write_video: decord is loaded in this process, and its libvpx hides the one that encodes; encode in another process")
+        raise RuntimeError(
+            "write_video: decord is loaded in this process, and its libvpx hides the one that encodes; encode in "
+            "another process"
+        )
     import av
 
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
 """What an entry of a data folder is, by its name: one rule for every layout.
 
-Read are videos and pictures with a known suffix, and folders (of a class, or of a video's frames). Ignored is what an operating system or another
-program hides there. Refused, by name, is everything else.
+Read are videos and pictures with a known suffix, and folders (of a class, or of a video's frames). Ignored is what an
+operating system or another program hides there. Refused, by name, is everything else.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ def frames_of(folder: Path) -> list[Path]:
     Optical flow beside them is left out.
 
     Raises:
-        ValueError: when there are none, or names leave open which ones they are or in which order; the message names them.
+        ValueError: when there are none, or names leave open which ones they are or in which order; the message names
+            them.
     """
     names = sorted(entry.name for entry in folder.iterdir() if not hidden(entry.name))
     series: defaultdict[str, list[tuple[tuple[int, ...], str]]] = defaultdict(list)
@@ -53,12 +54,16 @@ def frames_of(folder: Path) -> list[Path]:
         if f"{dot}{suffix.lower()}" in PICTURES:
             series[re.sub(r"\d+", "#", stem.lower())].append((tuple(map(int, re.findall(r"\d+", stem))), name))
     if not series:
-        raise ValueError(f"it holds no frames ({', '.join(PICTURES)})" + (f" but {', '.join(names[:3])}" if names else ""))
+        raise ValueError(
+            f"it holds no frames ({', '.join(PICTURES)})" + (f" but {', '.join(names[:3])}" if names else "")
+        )
     if not any("#" in pattern for pattern in series):  # names without numbers: in their own order
         return [folder / name for pictures in series.values() for _, name in pictures]
     frames = {pattern: pictures for pattern, pictures in series.items() if not FLOW.search(pattern)} or series
     if len(frames) > 1:
-        several = ", ".join(f"{pictures[0][1]} and {len(pictures) - 1} more like it" for pictures in list(frames.values())[:3])
+        several = ", ".join(
+            f"{pictures[0][1]} and {len(pictures) - 1} more like it" for pictures in list(frames.values())[:3]
+        )
         raise ValueError(f"expected one series of numbered pictures, got several: {several}")
     ((_, found),) = frames.items()
     found.sort()

@@ -34,13 +34,23 @@ def draw_confusion(counts: NDArray[np.int64], classes: Sequence[str]) -> Figure:
         for row in range(len(classes)):
             for column in range(len(classes)):
                 if shares[row, column] >= 0.005:
-                    axes.text(column, row, f"{shares[row, column]:.2f}", ha="center", va="center", fontsize=7, color="w" if shares[row, column] > 0.5 else "k")
+                    axes.text(
+                        column,
+                        row,
+                        f"{shares[row, column]:.2f}",
+                        ha="center",
+                        va="center",
+                        fontsize=7,
+                        color="w" if shares[row, column] > 0.5 else "k",
+                    )
     axes.set_title("Confusion of classes")
     return figure
 
 
 def draw_temporal(offsets: Mapping[str, NDArray[np.float64]], budget: float | None) -> Figure:
-    """The share of channels at each temporal shift, one bar per layer (Figure 6.5), or their spread where shifts are not whole (Figure 6.6)."""
+    """The share of channels at each temporal shift, one bar per layer (Figure 6.5), or their spread where shifts are
+    not whole (Figure 6.6).
+    """
     from matplotlib.figure import Figure
 
     whole = all(np.array_equal(values, np.round(values)) for values in offsets.values())
@@ -62,7 +72,10 @@ def draw_temporal(offsets: Mapping[str, NDArray[np.float64]], budget: float | No
         for position, share in zip(range(3), (budget / 2, 1 - budget, budget / 2), strict=True):
             axes.hlines(share, position - 0.4, position + 0.4, colors="k", linewidth=1)
     axes.set_xticks(range(3), ["-1", "0", "+1"])
-    axes.set_xlabel("temporal shift, frames; bars from the first layer (dark) to the last" + (", lines: the budget spread evenly" if budget else ""))
+    axes.set_xlabel(
+        "temporal shift, frames; bars from the first layer (dark) to the last"
+        + (", lines: the budget spread evenly" if budget else "")
+    )
     axes.set_ylabel("share of channels")
     axes.set_title("Temporal shifts by layer (Figure 6.5)")
     return figure
@@ -82,7 +95,12 @@ def draw_spatial(offsets: Mapping[str, NDArray[np.float64]]) -> Figure:
 
 def _spread(axes: Any, offsets: Mapping[str, NDArray[np.float64]], name: str) -> None:
     axes.boxplot(list(offsets.values()), whis=(5, 95), showfliers=False)
-    axes.set_xticks(range(1, len(offsets) + 1), [layer.removeprefix("layer") for layer in offsets], rotation=60 if len(offsets) > 20 else 0, fontsize=8)
+    axes.set_xticks(
+        range(1, len(offsets) + 1),
+        [layer.removeprefix("layer") for layer in offsets],
+        rotation=60 if len(offsets) > 20 else 0,
+        fontsize=8,
+    )
     axes.set_xlabel("stage.block; boxes: quartiles, whiskers: 5 to 95 %")
     axes.set_ylabel(name)
     axes.grid(alpha=0.3)
@@ -97,7 +115,10 @@ def draw_shifts(network: Any, budget: float | None) -> Iterator[tuple[str, Figur
     """
     if not hasattr(network, "temporal_offsets"):
         return
-    temporal, spatial = ({name: value.cpu().numpy() for name, value in offsets.items()} for offsets in (network.temporal_offsets(), network.spatial_offsets()))
+    temporal, spatial = (
+        {name: value.cpu().numpy() for name, value in offsets.items()}
+        for offsets in (network.temporal_offsets(), network.spatial_offsets())
+    )
     if temporal:
         yield "temporal_shifts", draw_temporal(temporal, budget)
     yield "spatial_shifts", draw_spatial(spatial)

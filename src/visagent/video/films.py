@@ -1,4 +1,7 @@
-"""What of a video file is its film: which stream, which of its packets are shown, which way is up, how large. Every backend obeys."""
+"""What of a video file is its film: which stream, which of its packets are shown, which way is up, how large.
+
+Every backend obeys.
+"""
 
 from __future__ import annotations
 
@@ -45,8 +48,9 @@ class Film:
         stream: that holds it.
         packets: of the stream, in the order of decoding, up to the one that empties the decoder.
         count: how many of them are shown; the decoder has the last word.
-        steady: whether each packet has a time of its own, none is hidden, the first one is a key frame, and none describes another stream than the
-            headers do: so that what a decoder returns after a jump is the frame that was wanted.
+        steady: whether each packet has a time of its own, none is hidden, the first one is a key frame, and none
+            describes another stream than the headers do: so that what a decoder returns after a jump is the frame that
+            was wanted.
         alone: whether no other stream has pictures.
     """
 
@@ -63,7 +67,9 @@ class Film:
             yield from packet.decode()  # the decoder drops what is marked as discarded
 
     def upright(self, found: Container) -> bool:
-        """Whether its frames are stored as they are shown; where its container or codec may say otherwise, the first one is decoded."""
+        """Whether its frames are stored as they are shown; where its container or codec may say otherwise, the first
+        one is decoded.
+        """
         if not found.turned and self.stream.codec_context.codec.canonical_name not in TURNED_WITHIN:
             return True
         first = next(self.frames(), None)
@@ -72,7 +78,10 @@ class Film:
 
 @dataclass(frozen=True)
 class Turn:
-    """How stored frames become upright: transposed, then mirrored along either axis. The eight turns that need no interpolation."""
+    """How stored frames become upright: transposed, then mirrored along either axis.
+
+    The eight turns that need no interpolation.
+    """
 
     transposed: bool = False
     upside_down: bool = False
@@ -81,10 +90,13 @@ class Turn:
     @staticmethod
     def of(frame: av.VideoFrame) -> Turn:
         """What a frame's display matrix asks for, to the nearest quarter turn; none without one."""
-        data = cast("Mapping[Type, SideData]", frame.side_data).get(Type.DISPLAYMATRIX)  # typed as if it held motion vectors alone
+        data = cast("Mapping[Type, SideData]", frame.side_data).get(
+            Type.DISPLAYMATRIX
+        )  # typed as if it held motion vectors alone
         if data is None:
             return Turn()
-        a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5].astype(np.int64)  # (x, y) is shown at (ax + cy, bx + dy)
+        # (x, y) is shown at (ax + cy, bx + dy)
+        a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5].astype(np.int64)
         if abs(a) + abs(d) >= abs(b) + abs(c):
             return Turn(False, bool(d < 0), bool(a < 0))
         return Turn(True, bool(b < 0), bool(c < 0))
@@ -101,20 +113,22 @@ def open_file(path: Path, probe: bool = True) -> av.container.InputContainer:
 
     Args:
         path: of the file.
-        probe: decode a little to learn what the headers do not say; without, it is several times as quick, and good for surveying containers
-            whose headers say all that matters (`Container.has_timestamps`).
+        probe: decode a little to learn what the headers do not say; without, it is several times as quick, and good for
+            surveying containers whose headers say all that matters (`Container.has_timestamps`).
 
     Raises:
         av.FFmpegError: when it is none.
     """
     options = {} if probe else {"codec_whitelist": "none"}  # of the decoders that opening may use
-    return av.open(str(path.absolute()), metadata_errors="ignore", container_options=options)  # absolute: "a:b.mp4" is no protocol
+    # absolute: "a:b.mp4" is no protocol
+    return av.open(str(path.absolute()), metadata_errors="ignore", container_options=options)
 
 
 def survey(file: av.container.InputContainer, found: Container) -> Film:
     """Read a file's packets, without decoding them, and say what its film is.
 
-    Of several streams it is one with more than a single picture, marked as the default one, the first one, in this order.
+    Of several streams it is one with more than a single picture, marked as the default one, the first one, in this
+    order.
 
     Raises:
         NoFilmError: when it has no stream of pictures, or announces bytes and frames that it does not have.
@@ -131,8 +145,17 @@ def survey(file: av.container.InputContainer, found: Container) -> Film:
             packets[packet.stream_index].append(cast("Packet", packet))
         if found.missing and packet.pts is not None and packet.time_base is not None:
             end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
-    shown = {stream.index: [packet for packet in packets[stream.index] if _is_shown(packet, stream)] for stream in streams}
-    stream = max(streams, key=lambda stream: (len(shown[stream.index]) > 1, bool(stream.disposition & Disposition.default), -stream.index))
+    shown = {
+        stream.index: [packet for packet in packets[stream.index] if _is_shown(packet, stream)] for stream in streams
+    }
+    stream = max(
+        streams,
+        key=lambda stream: (
+            len(shown[stream.index]) > 1,
+            bool(stream.disposition & Disposition.default),
+            -stream.index,
+        ),
+    )
     stream.codec_context.thread_count = 1
     ours, visible = packets[stream.index], shown[stream.index]
     whole = [packet for packet in ours if packet.size]
@@ -140,7 +163,12 @@ def survey(file: av.container.InputContainer, found: Container) -> Film:
         raise NoFilmError(found.cut_off)
     times = {packet.pts for packet in visible}
     timed = len(visible) == len(whole) == len(times) and None not in times
-    steady = timed and bool(whole) and whole[0].is_keyframe and not any(_describes_another(packet, stream) for packet in whole if packet.is_keyframe)
+    steady = (
+        timed
+        and bool(whole)
+        and whole[0].is_keyframe
+        and not any(_describes_another(packet, stream) for packet in whole if packet.is_keyframe)
+    )
     return Film(stream, ours, len(visible), steady, len(file.streams.video) == 1)
 
 
@@ -151,7 +179,9 @@ def _is_shown(packet: Packet, stream: av.VideoStream) -> bool:
 
 
 def _describes_another(packet: Packet, stream: av.VideoStream) -> bool:
-    """Whether a key frame brings a description of the stream (its size, its references) that its container's headers lack."""
+    """Whether a key frame brings a description of the stream (its size, its references) that its container's headers
+    lack.
+    """
     codec, headers = stream.codec_context.codec.canonical_name, stream.codec_context.extradata or b""
     if codec == "mpeg4":
         found = LAYER.search(memoryview(packet))
@@ -165,7 +195,9 @@ def _describes_another(packet: Packet, stream: av.VideoStream) -> bool:
     while position + width < len(data):
         start = position + width
         position = start + int.from_bytes(data[position:start], "big")
-        kind, picture, description = (data[start] & 0x1F, range(1, 6), 7) if codec == "h264" else (data[start] >> 1 & 0x3F, range(32), 33)
+        kind, picture, description = (
+            (data[start] & 0x1F, range(1, 6), 7) if codec == "h264" else (data[start] >> 1 & 0x3F, range(32), 33)
+        )
         if kind == description and bytes(data[start:position]) not in headers:
             return True
         if kind in picture:  # descriptions come first

@@ -1,8 +1,8 @@
 """The layouts in which action data sets are distributed, read as lists of clips.
 
-Each reader takes the data set's folder as it was unpacked and returns the clips of a split (`train` or `val`) with the classes in the order of
-their labels. Nothing is decoded here. What a list names is read, what only lies beside it is not; where folders are the list, `visagent.video.entries`
-says what is a video.
+Each reader takes the data set's folder as it was unpacked and returns the clips of a split (`train` or `val`) with the
+classes in the order of their labels. Nothing is decoded here. What a list names is read, what only lies beside it is
+not; where folders are the list, `visagent.video.entries` says what is a video.
 """
 
 from __future__ import annotations
@@ -65,11 +65,16 @@ def first_folder(root: Path, names: Sequence[str], what: str) -> Path:
     """
     if not root.is_dir():
         got = "a file" if root.is_file() else "nothing"
-        raise MissingFileError(f"{what}: expected the folder where the data set was unpacked, got {got} at {root}; {WHERE}")
+        raise MissingFileError(
+            f"{what}: expected the folder where the data set was unpacked, got {got} at {root}; {WHERE}"
+        )
     for name in names:
         if (root / name).is_dir():
             return root / name
-    raise MissingFileError(f"{what}: {root} has no folder {' or '.join(names)}; it holds {', '.join(sorted(p.name for p in root.iterdir())[:8]) or 'nothing'}")
+    raise MissingFileError(
+        f"{what}: {root} has no folder {' or '.join(names)}; it holds "
+        f"{', '.join(sorted(p.name for p in root.iterdir())[:8]) or 'nothing'}"
+    )
 
 
 def _first_file(root: Path, names: Sequence[str], what: str) -> Path:
@@ -84,7 +89,9 @@ def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: expected text in UTF-8 ({error}); for example: iconv -f UTF-16 -t UTF-8, or -f LATIN1") from error
+        raise ConfigError(
+            f"{path}: expected text in UTF-8 ({error}); for example: iconv -f UTF-16 -t UTF-8, or -f LATIN1"
+        ) from error
 
 
 def _lines(path: Path) -> list[str]:
@@ -123,7 +130,9 @@ def _numbered(names: Mapping[str, Any], first: int, where: Path) -> dict[str, in
         labels = {name: int(number) - first for name, number in names.items()}
     except (TypeError, ValueError) as error:
         raise ConfigError(f"{where}: expected a whole number for each class ({error})") from error
-    if sorted(labels.values()) != list(range(len(labels))) or any(labels[name] + first != float(number) for name, number in names.items()):
+    if sorted(labels.values()) != list(range(len(labels))) or any(
+        labels[name] + first != float(number) for name, number in names.items()
+    ):
         raise ConfigError(f"{where}: expected the numbers {first} to {len(labels) - 1 + first}, each once")
     return labels
 
@@ -134,7 +143,8 @@ def _class_folders(folder: Path) -> list[Path]:
 
 
 def _listed(folder: Path, name: str, where: Path) -> Path:
-    """What a list names within the folder of videos, written with either kind of slash, with or without that folder's own name.
+    """What a list names within the folder of videos, written with either kind of slash, with or without that folder's
+    own name.
 
     Raises:
         ConfigError: for a name that leads out of it.
@@ -147,7 +157,9 @@ def _listed(folder: Path, name: str, where: Path) -> Path:
     return folder.joinpath(*parts)
 
 
-def _clip_list(found: Iterable[tuple[Path, int]], classes: Sequence[str], where: Path, refused: Iterable[str] = ()) -> ClipList:
+def _clip_list(
+    found: Iterable[tuple[Path, int]], classes: Sequence[str], where: Path, refused: Iterable[str] = ()
+) -> ClipList:
     """The clips, each once.
 
     Raises:
@@ -162,7 +174,10 @@ def _clip_list(found: Iterable[tuple[Path, int]], classes: Sequence[str], where:
         elif labels[name] == label:
             twice.append(f"{path} (listed twice)")
         else:
-            raise ConfigError(f"{where}: {path.name} is listed for two classes, {classes[labels[name]]!r} and {classes[label]!r}: leave one of them")
+            raise ConfigError(
+                f"{where}: {path.name} is listed for two classes, {classes[labels[name]]!r} and {classes[label]!r}: "
+                "leave one of them"
+            )
     return ClipList(tuple(Clip(path, label) for path, label in labels.items()), tuple(classes), (*refused, *twice))
 
 
@@ -174,15 +189,19 @@ def _check_split(split: str) -> None:
 def _label(name: str, labels: Mapping[str, int], where: Path) -> int:
     if name not in labels:
         near = difflib.get_close_matches(name, labels, 1)
-        raise ConfigError(f"{where}: unknown class {name!r}" + (f"; did you mean {near[0]!r}?" if near else f"; there are {len(labels)} classes"))
+        raise ConfigError(
+            f"{where}: unknown class {name!r}"
+            + (f"; did you mean {near[0]!r}?" if near else f"; there are {len(labels)} classes")
+        )
     return labels[name]
 
 
 def something_v2(root: Path, split: str) -> ClipList:
     """Something-Something V2: WebM files (or their extracted frames) named by id, and JSON labels of either generation.
 
-    Expects `20bn-something-something-v2/ID.webm`, or `20bn-something-something-v2-frames/ID/*.jpg`, and beside it `labels/labels.json`,
-    `labels/train.json` and `labels/validation.json`, or the older `something-something-v2-labels.json` and so on.
+    Expects `20bn-something-something-v2/ID.webm`, or `20bn-something-something-v2-frames/ID/*.jpg`, and beside it
+    `labels/labels.json`, `labels/train.json` and `labels/validation.json`, or the older
+    `something-something-v2-labels.json` and so on.
     """
     _check_split(split)
     what = "Something-Something V2"
@@ -190,7 +209,15 @@ def something_v2(root: Path, split: str) -> ClipList:
     stem = {"train": "train", "val": "validation"}[split]
 
     def load(name: str) -> tuple[Path, Any]:
-        path = _first_file(root, (f"labels/{name}.json", f"something-something-v2-{name}.json", f"labels/something-something-v2-{name}.json"), what)
+        path = _first_file(
+            root,
+            (
+                f"labels/{name}.json",
+                f"something-something-v2-{name}.json",
+                f"labels/something-something-v2-{name}.json",
+            ),
+            what,
+        )
         return path, _json(path)
 
     label_file, named = load("labels")
@@ -203,15 +230,22 @@ def something_v2(root: Path, split: str) -> ClipList:
     if not isinstance(entries, list):
         raise ConfigError(f"{path}: expected a list of entries with id and template, got {type(entries).__name__}")
     for entry in entries:
-        if not isinstance(entry, dict) or not isinstance(entry.get("id"), (str, int)) or not isinstance(entry.get("template"), str):
+        if (
+            not isinstance(entry, dict)
+            or not isinstance(entry.get("id"), (str, int))
+            or not isinstance(entry.get("template"), str)
+        ):
             raise ConfigError(f"{path}: expected entries with id and template, got {entry}")
         name = entry["template"].replace("[", "").replace("]", "").strip()
-        clips.append((_listed(videos, f"{entry['id']}" if frames else f"{entry['id']}.webm", path), _label(name, labels, path)))
+        clips.append(
+            (_listed(videos, f"{entry['id']}" if frames else f"{entry['id']}.webm", path), _label(name, labels, path))
+        )
     return _clip_list(clips, sorted(labels, key=labels.__getitem__), path)
 
 
 def something_v1(root: Path, split: str) -> ClipList:
-    """Something-Something V1: `20bn-something-something-v1/ID/*.jpg` and `something-something-v1-{labels,train,validation}.csv`.
+    """Something-Something V1: `20bn-something-something-v1/ID/*.jpg` and
+    `something-something-v1-{labels,train,validation}.csv`.
 
     Labels have the order of the labels file.
     """
@@ -219,7 +253,9 @@ def something_v1(root: Path, split: str) -> ClipList:
     what = "Something-Something V1"
     folder = first_folder(root, FOLDERS["something_v1"], what)
     stem = {"train": "train", "val": "validation"}[split]
-    label_file = _first_file(root, ("something-something-v1-labels.csv", "labels/something-something-v1-labels.csv"), what)
+    label_file = _first_file(
+        root, ("something-something-v1-labels.csv", "labels/something-something-v1-labels.csv"), what
+    )
     classes = [";".join(row) for row in _rows(label_file)]
     _once(classes, label_file)
     labels = {name: number for number, name in enumerate(classes)}
@@ -232,13 +268,17 @@ def something_v1(root: Path, split: str) -> ClipList:
 
 
 def ucf101(root: Path, split: str, fold: int) -> ClipList:
-    """UCF-101: `UCF-101/CLASS/*.avi` and `ucfTrainTestlist/{classInd,trainlist0N,testlist0N}.txt`; the test list is `val`.
+    """UCF-101: `UCF-101/CLASS/*.avi` and `ucfTrainTestlist/{classInd,trainlist0N,testlist0N}.txt`; the test list is
+    `val`.
 
     The class is the folder in the list: names of files may be spelled otherwise.
     """
     _check_split(split)
     what = "UCF-101"
-    videos, lists = first_folder(root, (*FOLDERS["ucf101"], "videos"), what), first_folder(root, ("ucfTrainTestlist", "annotations"), what)
+    videos, lists = (
+        first_folder(root, (*FOLDERS["ucf101"], "videos"), what),
+        first_folder(root, ("ucfTrainTestlist", "annotations"), what),
+    )
     index = _first_file(lists, ("classInd.txt",), what)
     pairs = [line.split() for line in _lines(index)]
     for pair in pairs:
@@ -253,13 +293,18 @@ def ucf101(root: Path, split: str, fold: int) -> ClipList:
         video = _listed(videos, name, path)
         label = _label(video.parent.name, labels, path)
         if numbers and int(numbers[-1]) != label + 1:
-            raise ConfigError(f"{path}: expected {label + 1}, the number of {video.parent.name} in {index.name}, at the end of {line!r}")
+            raise ConfigError(
+                f"{path}: expected {label + 1}, the number of {video.parent.name} in {index.name}, at the end of "
+                f"{line!r}"
+            )
         clips.append((video, label))
     return _clip_list(clips, sorted(labels, key=labels.__getitem__), path)
 
 
 def hmdb51(root: Path, split: str, fold: int) -> ClipList:
-    """HMDB-51: `hmdb51_org/ACTION/*.avi` and `testTrainMulti_7030_splits/ACTION_test_splitN.txt` with 1 for training, 2 for testing, 0 unused."""
+    """HMDB-51: `hmdb51_org/ACTION/*.avi` and `testTrainMulti_7030_splits/ACTION_test_splitN.txt` with 1 for training, 2
+    for testing, 0 unused.
+    """
     _check_split(split)
     what = "HMDB-51"
     videos = first_folder(root, (*FOLDERS["hmdb51"], "videos"), what)
@@ -279,7 +324,9 @@ def hmdb51(root: Path, split: str, fold: int) -> ClipList:
 
 
 def folders(root: Path, split: str) -> ClipList:
-    """Kinetics and whatever is kept in the same way: `train/CLASS/*` and `val/CLASS/*`, videos, folders of frames, or pictures (ImageNet)."""
+    """Kinetics and whatever is kept in the same way: `train/CLASS/*` and `val/CLASS/*`, videos, folders of frames, or
+    pictures (ImageNet).
+    """
     _check_split(split)
     top = first_folder(root, (split, {"train": "training", "val": "validation"}[split]), "a data set of class folders")
     train = first_folder(root, FOLDERS["kinetics"], "a data set of class folders")
@@ -397,5 +444,7 @@ def mirrored_labels(classes: Iterable[str]) -> list[int | None]:
 
 
 def _plain(name: str) -> str:
-    """A class's name as lower-case words: "PushLeftToRight" and "push_left_to_right" both become "push left to right"."""
+    """A class's name as lower-case words: "PushLeftToRight" and "push_left_to_right" both become "push left to
+    right".
+    """
     return " ".join(re.findall(r"[A-Z]?[a-z0-9]+|[A-Z]+(?![a-z])", name)).lower()

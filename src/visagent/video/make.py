@@ -47,7 +47,10 @@ class Recipe:
         if self.layout not in LAYOUTS:
             raise ConfigError(f"layout: expected one of {', '.join(LAYOUTS)}, got {self.layout!r}")
         if min(self.train, self.val) < len(ACTIONS):
-            raise ConfigError(f"synthetic videos: expected at least {len(ACTIONS)} in each split, one per action, got {self.train} and {self.val}")
+            raise ConfigError(
+                f"synthetic videos: expected at least {len(ACTIONS)} in each split, one per action, got {self.train} "
+                f"and {self.val}"
+            )
         if self.size < 16 or self.size % 2:
             raise ConfigError(f"synthetic videos: expected an even size of at least 16 pixels, got {self.size}")
 
@@ -58,7 +61,9 @@ class Recipe:
 
     def split(self, name: str) -> list[Example]:
         """The clips of `train` or `val`."""
-        return examples(name, self.train if name == "train" else self.val, self.size, derive_seed(self.seed, "synthetic actions"))
+        return examples(
+            name, self.train if name == "train" else self.val, self.size, derive_seed(self.seed, "synthetic actions")
+        )
 
 
 def make(recipe: Recipe, root: Path, workers: int | None = None) -> Iterator[int]:
@@ -82,7 +87,9 @@ def make(recipe: Recipe, root: Path, workers: int | None = None) -> Iterator[int
         try:
             jobs = WRITERS[recipe.layout](recipe, partial)
             # New processes, not forks: where decord has been loaded, its libvpx hides the one that encodes.
-            with ProcessPoolExecutor(workers or os.cpu_count(), multiprocessing.get_context("spawn"), initializer=end_with_parent) as pool:
+            with ProcessPoolExecutor(
+                workers or os.cpu_count(), multiprocessing.get_context("spawn"), initializer=end_with_parent
+            ) as pool:
                 for done, _ in enumerate(pool.map(_write, jobs, chunksize=8), start=1):
                     yield done
             (partial / FINISHED).write_text(f"{recipe}\n")
@@ -110,7 +117,9 @@ def _write(job: Job) -> None:
 def _something_v2(recipe: Recipe, root: Path) -> list[Job]:
     labels = root / "labels"
     labels.mkdir()
-    (labels / "labels.json").write_text(json.dumps({action.label: str(number) for number, action in enumerate(ACTIONS)}, indent=1))
+    (labels / "labels.json").write_text(
+        json.dumps({action.label: str(number) for number, action in enumerate(ACTIONS)}, indent=1)
+    )
     jobs, number = [], 0
     for split, name in (("train", "train"), ("val", "validation")):
         entries = []
@@ -119,7 +128,14 @@ def _something_v2(recipe: Recipe, root: Path) -> list[Job]:
             label = example.action.template
             for thing in example.objects():
                 label = label.replace("[something]", thing, 1)
-            entries.append({"id": str(number), "label": label.lower(), "template": example.action.template, "placeholders": example.objects()})
+            entries.append(
+                {
+                    "id": str(number),
+                    "label": label.lower(),
+                    "template": example.action.template,
+                    "placeholders": example.objects(),
+                }
+            )
             jobs.append((example, root / "20bn-something-something-v2" / f"{number}.webm"))
         (labels / f"{name}.json").write_text(json.dumps(entries, indent=1))
     (labels / "test.json").write_text("[]")
@@ -176,7 +192,9 @@ def _hmdb51(recipe: Recipe, root: Path) -> list[Job]:
 
 def _kinetics(recipe: Recipe, root: Path) -> list[Job]:
     return [
-        (example, root / split / example.action.label / f"{index:06d}.webm") for split in ("train", "val") for index, example in enumerate(recipe.split(split))
+        (example, root / split / example.action.label / f"{index:06d}.webm")
+        for split in ("train", "val")
+        for index, example in enumerate(recipe.split(split))
     ]
 
 

@@ -1,4 +1,5 @@
-"""Which frames of a video make a clip: the segment sampling of TSN (Wang et al. 2016) as RubiksNet uses it, and dense sampling.
+"""Which frames of a video make a clip: the segment sampling of TSN (Wang et al. 2016) as RubiksNet uses it, and dense
+sampling.
 
 All return frame numbers from 0, `[views, T]`, for a video of `count` frames.
 """
@@ -16,7 +17,9 @@ DENSE_STARTS = 10
 
 
 def random_segments(count: int, frames: int, rng: np.random.Generator) -> Indices:
-    """Training: one frame drawn from each of `frames` equal segments; a video with fewer frames than segments gives its first one."""
+    """Training: one frame drawn from each of `frames` equal segments; a video with fewer frames than segments gives its
+    first one.
+    """
     length = count // frames
     if length == 0:
         return np.zeros((1, frames), np.int64)
@@ -42,7 +45,9 @@ def two_clips(count: int, frames: int) -> Indices:
 
 
 def random_dense(count: int, frames: int, rng: np.random.Generator) -> Indices:
-    """Training on long videos: frames at even distances within a span of 64 from a random start, going round at the end."""
+    """Training on long videos: frames at even distances within a span of 64 from a random start, going round at the
+    end.
+    """
     starts = max(1, 1 + count - DENSE_SPAN)
     start = 0 if starts == 1 else int(rng.integers(0, starts - 1))
     return _dense(count, frames, start)[None]
@@ -51,10 +56,14 @@ def random_dense(count: int, frames: int, rng: np.random.Generator) -> Indices:
 def ten_dense(count: int, frames: int) -> Indices:
     """Testing on long videos: ten spans from start to end."""
     starts = max(1, 1 + count - DENSE_SPAN)
-    return np.stack([_dense(count, frames, int(start)) for start in np.linspace(0, starts - 1, num=DENSE_STARTS, dtype=int)])
+    return np.stack(
+        [_dense(count, frames, int(start)) for start in np.linspace(0, starts - 1, num=DENSE_STARTS, dtype=int)]
+    )
 
 
 def _dense(count: int, frames: int, start: int) -> Indices:
     if frames > DENSE_SPAN:
-        raise ValueError(f"dense sampling: expected at most {DENSE_SPAN} frames, the span that they lie in, got {frames}")
+        raise ValueError(
+            f"dense sampling: expected at most {DENSE_SPAN} frames, the span that they lie in, got {frames}"
+        )
     return (np.arange(frames, dtype=np.int64) * (DENSE_SPAN // frames) + start) % count

@@ -1,7 +1,8 @@
 """Synthetic actions in time-reversal pairs: no single frame, and no bag of frames, tells the two of a pair apart.
 
-The second action of a pair is the first one's clip played backwards, drawn with other random numbers, so that the frames of both have the
-same distribution: a network that averages over frames is right in half of the cases at best. Names follow Something-Something's templates.
+The second action of a pair is the first one's clip played backwards, drawn with other random numbers, so that the
+frames of both have the same distribution: a network that averages over frames is right in half of the cases at best.
+Names follow Something-Something's templates.
 """
 
 from __future__ import annotations
@@ -129,10 +130,14 @@ def _draw(scene: Scene, count: int, size: int, rng: np.random.Generator) -> Fram
         canvas = ImageDraw.Draw(picture)
         progress = float(np.clip((moment - start) / (end - start), 0, 1))
         jitter = rng.normal(0, 0.004, 2)
-        moved = replace(cast, place=(cast.place[0] + float(shift[0] + jitter[0]), cast.place[1] + float(shift[1] + jitter[1])))
+        moved = replace(
+            cast, place=(cast.place[0] + float(shift[0] + jitter[0]), cast.place[1] + float(shift[1] + jitter[1]))
+        )
         scene(canvas, progress, moved, float(big))
         small = np.asarray(picture.resize((size, size), Image.Resampling.BOX), np.float64)
-        frames[index] = np.clip(small * rng.uniform(0.97, 1.03) + rng.normal(0, 4, small.shape), 0, 255).astype(np.uint8)
+        frames[index] = np.clip(small * rng.uniform(0.97, 1.03) + rng.normal(0, 4, small.shape), 0, 255).astype(
+            np.uint8
+        )
     return frames
 
 
@@ -175,7 +180,11 @@ def _cover(canvas: ImageDraw.ImageDraw, progress: float, cast: Cast, size: float
     x, y = cast.place
     reach = cast.radius * 2.0
     top = y - reach + (progress - 1.0) * (y + 1.2 * reach)  # a cloth comes down from above
-    canvas.rectangle(((x - reach) * size, (top - 0.2) * size, (x + reach) * size, (top + 2 * reach) * size), fill=cast.cloth, outline=(20, 20, 20))
+    canvas.rectangle(
+        ((x - reach) * size, (top - 0.2) * size, (x + reach) * size, (top + 2 * reach) * size),
+        fill=cast.cloth,
+        outline=(20, 20, 20),
+    )
 
 
 SCENES: dict[str, Scene] = {"push": _push, "approach": _approach, "turn": _turn, "cover": _cover}

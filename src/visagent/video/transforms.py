@@ -1,7 +1,7 @@
 """From frames to network inputs, as in TSN: whole pixels, one crop for all frames of a clip.
 
-Pillow scales for evaluation, as the reference did. For training PyTorch's antialiased interpolation does, whose pixels are those of Pillow but
-for a few that differ by one, in a seventh of the time.
+Pillow scales for evaluation, as the reference did. For training PyTorch's antialiased interpolation does, whose pixels
+are those of Pillow but for a few that differ by one, in a seventh of the time.
 """
 
 from __future__ import annotations
@@ -55,7 +55,9 @@ def three_crops(frames: Frames, size: int) -> list[Frames]:
 
 
 def crop_sides(shorter: int, size: int, scales: Sequence[float] = SCALES) -> list[int]:
-    """Sides of the training crops from a frame whose shorter side is given: shares of it, or `size` itself where that is near and the frame has it."""
+    """Sides of the training crops from a frame whose shorter side is given: shares of it, or `size` itself where that
+    is near and the frame has it.
+    """
     sides = [max(1, int(shorter * scale)) for scale in scales]
     return [size if abs(side - size) < 3 and size <= shorter else side for side in sides]
 
@@ -68,7 +70,21 @@ def multi_scale_boxes(width: int, height: int, size: int, scales: Sequence[float
         for j, crop_width in enumerate(sides):
             if abs(i - j) <= 1:
                 step_x, step_y = (width - crop_width) // 4, (height - crop_height) // 4
-                grid = [(0, 0), (4, 0), (0, 4), (4, 4), (2, 2), (0, 2), (4, 2), (2, 4), (2, 0), (1, 1), (3, 1), (1, 3), (3, 3)]
+                grid = [
+                    (0, 0),
+                    (4, 0),
+                    (0, 4),
+                    (4, 4),
+                    (2, 2),
+                    (0, 2),
+                    (4, 2),
+                    (2, 4),
+                    (2, 0),
+                    (1, 1),
+                    (3, 1),
+                    (1, 3),
+                    (3, 3),
+                ]
                 boxes.append([(crop_width, crop_height, x * step_x, y * step_y) for x, y in grid])
     return boxes
 

@@ -19,7 +19,9 @@ from visagent.video.layouts import FOLDS, LAYOUTS, SPLITS, WITH_FOLDS, has_fold,
 from visagent.video.sampling import middle_segments
 
 DIFFERENCE = 8.0
-"""Mean difference of pixel values above which two decoders mean different frames; converting colours differs by up to 3."""
+"""Mean difference of pixel values above which two decoders mean different frames; converting colours differs by up to
+3.
+"""
 FRAMES = 8
 
 
@@ -33,7 +35,8 @@ class Verdict:
 
 
 def videos_of(root: Path, layout: str | None) -> list[str]:
-    """All videos that a data set lists in either split and any fold that is there, or, without a layout, all video files below a folder.
+    """All videos that a data set lists in either split and any fold that is there, or, without a layout, all video
+    files below a folder.
 
     Raises:
         ConfigError: when there are none.
@@ -47,8 +50,12 @@ def videos_of(root: Path, layout: str | None) -> list[str]:
         found = video_files(root)
     else:
         folds = FOLDS if layout in WITH_FOLDS else FOLDS[:1]
-        listed = [(split, fold) for fold in folds for split in SPLITS if fold == FOLDS[0] or has_fold(layout, root, fold)]
-        found = list(dict.fromkeys(clip.path for split, fold in listed for clip in read(layout, root, split, fold).clips))
+        listed = [
+            (split, fold) for fold in folds for split in SPLITS if fold == FOLDS[0] or has_fold(layout, root, fold)
+        ]
+        found = list(
+            dict.fromkeys(clip.path for split, fold in listed for clip in read(layout, root, split, fold).clips)
+        )
     if not found:
         raise ConfigError(f"{root}: no videos found; name the layout with --layout")
     return found
@@ -76,10 +83,17 @@ def verify(path: str, backend: str) -> Verdict:
     except VideoError as error:
         return Verdict(path, 0, error.reason)
     if drawn.shape != expected.shape:
-        return Verdict(path, counted, f"{backend} sees {drawn.shape[2]} x {drawn.shape[1]} pixels, PyAV {expected.shape[2]} x {expected.shape[1]}")
+        return Verdict(
+            path,
+            counted,
+            f"{backend} sees {drawn.shape[2]} x {drawn.shape[1]} pixels, PyAV {expected.shape[2]} x "
+            f"{expected.shape[1]}",
+        )
     apart = np.abs(drawn.astype(np.int16) - expected).mean(axis=(1, 2, 3))
     if apart.max() > DIFFERENCE:
-        return Verdict(path, counted, f"{backend} returns other frames than were asked for: use datamodule.backend=pyav")
+        return Verdict(
+            path, counted, f"{backend} returns other frames than were asked for: use datamodule.backend=pyav"
+        )
     return Verdict(path, counted, None)
 
 
