@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
@@ -11,8 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from lightning_modules.making import made
+from lightning_modules.path_examples import PathExample, drawn, examples_of
 from lightning_modules.schedules import rate, scale_learning_rates
-from visagent.actors.rollout import Rollout, follow, rollout
+from visagent.actors.rollout import follow, rollout
+from visagent.config.navigation_schemas import BehaviourCloningSettings
 from visagent.envs.navigation import NavigationWorld, SceneTables
 from visagent.errors import ConfigError
 from visagent.experience.navigation import NavigationBatch
@@ -28,28 +29,13 @@ NetworkFactory = Callable[[SceneTables], NavigationNetwork]
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 
 
-@dataclass(frozen=True)
-class Example:
-    """One evaluated episode, for the pictures: scene id, target and the states visited."""
-
-    scene: int
-    target: int
-    states: tuple[int, ...]
-    success: bool
-
-
 class BehaviourCloning(pl.LightningModule):
     """Supervised learning of the expert's actions, evaluated by rollouts.
 
     Args:
+        settings: of the method.
         network: makes the network from the scenes.
         optimizer: makes the optimizer from the parameters.
-        labels: `expert` (cross-entropy with the expert's action, the paper) or `optimal_set` (any optimal action
-            counts).
-        label_smoothing: of the cross-entropy.
-        schedule: of the learning rate over a training phase (the run here, a round in DAgger): `constant` or `cosine`,
-            which ends at 0.
-        seed: of the weights.
     """
 
     env_steps: Tensor
@@ -57,25 +43,14 @@ class BehaviourCloning(pl.LightningModule):
     clock = "samples_seen"
 
     def __init__(
-        self,
-        network: NetworkFactory,
-        optimizer: OptimizerFactory,
-        labels: str,
-        label_smoothing: float,
-        schedule: str,
-        seed: int,
+        self, settings: BehaviourCloningSettings, network: NetworkFactory, optimizer: OptimizerFactory
     ) -> None:
         super().__init__()
-        if labels not in ("expert", "optimal_set"):
-            raise ConfigError(f"algorithm.labels: expected expert or optimal_set, got {labels!r}")
-        if schedule not in ("constant", "cosine"):
-            raise ConfigError(f"algorithm.schedule: expected constant or cosine, got {schedule!r}")
-        self.schedule = schedule
+        self.settings: Any = settings
         self._make_network, self._make_optimizer = network, optimizer
-        self.labels, self.label_smoothing, self.seed = labels, label_smoothing, seed
         self.register_buffer("env_steps", torch.zeros((), dtype=torch.int64))
         self.register_buffer("samples_seen", torch.zeros((), dtype=torch.int64))
-        self.examples: list[Example] = []
+        self.examples: list[PathExample] = []
 
     def remedies(self) -> list[str]:
         """Overrides, beside a smaller learning rate, that may keep the method from diverging."""
@@ -86,7 +61,7 @@ class BehaviourCloning(pl.LightningModule):
         if not hasattr(self, "network"):
             self.tables: SceneTables = self.trainer.datamodule.tables  # type: ignore[attr-defined]
             with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(derive_seed(self.seed, "weights", 0))
+                torch.manual_seed(derive_seed(self.settings.seed, "weights", 0))
                 self.network = made(self._make_network, self.tables)
                 self.build_heads()
             rooms = sorted(set(self.tables.room_types))
@@ -116,7 +91,7 @@ class BehaviourCloning(pl.LightningModule):
         self.network.refresh_table()  # a checkpoint may have brought another normaliser
 
     def on_train_batch_start(self, batch: NavigationBatch, batch_index: int) -> None:
-        scale_learning_rates(self.trainer.optimizers[0], rate(self.schedule, batch.progress))
+        scale_learning_rates(self.trainer.optimizers[0], rate(self.settings.schedule, batch.progress))
 
     def training_step(self, batch: NavigationBatch, batch_index: int) -> Tensor | None:
         return self.imitate(batch)
@@ -124,27 +99,19 @@ class BehaviourCloning(pl.LightningModule):
     def imitate(self, batch: NavigationBatch) -> Tensor:
         """The imitation loss of one batch, logged."""
         logits = self.network(batch.observation).logits
-        loss = (
-            optimal_set_loss(logits, batch.optimal)
-            if self.labels == "optimal_set"
-            else expert_cross_entropy(logits, batch.action, self.label_smoothing)
-        )
+        if self.settings.labels == "optimal_set":
+            loss = optimal_set_loss(logits, batch.optimal)
+        else:
+            loss = expert_cross_entropy(logits, batch.action, self.settings.label_smoothing)
         self.samples_seen += len(batch) * self.trainer.world_size
         self.log("train/loss", loss, prog_bar=True, on_step=True, on_epoch=True, batch_size=len(batch))
-        self.log(
-            "train/agreement",
-            agreement(logits.detach(), batch.optimal),
-            on_step=False,
-            on_epoch=True,
-            batch_size=len(batch),
-        )
+        agreed = agreement(logits.detach(), batch.optimal)
+        self.log("train/agreement", agreed, on_step=False, on_epoch=True, batch_size=len(batch))
         self.log_time()
         return loss
 
     def log_time(self) -> None:
-        """The x-axis of every curve: labelled samples presented so far (the env steps stand still while imitation
-        learns).
-        """
+        """The x-axis of every curve: samples presented so far, as env steps stand still while imitation learns."""
         self.log("step", self.samples_seen.float(), on_step=True, on_epoch=False)
 
     def on_train_epoch_end(self) -> None:
@@ -182,33 +149,12 @@ class BehaviourCloning(pl.LightningModule):
             if not batch.name and mode == batch.modes[0]:
                 self.log(f"{split}/success_rate", values["all/success_rate"], prog_bar=True, batch_size=1)
             if split == "test" and not batch.name:
-                self._keep_examples(path, scene)
+                self.examples += examples_of(path, scene, {example.success for example in self.examples})
         self.log("step", self.samples_seen.float(), batch_size=1)
-
-    def _keep_examples(self, path: Rollout, scene: Tensor) -> None:
-        """A long success and a failure, for the path pictures (Figures 5 and 6)."""
-        for wanted in (True, False):
-            chosen = torch.nonzero(path.success == wanted)[:, 0]
-            if any(example.success == wanted for example in self.examples) or len(chosen) == 0:
-                continue
-            index = int(
-                chosen[path.length[chosen].argsort(stable=True)[-1 if not wanted else int(0.9 * (len(chosen) - 1))]]
-            )
-            states = path.states[: int(path.length[index]) + 1, index].tolist()
-            self.examples.append(Example(int(scene[index]), int(path.target[index]), tuple(states), wanted))
 
     def figures(self) -> Iterator[tuple[str, Figure]]:
         """Top views of a success and a failure with the shortest path beside them; after `test`."""
-        from visagent.scenes.view import draw_path
-
-        for example in self.examples:
-            scene = self.tables.scenes[example.scene]
-            first = int(self.tables.first[example.scene])
-            kind = "success" if example.success else "failure"
-            yield (
-                f"path_{kind}",
-                draw_path(scene, [s - first for s in example.states], example.target - first, f"{scene.name}: {kind}"),
-            )
+        return drawn(self.examples, self.tables)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         try:

@@ -8,7 +8,6 @@ from torch import Tensor
 from lightning_modules.option_learner import OptionLearner
 from lightning_modules.reinforcement import Metrics, NetworkFactory, OptimizerFactory
 from visagent.config.option_schemas import MacDQNSettings
-from visagent.errors import ConfigError
 from visagent.experience.option_episodes import EpisodeBatch, EpisodeSamples
 from visagent.learning.descent import Descent
 from visagent.learning.published import frozen
@@ -32,17 +31,7 @@ class MacDQN(OptionLearner):
         self.register_buffer("copied", torch.zeros((), dtype=torch.int64))
 
     def build(self) -> None:
-        if not isinstance(self.network, OptionQNetwork):
-            got = type(self.network).__name__
-            raise ConfigError(
-                f"network: algorithm=mac_dqn expects values of joint options, got {got}; type network=option_q "
-                "datamodule=option_replay"
-            )
-        if not hasattr(self.data, "buffer"):
-            raise ConfigError(
-                "datamodule: algorithm=mac_dqn expects whole episodes, got single batches; type "
-                "datamodule=option_replay"
-            )
+        self.expect(OptionQNetwork, whole_episodes=True, remedy="network=option_q datamodule=option_replay")
         self.target = frozen(self.network)
         self.network.epsilon.fill_(self.settings.epsilon)
 

@@ -11,7 +11,6 @@ from torch import Tensor
 from lightning_modules.option_learner import OptionLearner
 from lightning_modules.reinforcement import Metrics, NetworkFactory, OptimizerFactory
 from visagent.config.option_schemas import OptionMAPPOSettings
-from visagent.errors import ConfigError
 from visagent.experience.options import DecisionSamples, OptionBatch
 from visagent.learning.decisions import choosers_of_all, decision_metrics
 from visagent.learning.descent import Descent
@@ -55,22 +54,10 @@ class OptionMAPPO(OptionLearner):
         self.returns = ValueNormalizer()
 
     def build(self) -> None:
-        if not isinstance(self.network, OptionActorCritic):
-            got = type(self.network).__name__
-            raise ConfigError(
-                f"network: algorithm=option_mappo expects a policy over options, got {got}; type network=options"
-            )
-        if hasattr(self.data, "buffer"):
-            raise ConfigError(
-                "datamodule: algorithm=option_mappo expects what its newest policy did, got whole episodes; type "
-                "datamodule=options"
-            )
+        self.expect(OptionActorCritic, whole_episodes=False, remedy="network=options datamodule=options")
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
-        return [
-            self.make_optimizer(self.network.policy.parameters()),
-            self.make_optimizer(self.network.critics.parameters()),
-        ]
+        return [self.make_optimizer(part.parameters()) for part in (self.network.policy, self.network.critics)]
 
     def on_fit_start(self) -> None:
         policy, critic = self.own_optimizers()
@@ -98,25 +85,13 @@ class OptionMAPPO(OptionLearner):
     def samples(self, batch: OptionBatch) -> DecisionSamples:
         """The batch's decisions with advantages, standardised over all ranks, and normalised targets of the critic."""
         settings = self.settings
-        value, last, final = (
-            self.returns.denormalize(part) for part in (batch.value, batch.last_value, batch.final_value)
-        )
+        value, last, final = map(self.returns.denormalize, (batch.value, batch.last_value, batch.final_value))
         reward, duration = batch.reward, batch.duration
         if settings.rewards == "paper_code":
             reward, duration = batch.last_reward, torch.ones_like(duration)
-        ends = (batch.terminated, batch.truncated)
-        discounts = (settings.gamma, settings.lam)
-        advantage = semi_markov_advantages(
-            reward,
-            value,
-            last,
-            final,
-            *ends,
-            duration,
-            batch.valid,
-            *discounts,
-            lam_by_duration=settings.lam_by_duration,
-        )
+        steps = (batch.terminated, batch.truncated, duration, batch.valid)
+        discounts = (settings.gamma, settings.lam, settings.lam_by_duration)
+        advantage = semi_markov_advantages(reward, value, last, final, *steps, *discounts)
         target = advantage + value
         mean, square = self.ranks.moments(advantage[batch.valid])
         self.returns.update(*self.ranks.moments(target[batch.valid]))
@@ -129,17 +104,11 @@ class OptionMAPPO(OptionLearner):
         settings, samples, situation = self.settings, part.samples, part.samples.situation
         of_decisions = len(samples) / len(part.owned)
         of_choices = float(part.own(part.everyone).sum() / part.everyone.sum())
-        now = self.network.chances(
-            situation.as_a_whole(self.network.spaces.sizes) if settings.log_prob == "joint" else situation
-        )
-        spread = (
-            self.network.chances(situation.as_a_whole(self.network.spaces.sizes))
-            if settings.entropy == "joint"
-            else now
-        )
+        whole = situation.as_a_whole(self.network.spaces.sizes)
+        now = self.network.chances(whole if settings.log_prob == "joint" else situation)
+        spread = self.network.chances(whole) if settings.entropy == "joint" else now
         # a decision counts as one, or as all agents' choices
-        one = self.network.parts == 1 or settings.log_prob == "joint"
-        share = of_decisions if one else of_choices
+        share = of_decisions if self.network.parts == 1 or settings.log_prob == "joint" else of_choices
         surrogate = clipped_surrogate(now.log_prob, samples.log_prob, samples.advantage, settings.clip)
         policy = -mean_where(surrogate, now.counted) * share
         entropy = spread.entropy
@@ -147,10 +116,8 @@ class OptionMAPPO(OptionLearner):
             entropy = torch.where(spread.log_count > 0, entropy / spread.log_count.clamp_min(1e-6), 0.0)
         entropy = mean_where(entropy, spread.counted) * (of_decisions if settings.entropy == "joint" else share)
         values = self.network.values(situation)
-        value = (
-            clipped_value_loss(values, samples.value, samples.target, settings.clip, settings.huber).mean()
-            * of_decisions
-        )
+        value_loss = clipped_value_loss(values, samples.value, samples.target, settings.clip, settings.huber)
+        value = value_loss.mean() * of_decisions
         with torch.no_grad():
             log_ratio = now.log_prob - samples.log_prob
             ratio = log_ratio.exp()

@@ -22,8 +22,7 @@ from visagent.objectives import policy_gradient as objectives
 
 
 class PPO(ReinforcementModule):
-    """PPO with the clipped objective (Eq. 7), or with an adaptive penalty on the divergence from the policy that acted
-    (Eq. 8).
+    """PPO with the clipped objective (Eq. 7), or with an adaptive penalty on the divergence from who acted (Eq. 8).
 
     SURREAL's penalty is on the divergence from the policy published last; with synchronous actors that is the same one.
     """
@@ -52,9 +51,8 @@ class PPO(ReinforcementModule):
         settings, worlds = self.settings, self.ranks.own(batch.reward.shape[1])
         advantage, returns, value = self.targets(batch)
         standard = advantage if settings.standardize == "none" else objectives.standardized(advantage)
-        samples = PolicySamples.of(
-            batch, self.network.normalized(batch.observation), standard[:, worlds], returns[:, worlds]
-        )
+        observation = self.network.normalized(batch.observation)
+        samples = PolicySamples.of(batch, observation, standard[:, worlds], returns[:, worlds])
         if not self.is_current(batch.version) and (settings.variant == "clip" or settings.kl_stop is not None):
             samples = decoupled(samples, self.network, settings.variant == "clip")
         everyone, owned, size = samples.across_ranks(advantage, worlds, settings.minibatch_size)
@@ -76,9 +74,8 @@ class PPO(ReinforcementModule):
     def targets(self, batch: RolloutBatch) -> tuple[Tensor, Tensor, Tensor]:
         """Advantages, the returns that the critic learns, and its values, `[T, B]` of the worlds of all ranks."""
         ends = (batch.last_value, batch.final_value, batch.terminated, batch.truncated)
-        advantage = objectives.generalized_advantages(
-            self.reward(batch), batch.value, *ends, self.settings.gamma, self.settings.lam
-        )
+        discounts = (self.settings.gamma, self.settings.lam)
+        advantage = objectives.generalized_advantages(self.reward(batch), batch.value, *ends, *discounts)
         own = torch.stack([advantage, advantage + batch.value, batch.value])
         advantage, returns, value = torch.cat(self.ranks.all_gather(own), dim=2)
         return advantage, returns, value
@@ -107,9 +104,8 @@ class PPO(ReinforcementModule):
         log_prob = distribution.log_prob(now.parameters, samples.action)
         kl = part.mean(distribution.divergence(samples.parameters, now.parameters))
         if settings.variant == "clip":
-            policy = -part.mean(
-                objectives.clipped_surrogate(log_prob, samples.log_prob, samples.advantage, settings.clip)
-            )
+            surrogate = objectives.clipped_surrogate(log_prob, samples.log_prob, samples.advantage, settings.clip)
+            policy = -part.mean(surrogate)
         else:
             everyones = kl + (ranks.sum(kl.detach().clone()) - kl.detach())  # with the gradient of this rank's part
             policy = -part.mean(objectives.importance_ratio(log_prob, samples.log_prob) * samples.advantage)

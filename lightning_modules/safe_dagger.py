@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from lightning_modules.dagger import DAgger
+from visagent.config.navigation_schemas import SafeDAggerSettings
 from visagent.errors import ConfigError
 from visagent.experience.navigation import NavigationBatch
 from visagent.networks.navigation import NavigationPolicy, SafetyHead
@@ -20,21 +21,9 @@ class SafeDAgger(DAgger):
     A batch says what it is for: `policy` batches train the policy, `safety` batches the safety policy, one
     `calibration` batch sets the threshold. The policy's loss and the safety loss touch different parameters, so one
     optimizer serves both.
-
-    Args:
-        tolerance: a state is unsafe when the policy gives non-optimal actions more probability than this (tau).
-        recall: share of the unsafe states of the held-out half of D_safe that must be warned of.
-        unsafe_weight: weight of an unsafe state in the safety loss; null for the ratio of safe to unsafe states.
-        settings: those of `DAgger`.
     """
 
-    def __init__(self, tolerance: float, recall: float, unsafe_weight: float | None, **settings: Any) -> None:
-        super().__init__(**settings)
-        if not 0.0 < recall <= 1.0 or not 0.0 <= tolerance < 1.0:
-            raise ConfigError(
-                f"expected algorithm.recall in (0, 1] and algorithm.tolerance in [0, 1), got {recall} and {tolerance}"
-            )
-        self.tolerance, self.recall, self.unsafe_weight = tolerance, recall, unsafe_weight
+    settings: SafeDAggerSettings
 
     def setup(self, stage: str) -> None:
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
@@ -68,17 +57,15 @@ class SafeDAgger(DAgger):
             return self.imitate(batch)
         with torch.no_grad():
             output = self.network(batch.observation)
-            unsafe = is_unsafe(output.logits, batch.optimal, self.tolerance)
+            unsafe = is_unsafe(output.logits, batch.optimal, self.settings.tolerance)
         logit = self.safety(output.scene_layer, batch.observation.scene)
         if batch.part == "calibration":
             self.calibrate(logit.detach().sigmoid(), unsafe)
             return None
-        safe_per_unsafe = (~unsafe).sum() / unsafe.sum().clamp_min(1)
-        weight = (
-            safe_per_unsafe.clamp(1.0, 100.0)
-            if self.unsafe_weight is None
-            else torch.tensor(self.unsafe_weight, device=self.device)
-        )
+        if self.settings.unsafe_weight is None:
+            weight = ((~unsafe).sum() / unsafe.sum().clamp_min(1)).clamp(1.0, 100.0)
+        else:
+            weight = torch.tensor(self.settings.unsafe_weight, device=self.device)
         loss = safety_loss(logit, unsafe, weight)
         self.log("train/safety_loss", loss, on_step=True, on_epoch=True, batch_size=len(batch))
         self.log_time()
@@ -86,7 +73,7 @@ class SafeDAgger(DAgger):
 
     def calibrate(self, probability: Tensor, unsafe: Tensor) -> None:
         """Choose the threshold for the wanted recall and report what it does on the held-out half of D_safe."""
-        self.safety.threshold.copy_(threshold_for_recall(probability, unsafe, self.recall))
+        self.safety.threshold.copy_(threshold_for_recall(probability, unsafe, self.settings.recall))
         warned = probability > self.safety.threshold
         hits = (warned & unsafe).sum().float()
         self.log_dict(

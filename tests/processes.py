@@ -16,6 +16,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Mapping
 from functools import cache
 from importlib.metadata import entry_points
@@ -71,7 +72,9 @@ def _become(
     try:
         entry.load()()
     finally:
-        atexit._run_exitfuncs()  # which processes of multiprocessing leave out
+        # What an interpreter does at its end; multiprocessing waits for workers before that, and skips the rest.
+        threading._shutdown()
+        atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
 

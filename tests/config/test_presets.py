@@ -106,4 +106,4 @@ def test_schemas_hold_no_values_that_the_yaml_holds():
 def test_every_yaml_value_has_a_schema_field(compose):
     config = compose("navigation/safe_dagger", tiny=False)
     assert OmegaConf.get_type(config.datamodule).__name__ == "SafeDAggerDataConfig"
-    assert OmegaConf.get_type(config.algorithm).__name__ == "SafeDAggerConfig"
+    assert OmegaConf.get_type(config.algorithm).__name__ == "SafeDAggerSettings"

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from visagent.config.settings import require, setting
+from visagent.config.settings import Settings, require, setting
 from visagent.experts.schedules import beta_schedule
 
 
 @dataclass
-class BehaviourCloningConfig:
+class BehaviourCloningSettings(Settings):
     """Behaviour cloning; see `lightning_modules.behaviour_cloning.BehaviourCloning`."""
 
     precisions: ClassVar[tuple[str, ...]] = ("32-true", "bf16-mixed")
@@ -27,7 +27,7 @@ class BehaviourCloningConfig:
 
 
 @dataclass
-class DAggerConfig(BehaviourCloningConfig):
+class DAggerSettings(BehaviourCloningSettings):
     """DAgger; see `lightning_modules.dagger.DAgger`."""
 
     _target_: str = "lightning_modules.dagger.DAgger"
@@ -38,7 +38,7 @@ class DAggerConfig(BehaviourCloningConfig):
 
 
 @dataclass
-class SafeDAggerConfig(DAggerConfig):
+class SafeDAggerSettings(DAggerSettings):
     """SafeDAgger; see `lightning_modules.safe_dagger.SafeDAgger`."""
 
     _target_: str = "lightning_modules.safe_dagger.SafeDAgger"

@@ -11,13 +11,13 @@ from typing import Any
 import yaml
 
 from visagent.config.navigation_schemas import (
-    BehaviourCloningConfig,
-    DAggerConfig,
+    BehaviourCloningSettings,
     DAggerDataConfig,
+    DAggerSettings,
     NavigationDataConfig,
     NavigationNetworkConfig,
-    SafeDAggerConfig,
     SafeDAggerDataConfig,
+    SafeDAggerSettings,
 )
 from visagent.config.option_schemas import (
     MacDQNSettings,
@@ -76,9 +76,9 @@ class Fit:
 
 
 FITS: Mapping[type, Fit] = {
-    BehaviourCloningConfig: Fit((NavigationNetworkConfig,), (NavigationDataConfig,)),
-    DAggerConfig: Fit((NavigationNetworkConfig,), (DAggerDataConfig, NavigationDataConfig)),
-    SafeDAggerConfig: Fit((NavigationNetworkConfig,), (SafeDAggerDataConfig,)),
+    BehaviourCloningSettings: Fit((NavigationNetworkConfig,), (NavigationDataConfig,)),
+    DAggerSettings: Fit((NavigationNetworkConfig,), (DAggerDataConfig, NavigationDataConfig)),
+    SafeDAggerSettings: Fit((NavigationNetworkConfig,), (SafeDAggerDataConfig,)),
     ActionRecognitionSettings: Fit((RubiksNetConfig, VideoResNetConfig), (ActionRecognitionDataConfig,)),
     NetworkCostConfig: Fit((RubiksNetConfig, VideoResNetConfig, BlockConfig), (RandomClipsConfig,)),
     PPOSettings: Fit((ActorCriticConfig,), (RolloutDataConfig,)),

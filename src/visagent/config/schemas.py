@@ -16,13 +16,13 @@ from typing import Any
 from omegaconf import MISSING
 
 from visagent.config.navigation_schemas import (
-    BehaviourCloningConfig,
-    DAggerConfig,
+    BehaviourCloningSettings,
     DAggerDataConfig,
+    DAggerSettings,
     NavigationDataConfig,
     NavigationNetworkConfig,
-    SafeDAggerConfig,
     SafeDAggerDataConfig,
+    SafeDAggerSettings,
 )
 from visagent.config.option_schemas import (
     MacDQNSettings,
@@ -175,9 +175,9 @@ REQUIRED_GROUPS = ("algorithm", "network", "optimizer", "datamodule", "trainer")
 
 GROUP_SCHEMAS: dict[str, dict[str, type]] = {
     "algorithm": {
-        "behaviour_cloning": BehaviourCloningConfig,
-        "dagger": DAggerConfig,
-        "safe_dagger": SafeDAggerConfig,
+        "behaviour_cloning": BehaviourCloningSettings,
+        "dagger": DAggerSettings,
+        "safe_dagger": SafeDAggerSettings,
         "action_recognition": ActionRecognitionSettings,
         "network_cost": NetworkCostConfig,
         "ppo": PPOSettings,
