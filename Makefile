@@ -12,8 +12,9 @@ unexport PYTHONDONTWRITEBYTECODE
 run: setup
 	$(BIN)/visagent-train experiment=navigation/dagger
 
+# Without the slow tests; `make test SLOW=1` runs them too.
 test: setup lint
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -n 2 --dist loadgroup --durations=25 $(if $(SLOW),,-m "not slow")
 
 lint: setup
 	$(BIN)/ruff check .
@@ -21,6 +22,7 @@ lint: setup
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/mypy
 
+# In its short form, five minutes an area at most; `make bench BENCH=long` for more rounds and peers.
 bench: setup
 	@$(BIN)/python -c 'import stable_baselines3' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	$(BIN)/python -m benchmarks $(AREA)

@@ -51,6 +51,10 @@ fi
 if [ "${VISAGENT_REQUIRE_TORCHCODEC:-}" = 1 ] && ! .venv/bin/python -c 'import torchcodec.decoders' 2>/dev/null; then
     apt_install "no FFmpeg for datamodule.backend=torchcodec" ffmpeg
 fi
+# Tests that look at pages are skipped without a browser; where it is required, it is installed.
+if [ "${VISAGENT_REQUIRE_BROWSER:-}" = 1 ] && ! { command -v chromium && command -v chromedriver; } >/dev/null; then
+    apt_install "no browser for the tests that look at pages" chromium chromium-driver
+fi
 # Without a compiler the op runs in plain PyTorch, with a warning; where it is required, one is installed.
 if [ "${VISAGENT_REQUIRE_OP:-}" = 1 ] && ! command -v "${CXX:-g++}" >/dev/null; then apt_install "no C++ compiler for the shift op" g++; fi
 .venv/bin/python -m cuda_ext.build

@@ -10,7 +10,7 @@ import pytest
 from tiny_table import make_spec
 
 from visagent.config.presets import tables
-from visagent.config.schemas import SCALES
+from visagent.config.scales import SCALES
 from visagent.config.table_schemas import ClaimConfig, ColumnConfig, FigureConfig, MeasureConfig, RowConfig, ScaleConfig
 from visagent.errors import ConfigError
 from visagent.tables.grid import expand, load_grid

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from visagent.config.registry import Fit, registered
 from visagent.config.settings import Settings, require, setting
 from visagent.experts.schedules import beta_schedule
 
 
+@registered("algorithm", "behaviour_cloning", Fit(("navigation",), ("navigation",)))
 @dataclass
 class BehaviourCloningSettings(Settings):
     """Behaviour cloning; see `lightning_modules.behaviour_cloning.BehaviourCloning`."""
@@ -26,6 +28,7 @@ class BehaviourCloningSettings(Settings):
     seed: int = setting("seed of the weights")
 
 
+@registered("algorithm", "dagger", Fit(("navigation",), ("dagger", "navigation")))
 @dataclass
 class DAggerSettings(BehaviourCloningSettings):
     """DAgger; see `lightning_modules.dagger.DAgger`."""
@@ -37,6 +40,7 @@ class DAggerSettings(BehaviourCloningSettings):
     )
 
 
+@registered("algorithm", "safe_dagger", Fit(("navigation",), ("safe_dagger",)))
 @dataclass
 class SafeDAggerSettings(DAggerSettings):
     """SafeDAgger; see `lightning_modules.safe_dagger.SafeDAgger`."""
@@ -53,6 +57,7 @@ class SafeDAggerSettings(DAggerSettings):
     )
 
 
+@registered("network", "navigation")
 @dataclass
 class NavigationNetworkConfig:
     """The network of Figure 4; see `visagent.networks.navigation.NavigationNetwork`."""
@@ -72,6 +77,7 @@ class NavigationNetworkConfig:
     )
 
 
+@registered("datamodule", "navigation")
 @dataclass
 class NavigationDataConfig:
     """Navigation demonstrations; see `datamodules.navigation.NavigationDataModule`."""
@@ -128,6 +134,7 @@ class NavigationDataConfig:
         )
 
 
+@registered("datamodule", "dagger")
 @dataclass
 class DAggerDataConfig(NavigationDataConfig):
     """DAgger's rounds; see `datamodules.dagger.DAggerDataModule`."""
@@ -144,6 +151,7 @@ class DAggerDataConfig(NavigationDataConfig):
         beta_schedule(self.beta, self.beta_parameter)
 
 
+@registered("datamodule", "safe_dagger")
 @dataclass
 class SafeDAggerDataConfig(DAggerDataConfig):
     """SafeDAgger's rounds; see `datamodules.safe_dagger.SafeDAggerDataModule`."""

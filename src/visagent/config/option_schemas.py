@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
+from visagent.config.registry import Fit, registered
 from visagent.config.reinforcement_schemas import ActorDataConfig, LearnerSettings, ScheduledSettings
 from visagent.config.settings import require, setting
 
 
+@registered("algorithm", "option_mappo", Fit(("options",), ("options",), ("option_replay",)))
 @dataclass
 class OptionMAPPOSettings(ScheduledSettings):
     """MAPPO over options; see `lightning_modules.option_mappo.OptionMAPPO`."""
@@ -52,6 +55,7 @@ class OptionMAPPOSettings(ScheduledSettings):
     )
 
 
+@registered("network", "options")
 @dataclass
 class OptionActorCriticConfig:
     """Policy over options, and critic; see `visagent.networks.options.OptionActorCritic`."""
@@ -84,6 +88,7 @@ class OptionActorCriticConfig:
         require(possible, "network.critic", self.critic, others)
 
 
+@registered("algorithm", "mac_dqn", Fit(("option_q",), ("option_replay",)))
 @dataclass
 class MacDQNSettings(LearnerSettings):
     """Mac-Cen-DDRQN; see `lightning_modules.mac_dqn.MacDQN`."""
@@ -102,6 +107,7 @@ class MacDQNSettings(LearnerSettings):
     )
 
 
+@registered("network", "option_q")
 @dataclass
 class OptionQConfig:
     """Values of joint options; see `visagent.networks.option_q.OptionQNetwork`."""
@@ -112,19 +118,23 @@ class OptionQConfig:
     lstm: int = setting("units of the LSTM and of the layer before it", least=1)
 
 
+@registered("env", "tool_delivery")
 @dataclass
 class ToolDeliveryConfig:
     """Tool Delivery; see `visagent.envs.tool_delivery.ToolDeliveryWorlds`."""
 
+    options: ClassVar[bool] = True  # where others have single actions
     _target_: str = "visagent.envs.tool_delivery.ToolDeliveryWorlds"
     horizon: int = setting("low-level steps after which an episode is truncated", least=1)
     speed: float = setting("metres that a turtlebot moves in a low-level step", above=0, example=0.6)
 
 
+@registered("env", "water_filling")
 @dataclass
 class WaterFillingConfig:
     """Water Filling; see `visagent.envs.water_filling.WaterFillingWorlds`."""
 
+    options: ClassVar[bool] = True  # where others have single actions
     _target_: str = "visagent.envs.water_filling.WaterFillingWorlds"
     observation: str = setting("places as numbers, or frozen features of the robots' views", among=("state", "rgb"))
     scene: str = setting("room of rgb: an embedded one, or the path of a scene dump")
@@ -134,6 +144,7 @@ class WaterFillingConfig:
     horizon: int = setting("low-level steps after which an episode is truncated", least=1)
 
 
+@registered("network", "uniform_options")
 @dataclass
 class UniformOptionsConfig:
     """Every option alike; see `visagent.networks.scripted_options.UniformOptions`."""
@@ -142,6 +153,7 @@ class UniformOptionsConfig:
     _partial_: bool = True
 
 
+@registered("network", "round_robin")
 @dataclass
 class RoundRobinConfig:
     """Options in turn; see `visagent.networks.scripted_options.RoundRobin`."""
@@ -159,6 +171,7 @@ class RoundRobinConfig:
         )
 
 
+@registered("datamodule", "options")
 @dataclass
 class OptionDataConfig(ActorDataConfig):
     """On-policy experience of options; see `datamodules.options.OptionDataModule`."""
@@ -183,6 +196,7 @@ class OptionDataConfig(ActorDataConfig):
     )
 
 
+@registered("datamodule", "option_replay")
 @dataclass
 class OptionReplayDataConfig(OptionDataConfig):
     """Whole episodes of options; see `datamodules.option_replay.OptionReplayDataModule`."""

@@ -5,94 +5,16 @@ made.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import yaml
 
-from visagent.config.navigation_schemas import (
-    BehaviourCloningSettings,
-    DAggerDataConfig,
-    DAggerSettings,
-    NavigationDataConfig,
-    NavigationNetworkConfig,
-    SafeDAggerDataConfig,
-    SafeDAggerSettings,
-)
-from visagent.config.option_schemas import (
-    MacDQNSettings,
-    OptionActorCriticConfig,
-    OptionDataConfig,
-    OptionMAPPOSettings,
-    OptionQConfig,
-    OptionReplayDataConfig,
-    RoundRobinConfig,
-    ToolDeliveryConfig,
-    UniformOptionsConfig,
-    WaterFillingConfig,
-)
+from visagent.config.option_schemas import OptionDataConfig
 from visagent.config.presets import conf_folder, presets
-from visagent.config.reinforcement_schemas import (
-    ActorCriticConfig,
-    ActorDataConfig,
-    DDPGSettings,
-    DeterministicActorCriticConfig,
-    EvolutionStrategiesSettings,
-    EvolvedPolicyConfig,
-    GymnasiumConfig,
-    PerturbationDataConfig,
-    PPOSettings,
-    RandomPolicySettings,
-    ReplayDataConfig,
-    RobosuiteConfig,
-    RolloutDataConfig,
-    UniformPolicyConfig,
-)
-from visagent.config.schemas import GROUP_SCHEMAS, schema_of
-from visagent.config.video_schemas import (
-    ActionRecognitionDataConfig,
-    ActionRecognitionSettings,
-    BlockConfig,
-    NetworkCostConfig,
-    RandomClipsConfig,
-    RubiksNetConfig,
-    VideoResNetConfig,
-)
+from visagent.config.registry import FITS, GROUP_SCHEMAS, schemas_of
+from visagent.config.reinforcement_schemas import ActorDataConfig
+from visagent.config.schemas import schema_of
 from visagent.errors import ConfigError
-
-
-@dataclass(frozen=True)
-class Fit:
-    """What goes with a method.
-
-    Attributes:
-        networks, data: schemas, the usual one first; one that derives from any of them fits as well, unless it is among
-            `except_data`.
-    """
-
-    networks: tuple[type, ...]
-    data: tuple[type, ...]
-    except_data: tuple[type, ...] = ()
-
-
-FITS: Mapping[type, Fit] = {
-    BehaviourCloningSettings: Fit((NavigationNetworkConfig,), (NavigationDataConfig,)),
-    DAggerSettings: Fit((NavigationNetworkConfig,), (DAggerDataConfig, NavigationDataConfig)),
-    SafeDAggerSettings: Fit((NavigationNetworkConfig,), (SafeDAggerDataConfig,)),
-    ActionRecognitionSettings: Fit((RubiksNetConfig, VideoResNetConfig), (ActionRecognitionDataConfig,)),
-    NetworkCostConfig: Fit((RubiksNetConfig, VideoResNetConfig, BlockConfig), (RandomClipsConfig,)),
-    PPOSettings: Fit((ActorCriticConfig,), (RolloutDataConfig,)),
-    DDPGSettings: Fit((DeterministicActorCriticConfig,), (ReplayDataConfig,)),
-    EvolutionStrategiesSettings: Fit((EvolvedPolicyConfig,), (PerturbationDataConfig,)),
-    RandomPolicySettings: Fit(
-        (UniformPolicyConfig, UniformOptionsConfig, RoundRobinConfig), (RolloutDataConfig, OptionDataConfig)
-    ),
-    OptionMAPPOSettings: Fit((OptionActorCriticConfig,), (OptionDataConfig,), (OptionReplayDataConfig,)),
-    MacDQNSettings: Fit((OptionQConfig,), (OptionReplayDataConfig,)),
-}
-"""By the method's schema. What has no schema is the user's own, and fits if it says so itself."""
-PRIMITIVE, OPTIONS = (GymnasiumConfig, RobosuiteConfig), (ToolDeliveryConfig, WaterFillingConfig)
-"""Worlds of single actions, and worlds of options."""
 
 
 def check_pairs(config: Mapping[str, Any]) -> None:
@@ -105,11 +27,13 @@ def check_pairs(config: Mapping[str, Any]) -> None:
     if algorithm in FITS:
         assert algorithm is not None
         fit = FITS[algorithm]
+        networks, data_sources = schemas_of("network", fit.networks), schemas_of("datamodule", fit.data)
         wrong = {}
-        if network is not None and not issubclass(network, fit.networks):
-            wrong["network"] = (network, fit.networks)
-        if data is not None and (not issubclass(data, fit.data) or issubclass(data, fit.except_data)):
-            wrong["datamodule"] = (data, fit.data)
+        if network is not None and not issubclass(network, networks):
+            wrong["network"] = (network, networks)
+        excepted = schemas_of("datamodule", fit.except_data)
+        if data is not None and (not issubclass(data, data_sources) or issubclass(data, excepted)):
+            wrong["datamodule"] = (data, data_sources)
         if wrong:
             raise _mismatch(wrong, algorithm)
     chosen = config.get("datamodule")
@@ -117,12 +41,13 @@ def check_pairs(config: Mapping[str, Any]) -> None:
     if env is None or data is None or not issubclass(data, ActorDataConfig):
         return
     options = issubclass(data, OptionDataConfig)
-    if env in (PRIMITIVE if options else OPTIONS):
-        there = ", ".join(f"env={_name(schema)}" for schema in (OPTIONS if options else PRIMITIVE))
+    if env is not None and getattr(env, "options", False) != options:
+        known = GROUP_SCHEMAS["env"].items()
+        there = ", ".join(f"env={name}" for name, schema in known if getattr(schema, "options", False) == options)
+        kind = "options" if options else "single actions"
         raise ConfigError(
-            f"env={_name(env)} does not go with datamodule={_name(data)}: expected a world of "
-            f"{'options' if options else 'single actions'}, "
-            f"{there} or one of your own (env=own)"
+            f"env={_name(env)} does not go with datamodule={_name(data)}: expected a world of {kind}, {there} or one "
+            "of your own (env=own)"
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from visagent.config.registry import Fit, registered
 from visagent.config.settings import MOST_PROCESSES, PROCESSES, Settings, require, setting
 
 
@@ -25,6 +26,7 @@ class ScheduledSettings(LearnerSettings):
     )
 
 
+@registered("algorithm", "ppo", Fit(("actor_critic",), ("rollouts",)))
 @dataclass
 class PPOSettings(ScheduledSettings):
     """Proximal policy optimisation; see `lightning_modules.ppo.PPO`."""
@@ -73,6 +75,7 @@ class PPOSettings(ScheduledSettings):
         )
 
 
+@registered("network", "actor_critic")
 @dataclass
 class ActorCriticConfig:
     """Policy and critic; see `visagent.networks.actor_critic.ActorCritic`."""
@@ -108,6 +111,7 @@ class ActorCriticConfig:
         )
 
 
+@registered("algorithm", "evolution", Fit(("evolved",), ("perturbations",)))
 @dataclass
 class EvolutionStrategiesSettings(LearnerSettings):
     """Evolution strategies; see `lightning_modules.evolution.EvolutionStrategies`."""
@@ -116,6 +120,7 @@ class EvolutionStrategiesSettings(LearnerSettings):
     shaping: str = setting("what is learned of returns: their centred ranks, or themselves", among=("ranks", "none"))
 
 
+@registered("network", "evolved")
 @dataclass
 class EvolvedPolicyConfig:
     """A policy whose weights are one vector; see `visagent.networks.evolved.EvolvedPolicy`."""
@@ -133,6 +138,7 @@ class EvolvedPolicyConfig:
         require(self.bins == 0 or self.bins >= 2, "network.bins", self.bins, "0 for any value, or at least 2")
 
 
+@registered("algorithm", "ddpg", Fit(("deterministic",), ("replay",)))
 @dataclass
 class DDPGSettings(LearnerSettings):
     """Deep deterministic policy gradient; see `lightning_modules.ddpg.DDPG`."""
@@ -154,6 +160,7 @@ class DDPGSettings(LearnerSettings):
     reward_scale: float = setting("factor of the rewards that the learner sees")
 
 
+@registered("network", "deterministic")
 @dataclass
 class DeterministicActorCriticConfig:
     """A deterministic policy and its critics; see `visagent.networks.deterministic.DeterministicActorCritic`."""
@@ -186,6 +193,7 @@ class DeterministicActorCriticConfig:
         )
 
 
+@registered("algorithm", "random_policy", Fit(("uniform", "uniform_options", "round_robin"), ("rollouts", "options")))
 @dataclass
 class RandomPolicySettings(LearnerSettings):
     """Random actions; see `lightning_modules.random_policy.RandomPolicy`."""
@@ -193,6 +201,7 @@ class RandomPolicySettings(LearnerSettings):
     _target_: str = "lightning_modules.random_policy.RandomPolicy"
 
 
+@registered("network", "uniform")
 @dataclass
 class UniformPolicyConfig:
     """Every action alike; see `visagent.networks.uniform.UniformPolicy`."""
@@ -201,6 +210,7 @@ class UniformPolicyConfig:
     _partial_: bool = True
 
 
+@registered("env", "gymnasium")
 @dataclass
 class GymnasiumConfig:
     """Worlds from a gymnasium id; see `visagent.envs.gymnasium_world.GymnasiumWorlds`."""
@@ -275,6 +285,7 @@ NO_CURRICULUM = {
 }
 
 
+@registered("env", "robosuite")
 @dataclass
 class RobosuiteConfig:
     """Worlds of a robosuite task; see `visagent.envs.robosuite_world.RobosuiteWorlds`."""
@@ -363,6 +374,7 @@ class ActorDataConfig:
         )
 
 
+@registered("datamodule", "rollouts")
 @dataclass
 class RolloutDataConfig(ActorDataConfig):
     """On-policy experience; see `datamodules.rollouts.RolloutDataModule`."""
@@ -372,6 +384,7 @@ class RolloutDataConfig(ActorDataConfig):
     steps: int = setting("steps of each world in a batch", symbol="T", least=1)
 
 
+@registered("datamodule", "perturbations")
 @dataclass
 class PerturbationDataConfig(ActorDataConfig):
     """Returns of perturbed policies; see `datamodules.perturbations.PerturbationDataModule`."""
@@ -402,6 +415,7 @@ class ExplorationConfig:
     dt: float = setting("its time step")
 
 
+@registered("datamodule", "replay")
 @dataclass
 class ReplayDataConfig(ActorDataConfig):
     """Off-policy experience; see `datamodules.replay.ReplayDataModule`."""

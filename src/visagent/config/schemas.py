@@ -1,5 +1,4 @@
-"""The schemas of the commands' roots, and of which group each family's schema is; the YAML files in conf/ hold the
-values.
+"""The schemas of the commands' roots, and all others as Hydra knows them; the YAML files in conf/ hold the values.
 
 A schema carries the `_target_`, so that YAML has no Python path to mistype. `check` holds the rules that types cannot
 express. No module here imports torch or lightning: `--help` and `--cfg job` stay fast.
@@ -15,53 +14,12 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from visagent.config.navigation_schemas import (
-    BehaviourCloningSettings,
-    DAggerDataConfig,
-    DAggerSettings,
-    NavigationDataConfig,
-    NavigationNetworkConfig,
-    SafeDAggerDataConfig,
-    SafeDAggerSettings,
-)
-from visagent.config.option_schemas import (
-    MacDQNSettings,
-    OptionActorCriticConfig,
-    OptionDataConfig,
-    OptionMAPPOSettings,
-    OptionQConfig,
-    OptionReplayDataConfig,
-    RoundRobinConfig,
-    ToolDeliveryConfig,
-    UniformOptionsConfig,
-    WaterFillingConfig,
-)
+from visagent.config import navigation_schemas, option_schemas, reinforcement_schemas, video_schemas
 from visagent.config.precision import check_precision
-from visagent.config.reinforcement_schemas import (
-    ActorCriticConfig,
-    DDPGSettings,
-    DeterministicActorCriticConfig,
-    EvolutionStrategiesSettings,
-    EvolvedPolicyConfig,
-    GymnasiumConfig,
-    PerturbationDataConfig,
-    PPOSettings,
-    RandomPolicySettings,
-    ReplayDataConfig,
-    RobosuiteConfig,
-    RolloutDataConfig,
-    UniformPolicyConfig,
-)
+from visagent.config.registry import GROUP_SCHEMAS
+from visagent.config.scales import SCALES
 from visagent.config.settings import MOST_PROCESSES, PROCESSES, require, setting
-from visagent.config.video_schemas import (
-    ActionRecognitionDataConfig,
-    ActionRecognitionSettings,
-    BlockConfig,
-    NetworkCostConfig,
-    RandomClipsConfig,
-    RubiksNetConfig,
-    VideoResNetConfig,
-)
+from visagent.config.table_schemas import TableRootConfig
 
 
 @dataclass
@@ -170,56 +128,10 @@ class ExportConfig:
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
 
 
-SCALES = ("smoke", "laptop", "paper")
+__all__ = ["GROUP_SCHEMAS"]  # complete here, once the files are imported that register their schemas
+FAMILIES = (navigation_schemas, option_schemas, reinforcement_schemas, video_schemas)
+"""The files that do."""
 REQUIRED_GROUPS = ("algorithm", "network", "optimizer", "datamodule", "trainer")
-
-GROUP_SCHEMAS: dict[str, dict[str, type]] = {
-    "algorithm": {
-        "behaviour_cloning": BehaviourCloningSettings,
-        "dagger": DAggerSettings,
-        "safe_dagger": SafeDAggerSettings,
-        "action_recognition": ActionRecognitionSettings,
-        "network_cost": NetworkCostConfig,
-        "ppo": PPOSettings,
-        "ddpg": DDPGSettings,
-        "evolution": EvolutionStrategiesSettings,
-        "random_policy": RandomPolicySettings,
-        "option_mappo": OptionMAPPOSettings,
-        "mac_dqn": MacDQNSettings,
-    },
-    "network": {
-        "navigation": NavigationNetworkConfig,
-        "rubiksnet": RubiksNetConfig,
-        "video_resnet": VideoResNetConfig,
-        "block": BlockConfig,
-        "actor_critic": ActorCriticConfig,
-        "evolved": EvolvedPolicyConfig,
-        "deterministic": DeterministicActorCriticConfig,
-        "uniform": UniformPolicyConfig,
-        "options": OptionActorCriticConfig,
-        "option_q": OptionQConfig,
-        "uniform_options": UniformOptionsConfig,
-        "round_robin": RoundRobinConfig,
-    },
-    "env": {
-        "gymnasium": GymnasiumConfig,
-        "robosuite": RobosuiteConfig,
-        "tool_delivery": ToolDeliveryConfig,
-        "water_filling": WaterFillingConfig,
-    },
-    "datamodule": {
-        "navigation": NavigationDataConfig,
-        "dagger": DAggerDataConfig,
-        "safe_dagger": SafeDAggerDataConfig,
-        "action_recognition": ActionRecognitionDataConfig,
-        "random_clips": RandomClipsConfig,
-        "rollouts": RolloutDataConfig,
-        "perturbations": PerturbationDataConfig,
-        "replay": ReplayDataConfig,
-        "options": OptionDataConfig,
-        "option_replay": OptionReplayDataConfig,
-    },
-}
 
 
 def schema_of(target: str) -> type | None:
@@ -254,8 +166,6 @@ def register() -> None:
     store.store(group="schema/root", name="train", node=TrainConfig)
     store.store(group="schema/root", name="evaluate", node=EvaluateConfig)
     store.store(group="schema/root", name="export", node=ExportConfig)
-    from visagent.config.table_schemas import TableRootConfig
-
     store.store(group="schema/root", name="table", node=TableRootConfig)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from visagent.config.schemas import SCALES
+from visagent.config.scales import SCALES
 from visagent.errors import ConfigError
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from visagent.config.registry import Fit, registered
 from visagent.config.settings import MOST_PROCESSES, Settings, require, setting
 
 LAYOUTS = ("something_v2", "something_v1", "ucf101", "hmdb51", "kinetics")
@@ -12,6 +13,7 @@ DENSE_SPAN = 64
 BACKENDS = ("decord", "pyav", "torchcodec")
 
 
+@registered("algorithm", "action_recognition", Fit(("rubiksnet", "video_resnet"), ("action_recognition",)))
 @dataclass
 class ActionRecognitionSettings(Settings):
     """Classification of clips; see `lightning_modules.action_recognition.ActionRecognition`."""
@@ -49,6 +51,7 @@ class ActionRecognitionSettings(Settings):
     seed: int = setting("seed of the weights")
 
 
+@registered("network", "rubiksnet")
 @dataclass
 class RubiksNetConfig:
     """RubiksNet; see `visagent.networks.rubiksnet.RubiksNet`."""
@@ -68,6 +71,7 @@ class RubiksNetConfig:
     temporal: str = setting("shifts in time: learned, or TSM's (Table 6.4)", among=("learned", "fixed"))
 
 
+@registered("network", "video_resnet")
 @dataclass
 class VideoResNetConfig:
     """TSN and TSM; see `visagent.networks.video_resnet.VideoResNet`."""
@@ -79,6 +83,7 @@ class VideoResNetConfig:
     dropout: float = setting("dropout before the classifier", least=0, below=1, example=0.5)
 
 
+@registered("algorithm", "network_cost", Fit(("rubiksnet", "video_resnet", "block"), ("random_clips",)))
 @dataclass
 class NetworkCostConfig:
     """Counting and timing; see `lightning_modules.network_cost.NetworkCost`."""
@@ -88,6 +93,7 @@ class NetworkCostConfig:
     seed: int = setting("seed of the weights")
 
 
+@registered("network", "block")
 @dataclass
 class BlockConfig:
     """The blocks of Table 6.6; see `visagent.networks.blocks.Block`."""
@@ -101,6 +107,7 @@ class BlockConfig:
     channels: int = setting("channels in and out", least=1)
 
 
+@registered("datamodule", "random_clips")
 @dataclass
 class RandomClipsConfig:
     """Clips to measure on; see `datamodules.random_clips.RandomClipsDataModule`."""
@@ -115,6 +122,7 @@ class RandomClipsConfig:
         require(whole, "datamodule.shape", list(self.shape), "[N,T,C,H,W], such as [1,8,3,224,224]")
 
 
+@registered("datamodule", "action_recognition")
 @dataclass
 class ActionRecognitionDataConfig:
     """Videos of one layout; see `datamodules.action_recognition.ActionRecognitionDataModule`."""

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from visagent.envs.demonstrations import Curriculum, Demonstration, load, save
 from visagent.envs.episodes import Observation
 from visagent.envs.frames import FrameStack
+from visagent.envs.scripted import script
 from visagent.envs.spaces import ActionSpace, WorldSpaces
 from visagent.errors import ConfigError
 from visagent.headless import prefer_headless, require_headless
@@ -328,8 +329,6 @@ class RobosuiteWorld:
         robot = self.made.robot or TASKS[self.made.task]
         path = Path(curriculum.cache) / f"{self.made.task}_{robot}_{self.made.control_hz:g}hz.hdf5"
         if not path.is_file():
-            from visagent.envs.scripted import script
-
             plain = replace(
                 self.made,
                 curriculum=None,

@@ -5,16 +5,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from visagent.envs.demonstrations import Demonstration
 from visagent.errors import UserError
-
-if TYPE_CHECKING:
-    from visagent.envs.robosuite_world import RobosuiteWorld
 
 GAIN, TURNING = 4.0, 2.0
 """Velocities of the hand for each metre and radian that it is away from its goal, 1/s."""
@@ -23,15 +20,34 @@ SPEED, DAMPING, NEAR, ATTEMPTS = 0.25, 0.05, 0.008, 10
 """
 OPEN, CLOSED = -1.0, 1.0
 UP = np.array([0.0, 0.0, 1.0])
+
+
+class ScriptedWorld(Protocol):
+    """What a script asks of a world with one arm; see `visagent.envs.robosuite_world.RobosuiteWorld`."""
+
+    env: Any
+    made: Any
+    arms: list[tuple[slice, NDArray[np.int64], Any, NDArray[np.int64]]]
+
+    @property
+    def success(self) -> bool: ...
+
+    def reset(self, seed: int | None) -> Any: ...
+
+    def step(self, action: NDArray[Any]) -> tuple[Any, float, bool, bool]: ...
+
+    def state(self) -> NDArray[np.float64]: ...
+
+
 Goal = tuple[NDArray[np.float64], float, int]
 """Where the hand is to be, its gripper, and control steps to stay there."""
 
 
-def _place(world: RobosuiteWorld, body: str) -> NDArray[np.float64]:
+def _place(world: ScriptedWorld, body: str) -> NDArray[np.float64]:
     return np.array(world.env.sim.data.get_body_xpos(body))
 
 
-def _lift(world: RobosuiteWorld) -> Iterator[Goal]:
+def _lift(world: ScriptedWorld) -> Iterator[Goal]:
     cube = _place(world, "cube_main")
     yield cube + 0.08 * UP, OPEN, 0
     yield cube, OPEN, 0
@@ -39,7 +55,7 @@ def _lift(world: RobosuiteWorld) -> Iterator[Goal]:
     yield cube + 0.15 * UP, CLOSED, 5
 
 
-def _stack(world: RobosuiteWorld) -> Iterator[Goal]:
+def _stack(world: ScriptedWorld) -> Iterator[Goal]:
     cube = _place(world, "cubeA_main")
     yield cube + 0.08 * UP, OPEN, 0
     yield cube, OPEN, 0
@@ -56,7 +72,7 @@ SCRIPTS = {"Lift": _lift, "Stack": _stack}
 """Goals of a task, one after the other; each is asked for when the one before is reached."""
 
 
-def script(world: RobosuiteWorld, episodes: int, seed: int) -> Iterator[Demonstration]:
+def script(world: ScriptedWorld, episodes: int, seed: int) -> Iterator[Demonstration]:
     """Demonstrations of a script, those that succeed.
 
     Args:
@@ -84,7 +100,7 @@ def script(world: RobosuiteWorld, episodes: int, seed: int) -> Iterator[Demonstr
     raise UserError(f"only {found} of {episodes * ATTEMPTS} scripted episodes of {task} succeeded, expected {episodes}")
 
 
-def _episode(world: RobosuiteWorld, seed: int) -> Demonstration | None:
+def _episode(world: ScriptedWorld, seed: int) -> Demonstration | None:
     world.reset(seed)
     hand = _Hand(world)
     states, actions = [world.state()], []
@@ -108,7 +124,7 @@ def _episode(world: RobosuiteWorld, seed: int) -> Demonstration | None:
 class _Hand:
     """The only arm's hand, kept upright as an episode begins."""
 
-    def __init__(self, world: RobosuiteWorld) -> None:
+    def __init__(self, world: ScriptedWorld) -> None:
         import mujoco
 
         self.mujoco: Any = mujoco

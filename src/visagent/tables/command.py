@@ -14,7 +14,7 @@ from urllib.parse import quote
 from rich.console import Console
 
 from visagent.config.presets import tables
-from visagent.config.schemas import SCALES
+from visagent.config.scales import SCALES
 from visagent.errors import ConfigError, UserError
 from visagent.runtime.record import PARENT_VARIABLE
 from visagent.tables import publish
