@@ -7,8 +7,8 @@ import torch
 
 from visagent.envs.navigation import NavigationObservation, SceneTables
 from visagent.errors import ConfigError
+from visagent.networks.distributions import sample_categorical
 from visagent.networks.navigation import NavigationNetwork, NavigationPolicy, SafetyHead, SceneLinear
-from visagent.networks.policy import sample_categorical
 
 
 @pytest.fixture
@@ -135,10 +135,19 @@ def test_safety_head_warns_above_its_threshold(network, tables):
 
 def test_sampling_follows_the_probabilities_and_the_generator():
     logits = torch.tensor([0.1, 0.2, 0.3, 0.4]).log().repeat(20_000, 1)
-    action, log_prob = sample_categorical(logits, False, torch.Generator().manual_seed(0))
+    action = sample_categorical(logits, torch.Generator().manual_seed(0))
     torch.testing.assert_close(
         torch.bincount(action, minlength=4) / 20_000, torch.tensor([0.1, 0.2, 0.3, 0.4]), atol=0.02, rtol=0
     )
-    torch.testing.assert_close(log_prob, logits.gather(1, action[:, None])[:, 0])
-    assert torch.equal(action, sample_categorical(logits, False, torch.Generator().manual_seed(0))[0])
-    assert sample_categorical(torch.tensor([[1.0, 2.0, 2.0]]), True, None)[0].tolist() == [1]
+    assert torch.equal(action, sample_categorical(logits, torch.Generator().manual_seed(0)))
+
+
+def test_what_is_done_has_its_probability_and_ties_go_to_the_lowest_action(network, tables):
+    policy, observation = NavigationPolicy(network.eval()), observations(tables, 50)
+    step = policy.act(observation, generator=torch.Generator().manual_seed(0))
+    log_probs = policy.evaluate(observation).logits.log_softmax(dim=-1)
+    torch.testing.assert_close(step.log_prob, log_probs.gather(1, step.action[:, None])[:, 0])
+    for parameter in network.policy_head.parameters():
+        parameter.data.zero_()
+    network.refresh_table()
+    assert NavigationPolicy(network).act(observation, deterministic=True).action.unique().tolist() == [0]

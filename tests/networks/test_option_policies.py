@@ -10,7 +10,7 @@ import torch
 from visagent.envs.options import OptionSpaces
 from visagent.errors import ConfigError
 from visagent.networks.normalizers import ValueNormalizer
-from visagent.networks.options import COUPLINGS, OptionActorCritic, Situation, draw
+from visagent.networks.options import COUPLINGS, OptionActorCritic, Situation, choose
 
 SPACES = OptionSpaces(("a", "b", "c"), (4, 2, 3), (("0", "1"), ("0", "1", "2"), ("0", "1", "2", "3")))
 
@@ -140,9 +140,9 @@ def test_a_critic_may_see_the_worlds_state():
 
 def test_nothing_impossible_is_drawn():
     log_probs = torch.tensor([[-torch.inf, 0.0, -torch.inf]]).expand(10_000, 3)
-    assert draw(log_probs, False, torch.Generator().manual_seed(0)).unique().tolist() == [1]
+    assert choose(log_probs, False, torch.Generator().manual_seed(0)).unique().tolist() == [1]
     tail = torch.tensor([[0.0, -torch.inf]]).expand(10_000, 2)
-    assert draw(tail, False, torch.Generator().manual_seed(0)).unique().tolist() == [0]
+    assert choose(tail, False, torch.Generator().manual_seed(0)).unique().tolist() == [0]
 
 
 def test_returns_are_normalised_by_what_was_seen():

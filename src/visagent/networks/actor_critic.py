@@ -14,11 +14,11 @@ from visagent.envs.spaces import WorldSpaces
 from visagent.errors import ConfigError
 from visagent.networks.distributions import ActionDistribution, Categorical, DiagonalGaussian
 from visagent.networks.mixed_precision import through_stem
+from visagent.networks.mlp import make_orthogonal, mlp
 from visagent.networks.normalizers import RunningNormalizer
 from visagent.networks.policy import PolicyStep
 
 Observation = Mapping[str, Tensor]
-ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "tanh": nn.Tanh}
 
 
 @dataclass(frozen=True)
@@ -47,25 +47,6 @@ class Choice:
     parameters: Tensor
     features: Tensor
     state: tuple[Tensor, Tensor] | None
-
-
-def mlp(inputs: int, hidden: Sequence[int], outputs: int, activation: str) -> nn.Sequential:
-    """Fully connected layers, an activation after each but the last."""
-    layers: list[nn.Module] = []
-    for width in hidden:
-        layers += [nn.Linear(inputs, width), ACTIVATIONS[activation]()]
-        inputs = width
-    return nn.Sequential(*layers, nn.Linear(inputs, outputs))
-
-
-def orthogonal(network: nn.Sequential, last: float) -> None:
-    """Orthogonal weights with gain sqrt(2), `last` in the last layer, no biases (the usual choice for PPO; Engstrom et
-    al. 2020).
-    """
-    linear = [layer for layer in network if isinstance(layer, nn.Linear)]
-    for layer in linear:
-        nn.init.orthogonal_(layer.weight, last if layer is linear[-1] else 2**0.5)
-        nn.init.zeros_(layer.bias)
 
 
 def flattened(convolutions: nn.Sequential, shape: tuple[int, ...]) -> int:
@@ -155,8 +136,8 @@ class ActorCritic(nn.Module):
         self.actor = mlp(width, actor_hidden, spaces.action.size, activation)
         self.critic = mlp(width, critic_hidden, 1, activation)
         if orthogonal_init:
-            orthogonal(self.actor, 0.01)
-            orthogonal(self.critic, 1.0)
+            make_orthogonal(self.actor, 0.01)
+            make_orthogonal(self.critic, 1.0)
         self.log_std = nn.Parameter(torch.full((spaces.action.size,), float(init_log_std))) if self.continuous else None
 
     @property

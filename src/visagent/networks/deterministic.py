@@ -12,18 +12,15 @@ from visagent.envs.spaces import WorldSpaces
 from visagent.errors import ConfigError
 from visagent.networks.actor_critic import flattened
 from visagent.networks.mixed_precision import through_stem
+from visagent.networks.mlp import mlp
 from visagent.networks.policy import PolicyStep
 
 Observation = Mapping[str, Tensor]
 
 
-def layers(inputs: int, widths: Sequence[int], layer_norm: bool) -> nn.Sequential:
-    """Fully connected layers with ReLU, and normalisation before it where asked for."""
-    found: list[nn.Module] = []
-    for width in widths:
-        found += [nn.Linear(inputs, width), *([nn.LayerNorm(width)] if layer_norm else []), nn.ReLU()]
-        inputs = width
-    return nn.Sequential(*found)
+def hidden_layers(inputs: int, widths: Sequence[int], layer_norm: bool) -> nn.Sequential:
+    """Layers with ReLU, and normalisation before it where asked for."""
+    return mlp(inputs, widths, None, "relu", norm="before" if layer_norm else None)
 
 
 class Critic(nn.Module):
@@ -31,8 +28,8 @@ class Critic(nn.Module):
 
     def __init__(self, inputs: int, actions: int, hidden: Sequence[int], layer_norm: bool) -> None:
         super().__init__()
-        self.first = layers(inputs, hidden[:1], layer_norm)
-        self.rest = nn.Sequential(layers(hidden[0] + actions, hidden[1:], layer_norm), nn.Linear(hidden[-1], 1))
+        self.first = hidden_layers(inputs, hidden[:1], layer_norm)
+        self.rest = nn.Sequential(hidden_layers(hidden[0] + actions, hidden[1:], layer_norm), nn.Linear(hidden[-1], 1))
         small(self.rest[1])
 
     def forward(self, features: Tensor, action: Tensor) -> Tensor:
@@ -99,7 +96,7 @@ class DeterministicActorCritic(nn.Module):
             width += pixel_features
         width += shapes["state"][0] if "state" in shapes else 0
         self.actor = nn.Sequential(
-            layers(width, actor_hidden, layer_norm),
+            hidden_layers(width, actor_hidden, layer_norm),
             nn.Linear([width, *actor_hidden][-1], spaces.action.size),
             nn.Tanh(),
         )

@@ -66,6 +66,17 @@ class DiagonalGaussian:
         return 0.5 * (ratio + apart - 1).sum(dim=-1) + (other_log_std - log_std).sum(dim=-1)
 
 
+def sample_categorical(log_probs: Tensor, generator: torch.Generator | None) -> Tensor:
+    """Places `[...]` drawn from distributions `[..., A]`; what has probability 0 is never drawn.
+
+    Random numbers come from the CPU, so that one seed gives one episode on every device.
+    """
+    cumulated = log_probs.exp().cumsum(dim=-1)
+    uniform = torch.rand((*log_probs.shape[:-1], 1), generator=generator).to(log_probs.device) * cumulated[..., -1:]
+    # The first place whose cumulated probability exceeds the number drawn: never one of probability 0.
+    return (cumulated <= uniform).sum(dim=-1).clamp_max_(log_probs.shape[-1] - 1)
+
+
 class Categorical:
     """One of A actions; parameters are logits."""
 
@@ -73,9 +84,7 @@ class Categorical:
         self.size = actions
 
     def sample(self, parameters: Tensor, generator: torch.Generator | None) -> Tensor:
-        cumulated = parameters.softmax(dim=-1).cumsum(dim=-1)
-        uniform = torch.rand((*parameters.shape[:-1], 1), generator=generator).to(parameters.device)
-        return (cumulated < uniform).sum(dim=-1).clamp_max(self.size - 1)
+        return sample_categorical(parameters.log_softmax(dim=-1), generator)
 
     def mode(self, parameters: Tensor) -> Tensor:
         return parameters.argmax(dim=-1)

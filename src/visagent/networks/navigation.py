@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from visagent.envs.navigation import HISTORY, NavigationObservation, SceneTables
 from visagent.errors import ConfigError
-from visagent.networks.policy import PolicyStep, sample_categorical
+from visagent.networks.distributions import sample_categorical
+from visagent.networks.policy import PolicyStep
 from visagent.scenes.graph import ACTIONS
 
 
@@ -239,7 +240,9 @@ class NavigationPolicy:
     ) -> PolicyStep:
         """Sampled or argmax actions; `unsafe` where there is a safety policy."""
         output = self.evaluate(observation)
-        action, log_prob = sample_categorical(output.logits, deterministic, generator)
+        log_probs = output.logits.log_softmax(dim=-1)
+        action = output.logits.argmax(dim=-1) if deterministic else sample_categorical(log_probs, generator)
+        log_prob = log_probs.gather(-1, action[:, None])[:, 0]
         unsafe = None
         if self.safety is not None:
             unsafe = self.safety(output.scene_layer, observation.scene).sigmoid() > self.safety.threshold

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from visagent.envs.options import OptionSpaces
 from visagent.networks.conditional import joint_index, joint_slice, open_options, separate
-from visagent.networks.options import OptionChoice, Situation, draw
+from visagent.networks.distributions import sample_categorical
+from visagent.networks.options import OptionChoice, Situation
 
 
 class OptionQNetwork(nn.Module):
@@ -74,13 +75,8 @@ class OptionQNetwork(nn.Module):
             explores = torch.rand(options.shape, generator=generator) < self.epsilon
             drawn = []
             for offered in open_options(situation.options, situation.choosing, situation.available, self.sizes):
-                drawn.append(
-                    draw(
-                        torch.zeros(offered.shape).masked_fill(~offered, -torch.inf).log_softmax(dim=-1),
-                        False,
-                        generator,
-                    )
-                )
+                log_probs = torch.zeros(offered.shape).masked_fill(~offered, -torch.inf).log_softmax(dim=-1)
+                drawn.append(sample_categorical(log_probs, generator))
             options = torch.where(explores & situation.choosing, torch.stack(drawn, dim=1), options)
         return OptionChoice(options, torch.zeros(len(options), 1), memory)
 

@@ -21,6 +21,8 @@ from visagent.networks.conditional import (
     open_options,
     separate,
 )
+from visagent.networks.distributions import sample_categorical
+from visagent.networks.mlp import mlp, orthogonal_linear
 
 
 @dataclass(frozen=True)
@@ -92,28 +94,13 @@ def layers(inputs: int, hidden: Sequence[int], outputs: int, last: float) -> nn.
     """MAPPO's network (Yu et al. 2022): a normalised input, after each hidden layer ReLU and normalisation; orthogonal
     weights, `last` the output's gain.
     """
-    parts: list[nn.Module] = [nn.LayerNorm(inputs)]
-    for width in hidden:
-        parts += [_linear(inputs, width, 2**0.5), nn.ReLU(), nn.LayerNorm(width)]
-        inputs = width
-    return nn.Sequential(*parts, _linear(inputs, outputs, last))
+    inner = mlp(inputs, hidden, None, "relu", norm="after", linear=orthogonal_linear)
+    return nn.Sequential(nn.LayerNorm(inputs), *inner, orthogonal_linear([inputs, *hidden][-1], outputs, last))
 
 
-def _linear(inputs: int, outputs: int, gain: float) -> nn.Linear:
-    layer = nn.Linear(inputs, outputs)
-    nn.init.orthogonal_(layer.weight, gain)
-    nn.init.zeros_(layer.bias)
-    return layer
-
-
-def draw(log_probs: Tensor, deterministic: bool, generator: torch.Generator | None) -> Tensor:
-    """Places `[N]` drawn from distributions `[N, M]`, or their modes; what has probability 0 is never drawn."""
-    if deterministic:
-        return log_probs.argmax(dim=-1)
-    cumulated = log_probs.exp().cumsum(dim=-1)
-    uniform = torch.rand((len(log_probs), 1), generator=generator).to(log_probs.device) * cumulated[:, -1:]
-    # The first place whose cumulated probability exceeds the number drawn: never one of probability 0.
-    return (cumulated <= uniform).sum(dim=-1).clamp_max_(log_probs.shape[-1] - 1)
+def choose(log_probs: Tensor, deterministic: bool, generator: torch.Generator | None) -> Tensor:
+    """Places `[N]` drawn from distributions `[N, M]`, or their modes."""
+    return log_probs.argmax(dim=-1) if deterministic else sample_categorical(log_probs, generator)
 
 
 class JointPolicy(nn.Module):
@@ -158,7 +145,7 @@ class JointPolicy(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Joint options `[N, n]`, those that run unchanged, and their log-probabilities `[N, 1]`."""
         log_probs = self.log_probs(situation)
-        index = draw(log_probs, deterministic, generator)
+        index = choose(log_probs, deterministic, generator)
         return separate(index, self.sizes), log_probs.gather(1, index[:, None])
 
 
@@ -229,7 +216,7 @@ class AutoregressivePolicy(nn.Module):
         self, situation: Situation, deterministic: bool, generator: torch.Generator | None
     ) -> tuple[Tensor, Tensor]:
         """As of `JointPolicy`; deterministic is the best choice of each agent after those before it."""
-        options, chances = self._walk(situation, lambda _, log_probs: draw(log_probs, deterministic, generator))
+        options, chances = self._walk(situation, lambda _, log_probs: choose(log_probs, deterministic, generator))
         return options, chances.log_prob
 
 
@@ -273,7 +260,7 @@ class PartialPolicy(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Joint options `[N, n]`, those that run unchanged, and each agent's log-probability `[N, n]`."""
         found = self._log_probs(situation)
-        chosen = torch.stack([draw(part, deterministic, generator) for part in found], dim=1)
+        chosen = torch.stack([choose(part, deterministic, generator) for part in found], dim=1)
         return chosen, torch.cat([part.gather(1, chosen[:, agent, None]) for agent, part in enumerate(found)], dim=1)
 
 

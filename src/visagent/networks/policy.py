@@ -53,17 +53,3 @@ def begin_again(state: Any, places: Sequence[int]) -> Any:
     for part in fresh:
         part[places] = 0.0
     return fresh
-
-
-def sample_categorical(logits: Tensor, deterministic: bool, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
-    """Actions `[B]` and their log-probabilities `[B]` from logits `[B, A]`; ties of the argmax go to the lowest action.
-
-    Draws are made on the CPU, so that one seed gives one episode on every device.
-    """
-    log_probs = logits.log_softmax(dim=-1)
-    if deterministic:
-        action = logits.argmax(dim=-1)
-    else:
-        uniform = torch.rand(len(logits), 1, generator=generator).to(logits.device)
-        action = (log_probs.exp().cumsum(dim=-1) < uniform).sum(dim=-1).clamp_max(logits.shape[-1] - 1)
-    return action, log_probs.gather(-1, action[:, None])[:, 0]

@@ -10,7 +10,8 @@ from torch import nn
 from visagent.envs.options import OptionSpaces
 from visagent.errors import ConfigError
 from visagent.networks.conditional import open_options
-from visagent.networks.options import OptionChoice, Situation, draw
+from visagent.networks.distributions import sample_categorical
+from visagent.networks.options import OptionChoice, Situation
 
 
 class UniformOptions(nn.Module):
@@ -33,7 +34,7 @@ class UniformOptions(nn.Module):
         chosen, log_prob = [], []
         for offered in open_options(situation.options, situation.choosing, situation.available, self.sizes):
             log_probs = torch.zeros(offered.shape).masked_fill(~offered, -torch.inf).log_softmax(dim=-1)
-            chosen.append(draw(log_probs, False, generator))
+            chosen.append(sample_categorical(log_probs, generator))
             log_prob.append(log_probs.gather(1, chosen[-1][:, None]))
         return OptionChoice(torch.stack(chosen, dim=1), torch.cat(log_prob, dim=1).sum(dim=1, keepdim=True))
 
