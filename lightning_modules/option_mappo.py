@@ -70,7 +70,7 @@ class OptionMAPPO(OptionLearner):
         sizes = equal_parts(len(owned), self.settings.minibatches)
         order = self.generator("order") if len(sizes) > 1 else None
         measured, gaps = [], []
-        for _ in range(self.settings.epochs):
+        for _ in range(self.settings.passes):
             for part in one_pass(samples, choosers, owned, sizes, order):
                 losses = self.losses(part) if len(part.samples) else None
                 self.policy_descent.step(losses.policy if losses else None)

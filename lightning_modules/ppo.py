@@ -57,11 +57,11 @@ class PPO(ReinforcementModule):
             samples = decoupled(samples, self.network, settings.variant == "clip")
         everyone, owned, size = samples.across_ranks(advantage, worlds, settings.minibatch_size)
         order, steps, measured = self.generator("order"), 0, dict[str, Tensor]()
-        for number in range(settings.epochs):
+        for number in range(settings.passes):
             for part in one_pass(samples, everyone, owned, sizes_of(len(owned), size), order):
                 self.descend(part)
                 steps += 1
-            if number == settings.epochs - 1 or settings.kl_stop is not None:
+            if number == settings.passes - 1 or settings.kl_stop is not None:
                 measured = mean_of_all(samples, size, lambda part: self.loss(part, ALONE)[1], self.ranks)
                 if settings.kl_stop is not None and measured["update_kl"] > settings.kl_stop * settings.kl_target:
                     break

@@ -38,7 +38,7 @@ def arguments(preset, outputs, *more):
                 "algorithm.kl_target=1e-7",
                 "algorithm.minibatch_size=16",
                 "network.lstm=6",
-                "algorithm.epochs=2",
+                "algorithm.passes=2",
             ),
         ),
         ("option_mappo/tool_delivery", ("datamodule.actors=2", "algorithm.minibatches=2")),

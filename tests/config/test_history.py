@@ -54,6 +54,7 @@ class _Young:
     names: list[str] = setting("words", as_before=[])
     inner: _Inner = setting("what is inside", as_before={"depth": 0}, nested=_Inner)
     old: int = setting("an old one", as_before=3, signed=True)
+    width_now: int = setting("another name", formerly="width_then")
 
 
 @pytest.fixture
@@ -92,6 +93,15 @@ def test_what_a_stored_config_lacks_is_filled_in():
         {**NEUTRAL, "old": 3, "scale": 5.0, "inner": {"depth": 2}}, {"patience": 9}
     )
     assert identity(completed(_config({}, {})))["algorithm"] == {"_target_": "young.Young", "width": 4, "old": 3}
+
+
+@pytest.mark.usefixtures("_young")
+def test_a_setting_that_was_renamed_is_read_by_either_name_and_signed_by_the_former():
+    then, now = _config({"width_then": 7}, {}), _config({"width_now": 7}, {})
+    assert signature(then) == signature(now) and difference(then, now) == []
+    assert identity(now, signed=True)["algorithm"]["width_then"] == identity(then)["algorithm"]["width_now"] == 7
+    assert completed(then)["algorithm"]["width_now"] == 7 and "width_then" not in completed(then)["algorithm"]
+    assert difference(then, _config({"width_now": 8}, {})) == ["algorithm.width_now: 7 -> 8"]
 
 
 @pytest.mark.usefixtures("_young")

@@ -45,6 +45,7 @@ DAGGER = "experiment=navigation/dagger"
         ([DAGGER, "+progress.refresh=1"], "did you mean progress.refresh_rate?"),
         (["experiment=navigation/dager"], "did you mean experiment=navigation/dagger?"),
         ([DAGGER, "debug=smok"], "did you mean smoke?"),
+        (["experiment=ppo/cartpole", "algorithm.epochs=3"], "type algorithm.passes=..."),
         ([DAGGER, "algorithm.label_smoothing=abc"], "could not be converted to Float"),
         ([DAGGER, "datamodule.batch_size=many"], "could not be converted to Integer"),
         (

@@ -12,7 +12,7 @@ from visagent.errors import ConfigError
 from visagent.learning.fast_gradients import FastActorCritic
 from visagent.runtime.train import train
 
-TINY = ("actors=serial", "datamodule.film_episodes=0", "trainer.max_epochs=1", "algorithm.epochs=2")
+TINY = ("actors=serial", "datamodule.film_episodes=0", "trainer.max_epochs=1", "algorithm.passes=2")
 
 
 @pytest.mark.parametrize("by_hand", [True, False])

@@ -33,7 +33,7 @@ def test_an_older_policy_does_not_stop_the_passes(variant, compose, monkeypatch)
 
     monkeypatch.setattr(RolloutDataModule, "next_batch", older)
     monkeypatch.setattr(ppo, "mean_of_all", watched)
-    few = ("algorithm.epochs=3", "optimizer.lr=1e-6", "algorithm.kl_target=0.01", "algorithm.kl_stop=2.0")
+    few = ("algorithm.passes=3", "optimizer.lr=1e-6", "algorithm.kl_target=0.01", "algorithm.kl_stop=2.0")
     train(compose("ppo/pendulum", *SETTINGS, *few, f"algorithm.variant={variant}"))
     assert len(passes) == 9  # three of each batch but the first, which is for the z-filter
     assert all(acted == moved for acted, moved in passes[:3])

@@ -24,7 +24,7 @@ SHORT = ("datamodule.env.max_steps=5", "datamodule.eval_episodes=1", "datamodule
 @pytest.mark.parametrize(
     ("preset", "changes"),
     [
-        ("ppo/pendulum", ("algorithm.epochs=1", "datamodule.steps=8", "datamodule.worlds_per_actor=2")),
+        ("ppo/pendulum", ("algorithm.passes=1", "datamodule.steps=8", "datamodule.worlds_per_actor=2")),
         ("ddpg/pendulum", ("datamodule.warmup=4", "datamodule.iterations_per_epoch=4")),
     ],
 )

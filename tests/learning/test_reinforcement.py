@@ -316,7 +316,7 @@ def test_what_an_older_policy_did_is_weighed(changes, stale, compose, monkeypatc
         return found
 
     monkeypatch.setattr(ppo, "decoupled", watched)
-    train(compose("ppo/pendulum", "actors=serial", "algorithm.publish_every=2", "algorithm.epochs=2", *changes))
+    train(compose("ppo/pendulum", "actors=serial", "algorithm.publish_every=2", "algorithm.passes=2", *changes))
     assert len(seen) == stale and all(1e-6 < apart < 1.0 for apart in seen)
 
 
@@ -371,7 +371,7 @@ def test_ddpg_learns_to_aim(compose, monkeypatch):
     ],
 )
 def test_ppo_by_hand_learns_what_autograd_does(changes, compose, tmp_path, monkeypatch):
-    settings = (*changes, "datamodule.iterations_per_epoch=2", "trainer.max_epochs=1", "algorithm.epochs=2")
+    settings = (*changes, "datamodule.iterations_per_epoch=2", "trainer.max_epochs=1", "algorithm.passes=2")
     quick = checkpoint(train(compose(*settings, f"paths.outputs={tmp_path}/quick")), tmp_path / "quick")["state_dict"]
     monkeypatch.setattr(FastActorCritic, "serves", staticmethod(lambda _: False))
     slow = checkpoint(train(compose(*settings, f"paths.outputs={tmp_path}/slow")), tmp_path / "slow")["state_dict"]

@@ -1,9 +1,9 @@
-"""Settings that are younger than stored runs: what runs without them ran with.
+"""Settings that are younger than stored runs, or were renamed since: what those ran with.
 
 A new setting of a schema is declared with `visagent.config.settings.setting(..., as_before=VALUE)`, one of a place that
 has no schema in `ELSEWHERE`. From then on two things hold: a stored config without it reads as if it had that value
 (resuming, evaluating, exporting, tables), and that value stays out of a run's identity, so that runs from before it
-keep their signatures.
+keep their signatures. One that was renamed, `setting(..., formerly=NAME)`, is read by either name.
 """
 
 from __future__ import annotations
@@ -14,24 +14,31 @@ from dataclasses import fields
 from typing import Any
 
 from visagent.config.schemas import TrainConfig, schema_below
-from visagent.config.settings import as_before
+from visagent.config.settings import as_before, today
 
 ELSEWHERE: dict[str, dict[str, Any]] = {"trainer": {}, "optimizer": {}}
 """Path of a dict without a schema -> key -> the value that means as before."""
 
 
 def completed(stored: Mapping[str, Any]) -> dict[str, Any]:
-    """A stored config with all settings that are younger than it, at the values that it ran with."""
+    """A stored config under today's names, with settings that are younger than it at the values that it ran with."""
 
     def fill(node: Any, schema: type | None, path: str) -> Any:
         if not isinstance(node, Mapping):
             return node
+        node = renamed(node, schema)
         inner = {key: fill(value, _below(schema, key, value), _join(path, key)) for key, value in node.items()}
         return inner | {key: value for key, (value, _) in _younger(schema, path).items() if key not in inner}
 
     filled = fill(stored, TrainConfig, "")
     assert isinstance(filled, dict)
     return filled
+
+
+def renamed(node: Mapping[Any, Any], schema: type | None) -> Mapping[Any, Any]:
+    """A dict under today's names."""
+    names = today(schema)
+    return {names.get(key, key): value for key, value in node.items()} if names else node
 
 
 def neutral_keys(node: Mapping[Any, Any], schema: type | None, path: str) -> set[Any]:

@@ -15,6 +15,8 @@ from hydra.errors import OverrideParseException
 from visagent.config.keys import composed_keys
 from visagent.config.presets import presets
 from visagent.config.quoting import quoted
+from visagent.config.schemas import schema_of
+from visagent.config.settings import today
 from visagent.config.trainer_settings import OURS, signature_keys
 
 KEY_IN_QUOTES = re.compile(r"([{,]\s*)(['\"])(.*?)\2\s*:")
@@ -112,6 +114,9 @@ def _unknown(path: str, root: str) -> str:
         return f"{path!r} is not set yet, and {open_parent} takes any key: type +{path}=..."
     parent, _, leaf = path.rpartition(".")
     target = known.get(f"{parent}._target_", (False, None))[1]
+    now = today(schema_of(target)).get(leaf) if isinstance(target, str) else None
+    if now is not None:
+        return f"{path!r} is called {parent}.{now} now: type {parent}.{now}=..."
     arguments = [
         name
         for name in (signature_keys(target) or () if isinstance(target, str) else ())

@@ -30,7 +30,7 @@ class OptionMAPPOSettings(ScheduledSettings):
         "does (biased)",
         among=("conditional", "joint"),
     )
-    epochs: int = setting("passes over each batch", least=1)
+    passes: int = setting("passes over each batch", least=1, formerly="epochs")
     minibatches: int = setting("parts of the batch in each pass", least=1)
     clip: float = setting("how far ratios and the critic's values count", symbol="epsilon", above=0, example=0.2)
     huber: float = setting("error from which on the critic's loss is linear", above=0, example=10)

@@ -38,7 +38,7 @@ class PPOSettings(ScheduledSettings):
     )
     gamma: float = setting("discount of a step", symbol="gamma", least=0, most=1, example=0.99)
     lam: float = setting("decay of GAE", symbol="lambda", least=0, most=1, example=0.95)
-    epochs: int = setting("passes over each batch", symbol="K", least=1)
+    passes: int = setting("passes over each batch", symbol="K", least=1, formerly="epochs")
     minibatch_size: int = setting(
         "samples of a step of the optimizer; with an LSTM, worlds times steps", symbol="M", least=1
     )

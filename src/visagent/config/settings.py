@@ -18,7 +18,7 @@ from visagent.errors import ConfigError
 MOST_PROCESSES = 1024
 """Processes or threads that a setting may ask for: no machine has so many."""
 PROCESSES = f"at least 1 and at most {MOST_PROCESSES}"
-AS_BEFORE, SIGNED, INFO = "as_before", "signed", "info"
+AS_BEFORE, SIGNED, FORMERLY, INFO = "as_before", "signed", "formerly", "info"
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,15 @@ class SettingInfo:
         return f"null, or {text}" if optional and "null" not in text else text
 
 
-def setting(meaning: str, *, as_before: Any = UNSAID, signed: bool = False, nested: Any = None, **info: Any) -> Any:
+def setting(
+    meaning: str,
+    *,
+    as_before: Any = UNSAID,
+    signed: bool = False,
+    formerly: str = "",
+    nested: Any = None,
+    **info: Any,
+) -> Any:
     """A field of `Settings`.
 
     Args:
@@ -93,11 +101,14 @@ def setting(meaning: str, *, as_before: Any = UNSAID, signed: bool = False, nest
             value, and with it a new run has the identity that it would have had without the setting, so that finished
             runs stay found.
         signed: `as_before` is part of signatures all the same. Of settings from before that rule alone.
+        formerly: its name in stored runs, by which signatures still know it.
         nested: the class of nested settings.
     """
     metadata: dict[str, Any] = {INFO: SettingInfo(meaning, **info)}
     if as_before is not UNSAID:
         metadata |= {AS_BEFORE: as_before, SIGNED: signed}
+    if formerly:
+        metadata |= {FORMERLY: formerly}
     if nested is not None:
         return field(default_factory=nested, metadata=metadata)
     return field(default=MISSING, metadata=metadata)
@@ -114,6 +125,17 @@ def as_before(item: Field[Any]) -> tuple[Any, bool] | None:
     always there.
     """
     return (item.metadata[AS_BEFORE], item.metadata[SIGNED]) if AS_BEFORE in item.metadata else None
+
+
+def former_names(schema: type | None) -> dict[str, str]:
+    """Of settings that were renamed: today's names, and those of before."""
+    found = fields(schema) if schema is not None else ()
+    return {item.name: item.metadata[FORMERLY] for item in found if FORMERLY in item.metadata}
+
+
+def today(schema: type | None) -> dict[str, str]:
+    """Of settings that were renamed: the names of before, and today's."""
+    return {former: name for name, former in former_names(schema).items()}
 
 
 @dataclass

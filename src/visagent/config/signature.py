@@ -7,8 +7,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from visagent.config.history import neutral_keys
+from visagent.config.history import neutral_keys, renamed
 from visagent.config.schemas import TrainConfig, schema_below
+from visagent.config.settings import former_names
 
 EXCLUDED = (
     "trainer.devices",
@@ -42,14 +43,19 @@ def changes_identity(override: str) -> bool:
     return not any(key == excluded or key.startswith(f"{excluded}.") for excluded in EXCLUDED)
 
 
-def identity(config: Mapping[str, Any]) -> dict[str, Any]:
+def identity(config: Mapping[str, Any], signed: bool = False) -> dict[str, Any]:
     """A resolved config (plain Python) without its machine-only keys, and without younger settings that leave all as
     before.
+
+    Args:
+        config: under today's names or former ones.
+        signed: give settings the names that signatures know them by, their first ones, in place of today's.
     """
 
     def strip(node: Any, schema: type | None, path: str) -> Any:
         if not isinstance(node, Mapping):
             return node
+        node, former = renamed(node, schema), former_names(schema) if signed else {}
         inner = {key: f"{path}.{key}" if path else str(key) for key in node}
         below = {
             key: schema_below(schema, str(key), value) if isinstance(value, Mapping) else None
@@ -57,7 +63,7 @@ def identity(config: Mapping[str, Any]) -> dict[str, Any]:
         }
         neutral = neutral_keys(node, schema, path)
         return {
-            key: strip(node[key], below[key], where)
+            former.get(key, key): strip(node[key], below[key], where)
             for key, where in inner.items()
             if where not in EXCLUDED and key not in neutral
         }
@@ -72,7 +78,7 @@ def signature(config: Mapping[str, Any]) -> str:
 
     The letter keeps a signature a word on the command line: `run=268e4` would be read as the number 2680000.
     """
-    canonical = json.dumps(identity(config), sort_keys=True, separators=(",", ":"))
+    canonical = json.dumps(identity(config, signed=True), sort_keys=True, separators=(",", ":"))
     return "r" + hashlib.sha256(canonical.encode()).hexdigest()[:9]
 
 
