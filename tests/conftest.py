@@ -42,6 +42,11 @@ U_PLAN = (".....", ".###.", ".###.", ".###.")
 SCENES = {"bathroom_01": OPEN_PLAN, "kitchen_01": U_PLAN}
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest begins first, so that no worker waits for another one's last test."""
+    items.sort(key=lambda item: not any(item.get_closest_marker(mark) for mark in ("slow", "process")))
+
+
 @pytest.fixture(autouse=True)
 def nothing_leaks() -> Iterator[None]:
     """A test that leaves environment variables behind fails; log levels and handlers are put back."""

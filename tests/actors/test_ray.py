@@ -29,6 +29,7 @@ from visagent.testing.worlds import CountingWorlds, ReusingWorlds
 pytestmark = [
     pytest.mark.process,
     pytest.mark.xdist_group("ray"),
+    pytest.mark.slow,
     pytest.mark.skipif(find_spec("ray") is None, reason="ray is not installed"),
     pytest.mark.filterwarnings("ignore::FutureWarning:ray.*", "ignore::ResourceWarning"),
 ]

@@ -84,6 +84,7 @@ def test_noise_is_wide_in_some_worlds_and_narrow_in_others():
 
 
 @pytest.mark.process
+@pytest.mark.slow
 def test_shards_in_processes_draw_what_shards_here_draw_even_when_they_are_killed(tmp_path):
     worlds = GymnasiumWorlds("Pendulum-v1", max_steps=4, frame_stack=2)
     make, policy = transitions(worlds)

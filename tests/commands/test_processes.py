@@ -55,6 +55,7 @@ def test_help_and_cfg_import_neither_torch_nor_lightning(call):
     assert "HEAVY []" in done.stdout and ("label_smoothing" in done.stdout or "visagent-" in done.stdout)
 
 
+@pytest.mark.slow
 def test_kill_and_resume_is_bitwise_under_the_same_mlflow_run(dumps, empty_tracking, tmp_path):
     """kill -9 in the middle of DAgger's round 2, the same command again."""
     unbroken, broken = tmp_path / "a", tmp_path / "b"
@@ -108,6 +109,7 @@ def test_a_sweep_has_one_parent(dumps, tmp_path):
     assert len(client.search_runs([client.get_experiment_by_name("visagent").experiment_id])) == 4
 
 
+@pytest.mark.slow
 def test_two_ranks_learn_what_one_learns(dumps, tmp_path):
     """DDP on gloo: global batches are divided, so the weights are those of one process up to summation order."""
     common = ("logger=none", "trainer.accelerator=cpu", "trainer.max_epochs=2")

@@ -7,6 +7,7 @@ import pytest
 from comparing import assert_same
 from processes import checkpoint, kill_when, record, records, run
 from ranks import on_ranks, results
+from slow import first
 from visagent.runtime.train import train
 
 pytestmark = pytest.mark.process
@@ -26,31 +27,39 @@ def arguments(preset, outputs, *more):
 
 @pytest.mark.parametrize(
     ("preset", "changes"),
-    [
-        (
-            "ppo/pendulum",
-            ("algorithm.minibatch_size=8", "algorithm.entropy_weight=0.01", "algorithm.normalize_rewards=true"),
-        ),
-        (
-            "ppo/pendulum",
+    first(
+        1,
+        [
             (
-                "algorithm.variant=adaptive_kl",
-                "algorithm.kl_target=1e-7",
-                "algorithm.minibatch_size=16",
-                "network.lstm=6",
-                "algorithm.passes=2",
+                "ppo/pendulum",
+                ("algorithm.minibatch_size=8", "algorithm.entropy_weight=0.01", "algorithm.normalize_rewards=true"),
             ),
-        ),
-        ("option_mappo/tool_delivery", ("datamodule.actors=2", "algorithm.minibatches=2")),
-        (
-            "option_mappo/tool_delivery",
-            ("datamodule.actors=2", "algorithm.minibatches=2", "network.coupling=partial", "network.critic=local"),
-        ),
-        (
-            "ddpg/pendulum",
-            ("datamodule.actors=2", "datamodule.shards=2", "algorithm.smoothing=0.2", "datamodule.env.frame_stack=2"),
-        ),
-    ],
+            (
+                "ppo/pendulum",
+                (
+                    "algorithm.variant=adaptive_kl",
+                    "algorithm.kl_target=1e-7",
+                    "algorithm.minibatch_size=16",
+                    "network.lstm=6",
+                    "algorithm.passes=2",
+                ),
+            ),
+            ("option_mappo/tool_delivery", ("datamodule.actors=2", "algorithm.minibatches=2")),
+            (
+                "option_mappo/tool_delivery",
+                ("datamodule.actors=2", "algorithm.minibatches=2", "network.coupling=partial", "network.critic=local"),
+            ),
+            (
+                "ddpg/pendulum",
+                (
+                    "datamodule.actors=2",
+                    "datamodule.shards=2",
+                    "algorithm.smoothing=0.2",
+                    "datamodule.env.frame_stack=2",
+                ),
+            ),
+        ],
+    ),
 )
 def test_two_ranks_learn_what_one_learns(preset, changes, compose, tmp_path):
     """Actors, minibatches and shards divided, gradients and statistics added up: equal up to rounding."""
@@ -78,7 +87,7 @@ def test_two_ranks_learn_what_one_learns(preset, changes, compose, tmp_path):
             assert second["history"]["1"][key] == pytest.approx(value, rel=2e-2, abs=1e-5), key
 
 
-@pytest.mark.parametrize("preset", ["ppo/pendulum", "ddpg/pendulum", "option_mappo/tool_delivery"])
+@pytest.mark.parametrize("preset", first(1, ["ppo/pendulum", "ddpg/pendulum", "option_mappo/tool_delivery"]))
 def test_a_killed_learner_goes_on_bitwise(preset, tmp_path):
     """kill -9 of the learner, the same command again: weights, optimizers and numbers of an unbroken run."""
     settings, broken = ("trainer.max_epochs=12", "datamodule.iterations_per_epoch=3"), tmp_path / "broken"

@@ -15,6 +15,7 @@ from mlflow import MlflowClient
 import processes
 from chromium import wait_for
 from processes import Command, run
+from slow import first
 
 pytestmark = pytest.mark.process
 
@@ -86,6 +87,7 @@ def test_run_launches_what_is_missing_and_nothing_else(ask, tmp_path):
 
 
 @pytest.mark.rendering
+@pytest.mark.slow
 def test_two_runs_on_a_fresh_machine_make_their_room_once(tmp_path):
     """Both workers want the same embedded room, which processes of their own make: one makes it, the other finds it."""
     done = table(
@@ -97,7 +99,7 @@ def test_two_runs_on_a_fresh_machine_make_their_room_once(tmp_path):
     assert (tmp_path / "outputs" / "tables" / "smoke" / "navigation" / "table4.md").is_file()
 
 
-@pytest.mark.parametrize("launcher", ["basic", "submitit_local"])
+@pytest.mark.parametrize("launcher", first(1, ["basic", "submitit_local"]))
 def test_a_failed_run_is_reported_and_the_others_go_on(launcher, ask, tmp_path):
     shown = table(*ask, "logger=none", cwd=tmp_path)
     assert (
@@ -167,6 +169,7 @@ def test_list_and_help(monkeypatch, capsys):
         assert not stop.value.code and shown in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_killed_sweep_leaves_no_workers_and_goes_on(ask, tmp_path):
     """The process that launches is killed outright: its workers stop, their runs can be resumed."""
     outputs, arguments = tmp_path / "outputs", [*ask, "--run", "--jobs", "2", "logger=none"]

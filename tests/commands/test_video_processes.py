@@ -7,6 +7,7 @@ import torch
 
 from processes import checkpoint, kill_when, record, records, run
 from ranks import on_ranks, results
+from slow import first
 from visagent.runtime.train import train
 
 pytestmark = pytest.mark.process
@@ -24,6 +25,7 @@ def arguments(videos, outputs, *more):
     ]
 
 
+@pytest.mark.slow
 def test_kill_and_resume_is_bitwise(videos, synthetic, tmp_path):
     """kill -9 with decoding workers at work, the same command again."""
     synthetic("something_v2")
@@ -45,7 +47,7 @@ def test_kill_and_resume_is_bitwise(videos, synthetic, tmp_path):
     assert record(broken)["history"] == record(unbroken)["history"] and record(broken)["attempts"] == 2
 
 
-@pytest.mark.parametrize("variant", ["rubiks3d", "rubiks3d-aq"])
+@pytest.mark.parametrize("variant", first(1, ["rubiks3d", "rubiks3d-aq"]))
 def test_two_ranks_learn_what_one_learns(variant, synthetic, compose, tmp_path):
     """Global batches divided, statistics of normalisation and gradients shared, shifts normalised after that: equal up
     to rounding.

@@ -171,6 +171,7 @@ FEW = (
 ROUNDS = (*FEW, "datamodule.passes_first_round=15", "datamodule.passes_per_epoch=8", "datamodule.batch_size=64")
 
 
+@pytest.mark.slow
 def test_behaviour_cloning_learns_a_tiny_world(compose):
     record = train(
         compose("navigation/behaviour_cloning", *LEARN, "datamodule.starts_per_target=50", "trainer.max_epochs=15")
@@ -179,6 +180,7 @@ def test_behaviour_cloning_learns_a_tiny_world(compose):
     assert record.history["14"]["train/agreement"] > 0.95
 
 
+@pytest.mark.slow
 def test_dagger_mends_what_cloning_leaves(compose):
     record = train(compose("navigation/dagger", *ROUNDS))
     before, after = (
@@ -187,6 +189,7 @@ def test_dagger_mends_what_cloning_leaves(compose):
     assert after["sampled"] >= 0.9 and after["argmax"] > before["argmax"] + 0.1, (before, after)
 
 
+@pytest.mark.slow
 def test_safe_dagger_asks_less(compose):
     dagger = train(compose("navigation/dagger", *ROUNDS))
     safe = train(

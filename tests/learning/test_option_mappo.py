@@ -9,6 +9,7 @@ import pytest
 from comparing import assert_same, checkpoint, folder_of
 from lightning_modules.mac_dqn import MacDQN
 from lightning_modules.option_mappo import OptionMAPPO
+from slow import first
 from visagent.errors import ConfigError
 from visagent.runtime.train import train
 
@@ -99,7 +100,7 @@ def test_resume_is_bitwise(preset, changes, compose, tmp_path, monkeypatch):
     assert_same(unbroken.metrics, resumed.metrics)
 
 
-@pytest.mark.parametrize("coupling", ["joint", "autoregressive", "partial"])
+@pytest.mark.parametrize("coupling", first(1, ["joint", "autoregressive", "partial"]))
 def test_agents_learn_to_choose_what_the_other_does(coupling, compose):
     """Nothing is observed: only by the options that run can the agents agree, and only such policies are told of
     them.

@@ -67,6 +67,7 @@ def test_every_width(stride, device):
     assert wrong_widths(stride, device) == []
 
 
+@pytest.mark.slow
 def test_every_width_with_the_instructions_that_any_processor_has():
     """In a process of its own, since a library chooses once."""
     if ops.BACKEND != "compiled":

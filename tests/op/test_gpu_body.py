@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from cuda_ext import build, reference
+from slow import first
 
 HERE = Path(__file__).parent
 
@@ -51,7 +52,7 @@ def pointer(tensor):
 PROBLEMS = 60
 
 
-@pytest.mark.parametrize("seed", range(PROBLEMS))
+@pytest.mark.parametrize("seed", first(12, range(PROBLEMS)))
 def test_against_the_reference(seed, body):
     rng = torch.Generator().manual_seed(seed)
 
@@ -146,7 +147,7 @@ def same(got, expected):
     return torch.allclose(got, expected, atol=close, rtol=close, equal_nan=True)
 
 
-@pytest.mark.parametrize("seed", range(PROBLEMS))
+@pytest.mark.parametrize("seed", first(12, range(PROBLEMS)))
 @pytest.mark.parametrize("bytes_", [ROOMY, NARROW])
 def test_tiles_forward(seed, bytes_, body):
     quantize, away = seed % 3 == 0, seed % 6 == 0
@@ -171,7 +172,7 @@ def test_tiles_forward(seed, bytes_, body):
         assert (out == 77.0).all()
 
 
-@pytest.mark.parametrize("seed", range(PROBLEMS))
+@pytest.mark.parametrize("seed", first(12, range(PROBLEMS)))
 @pytest.mark.parametrize("bytes_", [ROOMY, NARROW])
 def test_tiles_of_the_gradient_by_x(seed, bytes_, body):
     quantize, away = seed % 2 == 0, seed % 4 == 0
@@ -190,7 +191,7 @@ def test_tiles_of_the_gradient_by_x(seed, bytes_, body):
         assert bytes_ == NARROW or (stride[1] == 1) != (stride[2] == 1)
 
 
-@pytest.mark.parametrize("seed", range(PROBLEMS))
+@pytest.mark.parametrize("seed", first(12, range(PROBLEMS)))
 @pytest.mark.parametrize("bytes_", [ROOMY, NARROW])
 def test_tiles_of_the_gradient_by_the_shift(seed, bytes_, body):
     quantize, away = seed % 3 == 0, seed % 6 == 0

@@ -15,6 +15,7 @@ from hydra import initialize_config_module
 from hydra.utils import instantiate
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from slow import first
 from visagent.config.schemas import register
 from visagent.config.validation import locate, parameters
 from visagent.errors import ConfigError
@@ -39,7 +40,7 @@ def shaken(variant, spatial="learned", temporal="learned", tier="micro", frames=
     return network.eval()
 
 
-@pytest.mark.parametrize("tier", ["micro", "small"])
+@pytest.mark.parametrize("tier", first(1, ["micro", "small"]))
 @pytest.mark.parametrize(
     ("spatial", "temporal"), [("learned", "learned"), ("fixed", "fixed"), ("fixed", "learned"), ("learned", "fixed")]
 )
@@ -114,7 +115,7 @@ def test_every_classifier_is_exported_in_operations_that_every_runtime_has(monke
     assert float((plain - expected).abs().max() / expected.abs().max()) < 1e-5
 
 
-@pytest.mark.parametrize("network", ["network.variant=rubiks3d-aq", "network=tsm"])
+@pytest.mark.parametrize("network", first(1, ["network.variant=rubiks3d-aq", "network=tsm"]))
 def test_a_run_exports_to_onnx(network, compose, tmp_path, capsys):
     config = compose(
         "rubiksnet/something_v2",
