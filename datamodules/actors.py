@@ -7,7 +7,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import pytorch_lightning as pl
 import torch
@@ -23,6 +23,7 @@ from visagent.actors.roles import Role, RoleFactory, Task
 from visagent.envs.episodes import WorldFactory
 from visagent.envs.spaces import WorldSpaces
 from visagent.experience.rollouts import Episode, Field
+from visagent.learning.sources import PolicySource
 from visagent.seeding import derive_seed
 
 log = logging.getLogger(__name__)
@@ -172,6 +173,12 @@ class ActorDataModule(pl.LightningDataModule):
         self.dropped = self.restarts = self.ended = 0
         self.warned = False
 
+    @property
+    def learner(self) -> PolicySource:
+        """The module that learns from the batches."""
+        assert self.trainer is not None
+        return cast(PolicySource, self.trainer.lightning_module)
+
     def make_role(self, policy: nn.Module) -> RoleFactory:
         """What the actors do, with copies of `policy`."""
         raise NotImplementedError
@@ -181,8 +188,7 @@ class ActorDataModule(pl.LightningDataModule):
         raise NotImplementedError
 
     def _start(self) -> Actors:
-        module: Any = self.trainer.lightning_module  # type: ignore[union-attr]
-        policy = module.acting_policy()
+        policy = self.learner.acting_policy()
         rank, world = shard(self.trainer, self.workers, "datamodule.actors")
         share = self.workers // world
         make_role = RanksRoles(self.make_role(policy), rank * share)
@@ -199,9 +205,7 @@ class ActorDataModule(pl.LightningDataModule):
         fresh = self.actors is None
         if self.actors is None:
             self.actors = self._start()
-        module: Any = self.trainer.lightning_module  # type: ignore[union-attr]
-        weights, version = module.published()
-        self.actors.publish(weights, version)
+        self.actors.publish(*self.learner.published())
         begin = iteration == 0 if self.mode == "synchronous" else fresh
         found = self.actors.collect(Task(epoch, iteration, begin))
         self.dropped += found.dropped

@@ -183,8 +183,7 @@ class ReplayDataModule(ActorDataModule):
         self._settle()
         if self.replay is not None:
             write_down(self.folder)  # before the checkpoint says that they are there
-            module: Any = self.trainer.lightning_module  # type: ignore[union-attr]
-            everyone = module.ranks.all_gather(torch.from_numpy(self.written).to(module.device))
+            everyone = self.learner.ranks.all_gather(torch.from_numpy(self.written).to(self.learner.device))
             self.stored = torch.cat([part.cpu() for part in everyone])
         return {"written": self.stored}
 

@@ -17,6 +17,7 @@ from visagent.config.navigation_schemas import BehaviourCloningSettings
 from visagent.envs.navigation import NavigationWorld, SceneTables
 from visagent.errors import ConfigError
 from visagent.experience.navigation import NavigationBatch
+from visagent.learning.sources import DemonstrationSource
 from visagent.metrics.navigation import NavigationMetrics
 from visagent.networks.navigation import NavigationNetwork, NavigationPolicy
 from visagent.objectives.imitation import agreement, expert_cross_entropy, optimal_set_loss
@@ -52,6 +53,11 @@ class BehaviourCloning(pl.LightningModule):
         self.register_buffer("samples_seen", torch.zeros((), dtype=torch.int64))
         self.examples: list[PathExample] = []
 
+    @property
+    def data(self) -> DemonstrationSource:
+        """The DataModule."""
+        return self.trainer.datamodule  # type: ignore[attr-defined, no-any-return]
+
     def remedies(self) -> list[str]:
         """Overrides, beside a smaller learning rate, that may keep the method from diverging."""
         return ["trainer.gradient_clip_val=1.0"] if self.trainer.gradient_clip_val is None else []
@@ -59,7 +65,7 @@ class BehaviourCloning(pl.LightningModule):
     def setup(self, stage: str) -> None:
         """Build the network for the DataModule's scenes, once."""
         if not hasattr(self, "network"):
-            self.tables: SceneTables = self.trainer.datamodule.tables  # type: ignore[attr-defined]
+            self.tables: SceneTables = self.data.tables
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(derive_seed(self.settings.seed, "weights", 0))
                 self.network = made(self._make_network, self.tables)
@@ -115,9 +121,8 @@ class BehaviourCloning(pl.LightningModule):
         self.log("step", self.samples_seen.float(), on_step=True, on_epoch=False)
 
     def on_train_epoch_end(self) -> None:
-        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-        self.env_steps.fill_(data.env_steps)
-        self.log_dict(data.statistics())
+        self.env_steps.fill_(self.data.env_steps)
+        self.log_dict(self.data.statistics())
         self.log("step", self.samples_seen.float(), on_step=False, on_epoch=True)
 
     def validation_step(self, batch: Any, batch_index: int) -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 from lightning_modules.full_precision import in_full_precision
 from visagent.actors.evaluation import AT_ONCE
 from visagent.learning.ranks import Ranks
+from visagent.learning.sources import ExperienceSource
 
 UNKNOWN = -1.0
 """For the success of an episode whose world does not say."""
@@ -28,9 +29,9 @@ class EpisodeEvaluation(pl.LightningModule):
         self.films: dict[str, Any] = {}
 
     @property
-    def data(self) -> Any:
+    def data(self) -> ExperienceSource:
         """The DataModule."""
-        return self.trainer.datamodule  # type: ignore[attr-defined]
+        return self.trainer.datamodule  # type: ignore[attr-defined, no-any-return]
 
     @property
     def ranks(self) -> Ranks:

@@ -8,6 +8,7 @@ from lightning_modules.reinforcement import Metrics, ReinforcementModule
 from visagent.config.reinforcement_schemas import EvolutionStrategiesSettings
 from visagent.errors import ConfigError
 from visagent.experience.perturbations import PerturbationBatch
+from visagent.learning.sources import PerturbationSource
 from visagent.objectives.evolution import antithetic_gradient, centered_ranks, undefined_last
 
 CHUNK = 64
@@ -22,6 +23,11 @@ class EvolutionStrategies(ReinforcementModule):
     """
 
     settings: EvolutionStrategiesSettings
+
+    @property
+    def data(self) -> PerturbationSource:
+        """The DataModule."""
+        return self.trainer.datamodule  # type: ignore[attr-defined, no-any-return]
 
     def build(self) -> None:
         if not hasattr(self.network, "vector"):

@@ -11,6 +11,7 @@ from visagent.config.option_schemas import MacDQNSettings
 from visagent.experience.option_episodes import EpisodeBatch, EpisodeSamples
 from visagent.learning.descent import Descent
 from visagent.learning.published import frozen
+from visagent.learning.sources import EpisodeSource
 from visagent.networks.conditional import joint_slice
 from visagent.networks.option_q import OptionQNetwork, q_of
 
@@ -24,6 +25,11 @@ class MacDQN(OptionLearner):
 
     settings: MacDQNSettings
     copied: Tensor
+
+    @property
+    def data(self) -> EpisodeSource:
+        """The DataModule."""
+        return self.trainer.datamodule  # type: ignore[attr-defined, no-any-return]
 
     def __init__(self, settings: MacDQNSettings, network: NetworkFactory, optimizer: OptimizerFactory) -> None:
         super().__init__(settings, network, optimizer)

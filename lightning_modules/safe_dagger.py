@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -26,11 +24,10 @@ class SafeDAgger(DAgger):
     settings: SafeDAggerSettings
 
     def setup(self, stage: str) -> None:
-        data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
-        if not hasattr(data, "collect_safety"):
+        if not hasattr(self.data, "collect_safety"):
             raise ConfigError(
-                f"algorithm=safe_dagger fits a safety policy on D_safe, which {type(data).__name__} does not collect: "
-                "type datamodule=safe_dagger, or experiment=navigation/safe_dagger"
+                f"algorithm=safe_dagger fits a safety policy on D_safe, which {type(self.data).__name__} does not "
+                "collect: type datamodule=safe_dagger, or experiment=navigation/safe_dagger"
             )
         # the batch that sets its threshold has no loss, which Lightning takes from one process alone
         if self.trainer.world_size > 1:
