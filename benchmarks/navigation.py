@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from benchmarks.report import Part, Row, median_seconds
-from visagent.actors.rollout import follow, rollout
+from visagent.actors.navigation_rollout import follow, rollout
 from visagent.envs.navigation import NavigationObservation, NavigationWorld, SceneTables
 from visagent.experience.navigation import Aggregate, NavigationSamples
 from visagent.networks.navigation import NavigationNetwork, NavigationPolicy

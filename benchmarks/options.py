@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.report import Part, Row
-from visagent.envs.options import OptionWorld, OptionWorldFactory
+from visagent.envs.option_worlds import OptionWorld, OptionWorldFactory
 from visagent.envs.tool_delivery import ToolDeliveryWorlds
 from visagent.envs.water_filling import WaterFillingWorlds
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from datamodules.navigation import NavigationDataModule, SampleLoader
 from datamodules.ranks import next_epoch
-from visagent.actors.rollout import label_rollout, mix_with_expert, rollout
+from visagent.actors.navigation_rollout import label_rollout, mix_with_expert, rollout
 from visagent.envs.navigation import NavigationWorld
 from visagent.experience.navigation import NavigationSamples
 from visagent.experts.schedules import beta_schedule

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from datamodules.ranks import next_epoch, shard
-from visagent.actors.rollout import Rollout
+from visagent.actors.navigation_rollout import Rollout
 from visagent.config.quoting import quoted
 from visagent.envs.navigation import SceneTables
 from visagent.errors import ConfigError

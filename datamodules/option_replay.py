@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from datamodules.options import OptionDataModule
+from datamodules.option_rollouts import OptionDataModule
 from visagent.errors import ConfigError
+from visagent.experience.option_decisions import OptionBatch
 from visagent.experience.option_episodes import EpisodeBatch, EpisodeBuffer
-from visagent.experience.options import OptionBatch
 from visagent.seeding import generator
 
 

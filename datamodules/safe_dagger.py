@@ -13,7 +13,7 @@ from torch import Tensor
 
 from datamodules.dagger import DAggerDataModule
 from datamodules.navigation import SampleLoader
-from visagent.actors.rollout import follow, label_rollout, rollout, safety_strategy
+from visagent.actors.navigation_rollout import follow, label_rollout, rollout, safety_strategy
 from visagent.experience.navigation import NavigationBatch, NavigationSamples
 from visagent.seeding import generator
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from lightning_modules.making import made
 from lightning_modules.path_examples import PathExample, drawn, examples_of
 from lightning_modules.schedules import rate, scale_learning_rates
-from visagent.actors.rollout import follow, rollout
+from visagent.actors.navigation_rollout import follow, rollout
 from visagent.config.navigation_schemas import BehaviourCloningSettings
 from visagent.envs.navigation import NavigationWorld, SceneTables
 from visagent.errors import ConfigError

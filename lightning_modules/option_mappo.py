@@ -11,13 +11,13 @@ from torch import Tensor
 from lightning_modules.option_learner import OptionLearner
 from lightning_modules.reinforcement import Metrics, NetworkFactory, OptimizerFactory
 from visagent.config.option_schemas import OptionMAPPOSettings
-from visagent.experience.options import DecisionSamples, OptionBatch
+from visagent.experience.option_decisions import DecisionSamples, OptionBatch
 from visagent.learning.decisions import choosers_of_all, decision_metrics
 from visagent.learning.descent import Descent
 from visagent.learning.passes import Minibatch, equal_parts, one_pass
 from visagent.networks.normalizers import ValueNormalizer
-from visagent.networks.options import OptionActorCritic
-from visagent.objectives.options import clipped_value_loss, mean_where, semi_markov_advantages
+from visagent.networks.option_policies import OptionActorCritic
+from visagent.objectives.option_advantages import clipped_value_loss, mean_where, semi_markov_advantages
 from visagent.objectives.policy_gradient import clipped_surrogate
 
 STD_FLOOR = 1e-5
@@ -44,7 +44,7 @@ class Losses:
 class OptionMAPPO(OptionLearner):
     """PPO whose actions are the options of those agents that choose, given the options of the others (Eq. 4).
 
-    Its network is a `visagent.networks.options.OptionActorCritic`.
+    Its network is a `visagent.networks.option_policies.OptionActorCritic`.
     """
 
     settings: OptionMAPPOSettings

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from visagent.actors.rollout import Rollout
+from visagent.actors.navigation_rollout import Rollout
 from visagent.envs.navigation import SceneTables
 
 if TYPE_CHECKING:

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from visagent.actors.options import OptionActors, RunThrough, run_option_episodes
+from visagent.actors.option_actors import OptionActors, RunThrough, run_option_episodes
 from visagent.actors.pool import SerialActors
 from visagent.actors.process import ProcessActors
 from visagent.actors.roles import Task
 from visagent.envs.tool_delivery import ToolDeliveryWorlds
 from visagent.errors import ConfigError
-from visagent.experience.options import OptionBatch
-from visagent.networks.options import OptionActorCritic, Situation
+from visagent.experience.option_decisions import OptionBatch
+from visagent.networks.option_policies import OptionActorCritic, Situation
 
 GAMMA = 0.9
 

@@ -16,7 +16,9 @@ from visagent.config.history import completed
 from visagent.config.schemas import TrainConfig
 from visagent.config.settings import setting
 from visagent.config.signature import difference, identity, signature
+from visagent.config.trust import locate
 from visagent.config.validation import validate
+from visagent.errors import ConfigError
 
 STORED = [json.loads(line) for line in (Path(__file__).parent / "stored_runs.jsonl").read_text().splitlines()]
 """Configs of runs as earlier commits resolved and named them."""
@@ -102,6 +104,17 @@ def test_a_setting_that_was_renamed_is_read_by_either_name_and_signed_by_the_for
     assert identity(now, signed=True)["algorithm"]["width_then"] == identity(then)["algorithm"]["width_now"] == 7
     assert completed(then)["algorithm"]["width_now"] == 7 and "width_then" not in completed(then)["algorithm"]
     assert difference(then, _config({"width_now": 8}, {})) == ["algorithm.width_now: 7 -> 8"]
+
+
+def test_a_class_that_has_moved_is_found_and_signed_where_it_was():
+    target = "visagent.networks.option_policies.OptionActorCritic"
+    former = "visagent.networks.options.OptionActorCritic"
+    stored = next(run for run in STORED if run["config"]["network"]["_target_"] == former)
+    assert completed(stored["config"])["network"]["_target_"] == target
+    assert identity(stored["config"])["network"]["_target_"] == target
+    assert identity(stored["config"], signed=True)["network"]["_target_"] == former
+    with pytest.raises(ConfigError, match=f"{former} has moved: type {target}"):
+        locate(former, "network")
 
 
 @pytest.mark.usefixtures("_young")

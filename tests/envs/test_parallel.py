@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from pettingzoo import ParallelEnv
 
-from visagent.actors.options import run_option_episodes
+from visagent.actors.option_actors import run_option_episodes
 from visagent.envs import border, tool_delivery, water_filling
 from visagent.envs.border import WorldError
 from visagent.envs.parallel import ParallelWorlds

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from visagent.envs.options import IDLE, OptionSpaces, OptionStep
+from visagent.envs.option_worlds import IDLE, OptionSpaces, OptionStep
 from visagent.envs.schemes import Scheme
 from visagent.envs.tool_delivery import GET_TOOL, GO_TO_WORK, SEARCH, ToolDeliveryWorlds
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from visagent.envs.options import IDLE
+from visagent.envs.option_worlds import IDLE
 from visagent.envs.tool_delivery import GET_TOOL, GO_TO_ROOM, GO_TO_WORK, PASS, SEARCH, WAIT, ToolDeliveryWorlds
 
 T0, T1, FETCH = range(3)

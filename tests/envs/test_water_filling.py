@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from visagent.envs.options import IDLE
+from visagent.envs.option_worlds import IDLE
 from visagent.envs.water_filling import DRONE, JARS, VEHICLE, WaterFillingWorlds, distances, grid
 from visagent.errors import ConfigError
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import torch
 
-from visagent.actors.options import OptionActors
+from visagent.actors.option_actors import OptionActors
 from visagent.actors.pool import SerialActors
 from visagent.actors.roles import Task
+from visagent.experience.option_decisions import OptionBatch
 from visagent.experience.option_episodes import EpisodeBuffer
-from visagent.experience.options import OptionBatch
 from visagent.networks.scripted_options import UniformOptions
-from visagent.testing.options import MeetingWorlds
+from visagent.testing.option_worlds import MeetingWorlds
 
 
 class Uniform(UniformOptions):

@@ -120,7 +120,7 @@ def test_agents_learn_to_choose_what_the_other_does(coupling, compose):
         "datamodule.test_episodes=20",
         "algorithm.entropy_weight=0.0",
     )
-    config.datamodule.env = {"_target_": "visagent.testing.options.MeetingWorlds", "horizon": 12}
+    config.datamodule.env = {"_target_": "visagent.testing.option_worlds.MeetingWorlds", "horizon": 12}
     record = train(config)
     assert record.metrics["test/sampled/return"] > 10  # of 12; random choices: about 4
 
@@ -180,6 +180,6 @@ def test_values_of_options_are_learned(compose):
         "network.lstm=16",
     )
     config = compose(RIVAL, *settings, *rest, "datamodule.test_episodes=4")
-    config.datamodule.env = {"_target_": "visagent.testing.options.MeetingWorlds", "horizon": 12}
+    config.datamodule.env = {"_target_": "visagent.testing.option_worlds.MeetingWorlds", "horizon": 12}
     record = train(config)
     assert record.metrics["test/return"] == 12

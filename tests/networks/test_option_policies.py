@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from visagent.envs.options import OptionSpaces
+from visagent.envs.option_worlds import OptionSpaces
 from visagent.errors import ConfigError
 from visagent.networks.normalizers import ValueNormalizer
-from visagent.networks.options import COUPLINGS, OptionActorCritic, Situation, choose
+from visagent.networks.option_policies import COUPLINGS, OptionActorCritic, Situation, choose
 
 SPACES = OptionSpaces(("a", "b", "c"), (4, 2, 3), (("0", "1"), ("0", "1", "2"), ("0", "1", "2", "3")))
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from visagent.networks.conditional import conditional_log_probs, joint_index, joint_slice, masked_entropy, separate
-from visagent.objectives.options import clipped_value_loss, semi_markov_advantages
+from visagent.objectives.option_advantages import clipped_value_loss, semi_markov_advantages
 from visagent.objectives.policy_gradient import generalized_advantages
 
 SIZES = [(2, 3), (3, 3, 6), (2, 4, 1, 3)]

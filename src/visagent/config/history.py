@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
+from visagent.config.registry import moved
 from visagent.config.schemas import TrainConfig, schema_below
 from visagent.config.settings import as_before, today
 
@@ -36,9 +37,11 @@ def completed(stored: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def renamed(node: Mapping[Any, Any], schema: type | None) -> Mapping[Any, Any]:
-    """A dict under today's names."""
-    names = today(schema)
-    return {names.get(key, key): value for key, value in node.items()} if names else node
+    """A dict under today's names, its class where it is today."""
+    names, target = today(schema), node.get("_target_")
+    if names:
+        node = {names.get(key, key): value for key, value in node.items()}
+    return {**node, "_target_": moved()[target]} if isinstance(target, str) and target in moved() else node
 
 
 def neutral_keys(node: Mapping[Any, Any], schema: type | None, path: str) -> set[Any]:

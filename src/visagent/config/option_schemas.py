@@ -55,12 +55,12 @@ class OptionMAPPOSettings(ScheduledSettings):
     )
 
 
-@registered("network", "options")
+@registered("network", "options", formerly="visagent.networks.options.OptionActorCritic")
 @dataclass
 class OptionActorCriticConfig:
-    """Policy over options, and critic; see `visagent.networks.options.OptionActorCritic`."""
+    """Policy over options, and critic; see `visagent.networks.option_policies.OptionActorCritic`."""
 
-    _target_: str = "visagent.networks.options.OptionActorCritic"
+    _target_: str = "visagent.networks.option_policies.OptionActorCritic"
     _partial_: bool = True
     coupling: str = setting(
         "how the choices of the agents hang together",
@@ -171,12 +171,12 @@ class RoundRobinConfig:
         )
 
 
-@registered("datamodule", "options")
+@registered("datamodule", "options", formerly="datamodules.options.OptionDataModule")
 @dataclass
 class OptionDataConfig(ActorDataConfig):
-    """On-policy experience of options; see `datamodules.options.OptionDataModule`."""
+    """On-policy experience of options; see `datamodules.option_rollouts.OptionDataModule`."""
 
-    _target_: str = "datamodules.options.OptionDataModule"
+    _target_: str = "datamodules.option_rollouts.OptionDataModule"
     scheme: str = setting(
         "who chooses when; end2end takes the worlds' low-level actions for options",
         among=("async", "sync_wait", "sync_cut", "end2end"),

@@ -30,24 +30,34 @@ GROUP_SCHEMAS: dict[str, dict[str, type]] = {}
 """By group and option."""
 FITS: dict[type, Fit] = {}
 """By the method's schema. What has no schema is the user's own, and fits if it says so itself."""
+FORMER_TARGETS: dict[str, str] = {}
+"""Of classes that have moved: where they are, and where they were when runs were stored first."""
 
 
-def registered(group: str, option: str, fit: Fit | None = None) -> Callable[[Schema], Schema]:
+def registered(group: str, option: str, fit: Fit | None = None, formerly: str = "") -> Callable[[Schema], Schema]:
     """A class decorator: this is the schema of an option of a config group.
 
     Args:
         group: such as `algorithm`.
         option: the name of its file in `conf/<group>/`.
         fit: what goes with it, of an algorithm.
+        formerly: the `_target_` of before its class has moved, by which signatures still know it.
     """
 
     def register(schema: Schema) -> Schema:
         GROUP_SCHEMAS.setdefault(group, {})[option] = schema
         if fit is not None:
             FITS[schema] = fit
+        if formerly:
+            FORMER_TARGETS[schema._target_] = formerly  # type: ignore[attr-defined]
         return schema
 
     return register
+
+
+def moved() -> dict[str, str]:
+    """Of classes that have moved: where they were, and where they are."""
+    return {former: target for target, former in FORMER_TARGETS.items()}
 
 
 def schemas_of(group: str, options: tuple[str, ...]) -> tuple[type, ...]:

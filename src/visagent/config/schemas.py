@@ -16,7 +16,7 @@ from omegaconf import MISSING
 
 from visagent.config import navigation_schemas, option_schemas, reinforcement_schemas, video_schemas
 from visagent.config.precision import check_precision
-from visagent.config.registry import GROUP_SCHEMAS
+from visagent.config.registry import GROUP_SCHEMAS, moved
 from visagent.config.scales import SCALES
 from visagent.config.settings import MOST_PROCESSES, PROCESSES, require, setting
 from visagent.config.table_schemas import TableRootConfig
@@ -138,7 +138,7 @@ def schema_of(target: str) -> type | None:
     """The schema that stands behind a `_target_`, or None for third-party objects."""
     for schemas in GROUP_SCHEMAS.values():
         for schema in schemas.values():
-            if getattr(schema, "_target_", None) == target:
+            if getattr(schema, "_target_", None) == moved().get(target, target):
                 return schema
     return None
 

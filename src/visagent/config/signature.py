@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from visagent.config.history import neutral_keys, renamed
+from visagent.config.registry import FORMER_TARGETS
 from visagent.config.schemas import TrainConfig, schema_below
 from visagent.config.settings import former_names
 
@@ -62,11 +63,14 @@ def identity(config: Mapping[str, Any], signed: bool = False) -> dict[str, Any]:
             for key, value in node.items()
         }
         neutral = neutral_keys(node, schema, path)
-        return {
+        stripped = {
             former.get(key, key): strip(node[key], below[key], where)
             for key, where in inner.items()
             if where not in EXCLUDED and key not in neutral
         }
+        if signed and node.get("_target_") in FORMER_TARGETS:
+            stripped["_target_"] = FORMER_TARGETS[node["_target_"]]
+        return stripped
 
     stripped = strip(config, TrainConfig, "")
     assert isinstance(stripped, dict)

@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from visagent.config.registry import moved
 from visagent.config.reinforcement_schemas import GymnasiumConfig
 from visagent.config.schemas import GROUP_SCHEMAS
 from visagent.errors import ConfigError
@@ -160,6 +161,8 @@ def locate(target: str, path: str) -> Any:
     Raises:
         ConfigError: when it cannot be imported.
     """
+    if target in moved():
+        raise ConfigError(f"{path}._target_: {target} has moved: type {moved()[target]}")
     module, _, name = target.rpartition(".")
     refuse_shadowed(target.partition(".")[0])
     try:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pettingzoo import ParallelEnv
 
 from visagent.envs.border import WorldError, described, failed, finite, finite_copy, fitting
-from visagent.envs.options import IDLE, OptionSpaces, OptionStep, OptionWorldFactory
+from visagent.envs.option_worlds import IDLE, OptionSpaces, OptionStep, OptionWorldFactory
 from visagent.errors import ConfigError
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from visagent.envs.options import IDLE, OptionStep, OptionWorld
+from visagent.envs.option_worlds import IDLE, OptionStep, OptionWorld
 
 SCHEMES = ("async", "sync_wait", "sync_cut", "end2end")
 """The agents that have finished; all, once all have finished; all, as soon as one has finished, the others being

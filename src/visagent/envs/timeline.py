@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from visagent.envs.options import OptionSpaces
+from visagent.envs.option_worlds import OptionSpaces
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from visagent.envs.options import IDLE, OptionSpaces, OptionStep
+from visagent.envs.option_worlds import IDLE, OptionSpaces, OptionStep
 
 if TYPE_CHECKING:
     from visagent.envs.parallel import OptionParallelEnv

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from visagent.envs.options import OptionSpaces
-from visagent.experience.options import OptionBatch
+from visagent.envs.option_worlds import OptionSpaces
+from visagent.experience.option_decisions import OptionBatch
 from visagent.experience.rollouts import Episode
 from visagent.experience.samples import Samples
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from visagent.experience.options import OptionBatch
+from visagent.experience.option_decisions import OptionBatch
 from visagent.learning.ranks import Ranks
 
 

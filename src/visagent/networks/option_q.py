@@ -7,10 +7,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from visagent.envs.options import OptionSpaces
+from visagent.envs.option_worlds import OptionSpaces
 from visagent.networks.conditional import joint_index, joint_slice, open_options, separate
 from visagent.networks.distributions import sample_categorical
-from visagent.networks.options import OptionChoice, Situation
+from visagent.networks.option_policies import OptionChoice, Situation
 
 
 class OptionQNetwork(nn.Module):

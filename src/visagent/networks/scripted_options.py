@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from visagent.envs.options import OptionSpaces
+from visagent.envs.option_worlds import OptionSpaces
 from visagent.errors import ConfigError
 from visagent.networks.conditional import open_options
 from visagent.networks.distributions import sample_categorical
-from visagent.networks.options import OptionChoice, Situation
+from visagent.networks.option_policies import OptionChoice, Situation
 
 
 class UniformOptions(nn.Module):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from visagent.actors.rollout import follow, label_rollout, mix_with_expert, rollout, safety_strategy
+from visagent.actors.navigation_rollout import follow, label_rollout, mix_with_expert, rollout, safety_strategy
 from visagent.envs.navigation import NavigationObservation, NavigationWorld
 from visagent.experts.shortest_path import ShortestPathExpert
 from visagent.networks.navigation import NavigationNetwork, NavigationPolicy, SafetyHead

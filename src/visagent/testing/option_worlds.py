@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from visagent.envs.options import IDLE, OptionSpaces, OptionStep
+from visagent.envs.option_worlds import IDLE, OptionSpaces, OptionStep
 from visagent.errors import ConfigError
 
 

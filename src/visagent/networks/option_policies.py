@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from visagent.envs.options import OptionSpaces
+from visagent.envs.option_worlds import OptionSpaces
 from visagent.errors import ConfigError
 from visagent.networks.conditional import (
     conditional_log_probs,

@@ -10,13 +10,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from visagent.envs.options import OptionSpaces
+from visagent.envs.option_worlds import OptionSpaces
 from visagent.experience.rollouts import Episode, Field
 from visagent.experience.samples import Samples
-from visagent.networks.options import Situation
+from visagent.networks.option_policies import Situation
 
 SITUATION = ("observation", "options", "choosing", "available", "state")
-"""What policy and critic see of a decision, in the order of `visagent.networks.options.Situation`."""
+"""What policy and critic see of a decision, in the order of `visagent.networks.option_policies.Situation`."""
 
 
 @dataclass(frozen=True)

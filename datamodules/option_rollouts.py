@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 from torch import nn
 
 from datamodules.actors import ActorDataModule, EvaluationEpisodes
-from visagent.actors.options import OptionActors, OptionFilm, run_option_episodes
-from visagent.envs.options import OptionWorldFactory
-from visagent.experience.options import OptionBatch
+from visagent.actors.option_actors import OptionActors, OptionFilm, run_option_episodes
+from visagent.envs.option_worlds import OptionWorldFactory
+from visagent.experience.option_decisions import OptionBatch
 from visagent.experience.rollouts import Episode
 
 

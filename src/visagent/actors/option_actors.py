@@ -18,13 +18,13 @@ from visagent.actors.evaluation import FILM_STEPS, make_film
 from visagent.actors.roles import Report, Task, timing
 from visagent.envs import border
 from visagent.envs.border import WorldError
-from visagent.envs.options import OptionStep, OptionWorldFactory
+from visagent.envs.option_worlds import OptionStep, OptionWorldFactory
 from visagent.envs.schemes import Scheme
 from visagent.envs.timeline import Timeline
 from visagent.errors import ConfigError
-from visagent.experience.options import SITUATION, OptionEpisode, option_fields
+from visagent.experience.option_decisions import SITUATION, OptionEpisode, option_fields
 from visagent.experience.rollouts import Episode, Field
-from visagent.networks.options import OptionChoice, Situation
+from visagent.networks.option_policies import OptionChoice, Situation
 from visagent.seeding import derive_seed, generator
 
 FILM_FPS = 4.0
