@@ -65,7 +65,7 @@ def refuse_foreign(stored: Mapping[str, Any], where: str, allowed: Sequence[str]
                 "--allow-targets: expected the dotted name of a package, module or class, such as my_worlds, got "
                 f"{prefix!r}"
             )
-    known, trusted = registered() | {TRAINER}, []
+    known, trusted = registered() | set(moved()) | {TRAINER}, []
     for path, node in dicts(stored):
         target = node.get("_target_")
         if isinstance(target, str) and _within(target, allowed):
