@@ -22,7 +22,7 @@ from benchmarks.report import Part, Row
 from visagent.actors.pool import SerialActors
 from visagent.actors.process import ProcessActors
 from visagent.actors.roles import Task
-from visagent.actors.segments import SegmentActors
+from visagent.actors.segments import RolloutRoleFactory
 from visagent.envs.episodes import WorldFactory
 from visagent.envs.gymnasium_world import GymnasiumWorlds
 from visagent.networks.actor_critic import ActorCritic
@@ -134,10 +134,10 @@ def _stable_baselines(kind: str, count: int) -> float:
     return BATCH * BATCHES / taken
 
 
-def _roles(worlds: WorldFactory, count: int, steps: int) -> SegmentActors:
+def _roles(worlds: WorldFactory, count: int, steps: int) -> RolloutRoleFactory:
     torch.manual_seed(0)
     policy = ActorCritic(worlds.spaces(), [64, 64], [64, 64], "tanh", False, 0.0, True, 256, 0, True).eval()
-    return SegmentActors(worlds, policy, count, steps, 0)
+    return RolloutRoleFactory(worlds, policy, count, steps, 0)
 
 
 def _collection() -> list[Row]:

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 
-from visagent.actors.pool import Actors, SerialActors
+from visagent.actors.pool import ActorPool, SerialActors
 from visagent.actors.process import ProcessActors
 from visagent.actors.roles import Report, Task
 from visagent.experience.rollouts import Field
@@ -93,7 +93,7 @@ class Point:
         return self.communication_ms / self.computing_ms
 
 
-def _seconds(actors: Actors) -> float:
+def _seconds(actors: ActorPool) -> float:
     """Median of a round: collect, and look at all that came."""
     actors.collect(Task(0, 0, True))
     found = []

@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 
 from datamodules.ranks import next_epoch, shard
 from visagent.actors.evaluation import Film, run_episodes
-from visagent.actors.pool import Actors, Collected, SerialActors
+from visagent.actors.pool import ActorPool, Collected, SerialActors
 from visagent.actors.process import ProcessActors
 from visagent.actors.ray_actors import RayActors
 from visagent.actors.roles import Role, RoleFactory, Task
@@ -168,7 +168,7 @@ class ActorDataModule(pl.LightningDataModule):
         self.solved_return: float | None = (
             getattr(env, "solved_return", None) if solved_return is None else solved_return
         )
-        self.actors: Actors | None = None
+        self.actors: ActorPool | None = None
         self.spaces: WorldSpaces = env.spaces()
         self.dropped = self.restarts = self.ended = 0
         self.warned = False
@@ -187,7 +187,7 @@ class ActorDataModule(pl.LightningDataModule):
         """What the learner gets in an iteration of an epoch."""
         raise NotImplementedError
 
-    def _start(self) -> Actors:
+    def _start(self) -> ActorPool:
         policy = self.learner.acting_policy()
         rank, world = shard(self.trainer, self.workers, "datamodule.actors")
         share = self.workers // world

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from torch import nn
 
 from datamodules.actors import ActorDataModule, EvaluationEpisodes
-from visagent.actors.option_actors import OptionActors, OptionFilm, run_option_episodes
+from visagent.actors.option_actors import OptionFilm, OptionRoleFactory, run_option_episodes
 from visagent.envs.option_worlds import OptionWorldFactory
 from visagent.experience.option_decisions import OptionBatch
 from visagent.experience.rollouts import Episode
@@ -76,8 +76,8 @@ class OptionDataModule(ActorDataModule):
         """Low-level steps, without those that end what runs."""
         return self.workers * self.worlds_per_actor * self.steps
 
-    def make_role(self, policy: nn.Module) -> OptionActors:
-        return OptionActors(
+    def make_role(self, policy: nn.Module) -> OptionRoleFactory:
+        return OptionRoleFactory(
             self.worlds,
             self.scheme,
             policy,

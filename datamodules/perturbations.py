@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from datamodules.actors import ActorDataModule
-from visagent.actors.perturbations import PerturbationActors
+from visagent.actors.perturbations import PerturbationRoleFactory
 from visagent.errors import ConfigError
 from visagent.experience.noise import NoiseTable
 from visagent.experience.perturbations import PerturbationBatch
@@ -54,10 +54,10 @@ class PerturbationDataModule(ActorDataModule):
         )
         self.table = NoiseTable(cache, self.seed, noise_size)
 
-    def make_role(self, policy: nn.Module) -> PerturbationActors:
+    def make_role(self, policy: nn.Module) -> PerturbationRoleFactory:
         share = self.pairs // self.workers
         made: Any = policy
-        return PerturbationActors(
+        return PerturbationRoleFactory(
             self.env, made, self.table, share, self.episodes_per_policy, self.worlds_per_actor, self.sigma, self.seed
         )
 

@@ -13,11 +13,11 @@ from torch import nn
 from datamodules.actors import ActorDataModule
 from datamodules.ranks import shard
 from visagent.actors.exploration import Exploration
-from visagent.actors.pool import Actors, Collected, SerialActors
+from visagent.actors.pool import ActorPool, Collected, SerialActors
 from visagent.actors.process import ProcessActors
 from visagent.actors.roles import Task
 from visagent.actors.shards import ReplayShards, ShardOrder, shard_folder
-from visagent.actors.transitions import TransitionActors
+from visagent.actors.transitions import TransitionRoleFactory
 from visagent.errors import ConfigError
 from visagent.experience.replay import write_down
 from visagent.experience.transitions import TransitionBatch
@@ -81,7 +81,7 @@ class ReplayDataModule(ActorDataModule):
             raise ConfigError(f"datamodule.shards: expected at most {self.streams}, the number of worlds, got {shards}")
         self.random_tasks = -(-warmup // self.steps_per_batch)
         self.stored = torch.zeros(self.streams, dtype=torch.int64)  # rows of the streams of all ranks, of a checkpoint
-        self.replay: Actors | None = None
+        self.replay: ActorPool | None = None
         self.drawn: Collected | None = None
         self.pending = self.resumed = False
 
@@ -90,7 +90,7 @@ class ReplayDataModule(ActorDataModule):
         """Steps of all worlds in an iteration."""
         return self.streams * self.steps
 
-    def make_role(self, policy: nn.Module) -> TransitionActors:
+    def make_role(self, policy: nn.Module) -> TransitionRoleFactory:
         acting = (
             self.exploration,
             self.worlds_per_actor,
@@ -100,14 +100,14 @@ class ReplayDataModule(ActorDataModule):
             self.iterations_per_epoch,
             self.seed,
         )
-        return TransitionActors(self.env, self.spaces, policy, *acting)
+        return TransitionRoleFactory(self.env, self.spaces, policy, *acting)
 
     @property
     def folder(self) -> Path:
         """Of the replay's files."""
         return Path(self.trainer.default_root_dir) / "replay"  # type: ignore[union-attr]
 
-    def _start_replay(self) -> Actors:
+    def _start_replay(self) -> ActorPool:
         assert self.actors is not None
         rank, world = shard(self.trainer, self.shards, "datamodule.shards")
         count, streams = self.shards // world, self.streams // world

@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from datamodules.actors import ActorDataModule
-from visagent.actors.segments import SegmentActors
+from visagent.actors.segments import RolloutRoleFactory
 from visagent.experience.rollouts import RolloutBatch
 
 
@@ -29,8 +29,8 @@ class RolloutDataModule(ActorDataModule):
         """T B."""
         return self.workers * self.worlds_per_actor * self.steps
 
-    def make_role(self, policy: nn.Module) -> SegmentActors:
-        return SegmentActors(self.env, policy, self.worlds_per_actor, self.steps, self.seed)  # type: ignore[arg-type]
+    def make_role(self, policy: nn.Module) -> RolloutRoleFactory:
+        return RolloutRoleFactory(self.env, policy, self.worlds_per_actor, self.steps, self.seed)  # type: ignore[arg-type]
 
     def next_batch(self, epoch: int, iteration: int) -> RolloutBatch:
         found = self.collect(epoch, iteration)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_modules.clip_evaluation import ClipEvaluation
-from lightning_modules.making import made
+from lightning_modules.making import make_network
 from lightning_modules.schedules import rate, scale_learning_rates
 from visagent.config.video_schemas import ActionRecognitionSettings
 from visagent.errors import ConfigError
@@ -53,7 +53,9 @@ class ActionRecognition(ClipEvaluation):
         self.classes: tuple[str, ...] = self.data.classes
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(self.settings.seed, "weights"))
-            self.network = made(self._make_network, num_classes=len(self.classes), num_frames=self.data.num_frames)
+            self.network = make_network(
+                self._make_network, num_classes=len(self.classes), num_frames=self.data.num_frames
+            )
         if self.settings.initialize_from is not None and stage == "fit":
             initialize_from(self.network, self.settings.initialize_from)
         self.prepare_evaluation(self.settings.budget)

@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from lightning_modules.making import made
+from lightning_modules.making import make_network
 from lightning_modules.path_examples import PathExample, drawn, examples_of
 from lightning_modules.schedules import rate, scale_learning_rates
 from visagent.actors.navigation_rollout import follow, rollout
@@ -68,7 +68,7 @@ class BehaviourCloning(pl.LightningModule):
             self.tables: SceneTables = self.data.tables
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(derive_seed(self.settings.seed, "weights", 0))
-                self.network = made(self._make_network, self.tables)
+                self.network = make_network(self._make_network, self.tables)
                 self.build_heads()
             rooms = sorted(set(self.tables.room_types))
             self.rooms = torch.tensor([rooms.index(kind) for kind in self.tables.room_types])

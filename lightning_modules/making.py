@@ -8,7 +8,7 @@ from typing import Any
 from visagent.errors import ConfigError, UserError
 
 
-def made(factory: Callable[..., Any], *arguments: Any, **settings: Any) -> Any:
+def make_network(factory: Callable[..., Any], *arguments: Any, **settings: Any) -> Any:
     """The network that a factory makes.
 
     Raises:

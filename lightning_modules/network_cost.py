@@ -11,7 +11,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from lightning_modules.making import made
+from lightning_modules.making import make_network
 from visagent.errors import ConfigError
 from visagent.networks.counting import cost
 from visagent.seeding import derive_seed
@@ -39,7 +39,7 @@ class NetworkCost(pl.LightningModule):
         classes = {} if data.num_classes is None else {"num_classes": data.num_classes}
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(self.seed, "weights"))
-            self.network = made(self._make_network, num_frames=data.shape[1], **classes)
+            self.network = make_network(self._make_network, num_frames=data.shape[1], **classes)
 
     def training_step(self, batch: Tensor, batch_index: int) -> Tensor | None:
         """Never asked for."""

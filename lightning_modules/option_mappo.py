@@ -105,23 +105,25 @@ class OptionMAPPO(OptionLearner):
         of_decisions = len(samples) / len(part.owned)
         of_choices = float(part.own(part.everyone).sum() / part.everyone.sum())
         whole = situation.as_a_whole(self.network.spaces.sizes)
-        now = self.network.chances(whole if settings.log_prob == "joint" else situation)
-        spread = self.network.chances(whole) if settings.entropy == "joint" else now
+        now = self.network.evaluate_options(whole if settings.log_prob == "joint" else situation)
+        for_entropy = self.network.evaluate_options(whole) if settings.entropy == "joint" else now
         # a decision counts as one, or as all agents' choices
-        share = of_decisions if self.network.parts == 1 or settings.log_prob == "joint" else of_choices
+        rank_weight = of_decisions if self.network.parts == 1 or settings.log_prob == "joint" else of_choices
         surrogate = clipped_surrogate(now.log_prob, samples.log_prob, samples.advantage, settings.clip)
-        policy = -mean_where(surrogate, now.counted) * share
-        entropy = spread.entropy
+        policy = -mean_where(surrogate, now.counted) * rank_weight
+        entropy = for_entropy.entropy
         if settings.entropy == "normalised":
-            entropy = torch.where(spread.log_count > 0, entropy / spread.log_count.clamp_min(1e-6), 0.0)
-        entropy = mean_where(entropy, spread.counted) * (of_decisions if settings.entropy == "joint" else share)
+            entropy = torch.where(for_entropy.log_count > 0, entropy / for_entropy.log_count.clamp_min(1e-6), 0.0)
+        entropy = mean_where(entropy, for_entropy.counted) * (
+            of_decisions if settings.entropy == "joint" else rank_weight
+        )
         values = self.network.values(situation)
         value_loss = clipped_value_loss(values, samples.value, samples.target, settings.clip, settings.huber)
         value = value_loss.mean() * of_decisions
         with torch.no_grad():
             log_ratio = now.log_prob - samples.log_prob
             ratio = log_ratio.exp()
-            kl = mean_where(ratio - 1 - log_ratio, now.counted) * share
+            kl = mean_where(ratio - 1 - log_ratio, now.counted) * rank_weight
             gap = ((ratio - 1).abs() * now.counted).max()
         measured = torch.stack([policy, value, entropy, kl]).detach()
         return Losses(policy - settings.entropy_weight * entropy, value, measured, gap)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lightning_modules.actor_report import ActorReport
 from lightning_modules.full_precision import in_full_precision
-from lightning_modules.making import made
+from lightning_modules.making import make_network
 from lightning_modules.schedules import linear, scale_learning_rates
 from visagent.config.reinforcement_schemas import LearnerSettings, ScheduledSettings
 from visagent.envs.spaces import WorldSpaces
@@ -66,7 +66,7 @@ class ReinforcementModule(ActorReport):
         if not hasattr(self, "network"):
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(derive_seed(self.settings.seed, "weights"))
-                self.network = made(self._make_network, self.data.spaces)
+                self.network = make_network(self._make_network, self.data.spaces)
             self._set_precision()
             self.build()
 

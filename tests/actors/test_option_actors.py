@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from visagent.actors.option_actors import OptionActors, RunThrough, run_option_episodes
+from visagent.actors.option_actors import OptionRoleFactory, RunThrough, run_option_episodes
 from visagent.actors.pool import SerialActors
 from visagent.actors.process import ProcessActors
 from visagent.actors.roles import Task
@@ -26,7 +26,7 @@ def roles(scheme="async", steps=40, horizon=60, coupling="joint", critic="observ
     worlds = ToolDeliveryWorlds(horizon=horizon)
     worlds = worlds.primitives() if scheme == "end2end" else worlds
     policy = OptionActorCritic(worlds.spaces(), coupling, [16], [16], critic).eval()
-    return OptionActors(worlds, scheme, policy, 3, steps, GAMMA, 7)
+    return OptionRoleFactory(worlds, scheme, policy, 3, steps, GAMMA, 7)
 
 
 def collect(make, tasks=3, workers=1):
@@ -103,7 +103,7 @@ def test_values_and_log_probabilities_are_the_policys():
         )
         torch.testing.assert_close(make.policy.values(situation).detach(), batch.value[valid])
         torch.testing.assert_close(
-            make.policy.chances(situation).log_prob.detach(), batch.log_prob[valid], atol=1e-6, rtol=0
+            make.policy.evaluate_options(situation).log_prob.detach(), batch.log_prob[valid], atol=1e-6, rtol=0
         )
         assert bool((batch.final_value[batch.truncated] != 0).all()) and not batch.final_value[~batch.truncated].any()
         assert batch.last_value.shape == (3, 3)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from visagent.actors.perturbations import PerturbationActors
+from visagent.actors.perturbations import PerturbationRoleFactory
 from visagent.actors.pool import SerialActors
 from visagent.actors.roles import Task
 from visagent.envs import border
@@ -46,7 +46,7 @@ def test_many_vectors_at_once_are_each_alone(kind, bins):
     policy = evolved(WorldSpaces({"state": (3,)}, ActionSpace(kind, 2)), bins=bins)
     policy.normalizer.update(torch.randn(50, 3) * 4)
     vectors, state = torch.randn(4, len(policy.vector)), torch.randn(4, 3)
-    together = policy.judge(vectors, state)
+    together = policy.outputs(vectors, state)
     for place in range(4):
         first, second, last = vectors[place, :18].view(3, 6), vectors[place, 24:54].view(6, 5), vectors[place, 59:]
         hidden = torch.tanh(policy.normalizer(state[place]) @ first + vectors[place, 18:24])
@@ -76,7 +76,9 @@ def test_pixels_are_refused():
 def test_an_actor_reports_what_each_perturbed_policy_earned(tmp_path):
     worlds = GymnasiumWorlds("CartPole-v1", max_steps=40)
     policy, table = evolved(worlds.spaces()), NoiseTable(str(tmp_path), 0, 5000)
-    actors = SerialActors(PerturbationActors(worlds, policy, table, pairs=3, episodes=2, count=4, sigma=0.5, seed=0), 2)
+    actors = SerialActors(
+        PerturbationRoleFactory(worlds, policy, table, pairs=3, episodes=2, count=4, sigma=0.5, seed=0), 2
+    )
     actors.publish(policy.state_dict(), 0)
     found = actors.collect(Task(0, 0, True))
     batch = PerturbationBatch.join(found.arrays, 0, found.episodes, found.timing)
@@ -95,7 +97,9 @@ def test_an_episode_without_an_end_is_not_waited_for(tmp_path, monkeypatch):
     monkeypatch.setattr(border, "LONGEST", 30)
     worlds = CountingWorlds(10**6)
     policy = evolved(worlds.spaces())
-    actors = SerialActors(PerturbationActors(worlds, policy, NoiseTable(str(tmp_path), 0, 500), 1, 1, 2, 0.1, 0), 1)
+    actors = SerialActors(
+        PerturbationRoleFactory(worlds, policy, NoiseTable(str(tmp_path), 0, 500), 1, 1, 2, 0.1, 0), 1
+    )
     actors.publish(policy.state_dict(), 0)
     with pytest.raises(
         border.WorldError, match=r"CountingWorlds: expected an episode to end, got 30 steps without an end"
@@ -106,7 +110,9 @@ def test_an_episode_without_an_end_is_not_waited_for(tmp_path, monkeypatch):
 def test_what_was_seen_is_counted_whole(tmp_path):
     worlds = CountingWorlds(4)
     policy = evolved(worlds.spaces())
-    actors = SerialActors(PerturbationActors(worlds, policy, NoiseTable(str(tmp_path), 0, 500), 3, 1, 4, 0.1, 0), 1)
+    actors = SerialActors(
+        PerturbationRoleFactory(worlds, policy, NoiseTable(str(tmp_path), 0, 500), 3, 1, 4, 0.1, 0), 1
+    )
     actors.publish(policy.state_dict(), 0)
     found = actors.collect(Task(0, 0, True))
     assert found.arrays["steps"].tolist() == [[4, 4]] * 3 and found.arrays["seen_count"].tolist() == [24]

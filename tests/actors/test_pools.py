@@ -13,7 +13,7 @@ from visagent.actors.pool import SerialActors
 from visagent.actors.process import ProcessActors
 from visagent.actors.queued import ActorError, QueuedActors
 from visagent.actors.roles import Report, Task
-from visagent.actors.segments import SegmentActors
+from visagent.actors.segments import RolloutRoleFactory
 from visagent.envs.border import WorldError
 from visagent.envs.gymnasium_world import GymnasiumWorlds
 from visagent.experience.rollouts import RolloutBatch
@@ -30,7 +30,7 @@ SETTINGS = {
 def segments(worlds, lstm=0, count=2, steps=6):
     torch.manual_seed(0)
     policy = ActorCritic(worlds.spaces(), **SETTINGS, lstm=lstm)
-    return SegmentActors(worlds, policy, count, steps, 0), policy.state_dict()
+    return RolloutRoleFactory(worlds, policy, count, steps, 0), policy.state_dict()
 
 
 def other(weights):

@@ -21,7 +21,7 @@ from visagent.actors.pool import SerialActors
 from visagent.actors.queued import ActorError
 from visagent.actors.ray_actors import RayActors
 from visagent.actors.roles import Task
-from visagent.actors.segments import SegmentActors
+from visagent.actors.segments import RolloutRoleFactory
 from visagent.networks.actor_critic import ActorCritic
 from visagent.runtime.train import train
 from visagent.testing.worlds import CountingWorlds, ReusingWorlds
@@ -38,7 +38,7 @@ pytestmark = [
 def segments(worlds):
     torch.manual_seed(0)
     policy = ActorCritic(worlds.spaces(), [8], [8], "tanh", False, -0.5, True, 16, 0, True)
-    return SegmentActors(worlds, policy, 2, 6, 0), policy.state_dict()
+    return RolloutRoleFactory(worlds, policy, 2, 6, 0), policy.state_dict()
 
 
 class Nodes:

@@ -14,7 +14,7 @@ from visagent.actors.pool import SerialActors
 from visagent.actors.process import ProcessActors
 from visagent.actors.roles import Task
 from visagent.actors.shards import ReplayShards, ShardOrder
-from visagent.actors.transitions import TransitionActors
+from visagent.actors.transitions import TransitionRoleFactory
 from visagent.envs.gymnasium_world import GymnasiumWorlds
 from visagent.experience.transitions import TransitionBatch
 from visagent.networks.deterministic import DeterministicActorCritic
@@ -31,7 +31,7 @@ NOISE = Exploration("normal", 0.5, 0.15, 0.001)
 def transitions(worlds, steps=9, count=2, workers=2, random_tasks=1):
     torch.manual_seed(0)
     policy = DeterministicActorCritic(worlds.spaces(), **NETWORK)
-    return TransitionActors(
+    return TransitionRoleFactory(
         worlds, worlds.spaces(), policy, NOISE, count, count * workers, steps, random_tasks, 10, 0
     ), policy
 

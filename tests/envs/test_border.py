@@ -14,7 +14,7 @@ from gymnasium.envs.registration import EnvSpec
 from visagent.actors.evaluation import run_episodes
 from visagent.actors.pool import SerialActors
 from visagent.actors.roles import Task
-from visagent.actors.segments import SegmentActors
+from visagent.actors.segments import RolloutRoleFactory
 from visagent.envs import border
 from visagent.envs.border import Border, WorldError, WorldFailure
 from visagent.envs.episodes import Episodes, make_all
@@ -147,7 +147,7 @@ def test_worlds_that_write_in_one_place_make_the_batches_of_those_that_do_not():
     for worlds in (CountingWorlds(4, truncates=True), ReusingWorlds(4, truncates=True)):
         policy = ActorCritic(worlds.spaces(), [8], [8], "tanh", False, -0.5, True, 16, 0, True)
         policy.load_state_dict(found[0][1] if found else policy.state_dict())
-        actors = SerialActors(SegmentActors(worlds, policy, 2, 6, 0), 1)
+        actors = SerialActors(RolloutRoleFactory(worlds, policy, 2, 6, 0), 1)
         actors.publish(policy.state_dict(), 0)
         found.append((actors.collect(Task(0, 0, True)).arrays, policy.state_dict()))
     (ours, _), (theirs, _) = found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from visagent.actors.option_actors import OptionActors
+from visagent.actors.option_actors import OptionRoleFactory
 from visagent.actors.pool import SerialActors
 from visagent.actors.roles import Task
 from visagent.experience.option_decisions import OptionBatch
@@ -26,7 +26,7 @@ class Uniform(UniformOptions):
 
 def collect(buffer, tasks, horizon=12):
     worlds = MeetingWorlds(horizon)
-    actors = SerialActors(OptionActors(worlds, "async", Uniform(worlds.spaces()), 2, 7, 1.0, 0), 1)
+    actors = SerialActors(OptionRoleFactory(worlds, "async", Uniform(worlds.spaces()), 2, 7, 1.0, 0), 1)
     buffer.begin(2)
     paid, ended = 0.0, []
     for number in range(tasks):

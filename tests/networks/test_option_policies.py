@@ -50,7 +50,7 @@ def test_what_is_chosen_is_available_and_what_runs_goes_on(coupling):
         1,
     )
     assert bool(offered[given.choosing].all())
-    chances = network.chances(Situation(given.observation, options, given.choosing, given.available))
+    chances = network.evaluate_options(Situation(given.observation, options, given.choosing, given.available))
     torch.testing.assert_close(chances.log_prob, log_prob, atol=1e-6, rtol=0)
     assert bool((chances.entropy <= chances.log_count + 1e-5).all()) and torch.isfinite(chances.log_prob).all()
     loss = (chances.log_prob * chances.counted).sum() + chances.entropy.sum()
@@ -67,7 +67,7 @@ def test_frequencies_are_those_that_it_says(coupling):
     options = network.choose(many, generator=torch.Generator().manual_seed(2)).options
     seen, counts = torch.unique(options.clone(), dim=0, return_counts=True)
     again = Situation(*(part.expand(len(seen), -1) for part in (one.observation, seen, one.choosing, one.available)))
-    expected = network.chances(again).log_prob.detach().sum(dim=1).exp() * 20_000
+    expected = network.evaluate_options(again).log_prob.detach().sum(dim=1).exp() * 20_000
     assert float(expected.sum()) == pytest.approx(20_000, rel=5e-3)
     large = expected > 5
     statistic = float(((counts - expected)[large].square() / expected[large]).sum())
@@ -90,7 +90,7 @@ def test_factorised_choices_do_not_depend_on_what_runs_and_joint_ones_do():
     for coupling, same in (("factorised", True), ("joint", False)):
         network, observation = make(coupling), torch.randn(1, 9, generator=torch.Generator().manual_seed(0))
         found = [
-            network.chances(Situation(observation, torch.tensor([[0, b, c]]), choosing, available)).log_prob
+            network.evaluate_options(Situation(observation, torch.tensor([[0, b, c]]), choosing, available)).log_prob
             for b in range(3)
             for c in range(4)
         ]
@@ -108,12 +108,14 @@ def test_partial_policies_see_their_own_observation_and_what_runs():
     other = Situation(
         torch.zeros(1, 9).index_fill(1, torch.arange(4, 9), 5.0), given.options, given.choosing, given.available
     )
-    first, second = network.chances(given), network.chances(other)
+    first, second = network.evaluate_options(given), network.evaluate_options(other)
     assert torch.equal(first.log_prob[:, 0], second.log_prob[:, 0]) and not torch.equal(
         first.log_prob[:, 1], second.log_prob[:, 1]
     )
     assert first.log_prob[0, 2].item() == 0.0 and first.counted.tolist() == [[True, True, False]]
-    changed = network.chances(Situation(given.observation, torch.tensor([[0, 1, 3]]), given.choosing, given.available))
+    changed = network.evaluate_options(
+        Situation(given.observation, torch.tensor([[0, 1, 3]]), given.choosing, given.available)
+    )
     assert not torch.equal(first.log_prob[:, 0], changed.log_prob[:, 0])
     (slope,) = torch.autograd.grad(first.log_prob.sum(), network.policy.heads[2][-1].weight)
     assert not slope.any()
@@ -133,7 +135,7 @@ def test_a_critic_may_see_the_worlds_state():
     network = OptionActorCritic(spaces, "joint", [8], [8], "state")
     one, other = (replace(given, state=torch.full((6, 2), level)) for level in (0.0, 1.0))
     assert not torch.equal(network.values(one), network.values(other))
-    assert torch.equal(network.chances(one).log_prob, network.chances(other).log_prob)
+    assert torch.equal(network.evaluate_options(one).log_prob, network.evaluate_options(other).log_prob)
     with pytest.raises(ConfigError, match=r"network\.critic=state: this world shows no state"):
         OptionActorCritic(SPACES, "joint", [8], [8], "state")
 

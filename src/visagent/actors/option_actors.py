@@ -46,7 +46,7 @@ class OptionPolicy(Protocol):
 
 
 @dataclass(frozen=True)
-class OptionActors:
+class OptionRoleFactory:
     """Makes actors that run options.
 
     Args:
@@ -79,7 +79,7 @@ class OptionActors:
 class OptionActor:
     """Runs options in its worlds; episodes, and options within them, go on from one task to the next."""
 
-    def __init__(self, made: OptionActors, worker: int) -> None:
+    def __init__(self, made: OptionRoleFactory, worker: int) -> None:
         self.made, self.worker, self.policy = made, worker, copy.deepcopy(made.policy)
         self.run_through = RunThrough(
             made.worlds, made.scheme, made.count, self.policy.memory_size, made.max_option_steps

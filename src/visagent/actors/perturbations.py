@@ -26,7 +26,7 @@ SIGNS = (1.0, -1.0)
 
 
 @dataclass(frozen=True)
-class PerturbationActors:
+class PerturbationRoleFactory:
     """Makes actors that try perturbed policies out.
 
     Args:
@@ -59,7 +59,7 @@ class PerturbationActors:
 class PerturbationActor:
     """Runs the episodes of its perturbed policies, several at once; both of a pair get the same worlds."""
 
-    def __init__(self, made: PerturbationActors, worker: int) -> None:
+    def __init__(self, made: PerturbationRoleFactory, worker: int) -> None:
         self.made, self.worker, self.policy = made, worker, copy.deepcopy(made.policy)
         self.worlds = make_all(made.worlds, made.count)
         self.border, self.longest = Border.of(made.worlds, self.worlds[0]), longest_episode(made.worlds, self.worlds[0])
@@ -106,7 +106,7 @@ class PerturbationActor:
             began = clock()
             with torch.inference_mode():
                 whole = len(active) == made.count
-                outputs = self.policy.judge(
+                outputs = self.policy.outputs(
                     vectors if whole else vectors[active], torch.from_numpy(shown if whole else shown[active])
                 )
                 actions = self.policy.choose(outputs, False, noise).numpy()

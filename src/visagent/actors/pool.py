@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from visagent.actors.roles import Report, Role, RoleFactory, Task
-from visagent.experience.rollouts import Episode, allocate, part
+from visagent.experience.rollouts import Episode, allocate, worker_part
 
 Weights = Mapping[str, Tensor]
 """A policy's `state_dict`."""
@@ -63,7 +63,7 @@ class Slot(Protocol):
         ...
 
 
-class Actors(Protocol):
+class ActorPool(Protocol):
     """Some workers, each with a role of its own."""
 
     @property
@@ -133,7 +133,7 @@ class SerialActors:
     def collect(self, task: Task) -> Collected:
         reports = []
         for worker, role in enumerate(self.roles):
-            out = {name: part(array, self.fields[name], worker) for name, array in self.arrays.items()}
+            out = {name: worker_part(array, self.fields[name], worker) for name, array in self.arrays.items()}
             reports.append(role.run(task, out, self.version))
         return Collected(self.arrays, tuple(reports))
 

@@ -18,7 +18,7 @@ from visagent.actors.shared import SharedArrays, SharedWeights
 from visagent.actors.threads import one_thread
 from visagent.envs.border import WorldFailure
 from visagent.errors import UserError
-from visagent.experience.rollouts import allocate, part
+from visagent.experience.rollouts import allocate, worker_part
 
 CLOSING_S = 5.0
 
@@ -40,7 +40,8 @@ def _work(
         torch.set_num_threads(1)
         fields, role, version = make_role.fields(), make_role(worker), -1
         places = [
-            {name: part(array, fields[name], worker) for name, array in slot.views().items()} for slot in slots or ()
+            {name: worker_part(array, fields[name], worker) for name, array in slot.views().items()}
+            for slot in slots or ()
         ]
         own = allocate(fields, 1) if slots is None else None
         while True:

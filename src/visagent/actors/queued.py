@@ -14,7 +14,7 @@ from visagent.actors.pool import Collected
 from visagent.actors.roles import Report, RoleFactory, Task
 from visagent.actors.shared import SharedArrays
 from visagent.errors import UserError
-from visagent.experience.rollouts import joined, part
+from visagent.experience.rollouts import joined, worker_part
 
 log = logging.getLogger(__name__)
 CRASHES = 3
@@ -91,7 +91,7 @@ class QueuedActors:
         """Take a worker's report, and its arrays where it did not write them in their place itself."""
         slot, _ = self._asked[worker].popleft()
         for name, array in (arrays or {}).items():
-            part(self._arrays[slot][name], self._fields[name], worker)[...] = array
+            worker_part(self._arrays[slot][name], self._fields[name], worker)[...] = array
         self._done[slot][worker] = report
         self._crashes[worker] = 0
 

@@ -22,7 +22,7 @@ from visagent.seeding import derive_seed, generator
 
 
 @dataclass(frozen=True)
-class SegmentActors:
+class RolloutRoleFactory:
     """Makes actors that roll a policy out in segments.
 
     Args:
@@ -50,7 +50,7 @@ class SegmentActors:
 class SegmentActor:
     """Steps its worlds with a policy; episodes go on from one segment to the next."""
 
-    def __init__(self, made: SegmentActors, worker: int) -> None:
+    def __init__(self, made: RolloutRoleFactory, worker: int) -> None:
         self.made, self.worker, self.policy = made, worker, copy.deepcopy(made.policy)
         self.episodes = Episodes(made.worlds, made.count)
 

@@ -22,7 +22,7 @@ from visagent.seeding import derive_seed, generator
 
 
 @dataclass(frozen=True)
-class TransitionActors:
+class TransitionRoleFactory:
     """Makes actors that write streams of rows.
 
     Args:
@@ -59,7 +59,7 @@ class TransitionActors:
 class TransitionActor:
     """Steps its worlds with a noisy policy; episodes go on from one task to the next."""
 
-    def __init__(self, made: TransitionActors, worker: int) -> None:
+    def __init__(self, made: TransitionRoleFactory, worker: int) -> None:
         self.made, self.worker, self.policy = made, worker, copy.deepcopy(made.policy)
         self.episodes = Episodes(made.worlds, made.count)
         self.serial = np.zeros(made.count, np.int64)

@@ -254,7 +254,7 @@ def joined(field: Field, workers: int) -> tuple[int, ...]:
     return tuple(shape)
 
 
-def part(array: NDArray[Any], field: Field, worker: int) -> NDArray[Any]:
+def worker_part(array: NDArray[Any], field: Field, worker: int) -> NDArray[Any]:
     """One worker's part of a joined array, as a view."""
     size = field.shape[field.axis]
     return array[(slice(None),) * field.axis + (slice(worker * size, (worker + 1) * size),)]

@@ -52,7 +52,7 @@ class EvolvedPolicy(nn.Module):
             parts += [(scale * weight / weight.norm(dim=0)).flatten(), torch.zeros(columns)]
         self.vector = nn.Parameter(torch.cat(parts))
 
-    def judge(self, vectors: Tensor, state: Tensor) -> Tensor:
+    def outputs(self, vectors: Tensor, state: Tensor) -> Tensor:
         """What each weight vector says of its own observation.
 
         Args:
@@ -74,7 +74,7 @@ class EvolvedPolicy(nn.Module):
         return found
 
     def choose(self, outputs: Tensor, deterministic: bool, generator: torch.Generator | None) -> Tensor:
-        """Actions `[K, A]` or `[K]` from what `judge` says."""
+        """Actions `[K, A]` or `[K]` from what `outputs` says."""
         if not self.continuous:
             return outputs.argmax(dim=-1)
         if self.bins:
@@ -97,5 +97,5 @@ class EvolvedPolicy(nn.Module):
         """Act on observations `[B, ...]` with the vector that is learned."""
         with torch.inference_mode():
             shown = observation["state"]
-            action = self.choose(self.judge(self.vector.expand(len(shown), -1), shown), deterministic, generator)
+            action = self.choose(self.outputs(self.vector.expand(len(shown), -1), shown), deterministic, generator)
             return PolicyStep(action, None, torch.zeros(len(shown)))

@@ -74,7 +74,7 @@ class OptionChoice:
 
 
 @dataclass(frozen=True)
-class Chances:
+class OptionEvaluation:
     """Of choices in N situations, for each of P separate choices.
 
     Attributes:
@@ -131,12 +131,12 @@ class JointPolicy(nn.Module):
         allowed = joint_slice(situation.options, situation.choosing, situation.available, self.sizes)
         return conditional_log_probs(self.logits(situation.observation), allowed)
 
-    def chances(self, situation: Situation) -> Chances:
+    def evaluate_options(self, situation: Situation) -> OptionEvaluation:
         """Of `situation.options`."""
         log_probs = self.log_probs(situation)
         log_prob = log_probs.gather(1, joint_index(situation.options, self.sizes)[:, None])
         log_count = (log_probs > -torch.inf).sum(dim=1, keepdim=True).to(log_probs.dtype).log()
-        return Chances(
+        return OptionEvaluation(
             log_prob, masked_entropy(log_probs)[:, None], log_count, torch.ones_like(log_prob, dtype=torch.bool)
         )
 
@@ -188,7 +188,7 @@ class AutoregressivePolicy(nn.Module):
         inputs = sum(spaces.observations) + sum(self.sizes) + len(self.sizes)
         self.heads = nn.ModuleList(layers(inputs, hidden, size, 0.01) for size in self.sizes)
 
-    def _walk(self, situation: Situation, pick: Callable[[int, Tensor], Tensor]) -> tuple[Tensor, Chances]:
+    def _walk(self, situation: Situation, pick: Callable[[int, Tensor], Tensor]) -> tuple[Tensor, OptionEvaluation]:
         options, known = situation.options, ~situation.choosing
         log_prob, entropy, log_count = [], [], []
         for agent, offered in enumerate(
@@ -206,9 +206,9 @@ class AutoregressivePolicy(nn.Module):
         total, spread, count = (
             torch.stack(part, dim=1).sum(dim=1, keepdim=True) for part in (log_prob, entropy, log_count)
         )
-        return options, Chances(total, spread, count, torch.ones_like(total, dtype=torch.bool))
+        return options, OptionEvaluation(total, spread, count, torch.ones_like(total, dtype=torch.bool))
 
-    def chances(self, situation: Situation) -> Chances:
+    def evaluate_options(self, situation: Situation) -> OptionEvaluation:
         """Of `situation.options`; the entropy is the sum of those of each choice after the ones before it."""
         return self._walk(situation, lambda agent, _: situation.options[:, agent])[1]
 
@@ -216,8 +216,8 @@ class AutoregressivePolicy(nn.Module):
         self, situation: Situation, deterministic: bool, generator: torch.Generator | None
     ) -> tuple[Tensor, Tensor]:
         """As of `JointPolicy`; deterministic is the best choice of each agent after those before it."""
-        options, chances = self._walk(situation, lambda _, log_probs: choose(log_probs, deterministic, generator))
-        return options, chances.log_prob
+        options, evaluation = self._walk(situation, lambda _, log_probs: choose(log_probs, deterministic, generator))
+        return options, evaluation.log_prob
 
 
 class PartialPolicy(nn.Module):
@@ -243,7 +243,7 @@ class PartialPolicy(nn.Module):
             conditional_log_probs(head(view), part) for head, view, part in zip(self.heads, views, offered, strict=True)
         ]
 
-    def chances(self, situation: Situation) -> Chances:
+    def evaluate_options(self, situation: Situation) -> OptionEvaluation:
         """Of `situation.options`, each agent's for itself; who does not choose has one possibility, and counts for
         nothing.
         """
@@ -253,7 +253,7 @@ class PartialPolicy(nn.Module):
         )
         entropy = torch.stack([masked_entropy(part) for part in found], dim=1)
         log_count = torch.stack([(part > -torch.inf).sum(dim=1).to(part.dtype).log() for part in found], dim=1)
-        return Chances(log_prob, entropy, log_count, situation.choosing)
+        return OptionEvaluation(log_prob, entropy, log_count, situation.choosing)
 
     def choose(
         self, situation: Situation, deterministic: bool, generator: torch.Generator | None
@@ -354,9 +354,9 @@ class OptionActorCritic(nn.Module):
             views = [torch.cat(seen, dim=-1)]
         return torch.cat([critic(view) for critic, view in zip(self.critics, views, strict=True)], dim=-1)
 
-    def chances(self, situation: Situation) -> Chances:
+    def evaluate_options(self, situation: Situation) -> OptionEvaluation:
         """Of `situation.options`."""
-        found: Chances = self.policy.chances(situation)
+        found: OptionEvaluation = self.policy.evaluate_options(situation)
         return found
 
     @torch.inference_mode()
