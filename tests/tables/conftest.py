@@ -2,18 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
 
 import pytest
 import yaml
 from tiny_table import make_spec, numbers
 
+from visagent.config.composition import compose_run
 from visagent.config.table_schemas import TableRootConfig
 from visagent.runtime.record import Record
 from visagent.tables.grid import Grid, expand
 from visagent.tables.runs import TableRun, plan
 
 Finish = Callable[..., None]
+ANYWHERE = "/in/the/folder/of/a/test"
+
+
+@cache
+def _composed(overrides: tuple[str, ...]) -> dict[str, Any]:
+    return compose_run(overrides)
+
+
+def _replaced(node: Any, one: str, other: str) -> Any:
+    if isinstance(node, dict):
+        return {key: _replaced(value, one, other) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_replaced(value, one, other) for value in node]
+    return node.replace(one, other) if isinstance(node, str) else node
+
+
+@pytest.fixture(autouse=True)
+def composed_once(tmp_path, monkeypatch) -> None:
+    """Runs that differ by the test's folder alone are composed once: a third of a second each."""
+
+    def compose(overrides: Sequence[str]) -> dict[str, Any]:
+        config = _composed(tuple(_replaced(list(overrides), str(tmp_path), ANYWHERE)))
+        return _replaced(config, ANYWHERE, str(tmp_path))
+
+    monkeypatch.setattr("visagent.tables.runs.compose_run", compose)
 
 
 @pytest.fixture
