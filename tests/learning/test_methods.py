@@ -33,7 +33,8 @@ def test_resume_is_bitwise(preset, compose, tmp_path, monkeypatch):
     """Stopped inside the last epoch and started again: weights, optimizer, data and numbers are those of an unbroken
     run.
     """
-    settings = (preset, "trainer.max_epochs=3")
+    # of several batches in an epoch
+    settings = (preset, "trainer.max_epochs=3", *(() if preset == METHODS[0] else ("datamodule.batch_size=8",)))
     unbroken = train(compose(*settings, f"paths.outputs={tmp_path}/a"))
     broken = compose(*settings, f"paths.outputs={tmp_path}/b")
     from lightning_modules.behaviour_cloning import BehaviourCloning
@@ -48,14 +49,7 @@ def test_resume_is_bitwise(preset, compose, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(BehaviourCloning, "imitate", failing)
         with pytest.raises(RuntimeError, match="power cut"):
-            train(
-                compose(*settings, f"paths.outputs={tmp_path}/b", "datamodule.batch_size=8")
-                if preset != METHODS[0]
-                else broken
-            )
-    if preset != METHODS[0]:
-        unbroken = train(compose(*settings, f"paths.outputs={tmp_path}/a", "datamodule.batch_size=8"))
-        broken = compose(*settings, f"paths.outputs={tmp_path}/b", "datamodule.batch_size=8")
+            train(broken)
     (stopped,) = Path(f"{tmp_path}/b/runs").glob("*")
     assert RunFolder(stopped).load().status == "FAILED" and "power cut" in RunFolder(stopped).load().error
     torch.manual_seed(123)  # a new process would not have this one's random state

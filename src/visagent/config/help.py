@@ -61,5 +61,5 @@ def help_text(root: str) -> str:
     for path in sorted(
         p for p in folder.iterdir() if p.is_dir() and p.name not in (*INTERNAL, "experiment", "__pycache__")
     ):
-        groups.append(f"  {path.name}: {', '.join(sorted(option.stem for option in path.glob('*.yaml')))}")
+        groups.append(f"  {path.name}: {', '.join(sorted(option.stem for option in path.glob('[!_]*.yaml')))}")
     return TRAIN.format(presets="\n".join(f"  {name}" for name in presets()), groups="\n".join(groups))
