@@ -41,7 +41,7 @@ def check_pairs(config: Mapping[str, Any]) -> None:
     if env is None or data is None or not issubclass(data, ActorDataConfig):
         return
     options = issubclass(data, OptionDataConfig)
-    if env is not None and getattr(env, "options", False) != options:
+    if getattr(env, "options", False) != options:
         known = GROUP_SCHEMAS["env"].items()
         there = ", ".join(f"env={name}" for name, schema in known if getattr(schema, "options", False) == options)
         kind = "options" if options else "single actions"

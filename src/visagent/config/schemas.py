@@ -136,9 +136,10 @@ REQUIRED_GROUPS = ("algorithm", "network", "optimizer", "datamodule", "trainer")
 
 def schema_of(target: str) -> type | None:
     """The schema that stands behind a `_target_`, or None for third-party objects."""
+    target = moved().get(target, target)
     for schemas in GROUP_SCHEMAS.values():
         for schema in schemas.values():
-            if getattr(schema, "_target_", None) == moved().get(target, target):
+            if getattr(schema, "_target_", None) == target:
                 return schema
     return None
 
