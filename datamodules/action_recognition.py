@@ -17,6 +17,7 @@ import pytorch_lightning as pl
 import torch
 
 from datamodules.ranks import next_epoch, of_all_ranks, shard
+from visagent.config.video_schemas import ActionRecognitionDataSettings
 from visagent.errors import ConfigError, UserError
 from visagent.seeding import generator
 from visagent.video.dataset import ATTEMPTS, EvaluationClips, TrainingClips, VideoBatch, load, protocol
@@ -114,71 +115,21 @@ class Chain:
 class ActionRecognitionDataModule(pl.LightningDataModule):
     """Videos of one layout.
 
+    Of the unreadable videos that `broken_share` allows, another one stands in for each in training; in testing they are
+    left out.
+
     Args:
-        layout: one of `visagent.video.layouts.LAYOUTS`.
-        root: `embedded` (synthetic actions, made where missing), or the data set's folder as it was unpacked.
-        fold: split of UCF-101 and HMDB-51, 1 to 3.
-        cache: where synthetic videos are kept.
-        embedded_train, embedded_val, embedded_size, embedded_seed: synthetic videos: how many, their pixels, their
-            draw.
-        num_frames: frames of a clip.
-        crop: height and width of network inputs, in pixels.
-        resize: shorter side that evaluation crops from (256 for crops of 224 in the paper).
-        batch_size: global; divided by the number of ranks.
-        eval_batch_size: videos per batch and rank in evaluation.
-        workers: decoding processes per rank.
-        backend: `decord`, `pyav` or `torchcodec`.
-        mirror: `none`, or `labels`: mirror half of the training clips, with the label that belongs to the mirrored
-            video, and never where a class has a direction but no opposite.
-        dense: sample training clips densely instead of from segments.
-        protocols: of testing, any of `1_clip`, `2_clip`, `dense`.
-        broken_share: of the videos of a split that may be unreadable before the run stops; in training another one
-            stands in for each, in testing it is left out.
-        seed: of the order and of all that is drawn.
+        settings: see `visagent.config.video_schemas.ActionRecognitionDataSettings`.
     """
 
-    def __init__(
-        self,
-        layout: str,
-        root: str,
-        fold: int,
-        cache: str,
-        embedded_train: int,
-        embedded_val: int,
-        embedded_size: int,
-        embedded_seed: int,
-        num_frames: int,
-        crop: int,
-        resize: int,
-        batch_size: int,
-        eval_batch_size: int,
-        workers: int,
-        backend: str,
-        mirror: str,
-        dense: bool,
-        protocols: Sequence[str],
-        broken_share: float,
-        seed: int,
-    ) -> None:
+    def __init__(self, settings: ActionRecognitionDataSettings) -> None:
         super().__init__()
-        self.layout, self.fold, self.num_frames, self.crop, self.resize = layout, fold, num_frames, crop, resize
-        self.batch_size, self.eval_batch_size, self.workers, self.backend = (
-            batch_size,
-            eval_batch_size,
-            workers,
-            backend,
-        )
-        self.mirror, self.dense, self.protocols, self.broken_share, self.seed = (
-            mirror,
-            dense,
-            tuple(protocols),
-            broken_share,
-            seed,
-        )
-        self.recipe = (
-            Recipe(layout, embedded_train, embedded_val, embedded_size, embedded_seed) if root == EMBEDDED else None
-        )
-        self.root = Path(cache) / self.recipe.name if self.recipe is not None else Path(root)
+        self.settings = settings
+        self.recipe = None
+        if settings.root == EMBEDDED:
+            train, val, size = settings.embedded_train, settings.embedded_val, settings.embedded_size
+            self.recipe = Recipe(settings.layout, train, val, size, settings.embedded_seed)
+        self.root = Path(settings.cache) / self.recipe.name if self.recipe is not None else Path(settings.root)
         self.broken: dict[str, dict[str, str]] = {"train": {}, "val": {}}
         self._lists: dict[str, ClipList] | None = None
 
@@ -195,12 +146,13 @@ class ActionRecognitionDataModule(pl.LightningDataModule):
     def setup(self, stage: str | None = None) -> None:
         """Read the lists of clips; once."""
         if self._lists is None:
-            require(self.backend)
-            self._lists = {split: read(self.layout, self.root, split, self.fold) for split in ("train", "val")}
+            require(self.settings.backend)
+            layout, fold, size = self.settings.layout, self.settings.fold, self.settings.batch_size
+            self._lists = {split: read(layout, self.root, split, fold) for split in ("train", "val")}
             count = len(self._lists["train"].clips)
-            if count < self.batch_size:
+            if count < size:
                 raise ConfigError(
-                    f"datamodule.batch_size={self.batch_size} exceeds the {count} training videos: use {count} or less"
+                    f"datamodule.batch_size={size} exceeds the {count} training videos: use {count} or less"
                 )
             self._warn(self._lists)
 
@@ -234,40 +186,45 @@ class ActionRecognitionDataModule(pl.LightningDataModule):
 
     @property
     def _device(self) -> str:
-        return device_of(self.backend, self.trainer.strategy.root_device if self.trainer else torch.device("cpu"))
+        return device_of(
+            self.settings.backend, self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+        )
 
     def train_dataloader(self) -> ClipLoader:
         """One pass over the training videos, in the order of (seed, epoch)."""
         epoch = next_epoch(self.trainer)
         epochs = (self.trainer.max_epochs or 1) if self.trainer else 1
-        clips = self.lists["train"].clips
-        order = torch.randperm(len(clips), generator=generator(self.seed, "order", epoch)).tolist()
-        rank, world = shard(self.trainer, self.batch_size)
-        batches = [
-            order[start + rank : start + self.batch_size : world]
-            for start in range(0, len(order) - self.batch_size + 1, self.batch_size)
-        ]
-        mirrored = mirrored_labels(self.classes) if self.mirror == "labels" else []
+        clips, settings, size = self.lists["train"].clips, self.settings, self.settings.batch_size
+        order = torch.randperm(len(clips), generator=generator(settings.seed, "order", epoch)).tolist()
+        rank, world = shard(self.trainer, size)
+        batches = [order[start + rank : start + size : world] for start in range(0, len(order) - size + 1, size)]
         data = TrainingClips(
-            clips, self.num_frames, self.crop, self.backend, mirrored, self.dense, self.seed, epoch, self._device
+            clips,
+            settings.num_frames,
+            settings.crop,
+            settings.backend,
+            mirrored_labels(self.classes) if settings.mirror == "labels" else [],
+            settings.dense,
+            settings.seed,
+            epoch,
+            self._device,
         )
         phase = (epoch / epochs, (epoch + 1) / epochs)
-        return ClipLoader(data, batches, self.workers, "", self.broken["train"], self.broken_share, phase)
+        return ClipLoader(data, batches, settings.workers, "", self.broken["train"], settings.broken_share, phase)
 
     def _evaluation(self, name: str) -> ClipLoader:
-        clips = self.lists["val"].clips
-        rank, world = shard(self.trainer, self.batch_size)
+        clips, settings = self.lists["val"].clips, self.settings
+        rank, world = shard(self.trainer, settings.batch_size)
         mine = range(rank, len(clips), world)
         # A rank without videos has a batch without videos: it must come along to where results of all ranks are added
         # up.
         batches = [
-            list(mine[start : start + self.eval_batch_size])
-            for start in range(0, max(1, len(mine)), self.eval_batch_size)
+            list(mine[start : start + settings.eval_batch_size])
+            for start in range(0, max(1, len(mine)), settings.eval_batch_size)
         ]
-        data = EvaluationClips(
-            clips, self.num_frames, protocol(name, self.resize, self.crop), self.backend, self._device
-        )
-        return ClipLoader(data, batches, self.workers, name, self.broken["val"], self.broken_share)
+        views = protocol(name, settings.resize, settings.crop)
+        data = EvaluationClips(clips, settings.num_frames, views, settings.backend, self._device)
+        return ClipLoader(data, batches, settings.workers, name, self.broken["val"], settings.broken_share)
 
     def val_dataloader(self) -> ClipLoader:
         """One clip of each validation video."""
@@ -275,7 +232,7 @@ class ActionRecognitionDataModule(pl.LightningDataModule):
 
     def test_dataloader(self) -> Chain:
         """The validation videos by each protocol."""
-        return Chain([self._evaluation(name) for name in self.protocols])
+        return Chain([self._evaluation(name) for name in self.settings.protocols])
 
     def statistics(self) -> dict[str, float]:
         """What is worth logging about the data, `data/...`."""
@@ -294,7 +251,7 @@ class ActionRecognitionDataModule(pl.LightningDataModule):
             for split, files in account.items():
                 self.broken[split].update(files)
         for split, files in self.broken.items():
-            check_share(files, len(self.lists[split].clips), self.broken_share)
+            check_share(files, len(self.lists[split].clips), self.settings.broken_share)
 
     def state_dict(self) -> dict[str, Any]:
         """The account of broken files, and which clips these were."""
@@ -321,7 +278,7 @@ class ActionRecognitionDataModule(pl.LightningDataModule):
 
     def _readable(self, path: str) -> bool:
         try:
-            read_frames(path, lambda count: np.array([count - 1]), self.backend)
+            read_frames(path, lambda count: np.array([count - 1]), self.settings.backend)
         except VideoError:
             return False
         return True

@@ -20,6 +20,7 @@ from visagent.actors.pool import ActorPool, Collected, SerialActors
 from visagent.actors.process import ProcessActors
 from visagent.actors.ray_actors import RayActors
 from visagent.actors.roles import Role, RoleFactory, Task
+from visagent.config.reinforcement_schemas import ActorDataSettings
 from visagent.envs.episodes import WorldFactory
 from visagent.envs.spaces import WorldSpaces
 from visagent.experience.rollouts import Episode, Field
@@ -110,66 +111,23 @@ class ActorDataModule(pl.LightningDataModule):
     weights alone: a resumed run needs no state of the worlds.
 
     Args:
-        env: makes worlds.
-        pool: `serial`, `process` or `ray`.
-        address: of the Ray cluster, `HOST:PORT` or `auto`; None to start one on this machine.
-        mode: `synchronous`: a batch is made by the weights that are newest when it is asked for; `asynchronous`: actors
-            run ahead.
-        actors: how many, of all ranks together.
-        ahead: tasks that asynchronous actors may be ahead of the learner.
-        max_lag: versions of the policy after which a part of a batch is dropped and made again; None for any.
-        shared_memory: of processes; see `visagent.actors.process.ProcessActors`.
-        timeout: seconds without a word from actors elsewhere after which the run stops; None for ever.
-        iterations_per_epoch: batches between two evaluations.
-        eval_episodes, test_episodes: how many.
-        eval_deterministic: act by the mode of the distribution when evaluating.
-        film_episodes: test episodes of which a video is made.
-        solved_return: of an evaluated episode that counts as solved; None for what the worlds' factory says, where it
-            does.
-        seed: of worlds and actions.
+        settings: see `visagent.config.reinforcement_schemas.ActorDataSettings`; their `env` makes the worlds.
+        env: the worlds, where they are not the settings' own.
     """
 
+    settings: ActorDataSettings
     steps: int
     """Of each world in a batch; where batches are whole episodes there is no such number."""
 
-    def __init__(
-        self,
-        env: WorldFactory,
-        pool: str,
-        address: str | None,
-        mode: str,
-        actors: int,
-        ahead: int,
-        max_lag: int | None,
-        shared_memory: bool,
-        iterations_per_epoch: int,
-        eval_episodes: int,
-        test_episodes: int,
-        eval_deterministic: bool,
-        film_episodes: int,
-        solved_return: float | None,
-        seed: int,
-        timeout: float | None = None,
-    ) -> None:
+    def __init__(self, settings: ActorDataSettings, env: WorldFactory | None = None) -> None:
         super().__init__()
-        self.env, self.pool, self.mode, self.workers, self.ahead, self.max_lag = env, pool, mode, actors, ahead, max_lag
-        self.address, self.shared_memory, self.iterations_per_epoch, self.seed = (
-            address,
-            shared_memory,
-            iterations_per_epoch,
-            seed,
-        )
-        self.eval_episodes, self.test_episodes, self.eval_deterministic = (
-            eval_episodes,
-            test_episodes,
-            eval_deterministic,
-        )
-        self.film_episodes, self.timeout = film_episodes, timeout
+        self.settings, self.env = settings, settings.env if env is None else env
+        self.iterations_per_epoch = settings.iterations_per_epoch
         self.solved_return: float | None = (
-            getattr(env, "solved_return", None) if solved_return is None else solved_return
+            getattr(self.env, "solved_return", None) if settings.solved_return is None else settings.solved_return
         )
         self.actors: ActorPool | None = None
-        self.spaces: WorldSpaces = env.spaces()
+        self.spaces: WorldSpaces = self.env.spaces()
         self.dropped = self.restarts = self.ended = 0
         self.warned = False
 
@@ -189,16 +147,18 @@ class ActorDataModule(pl.LightningDataModule):
 
     def _start(self) -> ActorPool:
         policy = self.learner.acting_policy()
-        rank, world = shard(self.trainer, self.workers, "datamodule.actors")
-        share = self.workers // world
-        make_role = RanksRoles(self.make_role(policy), rank * share)
-        if self.pool == "serial":
-            return SerialActors(make_role, share)
-        ahead = self.ahead if self.mode == "asynchronous" else 0
-        max_lag = self.max_lag if ahead else None
-        if self.pool == "ray":
-            return RayActors(make_role, share, ahead, max_lag, self.address, self.timeout)
-        return ProcessActors(make_role, share, policy.state_dict(), ahead, max_lag, self.shared_memory, self.timeout)
+        settings, make_role = self.settings, self.make_role(policy)
+        rank, world = shard(self.trainer, settings.actors, "datamodule.actors")
+        count = settings.actors // world
+        roles = RanksRoles(make_role, rank * count)
+        if settings.pool == "serial":
+            return SerialActors(roles, count)
+        ahead = settings.ahead if settings.mode == "asynchronous" else 0
+        max_lag = settings.max_lag if ahead else None
+        if settings.pool == "ray":
+            return RayActors(roles, count, ahead, max_lag, settings.address, settings.timeout)
+        memory = settings.shared_memory
+        return ProcessActors(roles, count, policy.state_dict(), ahead, max_lag, memory, settings.timeout)
 
     def collect(self, epoch: int, iteration: int) -> Collected:
         """What all actors make with the weights that the module publishes."""
@@ -206,17 +166,14 @@ class ActorDataModule(pl.LightningDataModule):
         if self.actors is None:
             self.actors = self._start()
         self.actors.publish(*self.learner.published())
-        begin = iteration == 0 if self.mode == "synchronous" else fresh
+        synchronous = self.settings.mode == "synchronous"
+        begin = iteration == 0 if synchronous else fresh
         found = self.actors.collect(Task(epoch, iteration, begin))
         self.dropped += found.dropped
         self.restarts = found.restarts
         self.ended = len(found.episodes) + (self.ended if iteration else 0)
-        if (
-            iteration == self.iterations_per_epoch - 1
-            and self.mode == "synchronous"
-            and not self.ended
-            and not self.warned
-        ):
+        last = iteration == self.iterations_per_epoch - 1
+        if last and synchronous and not self.ended and not self.warned:
             self.warned = True
             self._warn_of_short_epochs()
         return found
@@ -235,19 +192,23 @@ class ActorDataModule(pl.LightningDataModule):
         return ExperienceLoader(self, next_epoch(self.trainer))
 
     def _evaluation(self, name: str, episodes: int, films: int) -> DataLoader[Any]:
-        seeds = tuple(derive_seed(self.seed, name, number) for number in range(episodes))
+        seeds = tuple(derive_seed(self.settings.seed, name, number) for number in range(episodes))
         return DataLoader([self.evaluation(seeds, films)], batch_size=None)  # type: ignore[arg-type]
 
     def evaluation(self, seeds: tuple[int, ...], films: int) -> EvaluationEpisodes:
         """The episodes to evaluate on."""
-        return EvaluationEpisodes(self.env, seeds, self.eval_deterministic, films, solved_return=self.solved_return)
+        return EvaluationEpisodes(
+            self.env, seeds, self.settings.eval_deterministic, films, solved_return=self.solved_return
+        )
 
     def val_dataloader(self) -> DataLoader[Any]:
-        return self._evaluation("validate", self.eval_episodes, 0)
+        return self._evaluation("validate", self.settings.eval_episodes, 0)
 
     def test_dataloader(self) -> DataLoader[Any]:
         """Episodes on other seeds than those that are watched while training."""
-        return self._evaluation("test", self.test_episodes, min(self.film_episodes, self.test_episodes))
+        return self._evaluation(
+            "test", self.settings.test_episodes, min(self.settings.film_episodes, self.settings.test_episodes)
+        )
 
     def close(self) -> None:
         """End the actors, whatever they are doing."""

@@ -10,9 +10,10 @@ from typing import Any
 
 from torch import Tensor
 
-from datamodules.navigation import NavigationDataModule, SampleLoader
+from datamodules.navigation import NavigationDataModule
 from datamodules.ranks import next_epoch
 from visagent.actors.navigation_rollout import label_rollout, mix_with_expert, rollout
+from visagent.config.navigation_schemas import DAggerDataSettings
 from visagent.envs.navigation import NavigationWorld
 from visagent.experience.navigation import NavigationSamples
 from visagent.experts.schedules import beta_schedule
@@ -27,27 +28,14 @@ class DAggerDataModule(NavigationDataModule):
     Collection is keyed by the round, so that it happens once however often Lightning asks for the loader.
 
     Args:
-        beta: schedule name, see `visagent.experts.schedules`.
-        beta_parameter: its parameter.
-        passes_first_round: passes over the demonstrations in round 0; the later rounds make `passes_per_epoch`.
-        collect_starts_per_target: episodes per target and round.
-        collect_max_steps: their cut-off.
-        settings: those of `NavigationDataModule`.
+        settings: see `visagent.config.navigation_schemas.DAggerDataSettings`.
     """
 
-    def __init__(
-        self,
-        beta: str,
-        beta_parameter: float | None,
-        passes_first_round: int,
-        collect_starts_per_target: int,
-        collect_max_steps: int,
-        **settings: Any,
-    ) -> None:
-        super().__init__(**settings)
-        self.beta = beta_schedule(beta, beta_parameter)
-        self.passes_first_round = passes_first_round
-        self.collect_starts, self.collect_max_steps = collect_starts_per_target, collect_max_steps
+    settings: DAggerDataSettings
+
+    def __init__(self, settings: DAggerDataSettings) -> None:
+        super().__init__(settings)
+        self.beta = beta_schedule(settings.beta, settings.beta_parameter)
 
     def train_dataloader(self) -> Any:
         """Collect what the current round lacks, then its passes."""
@@ -59,19 +47,18 @@ class DAggerDataModule(NavigationDataModule):
 
     def loader(self, epoch: int) -> Any:
         """The passes of one round; each round is a training phase of its own."""
-        done = self.passes_first_round + (epoch - 1) * self.passes_per_epoch
-        passes = range(done, done + self.passes_per_epoch) if epoch else range(self.passes_first_round)
-        return SampleLoader(
-            self.data.samples, self.tables.scene_of, self.batch_size, passes, passes, self.seed, self.shard()
-        )
+        first, later = self.settings.passes_first_round, self.settings.passes_per_epoch
+        done = first + (epoch - 1) * later
+        passes = range(done, done + later) if epoch else range(first)
+        return self.sample_loader(passes, passes)
 
     def collect(self, round: int) -> NavigationSamples:
         """D_round: every state that the mixture visits, labelled by the expert (Algorithm 1 of the paper, steps 2 and
         3).
         """
         behaviour = mix_with_expert(self.policy(), self.expert, self.beta(round))
-        episodes = self.starts(self.targets, self.collect_starts, "collect", round)
-        path = rollout(behaviour, self.world(), *episodes, generator(self.seed, "collect", round))
+        episodes = self.starts(self.targets, self.settings.collect_starts_per_target, "collect", round)
+        path = rollout(behaviour, self.world(), *episodes, generator(self.settings.seed, "collect", round))
         samples = label_rollout(path, self.expert)
         log.info(
             "round %d: %d states labelled, %.0f %% of the episodes reached the target",
@@ -84,7 +71,7 @@ class DAggerDataModule(NavigationDataModule):
     def training_episodes(self, rounds: int) -> Iterator[tuple[Tensor, Tensor]]:
         yield from super().training_episodes(rounds)
         for round in range(1, rounds):
-            yield self.starts(self.targets, self.collect_starts, "collect", round)
+            yield self.starts(self.targets, self.settings.collect_starts_per_target, "collect", round)
 
     def policy(self) -> Any:
         """The learner's current policy; the expert moves to its device."""
@@ -96,4 +83,4 @@ class DAggerDataModule(NavigationDataModule):
 
     def world(self, max_steps: int | None = None) -> NavigationWorld:
         """A fresh world for collection, on the expert's device."""
-        return NavigationWorld(self.expert.tables, max_steps or self.collect_max_steps)
+        return NavigationWorld(self.expert.tables, max_steps or self.settings.collect_max_steps)

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import difflib
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from torch import Tensor
 
 from datamodules.ranks import next_epoch, shard
 from visagent.actors.navigation_rollout import Rollout
+from visagent.config.navigation_schemas import NavigationDataSettings
 from visagent.config.quoting import quoted
 from visagent.envs.navigation import SceneTables
 from visagent.errors import ConfigError
@@ -107,64 +108,12 @@ class NavigationDataModule(pl.LightningDataModule):
     """Scenes, targets and the expert's demonstrations: all that behaviour cloning needs.
 
     Args:
-        scenes: `embedded`, or a folder of `NAME.h5` dumps (see `visagent.scenes.dump`).
-        scene_names: which of them; empty for all of a folder.
-        cache: where embedded scenes are kept.
-        extractor: feature extractor of embedded scenes.
-        extractor_weights: its `.pth` file, or None for the default place.
-        make_workers: processes that make missing embedded scenes; 0 for one per core.
-        targets_per_scene: how many targets are picked per scene.
-        targets: own targets per scene name, for example `{kitchen_02: [90, 136]}`; the others are picked.
-        starts_per_target: demonstrations per target (50 in the paper).
-        batch_size: global; divided by the number of ranks.
-        passes_per_epoch: passes over the data in one Lightning epoch (one evaluation interval).
-        max_steps: cut-off of evaluation episodes (300 in Table 1, 200 in Tables 2 and 4).
-        val_starts_per_target, test_starts_per_target: random starts per target (50 in the paper).
-        action_modes: any of `sampled`, `argmax`.
-        new_target_distances: test also on targets so many steps from the nearest trained one.
-        new_targets_per_distance: such targets per scene.
-        new_target_starts: starts for each.
-        new_target_max_steps: their cut-off (200 in Table 4).
-        disjoint_starts: test from starts in which no training episode for the same target begins.
-        recompute_distances: take shortest paths from the graph whatever the dump holds.
-        seed: of starts, new targets and the order of samples.
+        settings: see `visagent.config.navigation_schemas.NavigationDataSettings`.
     """
 
-    def __init__(
-        self,
-        scenes: str,
-        scene_names: Sequence[str],
-        cache: str,
-        extractor: str,
-        extractor_weights: str | None,
-        make_workers: int,
-        targets_per_scene: int,
-        targets: Mapping[str, Sequence[int]],
-        starts_per_target: int,
-        batch_size: int,
-        passes_per_epoch: int,
-        max_steps: int,
-        val_starts_per_target: int,
-        test_starts_per_target: int,
-        action_modes: Sequence[str],
-        new_target_distances: Sequence[int],
-        new_targets_per_distance: int,
-        new_target_starts: int,
-        new_target_max_steps: int,
-        disjoint_starts: bool,
-        recompute_distances: bool,
-        seed: int,
-    ) -> None:
+    def __init__(self, settings: NavigationDataSettings) -> None:
         super().__init__()
-        self.scene_source, self.scene_names, self.cache = scenes, tuple(scene_names), Path(cache)
-        self.extractor, self.extractor_weights, self.make_workers = extractor, extractor_weights, make_workers
-        self.targets_per_scene, self.own_targets = targets_per_scene, {name: list(ids) for name, ids in targets.items()}
-        self.starts_per_target, self.batch_size, self.passes_per_epoch = starts_per_target, batch_size, passes_per_epoch
-        self.max_steps, self.val_starts, self.test_starts = max_steps, val_starts_per_target, test_starts_per_target
-        self.action_modes = tuple(action_modes)
-        self.new_target_distances, self.new_targets_per_distance = tuple(new_target_distances), new_targets_per_distance
-        self.new_target_starts, self.new_target_max_steps = new_target_starts, new_target_max_steps
-        self.disjoint_starts, self.recompute_distances, self.seed = disjoint_starts, recompute_distances, seed
+        self.settings = settings
         self.data = Aggregate()
         self._tables: SceneTables | None = None
 
@@ -179,19 +128,18 @@ class NavigationDataModule(pl.LightningDataModule):
 
     def prepare_data(self) -> None:
         """Make the embedded scenes that are missing."""
-        if self.scene_source != EMBEDDED:
+        if self.settings.scenes != EMBEDDED:
             return
-        if not self.scene_names:
+        if not self.settings.scene_names:
             raise ConfigError(
                 "zero scenes: with datamodule.scenes=embedded name at least one, for example "
                 "datamodule.scene_names=[kitchen_01]"
             )
-        recipes = [
-            recipe_for(name, extractor=self.extractor, weights=self.extractor_weights) for name in self.scene_names
-        ]
+        extractor, weights = self.settings.extractor, self.settings.extractor_weights
+        recipes = [recipe_for(name, extractor=extractor, weights=weights) for name in self.settings.scene_names]
         from rich.progress import track
 
-        made = make_scenes(self._folder(), recipes, self.make_workers or None)
+        made = make_scenes(self._folder(), recipes, self.settings.make_workers or None)
         for recipe, _, new in track(made, "Making scenes", total=len(recipes), transient=True):
             if new:
                 log.info("made scene %s", recipe.name)
@@ -202,21 +150,19 @@ class NavigationDataModule(pl.LightningDataModule):
             self._tables = SceneTables(self._read_scenes())
             self.expert = ShortestPathExpert(self._tables)
             self.targets = self._pick_targets()
-            if self.disjoint_starts:
+            if self.settings.disjoint_starts:
                 self._test_episodes()  # where there are too few, say so before training
 
     def _folder(self) -> Path:
-        if self.scene_source != EMBEDDED:
-            return Path(self.scene_source)
-        return self.cache / (
-            self.extractor
-            if self.extractor_weights is None
-            else f"{self.extractor}-{Path(self.extractor_weights).stem}"
-        )
+        if self.settings.scenes != EMBEDDED:
+            return Path(self.settings.scenes)
+        extractor, weights = self.settings.extractor, self.settings.extractor_weights
+        name = extractor if weights is None else f"{extractor}-{Path(weights).stem}"
+        return Path(self.settings.cache) / name
 
     def _read_scenes(self) -> list[Scene]:
         found = list_dumps(self._folder())
-        names = self.scene_names or tuple(found)
+        names = tuple(self.settings.scene_names) or tuple(found)
         if len(set(names)) != len(names):
             raise ConfigError(f"datamodule.scene_names: expected each scene once, got {list(names)}")
         for name in names:
@@ -230,19 +176,19 @@ class NavigationDataModule(pl.LightningDataModule):
                         else "; choose with datamodule.scene_names=[NAME,...]"
                     )
                 )
-        return [read_dump(found[name], self.recompute_distances) for name in names]
+        return [read_dump(found[name], self.settings.recompute_distances) for name in names]
 
     def _pick_targets(self) -> Tensor:
-        unknown = sorted(set(self.own_targets) - set(self.tables.names))
+        unknown = sorted(set(self.settings.targets) - set(self.tables.names))
         if unknown:
             raise ConfigError(
                 f"datamodule.targets: unknown scene {unknown[0]!r}: expected some of {', '.join(self.tables.names)}"
             )
         chosen: list[int] = []
         for scene in self.tables.scenes:
-            states = self.own_targets.get(scene.name)
+            states = self.settings.targets.get(scene.name)
             if states is None:
-                states = pick_targets(scene, self.targets_per_scene)
+                states = pick_targets(scene, self.settings.targets_per_scene)
             if not states or len(set(states)) != len(states):
                 raise ConfigError(
                     f"datamodule.targets.{scene.name}: expected at least one target and each once, got {list(states)}"
@@ -293,7 +239,9 @@ class NavigationDataModule(pl.LightningDataModule):
                     f"episode for target {target - first} "
                     "begins, got none; type datamodule.disjoint_starts=false, or fewer datamodule.starts_per_target"
                 )
-            rng = np.random.default_rng(derive_seed(self.seed, *purpose, self.tables.names[scene], target - first))
+            rng = np.random.default_rng(
+                derive_seed(self.settings.seed, *purpose, self.tables.names[scene], target - first)
+            )
             starts.append(rng.choice(able, count, replace=count > len(able)))
         return torch.as_tensor(np.concatenate(starts)), targets.repeat_interleave(count)
 
@@ -303,7 +251,7 @@ class NavigationDataModule(pl.LightningDataModule):
 
     def training_episodes(self, rounds: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Starts and targets of all training episodes of so many rounds."""
-        yield self.starts(self.targets, self.starts_per_target, "train")
+        yield self.starts(self.targets, self.settings.starts_per_target, "train")
 
     def _began(self, rounds: int) -> Tensor:
         """Numbers of the pairs of start and target of `training_episodes`."""
@@ -332,8 +280,8 @@ class NavigationDataModule(pl.LightningDataModule):
             candidates = [
                 s for s in targets_at_distance(scene, trained, distance) if bool((scene.distance[:, s] > 0).any())
             ]
-            rng = np.random.default_rng(derive_seed(self.seed, "new targets", scene.name, distance))
-            size = min(self.new_targets_per_distance, len(candidates))
+            rng = np.random.default_rng(derive_seed(self.settings.seed, "new targets", scene.name, distance))
+            size = min(self.settings.new_targets_per_distance, len(candidates))
             chosen += sorted(first + int(s) for s in rng.choice(candidates, size, replace=False)) if size else []
         return torch.tensor(chosen, dtype=torch.int64)
 
@@ -343,28 +291,30 @@ class NavigationDataModule(pl.LightningDataModule):
         return self._episodes(
             "",
             self.targets,
-            self.test_starts,
-            self.max_steps,
+            self.settings.test_starts_per_target,
+            self.settings.max_steps,
             "test",
-            self._began(rounds) if self.disjoint_starts else None,
+            self._began(rounds) if self.settings.disjoint_starts else None,
         )
 
     def _episodes(
         self, name: str, targets: Tensor, count: int, max_steps: int, split: str, avoid: Tensor | None = None
     ) -> EpisodeBatch:
         starts, repeated = self.starts(targets, count, split, name, avoid=avoid)
+        modes = tuple(self.settings.action_modes)
         return EpisodeBatch(
-            name, starts, repeated, max_steps, self.action_modes, derive_seed(self.seed, split, name, "actions")
+            name, starts, repeated, max_steps, modes, derive_seed(self.settings.seed, split, name, "actions")
         )
 
     def val_dataloader(self) -> torch.utils.data.DataLoader[Any]:
         """One batch with all validation episodes."""
-        return _episode_loader([self._episodes("", self.targets, self.val_starts, self.max_steps, "val")])
+        starts, max_steps = self.settings.val_starts_per_target, self.settings.max_steps
+        return _episode_loader([self._episodes("", self.targets, starts, max_steps, "val")])
 
     def test_dataloader(self) -> torch.utils.data.DataLoader[Any]:
         """Trained targets from another range of starts, then new targets at each distance."""
         batches = [self._test_episodes()]
-        for distance in self.new_target_distances:
+        for distance in self.settings.new_target_distances:
             targets = self.new_targets(distance)
             if not len(targets):
                 log.warning(
@@ -373,18 +323,15 @@ class NavigationDataModule(pl.LightningDataModule):
                     distance,
                 )
             else:
-                batches.append(
-                    self._episodes(
-                        f"new_targets_{distance}/", targets, self.new_target_starts, self.new_target_max_steps, "test"
-                    )
-                )
+                starts, max_steps = self.settings.new_target_starts, self.settings.new_target_max_steps
+                batches.append(self._episodes(f"new_targets_{distance}/", targets, starts, max_steps, "test"))
         return _episode_loader(batches)
 
     # Training data
 
     def demonstrations(self) -> NavigationSamples:
         """D_0: the shortest path from every training start (Section 3.1)."""
-        starts, targets = self.starts(self.targets, self.starts_per_target, "train")
+        starts, targets = self.starts(self.targets, self.settings.starts_per_target, "train")
         states, _, running = self.expert.demonstrate(starts, targets)
         length = running.sum(dim=0)
         path = Rollout(
@@ -401,7 +348,7 @@ class NavigationDataModule(pl.LightningDataModule):
 
     def shard(self) -> tuple[int, int]:
         """(rank, world size); see `datamodules.ranks.shard`."""
-        return shard(self.trainer, self.batch_size)
+        return shard(self.trainer, self.settings.batch_size)
 
     def train_dataloader(self) -> Any:
         """The passes of the current epoch over the demonstrations."""
@@ -414,11 +361,14 @@ class NavigationDataModule(pl.LightningDataModule):
         epochs = (
             self.trainer.max_epochs if self.trainer and self.trainer.max_epochs and self.trainer.max_epochs > 0 else 1
         )
-        phase = range(max(epochs, epoch + 1) * self.passes_per_epoch)
-        passes = range(epoch * self.passes_per_epoch, (epoch + 1) * self.passes_per_epoch)
-        return SampleLoader(
-            self.data.samples, self.tables.scene_of, self.batch_size, passes, phase, self.seed, self.shard()
-        )
+        count = self.settings.passes_per_epoch
+        passes = range(epoch * count, (epoch + 1) * count)
+        return self.sample_loader(passes, range(max(epochs, epoch + 1) * count))
+
+    def sample_loader(self, passes: range, phase: range) -> SampleLoader:
+        """Minibatches of all samples so far, for some passes of a training phase."""
+        size, seed = self.settings.batch_size, self.settings.seed
+        return SampleLoader(self.data.samples, self.tables.scene_of, size, passes, phase, seed, self.shard())
 
     @property
     def env_steps(self) -> int:

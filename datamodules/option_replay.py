@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from datamodules.option_rollouts import OptionDataModule
+from visagent.config.option_schemas import OptionReplayDataSettings
 from visagent.errors import ConfigError
 from visagent.experience.option_decisions import OptionBatch
 from visagent.experience.option_episodes import EpisodeBatch, EpisodeBuffer
@@ -17,18 +18,14 @@ class OptionReplayDataModule(OptionDataModule):
     In an iteration the actors take `steps` low-level steps in every world, and the learner gets `updates` draws.
 
     Args:
-        updates: U.
-        batch_size: episodes of an update.
-        capacity: episodes that are kept.
-        longest: decisions of an episode that are kept.
-        warmup: episodes before the first update.
-        shared: see `OptionDataModule`.
+        settings: see `visagent.config.option_schemas.OptionReplayDataSettings`.
     """
 
-    def __init__(self, updates: int, batch_size: int, capacity: int, longest: int, warmup: int, **shared: Any) -> None:
-        super().__init__(**shared)
-        self.updates, self.batch_size, self.warmup = updates, batch_size, warmup
-        self.buffer = EpisodeBuffer(self.worlds.spaces(), capacity, longest)
+    settings: OptionReplayDataSettings
+
+    def __init__(self, settings: OptionReplayDataSettings) -> None:
+        super().__init__(settings)
+        self.buffer = EpisodeBuffer(self.worlds.spaces(), settings.capacity, settings.longest)
 
     def setup(self, stage: str) -> None:
         """Refuse what is not built.
@@ -41,22 +38,23 @@ class OptionReplayDataModule(OptionDataModule):
                 "one process learns from all actors: expected trainer.devices=1 trainer.num_nodes=1, got "
                 f"{self.trainer.world_size} ranks"
             )
-        if self.mode != "synchronous":
+        if self.settings.mode != "synchronous":
             raise ConfigError(
-                f"datamodule.mode={self.mode}: expected synchronous, as episodes of an epoch are whole; type "
+                f"datamodule.mode={self.settings.mode}: expected synchronous, as episodes of an epoch are whole; type "
                 "actors=serial or actors=process"
             )
 
     def next_batch(self, epoch: int, iteration: int) -> EpisodeBatch:  # type: ignore[override]
+        settings = self.settings
         if iteration == 0:
-            self.buffer.begin(self.workers * self.worlds_per_actor)
+            self.buffer.begin(settings.actors * settings.worlds_per_actor)
         found = self.collect(epoch, iteration)
         batch = OptionBatch.join(found.arrays, found.version, found.episodes, found.timing)
         self.buffer.add(batch)
-        updates = self.updates if len(self.buffer) >= self.warmup else 0
-        rng = generator(self.seed, "draw", epoch, iteration)
+        updates = settings.updates if len(self.buffer) >= settings.warmup else 0
+        rng = generator(settings.seed, "draw", epoch, iteration)
         return self.buffer.draw(
-            updates, self.batch_size, rng, batch.env_steps, found.version, found.episodes, found.timing
+            updates, settings.batch_size, rng, batch.env_steps, found.version, found.episodes, found.timing
         )
 
     def state_dict(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from torch import nn
 
 from datamodules.actors import ActorDataModule, EvaluationEpisodes
 from visagent.actors.option_actors import OptionFilm, OptionRoleFactory, run_option_episodes
+from visagent.config.option_schemas import OptionDataSettings
 from visagent.envs.option_worlds import OptionWorldFactory
 from visagent.experience.option_decisions import OptionBatch
 from visagent.experience.rollouts import Episode
@@ -46,46 +47,33 @@ class OptionDataModule(ActorDataModule):
     that run then.
 
     Args:
-        env: makes the worlds.
-        scheme: who chooses when: `async`, `sync_wait`, `sync_cut`, or `end2end`, which takes the worlds' low-level
-            actions for options.
-        worlds_per_actor: stepped by one actor.
-        steps: low-level steps of a world.
-        gamma: discount of a low-level step.
-        max_option_steps: after which an episode is truncated; None for never.
-        shared: see `ActorDataModule`.
+        settings: see `visagent.config.option_schemas.OptionDataSettings`.
     """
 
-    def __init__(
-        self,
-        env: OptionWorldFactory,
-        scheme: str,
-        worlds_per_actor: int,
-        steps: int,
-        gamma: float,
-        max_option_steps: int | None,
-        **shared: Any,
-    ) -> None:
-        self.worlds = env.primitives() if scheme == "end2end" else env
-        super().__init__(env=self.worlds, **shared)  # type: ignore[arg-type]
-        self.scheme, self.worlds_per_actor, self.steps, self.gamma = scheme, worlds_per_actor, steps, gamma
-        self.max_option_steps = max_option_steps
+    settings: OptionDataSettings
+
+    def __init__(self, settings: OptionDataSettings) -> None:
+        worlds: OptionWorldFactory = settings.env
+        self.worlds = worlds.primitives() if settings.scheme == "end2end" else worlds
+        super().__init__(settings, self.worlds)  # type: ignore[arg-type]
+        self.steps = settings.steps
 
     @property
     def steps_per_batch(self) -> int:
         """Low-level steps, without those that end what runs."""
-        return self.workers * self.worlds_per_actor * self.steps
+        return self.settings.actors * self.settings.worlds_per_actor * self.steps
 
     def make_role(self, policy: nn.Module) -> OptionRoleFactory:
+        settings = self.settings
         return OptionRoleFactory(
             self.worlds,
-            self.scheme,
+            settings.scheme,
             policy,
-            self.worlds_per_actor,
-            self.steps,
-            self.gamma,
-            self.seed,
-            self.max_option_steps,
+            settings.worlds_per_actor,
+            settings.steps,
+            settings.gamma,
+            settings.seed,
+            settings.max_option_steps,
         )
 
     def next_batch(self, epoch: int, iteration: int) -> OptionBatch:
@@ -96,9 +84,9 @@ class OptionDataModule(ActorDataModule):
         return OptionEpisodes(
             self.worlds,
             seeds,
-            self.eval_deterministic,
+            self.settings.eval_deterministic,
             films,
-            self.scheme,
-            self.max_option_steps,
+            self.settings.scheme,
+            self.settings.max_option_steps,
             solved_return=self.solved_return,
         )

@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor
 
+from visagent.config.video_schemas import RandomClipsSettings
 from visagent.seeding import generator
 
 
@@ -28,19 +29,18 @@ class RandomClipsDataModule(pl.LightningDataModule):
     """One batch of normal numbers; nothing to train on.
 
     Args:
-        shape: `[N, T, C, H, W]`.
-        num_classes: that a network is made for, or None for a block without classes.
-        seed: of the numbers.
+        settings: see `visagent.config.video_schemas.RandomClipsSettings`.
     """
 
-    def __init__(self, shape: Sequence[int], num_classes: int | None, seed: int) -> None:
+    def __init__(self, settings: RandomClipsSettings) -> None:
         super().__init__()
-        self.shape, self.num_classes, self.seed = tuple(shape), num_classes, seed
+        self.settings = settings
+        self.shape, self.num_classes = tuple(settings.shape), settings.num_classes
 
     def train_dataloader(self) -> OneBatch:
         """The batch, which `trainer.limit_train_batches=0` keeps from being used."""
-        return OneBatch(self.shape, self.seed)
+        return OneBatch(self.shape, self.settings.seed)
 
     def test_dataloader(self) -> OneBatch:
         """The batch."""
-        return OneBatch(self.shape, self.seed)
+        return OneBatch(self.shape, self.settings.seed)

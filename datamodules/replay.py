@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -18,6 +18,7 @@ from visagent.actors.process import ProcessActors
 from visagent.actors.roles import Task
 from visagent.actors.shards import ReplayShards, ShardOrder, shard_folder
 from visagent.actors.transitions import TransitionRoleFactory
+from visagent.config.reinforcement_schemas import ReplayDataSettings
 from visagent.errors import ConfigError
 from visagent.experience.replay import write_down
 from visagent.experience.transitions import TransitionBatch
@@ -31,55 +32,27 @@ class ReplayDataModule(ActorDataModule):
     written after it do not touch those before, so that a resumed run draws what an unbroken one does.
 
     Args:
-        worlds_per_actor: stepped by one actor.
-        steps: T.
-        updates: U.
-        batch_size: N, draws of an update, of all shards together.
-        warmup: steps of all worlds with uniform actions and without updates.
-        capacity: rows of all streams that are drawn from.
-        n_step: n.
-        shards: of the replay, of all ranks together, each in a process of its own where actors are.
-        prefetch: draw the next batch while the learner learns, so before the actors write the newest rows.
-        exploration: noise on actions.
-        shared: see `ActorDataModule`.
+        settings: see `visagent.config.reinforcement_schemas.ReplayDataSettings`.
 
     Raises:
         ConfigError: when numbers do not divide.
     """
 
-    def __init__(
-        self,
-        worlds_per_actor: int,
-        steps: int,
-        updates: int,
-        batch_size: int,
-        warmup: int,
-        capacity: int,
-        n_step: int,
-        shards: int,
-        prefetch: bool,
-        exploration: Exploration,
-        **shared: Any,
-    ) -> None:
-        super().__init__(**shared)
-        self.worlds_per_actor, self.steps, self.updates, self.batch_size = worlds_per_actor, steps, updates, batch_size
-        self.capacity, self.n_step, self.shards, self.prefetch, self.exploration = (
-            capacity,
-            n_step,
-            shards,
-            prefetch,
-            exploration,
-        )
-        self.streams = self.workers * worlds_per_actor
-        if batch_size % shards:
-            lower = batch_size - batch_size % shards
+    settings: ReplayDataSettings
+
+    def __init__(self, settings: ReplayDataSettings) -> None:
+        super().__init__(settings)
+        size, shards, self.steps = settings.batch_size, settings.shards, settings.steps
+        self.streams = settings.actors * settings.worlds_per_actor
+        if size % shards:
+            lower = size - size % shards
             raise ConfigError(
-                f"datamodule.batch_size={batch_size} is not divisible by {shards} shards: use {lower or shards} or "
+                f"datamodule.batch_size={size} is not divisible by {shards} shards: use {lower or shards} or "
                 f"{lower + shards}"
             )
         if self.streams < shards:
             raise ConfigError(f"datamodule.shards: expected at most {self.streams}, the number of worlds, got {shards}")
-        self.random_tasks = -(-warmup // self.steps_per_batch)
+        self.random_tasks = -(-settings.warmup // self.steps_per_batch)
         self.stored = torch.zeros(self.streams, dtype=torch.int64)  # rows of the streams of all ranks, of a checkpoint
         self.replay: ActorPool | None = None
         self.drawn: Collected | None = None
@@ -92,13 +65,13 @@ class ReplayDataModule(ActorDataModule):
 
     def make_role(self, policy: nn.Module) -> TransitionRoleFactory:
         acting = (
-            self.exploration,
-            self.worlds_per_actor,
+            cast(Exploration, self.settings.exploration),  # what its settings name
+            self.settings.worlds_per_actor,
             self.streams,
             self.steps,
             self.random_tasks,
             self.iterations_per_epoch,
-            self.seed,
+            self.settings.seed,
         )
         return TransitionRoleFactory(self.env, self.spaces, policy, *acting)
 
@@ -109,8 +82,8 @@ class ReplayDataModule(ActorDataModule):
 
     def _start_replay(self) -> ActorPool:
         assert self.actors is not None
-        rank, world = shard(self.trainer, self.shards, "datamodule.shards")
-        count, streams = self.shards // world, self.streams // world
+        rank, world = shard(self.trainer, self.settings.shards, "datamodule.shards")
+        count, streams = self.settings.shards // world, self.streams // world
         self.written = self.stored[rank * streams : (rank + 1) * streams].numpy().copy()
         # Behind the rows that are drawn from lie those that an unfinished epoch may overwrite, and frames of a stack.
         slack = 2 * self.steps * self.iterations_per_epoch + self.spaces.frames
@@ -121,20 +94,21 @@ class ReplayDataModule(ActorDataModule):
             rank * count,
             count,
             streams,
-            max(self.capacity // self.streams, 2 * self.steps),
+            max(self.settings.capacity // self.streams, 2 * self.steps),
             slack,
-            self.updates,
-            self.batch_size // self.shards,
-            self.n_step,
-            self.seed,
+            self.settings.updates,
+            self.settings.batch_size // self.settings.shards,
+            self.settings.n_step,
+            self.settings.seed,
         )
         for worker in range(count):
             store = shards.store(worker, fresh=not self.resumed)
             if self.resumed:
                 store.require(self.written[list(shards.mine(worker))])
-        if self.pool == "serial":
+        if self.settings.pool == "serial":
             return SerialActors(shards, count)
-        return ProcessActors(shards, count, {}, ahead=1, shared_memory=self.shared_memory, timeout=self.timeout)
+        memory, timeout = self.settings.shared_memory, self.settings.timeout
+        return ProcessActors(shards, count, {}, ahead=1, shared_memory=memory, timeout=timeout)
 
     def next_batch(self, epoch: int, iteration: int) -> TransitionBatch:
         batch = epoch * self.iterations_per_epoch + iteration
@@ -142,13 +116,13 @@ class ReplayDataModule(ActorDataModule):
         collected = self.collect(epoch, iteration)
         if self.replay is None:
             self.replay = self._start_replay()
-        if self.prefetch and self.drawn is None:  # nothing was asked for yet in this process
+        if self.settings.prefetch and self.drawn is None:  # nothing was asked for yet in this process
             self._order(None, batch)
             self._settle()
         ready = self.drawn
-        self._order(collected.slot, batch + 1 if self.prefetch else batch)
+        self._order(collected.slot, batch + 1 if self.settings.prefetch else batch)
         self.written += collected.arrays["length"]
-        if not self.prefetch:
+        if not self.settings.prefetch:
             self._settle()
             ready = self.drawn
         assert ready is not None and self.trainer is not None
@@ -163,7 +137,7 @@ class ReplayDataModule(ActorDataModule):
         )
 
     def _updates(self, batch: int) -> int:
-        return self.updates if batch >= self.random_tasks else 0
+        return self.settings.updates if batch >= self.random_tasks else 0
 
     def _order(self, slot: int | None, batch: int) -> None:
         """Have all shards take in the rows of a slot, then draw a batch."""
@@ -209,8 +183,8 @@ class ReplayDataModule(ActorDataModule):
 
     def _remove_files(self) -> None:
         """Give back the disk of this rank's shards; other ranks may still be writing theirs."""
-        rank, world = shard(self.trainer, self.shards, "datamodule.shards")
-        count = self.shards // world
+        rank, world = shard(self.trainer, self.settings.shards, "datamodule.shards")
+        count = self.settings.shards // world
         for number in range(rank * count, (rank + 1) * count):
             shutil.rmtree(shard_folder(self.folder, number), ignore_errors=True)
         with suppress(OSError):  # not empty, or not there: another rank's doing

@@ -14,6 +14,7 @@ from torch import Tensor
 from datamodules.dagger import DAggerDataModule
 from datamodules.navigation import SampleLoader
 from visagent.actors.navigation_rollout import follow, label_rollout, rollout, safety_strategy
+from visagent.config.navigation_schemas import SafeDAggerDataSettings
 from visagent.experience.navigation import NavigationBatch, NavigationSamples
 from visagent.seeding import generator
 
@@ -30,23 +31,24 @@ class SafeRoundLoader:
         self.policy_batches, self.data, self.epoch = policy_batches, data, epoch
 
     def __len__(self) -> int:
-        return len(self.policy_batches) + self.data.safety_updates + 1
+        return len(self.policy_batches) + self.data.settings.safety_updates + 1
 
     def __iter__(self) -> Iterator[NavigationBatch]:
         yield from self.policy_batches
         data = self.data
         data.collect_safety()
         held_out, scene_of = data.safety_fit, data.tables.scene_of
-        learned, rng = data.data.samples, generator(data.seed, "safety batches", self.epoch)
+        learned, rng = data.data.samples, generator(data.settings.seed, "safety batches", self.epoch)
         rank, world = data.shard()
-        for update in range(data.safety_updates):
+        half = data.settings.batch_size // 2
+        for update in range(data.settings.safety_updates):
             # Half from D_safe, half from D_i: the policy is right on nearly all of D_i, so D_safe carries the unsafe
             # states.
             parts = [
-                source.batch(torch.randint(len(source), (data.batch_size // 2,), generator=rng)[rank::world], scene_of)
+                source.batch(torch.randint(len(source), (half,), generator=rng)[rank::world], scene_of)
                 for source in (held_out, learned)
             ]
-            yield _join(parts, "safety", update / data.safety_updates)
+            yield _join(parts, "safety", update / data.settings.safety_updates)
         every = data.safety_calibration
         yield every.batch(torch.arange(len(every)), scene_of, "calibration")
 
@@ -70,21 +72,13 @@ class SafeDAggerDataModule(DAggerDataModule):
     policy, the other half chooses its threshold. Its labels are expert queries too and are reported apart.
 
     Args:
-        safety_starts_per_target: held-out episodes per target for D_safe.
-        safety_max_steps: their cut-off; short, or a few deadlocks would fill D_safe.
-        safety_updates: updates of the safety policy per round.
-        settings: those of `DAggerDataModule`.
+        settings: see `visagent.config.navigation_schemas.SafeDAggerDataSettings`.
     """
 
-    def __init__(
-        self, safety_starts_per_target: int, safety_max_steps: int, safety_updates: int, **settings: Any
-    ) -> None:
-        super().__init__(**settings)
-        self.safety_starts, self.safety_max_steps, self.safety_updates = (
-            safety_starts_per_target,
-            safety_max_steps,
-            safety_updates,
-        )
+    settings: SafeDAggerDataSettings
+
+    def __init__(self, settings: SafeDAggerDataSettings) -> None:
+        super().__init__(settings)
         self.safety_fit = NavigationSamples.empty()
         self.safety_calibration = NavigationSamples.empty()
         self.safety_queries = 0
@@ -98,9 +92,9 @@ class SafeDAggerDataModule(DAggerDataModule):
         """D_i: the states of the safety strategy's rollouts at which the expert was asked (subset selection, step
         2).
         """
-        episodes = self.starts(self.targets, self.collect_starts, "collect", round)
+        episodes = self.starts(self.targets, self.settings.collect_starts_per_target, "collect", round)
         behaviour = safety_strategy(self.policy(), self.expert)
-        path = rollout(behaviour, self.world(), *episodes, generator(self.seed, "collect", round))
+        path = rollout(behaviour, self.world(), *episodes, generator(self.settings.seed, "collect", round))
         assert path.asked is not None
         self.rollout_steps += path.steps
         samples = label_rollout(path, self.expert, path.asked, count=False)
@@ -109,21 +103,23 @@ class SafeDAggerDataModule(DAggerDataModule):
 
     def training_episodes(self, rounds: int) -> Iterator[tuple[Tensor, Tensor]]:
         yield from super().training_episodes(rounds)
-        yield self.starts(self.targets, self.safety_starts, "safety")
+        yield self.starts(self.targets, self.settings.safety_starts_per_target, "safety")
 
     def collect_safety(self) -> None:
         """D_safe by the current policy, once."""
         if len(self.safety_fit):
             return
-        episodes = self.starts(self.targets, self.safety_starts, "safety")
+        episodes = self.starts(self.targets, self.settings.safety_starts_per_target, "safety")
         behaviour = follow(self.policy(), deterministic=False)
-        path = rollout(behaviour, self.world(self.safety_max_steps), *episodes, generator(self.seed, "safety"))
+        path = rollout(
+            behaviour, self.world(self.settings.safety_max_steps), *episodes, generator(self.settings.seed, "safety")
+        )
         before = self.expert.queries
         samples = label_rollout(path, self.expert)
         # These labels serve the safety policy, not the policy: they are counted apart.
         self.safety_queries, self.expert.queries = self.expert.queries - before, before
         self.rollout_steps += path.steps
-        shuffled = torch.randperm(len(samples), generator=generator(self.seed, "safety split"))
+        shuffled = torch.randperm(len(samples), generator=generator(self.settings.seed, "safety split"))
         half = max(1, len(samples) // 2)
         self.safety_fit, self.safety_calibration = samples.select(shuffled[:half]), samples.select(shuffled[half:])
 

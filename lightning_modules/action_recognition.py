@@ -54,7 +54,7 @@ class ActionRecognition(ClipEvaluation):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(self.settings.seed, "weights"))
             self.network = make_network(
-                self._make_network, num_classes=len(self.classes), num_frames=self.data.num_frames
+                self._make_network, num_classes=len(self.classes), num_frames=self.data.settings.num_frames
             )
         if self.settings.initialize_from is not None and stage == "fit":
             initialize_from(self.network, self.settings.initialize_from)

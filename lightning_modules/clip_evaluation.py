@@ -42,7 +42,8 @@ class ClipEvaluation(pl.LightningModule):
             budget: share of channels that may move in time, which the test compares with; None for none.
         """
         self.budget = budget
-        self.cost = cost(self.network, (1, self.data.num_frames, 3, self.data.crop, self.data.crop))
+        settings = self.data.settings
+        self.cost = cost(self.network, (1, settings.num_frames, 3, settings.crop, settings.crop))
         self.accuracies = TopAccuracies(len(self.classes))
         self.confusion = MulticlassConfusionMatrix(len(self.classes))
 
@@ -77,7 +78,7 @@ class ClipEvaluation(pl.LightningModule):
         )
         suffixes = ("",) if self.deployed is self.network else ("", SOFT)
         self.accuracies.prepare(
-            *(f"test/{protocol}{suffix}" for protocol in self.data.protocols for suffix in suffixes)
+            *(f"test/{protocol}{suffix}" for protocol in self.data.settings.protocols for suffix in suffixes)
         )
 
     def test_step(self, batch: VideoBatch, batch_index: int) -> None:
@@ -87,7 +88,7 @@ class ClipEvaluation(pl.LightningModule):
         self.accuracies.update(f"test/{batch.name}", logits, batch.label)
         if self.deployed is not self.network:
             self.accuracies.update(f"test/{batch.name}{SOFT}", self.classify(batch, self.network), batch.label)
-        if batch.name == self.data.protocols[0]:
+        if batch.name == self.data.settings.protocols[0]:
             self.confusion.update(logits.argmax(dim=1), batch.label)
 
     def classify(self, batch: VideoBatch, network: nn.Module) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lightning_modules.making import make_network
+from visagent.config.video_schemas import NetworkCostSettings
 from visagent.errors import ConfigError
 from visagent.networks.counting import cost
 from visagent.seeding import derive_seed
@@ -21,15 +22,14 @@ class NetworkCost(pl.LightningModule):
     """Counts and times a network on the DataModule's clips.
 
     Args:
+        settings: see `visagent.config.video_schemas.NetworkCostSettings`.
         network: makes the network from `num_frames`, and `num_classes` where the data have classes.
         optimizer: unused.
-        trials: timed forward passes, and as many forward and backward passes; 0 for counting alone.
-        seed: of the weights.
     """
 
-    def __init__(self, network: Callable[..., nn.Module], optimizer: Any, trials: int, seed: int) -> None:
+    def __init__(self, settings: NetworkCostSettings, network: Callable[..., nn.Module], optimizer: Any) -> None:
         super().__init__()
-        self._make_network, self.trials, self.seed = network, trials, seed
+        self.settings, self._make_network = settings, network
 
     def setup(self, stage: str) -> None:
         """Build the network, once."""
@@ -38,7 +38,7 @@ class NetworkCost(pl.LightningModule):
         data: Any = self.trainer.datamodule  # type: ignore[attr-defined]
         classes = {} if data.num_classes is None else {"num_classes": data.num_classes}
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derive_seed(self.seed, "weights"))
+            torch.manual_seed(derive_seed(self.settings.seed, "weights"))
             self.network = make_network(self._make_network, num_frames=data.shape[1], **classes)
 
     def training_step(self, batch: Tensor, batch_index: int) -> Tensor | None:
@@ -58,7 +58,7 @@ class NetworkCost(pl.LightningModule):
         self.log("test/network/parameters", float(counted.parameters), batch_size=1)
         self.log("test/network/parameters_m", counted.parameters / 1e6, batch_size=1)
         self.log("test/network/gmacs", counted.multiply_adds / 1e9, batch_size=1)
-        if self.trials > 0:
+        if self.settings.trials > 0:
             forward = self._milliseconds(lambda: self.network(clips))
             self.log("test/network/latency_ms", statistics.median(forward), batch_size=1)
             self.log("test/network/latency_mean_ms", statistics.fmean(forward), batch_size=1)
@@ -78,7 +78,7 @@ class NetworkCost(pl.LightningModule):
     def _milliseconds(self, function: Callable[[], object]) -> list[float]:
         """Durations of the trials, after a tenth as many to warm up."""
         durations = []
-        for trial in range(-max(1, self.trials // 10), self.trials):
+        for trial in range(-max(1, self.settings.trials // 10), self.settings.trials):
             self._wait()
             began = time.perf_counter()
             function()

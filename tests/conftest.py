@@ -19,6 +19,7 @@ import logging
 import multiprocessing
 import subprocess
 from collections.abc import Callable, Iterator
+from hashlib import sha256
 from multiprocessing import resource_sharer
 from multiprocessing.heap import BufferWrapper
 from pathlib import Path
@@ -27,10 +28,14 @@ import pygame  # noqa: F401 (before decord, with whose zlib it reads no PNG)
 import pytest
 import pytorch_lightning  # noqa: F401 (sets environment variables of its own when imported first)
 import torch
-from omegaconf import DictConfig
+from filelock import FileLock
+from omegaconf import DictConfig, OmegaConf
 
 from chromium import DRIVER, Browser, free_port
 from visagent.envs.navigation import SceneTables
+from visagent.runtime import train as runtime_train
+from visagent.runtime.record import Record
+from visagent.runtime.train import train
 from visagent.scenes.dump import list_dumps, read_dump
 from visagent.testing.scenes import write_grid_dump
 
@@ -39,6 +44,8 @@ torch.set_num_threads(1)
 ROOT = Path(__file__).resolve().parent.parent
 OPEN_PLAN = ("......", "......", "..##..", "......", "......")
 U_PLAN = (".....", ".###.", ".###.", ".###.")
+ACTING = ("ppo/", "ddpg/", "evolution/", "option_mappo/", "baseline/")
+"""Presets of families whose test episodes are filmed."""
 SCENES = {"bathroom_01": OPEN_PLAN, "kitchen_01": U_PLAN}
 
 
@@ -138,11 +145,21 @@ def empty_tracking(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def dumps(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of all workers of this session, for what is expensive and only read."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+
+@pytest.fixture(scope="session")
+def dumps(shared: Path) -> Path:
     """Two tiny scenes with random features."""
-    folder = tmp_path_factory.mktemp("dumps")
-    for seed, (name, plan) in enumerate(SCENES.items()):
-        write_grid_dump(folder, name, plan, seed)
+    folder = shared / "dumps"
+    with FileLock(shared / "dumps.lock"):
+        if len(list(folder.glob("*.h5"))) < len(SCENES):
+            folder.mkdir(exist_ok=True)
+            for seed, (name, plan) in enumerate(SCENES.items()):
+                write_grid_dump(folder, name, plan, seed)
     return folder
 
 
@@ -165,8 +182,8 @@ Compose = Callable[..., DictConfig]
 
 @pytest.fixture
 def compose(dumps: Path, videos: Path, tmp_path: Path) -> Compose:
-    """Compose a preset as `visagent-train` would: tiny scenes or few small videos, no tracking, everything under
-    `tmp_path`.
+    """Compose a preset as `visagent-train` would: tiny scenes or few small videos, no films, no tracking, everything
+    under `tmp_path`.
     """
     from hydra import compose as hydra_compose
     from hydra import initialize_config_module
@@ -189,10 +206,38 @@ def compose(dumps: Path, videos: Path, tmp_path: Path) -> Compose:
                 base += [f"datamodule.scenes={dumps}", "datamodule.scene_names=[]"]
             elif experiment.startswith("rubiksnet/") and experiment not in ("rubiksnet/cost", "rubiksnet/latency"):
                 base += [f"datamodule.cache={videos}"]
+            elif experiment.startswith(ACTING):
+                base += ["datamodule.film_episodes=0"]
         with initialize_config_module("visagent.conf", version_base="1.3"):
             return hydra_compose("train", [*base, *overrides])
 
     return make
+
+
+Trained = Callable[..., tuple[Record, Path]]
+
+
+@pytest.fixture
+def trained(compose: Compose, shared: Path) -> Trained:
+    """Train as `compose` has it, once in a session; for tests that only read the run.
+
+    Returns:
+        a function that gives the record, and the folder in which `comparing.folder_of` finds the run.
+    """
+
+    def run(experiment: str, *overrides: str) -> tuple[Record, Path]:
+        outputs = shared / "trained"
+        config = compose(experiment, *overrides, f"paths.outputs={outputs}")
+        with FileLock(shared / f"{sha256(OmegaConf.to_yaml(config).encode()).hexdigest()}.lock"):
+            return train(config), outputs  # of a finished run its record
+
+    return run
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs draw no pictures, which takes longer than their training."""
+    monkeypatch.setattr(runtime_train, "draw", lambda *_: None)
 
 
 @pytest.fixture
@@ -210,9 +255,9 @@ def browser(tmp_path: Path) -> Iterator[Browser]:
 
 
 @pytest.fixture(scope="session")
-def videos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def videos(shared: Path) -> Path:
     """A cache of synthetic videos, filled as they are asked for."""
-    return tmp_path_factory.mktemp("videos")
+    return shared / "videos"
 
 
 @pytest.fixture(scope="session")

@@ -14,7 +14,7 @@ import pytest
 from chromium import free_port, needs_chromium, request, wait_for
 from visagent.runtime.train import train
 
-pytestmark = [pytest.mark.process, needs_chromium]
+pytestmark = [pytest.mark.process, pytest.mark.slow, needs_chromium]
 
 
 def test_the_ui_shows_parameters_curves_and_pictures(browser, compose, tmp_path):

@@ -46,6 +46,7 @@ def ask(dumps):
     ]
 
 
+@pytest.mark.slow
 def test_run_launches_what_is_missing_and_nothing_else(ask, tmp_path):
     outputs = tmp_path / "outputs"
     first = table(*ask, "--run", "--jobs", "2", cwd=tmp_path)

@@ -87,6 +87,7 @@ def test_names_are_those_that_lightning_makes_of_them(precision):
     ).precision == precision_of({"precision": precision})
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     "algorithm", [name for name, schema in ALGORITHMS.items() if len(getattr(schema, "precisions", ())) > 1]
 )

@@ -161,10 +161,21 @@ def test_nothing_is_composed_away(compose):
     assert resolved == OmegaConf.to_container(config, resolve=True)
 
 
+class Base:
+    def __init__(self, seed):
+        self.seed = seed
+
+
+class Derived(Base):
+    def __init__(self, beta, **settings):
+        super().__init__(**settings)
+        self.beta = beta
+
+
 def test_check_targets_accepts_inherited_arguments_and_refuses_others():
-    check_targets({"a": {"_target_": "datamodules.safe_dagger.SafeDAggerDataModule", "seed": 1, "beta": "x"}})
+    check_targets({"a": {"_target_": f"{__name__}.Derived", "seed": 1, "beta": "x"}})
     with pytest.raises(ConfigError, match=r"a\.b\.sed.*did you mean a\.b\.seed"):
-        check_targets({"a": {"b": {"_target_": "datamodules.navigation.NavigationDataModule", "sed": 1}}})
+        check_targets({"a": {"b": {"_target_": f"{__name__}.Derived", "sed": 1}}})
 
 
 def test_unknown_key_without_a_near_one_lists_what_is_known():

@@ -52,6 +52,7 @@ def test_training_without_a_test_afterwards(compose, tmp_path):
     assert [path.stem for path in folder_of(record, tmp_path).figures.glob("*.png")] == ["learning_curves"]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_counting_and_timing(compose):
     counted = train(compose("rubiksnet/cost", "network.tier=tiny"))
     assert counted.metrics["test/network/parameters"] == 1_898_760 and counted.metrics[
@@ -64,6 +65,7 @@ def test_counting_and_timing(compose):
     assert timed.metrics["test/network/parameters"] == 8 * 8 + 3 * 8
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("variant", first(1, ["rubiks3d-aq", "rubiks3d", "rubiks3d-iq"]))
 def test_resume_is_bitwise(variant, compose, tmp_path, monkeypatch):
     settings = (PRESET, f"network.variant={variant}", "trainer.max_epochs=3")
@@ -97,6 +99,7 @@ def test_resume_is_bitwise(variant, compose, tmp_path, monkeypatch):
     assert_same(unbroken.history, resumed.history)
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.slow
 def test_seeded_runs_are_equal_and_neither_validation_nor_workers_change_them(compose, tmp_path):
     # with dropout, which draws from the global generator
@@ -160,6 +163,7 @@ def test_temperature_and_budget():
     assert loss.item() == pytest.approx(0.175) and share.grad.item() == 1.0
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_start_from_other_weights(compose, tmp_path):
     save_official_checkpoint(RubiksNet("tiny", 174, 8, "rubiks3d"), tmp_path / "pretrained.pth.tar")
     record = train(

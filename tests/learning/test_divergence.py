@@ -22,7 +22,7 @@ from visagent.runtime.record import Record, RunFolder
 from visagent.runtime.report import learning_curves
 from visagent.runtime.train import train
 
-ACTING = ("actors=serial", "datamodule.film_episodes=0", "datamodule.eval_episodes=1", "datamodule.test_episodes=1")
+ACTING = ("actors=serial", "datamodule.eval_episodes=1", "datamodule.test_episodes=1")
 FAMILIES = {
     "ppo/cartpole": ACTING,
     "ddpg/pendulum": ACTING,
@@ -42,6 +42,7 @@ def the_only_run(outputs):
     return folder, folder.load()
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("preset", FAMILIES)
 def test_a_run_that_diverges_fails_by_name(preset, compose, tmp_path, monkeypatch):
     config = compose(preset, *FAMILIES[preset])

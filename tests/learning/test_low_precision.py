@@ -21,6 +21,7 @@ PICTURES = (
 SHORT = ("datamodule.env.max_steps=5", "datamodule.eval_episodes=1", "datamodule.test_episodes=1")
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     ("preset", "changes"),
     [

@@ -18,16 +18,17 @@ METHODS = ("navigation/behaviour_cloning", "navigation/dagger", "navigation/safe
 
 
 @pytest.mark.parametrize("preset", [name for name in presets() if name.startswith("navigation/")])
-def test_every_preset_runs_with_debug_smoke(preset, compose, tmp_path):
-    record = train(compose(preset))
+def test_every_preset_runs_with_debug_smoke(preset, trained):
+    record, outputs = trained(preset)
     assert record.status == "FINISHED" and record.scale == "smoke"
     assert 0.0 <= record.metrics["test/sampled/all/success_rate"] <= 1.0
     assert record.env_steps > 0 and len(record.history) == 2
-    folder = folder_of(record, tmp_path)
+    folder = folder_of(record, outputs)
     assert (folder.figures / "learning_curves.png").stat().st_size > 5_000
     assert list(folder.figures.glob("path_*.png"))
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("preset", METHODS)
 def test_resume_is_bitwise(preset, compose, tmp_path, monkeypatch):
     """Stopped inside the last epoch and started again: weights, optimizer, data and numbers are those of an unbroken
@@ -73,15 +74,19 @@ def test_resume_is_bitwise(preset, compose, tmp_path, monkeypatch):
     assert_same(unbroken.history, resumed.history)
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("preset", METHODS)
-def test_two_seeded_runs_are_equal_and_validation_changes_nothing(preset, compose, tmp_path):
-    first = train(compose(preset, f"paths.outputs={tmp_path}/a"))
+def test_two_seeded_runs_are_equal_and_validation_changes_nothing(preset, compose, trained, tmp_path):
+    first, outputs = trained(preset)
     again = train(compose(preset, f"paths.outputs={tmp_path}/b"))
     blind = train(compose(preset, f"paths.outputs={tmp_path}/c", "+trainer.limit_val_batches=0"))
     other = train(compose(preset, f"paths.outputs={tmp_path}/d", "seed=1"))
     weights = [
-        checkpoint(r, f"{tmp_path}/{x}")["state_dict"]
-        for r, x in zip((first, again, blind, other), "abcd", strict=True)
+        checkpoint(run, folder)["state_dict"]
+        for run, folder in (
+            (first, outputs),
+            *((run, tmp_path / x) for run, x in zip((again, blind, other), "bcd", strict=True)),
+        )
     ]
     assert_same(weights[0], weights[1])
     assert_same(weights[0], weights[2])
@@ -89,6 +94,7 @@ def test_two_seeded_runs_are_equal_and_validation_changes_nothing(preset, compos
     assert_same(first.metrics, again.metrics)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_round_zero_of_dagger_is_behaviour_cloning(compose, tmp_path):
     cloning = train(compose("navigation/behaviour_cloning", "trainer.max_epochs=3"))
     dagger = train(compose("navigation/dagger", "trainer.max_epochs=1", "datamodule.passes_first_round=3"))
@@ -100,6 +106,7 @@ def test_round_zero_of_dagger_is_behaviour_cloning(compose, tmp_path):
     assert_same(cloning.metrics, dagger.metrics)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_dagger_collects_once_per_round(compose, tmp_path):
     record = train(compose("navigation/dagger", "trainer.max_epochs=4"))
     rounds = checkpoint(record, tmp_path)["DAggerDataModule"]["data"]["rounds"]
@@ -110,6 +117,7 @@ def test_dagger_collects_once_per_round(compose, tmp_path):
     assert record.env_steps == sum(sizes)
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_retraining_from_scratch_forgets_the_last_round(compose, tmp_path):
     # nothing is learned: only a fresh draw can change the weights
     settings = ("navigation/dagger", "optimizer.lr=0", "trainer.max_epochs=2")

@@ -31,6 +31,7 @@ def trap(tmp_path):
     return path.parent
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("preset", ["navigation/dagger", "navigation/safe_dagger"])
 def test_states_from_which_the_target_cannot_be_reached_are_left_out(preset, trap, compose, tmp_path):
     few = (
@@ -56,7 +57,7 @@ def test_states_from_which_the_target_cannot_be_reached_are_left_out(preset, tra
 
 
 def begins(data, *, disjoint):
-    data.disjoint_starts = disjoint
+    data.settings.disjoint_starts = disjoint
     batch = data.test_dataloader().dataset[0]
     return set(zip(batch.starts.tolist(), batch.targets.tolist(), strict=True))
 

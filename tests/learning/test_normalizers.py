@@ -33,6 +33,7 @@ def watched_steps(method, monkeypatch):
     return found
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     ("preset", "method", "changes"),
     [
@@ -51,6 +52,7 @@ def test_the_first_batch_is_for_the_filter_alone(preset, method, changes, compos
         assert all(moved < 0.7 for *_, moved in found[1:])
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_batches_that_asynchronous_actors_made_before_the_filter_knew_anything_are_for_it_too(compose, monkeypatch):
     found, original, made = watched_steps(PPO, monkeypatch), RolloutDataModule.next_batch, iter(range(4))
 

@@ -27,7 +27,7 @@ VARIANTS = [
 
 @pytest.mark.parametrize("changes", VARIANTS)
 def test_the_first_ratio_is_one(changes, compose, tmp_path):
-    record = train(compose(PRESET, "datamodule.steps=40", *changes))
+    record = train(compose(PRESET, "datamodule.steps=40", "datamodule.film_episodes=1", *changes))
     assert record.status == "FINISHED" and len(record.history) == 2
     gaps = [numbers["train/first_ratio_gap"] for numbers in record.history.values()]
     assert all(gap < 1e-5 for gap in gaps) or "algorithm.minibatches=3" in changes
@@ -44,11 +44,13 @@ def test_the_first_ratio_is_one(changes, compose, tmp_path):
     assert (folder.figures / "test_episode_0.png").stat().st_size > 5_000
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_joint_log_probabilities_are_another_ratio(compose):
-    record = train(compose(PRESET, "datamodule.steps=40", "algorithm.log_prob=joint", "datamodule.film_episodes=0"))
+    record = train(compose(PRESET, "datamodule.steps=40", "algorithm.log_prob=joint"))
     assert all(numbers["train/first_ratio_gap"] > 0.1 for numbers in record.history.values())
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_learning_rates_fall(compose, tmp_path):
     """Of two epochs of two iterations, three quarters are done when the last one begins."""
     record = train(
@@ -57,7 +59,6 @@ def test_learning_rates_fall(compose, tmp_path):
             "algorithm.schedule=linear",
             "algorithm.final_rate=0.2",
             "optimizer.lr=0.001",
-            "datamodule.film_episodes=0",
         )
     )
     rates = [
@@ -66,6 +67,7 @@ def test_learning_rates_fall(compose, tmp_path):
     assert rates == pytest.approx([0.001 * (1 - 0.8 * 3 / 4)] * 2)
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     ("preset", "changes"),
     [
@@ -76,7 +78,7 @@ def test_learning_rates_fall(compose, tmp_path):
     ],
 )
 def test_resume_is_bitwise(preset, changes, compose, tmp_path, monkeypatch):
-    settings = (preset, "trainer.max_epochs=3", "datamodule.film_episodes=0", *changes)
+    settings = (preset, "trainer.max_epochs=3", *changes)
     unbroken = train(compose(*settings, f"paths.outputs={tmp_path}/a"))
     method = OptionMAPPO if preset == PRESET else MacDQN
     original = method.training_step
@@ -98,6 +100,7 @@ def test_resume_is_bitwise(preset, changes, compose, tmp_path, monkeypatch):
     assert_same(unbroken.metrics, resumed.metrics)
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("coupling", first(1, ["joint", "autoregressive", "partial"]))
 def test_agents_learn_to_choose_what_the_other_does(coupling, compose):
     """Nothing is observed: only by the options that run can the agents agree, and only such policies are told of
@@ -114,7 +117,6 @@ def test_agents_learn_to_choose_what_the_other_does(coupling, compose):
         PRESET,
         f"network.coupling={coupling}",
         *settings,
-        "datamodule.film_episodes=0",
         "datamodule.test_episodes=20",
         "algorithm.entropy_weight=0.0",
     )
@@ -149,6 +151,7 @@ def test_what_does_not_fit_is_named(preset, changes, said, compose):
         train(compose(preset, *changes))
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_an_environment_of_ones_own(compose, tmp_path, monkeypatch):
     """The how-to of docs/options.md, word for word, with PettingZoo's interface around a corridor."""
     text = (Path(__file__).parents[2] / "docs" / "options.md").read_text()
@@ -157,11 +160,12 @@ def test_an_environment_of_ones_own(compose, tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.syspath_prepend(Path(__file__).parents[1] / "envs")
     for scheme in ("async", "sync_wait", "sync_cut", "end2end"):
-        settings = (f"datamodule.scheme={scheme}", f"paths.outputs={tmp_path}/{scheme}", "datamodule.film_episodes=0")
+        settings = (f"datamodule.scheme={scheme}", f"paths.outputs={tmp_path}/{scheme}")
         record = train(compose(PRESET, "env=own", "datamodule.env._target_=my_worlds.worlds", *settings))
         assert record.status == "FINISHED" and 0 <= record.metrics["test/sampled/return"] <= 20
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_values_of_options_are_learned(compose):
     settings = (
         "datamodule.steps=24",
@@ -172,7 +176,6 @@ def test_values_of_options_are_learned(compose):
     )
     rest = (
         "trainer.max_epochs=1",
-        "datamodule.film_episodes=0",
         "algorithm.target_every=400",
         "algorithm.exploring_steps=8000",
         "network.lstm=16",

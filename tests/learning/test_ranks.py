@@ -112,6 +112,7 @@ def second_ranks_validation_videos_broken(data):
         (data / FOLDER / f"{number}.webm").write_bytes(b"")
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("damage", [one_validation_video, second_ranks_validation_videos_broken])
 def test_a_rank_without_a_readable_video_comes_along(damage, data, compose, tmp_path):
     damage(data)

@@ -38,22 +38,24 @@ PRESETS = [name for name in presets() if name.split("/")[0] in FAMILIES]
 
 
 @pytest.mark.parametrize("preset", only(lambda preset: preset not in SLOW, PRESETS))
-def test_every_preset_runs_with_debug_smoke(preset, compose, tmp_path):
+def test_every_preset_runs_with_debug_smoke(preset, compose, trained):
     films = int(preset in FILMED)
-    config = compose(preset, "actors=serial", f"datamodule.film_episodes={films}")
-    record = train(config)
+    settings = (preset, "actors=serial", f"datamodule.film_episodes={films}")
+    config = compose(*settings)
+    record, outputs = trained(*settings)
     assert record.status == "FINISHED" and len(record.history) == 2
     assert (
         "test/return" in record.metrics
-        and len(list(folder_of(record, tmp_path).path.glob("videos/test_episode_0.mp4"))) == films
+        and len(list(folder_of(record, outputs).path.glob("videos/test_episode_0.mp4"))) == films
     )
     if preset.startswith("ppo/"):
         assert record.env_steps == 2 * 2 * config.datamodule.actors * config.datamodule.worlds_per_actor * 16
     else:
         assert record.env_steps > 0
-    assert (folder_of(record, tmp_path).figures / "learning_curves.png").stat().st_size > 5_000
+    assert (folder_of(record, outputs).figures / "learning_curves.png").stat().st_size > 5_000
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     ("preset", "changes"),
     [
@@ -93,6 +95,7 @@ def test_resume_is_bitwise(preset, changes, compose, tmp_path, monkeypatch):
     assert resumed.attempts == 2 and resumed.env_steps == unbroken.env_steps
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.process
 @pytest.mark.parametrize("preset", first(1, ["ppo/pendulum", "evolution/hopper", "ddpg/half_cheetah"]))
 def test_processes_learn_what_one_process_learns_and_evaluating_changes_nothing(
@@ -174,7 +177,6 @@ def test_random_actions_are_a_baseline(compose, tmp_path):
             "baseline/random",
             "datamodule.test_episodes=30",
             "datamodule.env.max_steps=500",
-            "datamodule.film_episodes=0",
         )
     )
     assert 14 < record.metrics["test/return"] < 35 and record.history == {} and record.env_steps == 0
@@ -235,7 +237,7 @@ def test_evolution_learns_and_anyone_can_rebuild_its_update(compose, monkeypatch
 
 
 def test_an_epoch_shorter_than_an_episode_is_said_once(compose, caplog):
-    train(compose("ppo/pendulum", "actors=serial", "datamodule.env.max_steps=60", "datamodule.film_episodes=0"))
+    train(compose("ppo/pendulum", "actors=serial", "datamodule.env.max_steps=60"))
     said = [record.message for record in caplog.records if "no episode ended in an epoch" in record.message]
     assert (
         len(said) == 1
@@ -298,6 +300,7 @@ def test_a_rank_that_is_done_removes_its_own_shards_alone(compose, tmp_path):
     assert not replay.exists()
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     ("changes", "stale"),
     [((), 1), (("network.lstm=5",), 1), (("datamodule.env.observe=pixels", "datamodule.env.pixels=40"), 2)],
@@ -362,6 +365,7 @@ def test_ddpg_learns_to_aim(compose, monkeypatch):
     assert record.metrics["test/return"] > -15 * 0.02  # a constant action: -15 / 3
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     "changes",
     [

@@ -36,23 +36,14 @@ from visagent.runtime.train import Cancelled, forget_absent_gpu, global_rank, tr
 PRESET = "navigation/behaviour_cloning"
 
 
-@pytest.fixture(scope="module")
-def kept(tmp_path_factory):
-    """Where the outputs of the run that `finished` gives lie, once it was trained."""
-    return tmp_path_factory.mktemp("finished") / "outputs"
-
-
 @pytest.fixture
-def finished(compose, kept):
+def finished(compose, trained):
     """A finished run, trained once and copied for each test."""
     config = compose(PRESET, "trainer.max_epochs=1")
-    if not kept.exists():
-        train(config)
-        shutil.copytree(config.paths.outputs, kept)
-    else:
-        shutil.copytree(kept, config.paths.outputs)
-    (path,) = Path(config.paths.outputs).glob("runs/*")
-    return config, RunFolder(path).load()
+    record, outputs = trained(PRESET, "trainer.max_epochs=1")
+    copied = Path(config.paths.outputs) / "runs" / record.signature
+    shutil.copytree(outputs / "runs" / record.signature, copied)
+    return config, RunFolder(copied).load()
 
 
 def run_folder(config, record) -> RunFolder:

@@ -80,7 +80,7 @@ def test_a_group_shows_its_settings(asked, key, expected, capsys, monkeypatch):
 def test_a_run_shows_where_each_setting_was_set(compose, tmp_path, capsys, monkeypatch):
     words = ["experiment=ppo/pendulum", "algorithm.clip=0.3", "actors=serial"]
     monkeypatch.setattr("visagent.runtime.train.command", lambda: f"visagent-train {' '.join(words)}")
-    record = train(compose("ppo/pendulum", *words[1:], "trainer.max_epochs=1", "datamodule.film_episodes=0"))
+    record = train(compose("ppo/pendulum", *words[1:], "trainer.max_epochs=1"))
     capsys.readouterr()
     monkeypatch.setenv("COLUMNS", "240")
     assert main(["--outputs", str(tmp_path / "outputs"), f"run={record.signature}"]) == 0
@@ -96,7 +96,7 @@ def test_a_run_shows_where_each_setting_was_set(compose, tmp_path, capsys, monke
 
 def test_a_run_whose_command_is_of_another_version(compose, tmp_path, monkeypatch):
     monkeypatch.setattr("visagent.runtime.train.command", lambda: "visagent-train experiment=ppo/of_yesterday")
-    record = train(compose("ppo/pendulum", "actors=serial", "trainer.max_epochs=1", "datamodule.film_episodes=0"))
+    record = train(compose("ppo/pendulum", "actors=serial", "trainer.max_epochs=1"))
     with pytest.raises(
         ConfigError,
         match=r"its command does not compose with this version \(.*of_yesterday.*; its settings are in config\.yaml",

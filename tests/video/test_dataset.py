@@ -13,6 +13,7 @@ from odd_videos import ODD
 from torch.utils.data import Dataset
 
 from datamodules.action_recognition import ActionRecognitionDataModule, BrokenVideosError, ClipLoader
+from visagent.config.video_schemas import ActionRecognitionDataSettings
 from visagent.errors import ConfigError
 from visagent.video.command import main
 from visagent.video.dataset import (
@@ -52,7 +53,8 @@ SETTINGS = {
 
 
 def datamodule(layout, cache, **changes):
-    made = ActionRecognitionDataModule(layout=layout, cache=str(cache), **{**SETTINGS, **changes})
+    settings = ActionRecognitionDataSettings(layout=layout, cache=str(cache), **{**SETTINGS, **changes})
+    made = ActionRecognitionDataModule(settings)
     made.prepare_data()
     made.setup()
     return made

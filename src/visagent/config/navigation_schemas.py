@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 from visagent.config.registry import Fit, registered
@@ -79,7 +79,7 @@ class NavigationNetworkConfig:
 
 @registered("datamodule", "navigation")
 @dataclass
-class NavigationDataConfig:
+class NavigationDataSettings(Settings):
     """Navigation demonstrations; see `datamodules.navigation.NavigationDataModule`."""
 
     _target_: str = "datamodules.navigation.NavigationDataModule"
@@ -95,7 +95,9 @@ class NavigationDataConfig:
         expected="0 (one per core), or at most 1024",
     )
     targets_per_scene: int = setting("targets picked in each scene", least=1)
-    targets: dict[str, list[int]] = field(default_factory=dict)
+    targets: dict[str, list[int]] = setting(
+        "target states of scenes that choose their own, such as {kitchen_02: [90, 136]}", nested=dict
+    )
     starts_per_target: int = setting("demonstrations for each target; 50 in the paper", least=1)
     batch_size: int = setting("samples of a batch, of all ranks together", least=1)
     passes_per_epoch: int = setting("passes over the data between two evaluations", least=1)
@@ -136,7 +138,7 @@ class NavigationDataConfig:
 
 @registered("datamodule", "dagger")
 @dataclass
-class DAggerDataConfig(NavigationDataConfig):
+class DAggerDataSettings(NavigationDataSettings):
     """DAgger's rounds; see `datamodules.dagger.DAggerDataModule`."""
 
     _target_: str = "datamodules.dagger.DAggerDataModule"
@@ -153,12 +155,12 @@ class DAggerDataConfig(NavigationDataConfig):
 
 @registered("datamodule", "safe_dagger")
 @dataclass
-class SafeDAggerDataConfig(DAggerDataConfig):
+class SafeDAggerDataSettings(DAggerDataSettings):
     """SafeDAgger's rounds; see `datamodules.safe_dagger.SafeDAggerDataModule`."""
 
     _target_: str = "datamodules.safe_dagger.SafeDAggerDataModule"
     safety_starts_per_target: int = setting("held-out episodes for each target, for D_safe", least=1)
-    safety_max_steps: int = setting("their cut-off", least=1)
+    safety_max_steps: int = setting("their cut-off; short, or a few deadlocks fill D_safe", least=1)
     safety_updates: int = setting("updates of the safety policy in a round", least=1)
 
     def check(self) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from visagent.config.registry import Fit, registered
-from visagent.config.reinforcement_schemas import ActorDataConfig, LearnerSettings, ScheduledSettings
+from visagent.config.reinforcement_schemas import ActorDataSettings, LearnerSettings, ScheduledSettings
 from visagent.config.settings import require, setting
 
 
@@ -173,7 +173,7 @@ class RoundRobinConfig:
 
 @registered("datamodule", "options", formerly="datamodules.options.OptionDataModule")
 @dataclass
-class OptionDataConfig(ActorDataConfig):
+class OptionDataSettings(ActorDataSettings):
     """On-policy experience of options; see `datamodules.option_rollouts.OptionDataModule`."""
 
     _target_: str = "datamodules.option_rollouts.OptionDataModule"
@@ -198,7 +198,7 @@ class OptionDataConfig(ActorDataConfig):
 
 @registered("datamodule", "option_replay")
 @dataclass
-class OptionReplayDataConfig(OptionDataConfig):
+class OptionReplayDataSettings(OptionDataSettings):
     """Whole episodes of options; see `datamodules.option_replay.OptionReplayDataModule`."""
 
     _target_: str = "datamodules.option_replay.OptionReplayDataModule"

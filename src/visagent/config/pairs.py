@@ -9,10 +9,10 @@ from typing import Any
 
 import yaml
 
-from visagent.config.option_schemas import OptionDataConfig
+from visagent.config.option_schemas import OptionDataSettings
 from visagent.config.presets import conf_folder, presets
 from visagent.config.registry import FITS, GROUP_SCHEMAS, schemas_of
-from visagent.config.reinforcement_schemas import ActorDataConfig
+from visagent.config.reinforcement_schemas import ActorDataSettings
 from visagent.config.schemas import schema_of
 from visagent.errors import ConfigError
 
@@ -38,9 +38,9 @@ def check_pairs(config: Mapping[str, Any]) -> None:
             raise _mismatch(wrong, algorithm)
     chosen = config.get("datamodule")
     env = _schema(chosen.get("env")) if isinstance(chosen, Mapping) else None
-    if env is None or data is None or not issubclass(data, ActorDataConfig):
+    if env is None or data is None or not issubclass(data, ActorDataSettings):
         return
-    options = issubclass(data, OptionDataConfig)
+    options = issubclass(data, OptionDataSettings)
     if getattr(env, "options", False) != options:
         known = GROUP_SCHEMAS["env"].items()
         there = ", ".join(f"env={name}" for name, schema in known if getattr(schema, "options", False) == options)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from visagent.config.registry import Fit, registered
@@ -217,7 +217,7 @@ class GymnasiumConfig:
 
     _target_: str = "visagent.envs.gymnasium_world.GymnasiumWorlds"
     id: str = setting("id of the environment, as in gymnasium.make")
-    kwargs: dict[str, Any] = field(default_factory=dict)
+    kwargs: dict[str, Any] = setting("keyword arguments of gymnasium.make", nested=dict)
     max_steps: int | None = setting(
         "time limit in steps of the environment; null: its own", least=1, expected="null or at least 1"
     )
@@ -317,7 +317,7 @@ class RobosuiteConfig:
 
 
 @dataclass
-class ActorDataConfig:
+class ActorDataSettings(Settings):
     """What is asked of all experience from actors; see `datamodules.actors.ActorDataModule`."""
 
     env: Any = setting("worlds, chosen with env=NAME")
@@ -376,7 +376,7 @@ class ActorDataConfig:
 
 @registered("datamodule", "rollouts")
 @dataclass
-class RolloutDataConfig(ActorDataConfig):
+class RolloutDataSettings(ActorDataSettings):
     """On-policy experience; see `datamodules.rollouts.RolloutDataModule`."""
 
     _target_: str = "datamodules.rollouts.RolloutDataModule"
@@ -386,7 +386,7 @@ class RolloutDataConfig(ActorDataConfig):
 
 @registered("datamodule", "perturbations")
 @dataclass
-class PerturbationDataConfig(ActorDataConfig):
+class PerturbationDataSettings(ActorDataSettings):
     """Returns of perturbed policies; see `datamodules.perturbations.PerturbationDataModule`."""
 
     _target_: str = "datamodules.perturbations.PerturbationDataModule"
@@ -417,7 +417,7 @@ class ExplorationConfig:
 
 @registered("datamodule", "replay")
 @dataclass
-class ReplayDataConfig(ActorDataConfig):
+class ReplayDataSettings(ActorDataSettings):
     """Off-policy experience; see `datamodules.replay.ReplayDataModule`."""
 
     _target_: str = "datamodules.replay.ReplayDataModule"
@@ -431,5 +431,7 @@ class ReplayDataConfig(ActorDataConfig):
     shards: int = setting(
         "parts of the replay, of all ranks together, each in a process of its own where actors are", least=1
     )
-    prefetch: bool = setting("whether the next batch is drawn while the learner learns")
-    exploration: ExplorationConfig = field(default_factory=ExplorationConfig)
+    prefetch: bool = setting(
+        "whether the next batch is drawn while the learner learns, before actors write the newest rows"
+    )
+    exploration: ExplorationConfig = setting("noise on actions", nested=ExplorationConfig)

@@ -85,7 +85,7 @@ class VideoResNetConfig:
 
 @registered("algorithm", "network_cost", Fit(("rubiksnet", "video_resnet", "block"), ("random_clips",)))
 @dataclass
-class NetworkCostConfig:
+class NetworkCostSettings(Settings):
     """Counting and timing; see `lightning_modules.network_cost.NetworkCost`."""
 
     _target_: str = "lightning_modules.network_cost.NetworkCost"
@@ -109,7 +109,7 @@ class BlockConfig:
 
 @registered("datamodule", "random_clips")
 @dataclass
-class RandomClipsConfig:
+class RandomClipsSettings(Settings):
     """Clips to measure on; see `datamodules.random_clips.RandomClipsDataModule`."""
 
     _target_: str = "datamodules.random_clips.RandomClipsDataModule"
@@ -124,7 +124,7 @@ class RandomClipsConfig:
 
 @registered("datamodule", "action_recognition")
 @dataclass
-class ActionRecognitionDataConfig:
+class ActionRecognitionDataSettings(Settings):
     """Videos of one layout; see `datamodules.action_recognition.ActionRecognitionDataModule`."""
 
     _target_: str = "datamodules.action_recognition.ActionRecognitionDataModule"
@@ -138,7 +138,7 @@ class ActionRecognitionDataConfig:
     embedded_seed: int = setting("seed of their draw")
     num_frames: int = setting("frames of a clip", least=1)
     crop: int = setting("height and width of network inputs, pixels", least=16, expected="at least 16 pixels")
-    resize: int = setting("shorter side that evaluation crops from, pixels")
+    resize: int = setting("shorter side that evaluation crops from, pixels; 256 for crops of 224 in the paper")
     batch_size: int = setting("clips of a batch, of all ranks together", least=1)
     eval_batch_size: int = setting("videos of a batch and rank in evaluation", least=1)
     workers: int = setting(
@@ -149,7 +149,8 @@ class ActionRecognitionDataConfig:
     )
     backend: str = setting("what decodes videos", among=BACKENDS)
     mirror: str = setting(
-        "none, or half of the training clips are mirrored, with the label that belongs to the mirrored video",
+        "none, or half of the training clips are mirrored, with the label that belongs to the mirrored video, "
+        "except those of classes that have a direction and no opposite",
         among=("none", "labels"),
     )
     dense: bool = setting("whether training clips are sampled densely instead of from segments")
