@@ -57,11 +57,11 @@ class Sleeper:
 
     policy: Any = None
 
-    def __init__(self, made: Sleepers) -> None:
-        self.made = made
+    def __init__(self, factory: Sleepers) -> None:
+        self.factory = factory
 
     def run(self, task: Task, out: Mapping[str, NDArray[Any]], version: int) -> Report:
-        time.sleep(self.made.seconds)
+        time.sleep(self.factory.seconds)
         out["made"][:] = task.iteration % 256
         return Report(version)
 

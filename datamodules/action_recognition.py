@@ -160,7 +160,7 @@ class ActionRecognitionDataModule(pl.LightningDataModule):
         """Of what the folder holds that is not what it seems."""
         if self.trainer is not None and not self.trainer.is_global_zero:
             return
-        refused = sorted({name for found in lists.values() for name in found.refused})
+        refused = sorted({name for clips in lists.values() for name in clips.refused})
         both = sorted({clip.path for clip in lists["train"].clips} & {clip.path for clip in lists["val"].clips})
         for names, what in ((refused, "not read"), (both, "both trained and tested on")):
             if names:

@@ -168,15 +168,15 @@ class ActorDataModule(pl.LightningDataModule):
         self.actors.publish(*self.learner.published())
         synchronous = self.settings.mode == "synchronous"
         begin = iteration == 0 if synchronous else fresh
-        found = self.actors.collect(Task(epoch, iteration, begin))
-        self.dropped += found.dropped
-        self.restarts = found.restarts
-        self.ended = len(found.episodes) + (self.ended if iteration else 0)
+        collected = self.actors.collect(Task(epoch, iteration, begin))
+        self.dropped += collected.dropped
+        self.restarts = collected.restarts
+        self.ended = len(collected.episodes) + (self.ended if iteration else 0)
         last = iteration == self.iterations_per_epoch - 1
         if last and synchronous and not self.ended and not self.warned:
             self.warned = True
             self._warn_of_short_epochs()
-        return found
+        return collected
 
     def _warn_of_short_epochs(self) -> None:
         log.warning(

@@ -139,8 +139,8 @@ class NavigationDataModule(pl.LightningDataModule):
         recipes = [recipe_for(name, extractor=extractor, weights=weights) for name in self.settings.scene_names]
         from rich.progress import track
 
-        made = make_scenes(self._folder(), recipes, self.settings.make_workers or None)
-        for recipe, _, new in track(made, "Making scenes", total=len(recipes), transient=True):
+        making = make_scenes(self._folder(), recipes, self.settings.make_workers or None)
+        for recipe, _, new in track(making, "Making scenes", total=len(recipes), transient=True):
             if new:
                 log.info("made scene %s", recipe.name)
 
@@ -161,22 +161,22 @@ class NavigationDataModule(pl.LightningDataModule):
         return Path(self.settings.cache) / name
 
     def _read_scenes(self) -> list[Scene]:
-        found = list_dumps(self._folder())
-        names = tuple(self.settings.scene_names) or tuple(found)
+        dumps = list_dumps(self._folder())
+        names = tuple(self.settings.scene_names) or tuple(dumps)
         if len(set(names)) != len(names):
             raise ConfigError(f"datamodule.scene_names: expected each scene once, got {list(names)}")
         for name in names:
-            if name not in found:
-                near = difflib.get_close_matches(name, found, 1)
+            if name not in dumps:
+                near = difflib.get_close_matches(name, dumps, 1)
                 raise ConfigError(
-                    f"unknown scene {name!r}: {self._folder()} holds {', '.join(found)}"
+                    f"unknown scene {name!r}: {self._folder()} holds {', '.join(dumps)}"
                     + (
                         f"; did you mean datamodule.scene_names=[{quoted(near[0])}]?"
                         if near
                         else "; choose with datamodule.scene_names=[NAME,...]"
                     )
                 )
-        return [read_dump(found[name], self.settings.recompute_distances) for name in names]
+        return [read_dump(dumps[name], self.settings.recompute_distances) for name in names]
 
     def _pick_targets(self) -> Tensor:
         unknown = sorted(set(self.settings.targets) - set(self.tables.names))

@@ -48,13 +48,13 @@ class OptionReplayDataModule(OptionDataModule):
         settings = self.settings
         if iteration == 0:
             self.buffer.begin(settings.actors * settings.worlds_per_actor)
-        found = self.collect(epoch, iteration)
-        batch = OptionBatch.join(found.arrays, found.version, found.episodes, found.timing)
+        collected = self.collect(epoch, iteration)
+        batch = OptionBatch.join(collected.arrays, collected.version, collected.episodes, collected.timing)
         self.buffer.add(batch)
         updates = settings.updates if len(self.buffer) >= settings.warmup else 0
         rng = generator(settings.seed, "draw", epoch, iteration)
         return self.buffer.draw(
-            updates, settings.batch_size, rng, batch.env_steps, found.version, found.episodes, found.timing
+            updates, settings.batch_size, rng, batch.env_steps, collected.version, collected.episodes, collected.timing
         )
 
     def state_dict(self) -> dict[str, Any]:

@@ -77,8 +77,8 @@ class OptionDataModule(ActorDataModule):
         )
 
     def next_batch(self, epoch: int, iteration: int) -> OptionBatch:
-        found = self.collect(epoch, iteration)
-        return OptionBatch.join(found.arrays, found.version, found.episodes, found.timing)
+        collected = self.collect(epoch, iteration)
+        return OptionBatch.join(collected.arrays, collected.version, collected.episodes, collected.timing)
 
     def evaluation(self, seeds: tuple[int, ...], films: int) -> OptionEpisodes:
         return OptionEpisodes(

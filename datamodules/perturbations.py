@@ -53,5 +53,5 @@ class PerturbationDataModule(ActorDataModule):
         )
 
     def next_batch(self, epoch: int, iteration: int) -> PerturbationBatch:
-        found = self.collect(epoch, iteration)
-        return PerturbationBatch.join(found.arrays, found.version, found.episodes, found.timing)
+        collected = self.collect(epoch, iteration)
+        return PerturbationBatch.join(collected.arrays, collected.version, collected.episodes, collected.timing)

@@ -33,12 +33,12 @@ def shard(trainer: Any, count: int, key: str = "datamodule.batch_size") -> tuple
     return (trainer.global_rank if trainer else 0, world)
 
 
-def of_all_ranks(trainer: Any, found: Found) -> list[Found]:
+def of_all_ranks(trainer: Any, mine: Found) -> list[Found]:
     """What every rank has found, in the order of ranks: all of them must ask."""
     if not trainer or trainer.world_size == 1:
-        return [found]
+        return [mine]
     gathered: list[Any] = [None] * trainer.world_size
-    torch.distributed.all_gather_object(gathered, found)
+    torch.distributed.all_gather_object(gathered, mine)
     return gathered
 
 

@@ -33,5 +33,5 @@ class RolloutDataModule(ActorDataModule):
         return RolloutRoleFactory(self.env, policy, settings.worlds_per_actor, self.steps, settings.seed)  # type: ignore[arg-type]
 
     def next_batch(self, epoch: int, iteration: int) -> RolloutBatch:
-        found = self.collect(epoch, iteration)
-        return RolloutBatch.join(found.arrays, found.version, found.episodes, found.timing)
+        collected = self.collect(epoch, iteration)
+        return RolloutBatch.join(collected.arrays, collected.version, collected.episodes, collected.timing)

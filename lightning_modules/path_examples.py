@@ -37,7 +37,7 @@ def examples_of(path: Rollout, scene: Tensor, known: set[bool]) -> list[PathExam
         scene: `[B]`, where they took place.
         known: whether a success (True) and a failure (False) have been found elsewhere.
     """
-    found = []
+    examples = []
     for wanted in (True, False):
         chosen = torch.nonzero(path.success == wanted)[:, 0]
         if wanted in known or len(chosen) == 0:
@@ -45,8 +45,8 @@ def examples_of(path: Rollout, scene: Tensor, known: set[bool]) -> list[PathExam
         by_length = chosen[path.length[chosen].argsort(stable=True)]
         index = int(by_length[int(LONG_SUCCESS * (len(chosen) - 1)) if wanted else -1])
         states = path.states[: int(path.length[index]) + 1, index].tolist()
-        found.append(PathExample(int(scene[index]), int(path.target[index]), tuple(states), wanted))
-    return found
+        examples.append(PathExample(int(scene[index]), int(path.target[index]), tuple(states), wanted))
+    return examples
 
 
 def drawn(examples: Sequence[PathExample], tables: SceneTables) -> Iterator[tuple[str, Figure]]:

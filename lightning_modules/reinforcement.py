@@ -161,8 +161,8 @@ class ReinforcementModule(ActorReport):
 
     def own_optimizers(self) -> list[torch.optim.Optimizer]:
         """PyTorch's optimizers, without Lightning's wrappers, which cost more than a small network's step."""
-        found = self.optimizers(use_pl_optimizer=False)
-        return found if isinstance(found, list) else [found]
+        optimizers = self.optimizers(use_pl_optimizer=False)
+        return optimizers if isinstance(optimizers, list) else [optimizers]
 
     def only_for_the_filter(self, version: int) -> bool:
         """Whether a batch serves the z-filter alone: the first policy acted, or one of its kind on another rank, whose

@@ -53,8 +53,8 @@ def machine_message(error: BaseException) -> str | None:
     Only an `OSError`, or an error that quotes one, can be of this kind.
     """
     number, place = (error.errno, error.filename) if isinstance(error, OSError) else (None, None)
-    if number is None and (found := NUMBER.search(str(error))):
-        number = int(found.group(1) or found.group(2))
+    if number is None and (match := NUMBER.search(str(error))):
+        number = int(match.group(1) or match.group(2))
     if number is None and "Too many open files" in str(error):  # PyTorch's own words
         number = errno.EMFILE
     if number in ADVICE:

@@ -35,9 +35,9 @@ def prefer_headless() -> str | None:
                 f"MUJOCO_GL={wanted}: expected one of {', '.join(BACKENDS)}; unset it to have one chosen"
             )
         return wanted
-    if found := _found():
-        os.environ["MUJOCO_GL"] = found
-    return found
+    if backend := _found():
+        os.environ["MUJOCO_GL"] = backend
+    return backend
 
 
 @cache

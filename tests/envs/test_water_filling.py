@@ -96,7 +96,7 @@ def test_levels_are_known_to_both_and_grow_old():
 def test_the_state_has_what_nobody_sees():
     world = begin()
     world.level[0], world.countdown[0] = (0.5, 0.25, 1.0), (7, 14, 0)
-    assert world.state.shape == (1, world.made.spaces().state)
+    assert world.state.shape == (1, world.factory.spaces().state)
     assert world.state[0, :6].tolist() == [0.5, 0.25, 1.0, 0.5, 1.0, 0.0] and np.allclose(
         world.state[0, 6:], world.drop[0]
     )

@@ -79,21 +79,21 @@ class OptionRoleFactory:
 class OptionActor:
     """Runs options in its worlds; episodes, and options within them, go on from one task to the next."""
 
-    def __init__(self, made: OptionRoleFactory, worker: int) -> None:
-        self.made, self.worker, self.policy = made, worker, copy.deepcopy(made.policy)
+    def __init__(self, factory: OptionRoleFactory, worker: int) -> None:
+        self.factory, self.worker, self.policy = factory, worker, copy.deepcopy(factory.policy)
         self.run_through = RunThrough(
-            made.worlds, made.scheme, made.count, self.policy.memory_size, made.max_option_steps
+            factory.worlds, factory.scheme, factory.count, self.policy.memory_size, factory.max_option_steps
         )
 
     def _begin(self, task: Task) -> None:
         self.where = (task.epoch, self.worker, task.attempt)
-        self.generator = generator(self.made.seed, "act", *self.where)
-        self.begun = np.zeros(self.made.count, np.int64)
-        self._reset(np.ones(self.made.count, bool))
+        self.generator = generator(self.factory.seed, "act", *self.where)
+        self.begun = np.zeros(self.factory.count, np.int64)
+        self._reset(np.ones(self.factory.count, bool))
 
     def _reset(self, which: NDArray[np.bool_]) -> None:
         seeds = [
-            derive_seed(self.made.seed, "world", *self.where, int(index), int(self.begun[index]))
+            derive_seed(self.factory.seed, "world", *self.where, int(index), int(self.begun[index]))
             for index in np.flatnonzero(which)
         ]
         self.run_through.reset(which, seeds)
@@ -102,18 +102,18 @@ class OptionActor:
     def run(self, task: Task, out: Mapping[str, NDArray[Any]], version: int) -> Report:
         if task.begin:
             self._begin(task)
-        made, through, clock = self.made, self.run_through, time.perf_counter
+        factory, through, clock = self.factory, self.run_through, time.perf_counter
         for array in out.values():
             array[...] = 0
-        active, taken = np.ones(made.count, bool), np.zeros(made.count, np.int64)
-        place, weight = np.full(made.count, -1), np.ones(made.count)
+        active, taken = np.ones(factory.count, bool), np.zeros(factory.count, np.int64)
+        place, weight = np.full(factory.count, -1), np.ones(factory.count)
         ended: list[Episode] = []
         acting = stepping = 0.0
         while True:
             began = clock()
             choosing = through.scheme.choosing()
             due = choosing.any(axis=1)
-            active &= ~(due & (taken >= made.steps))
+            active &= ~(due & (taken >= factory.steps))
             if not active.any():
                 break
             rows = np.flatnonzero(due & active)
@@ -128,7 +128,7 @@ class OptionActor:
             decided = clock()
             step = through.step(active)
             # of this task, and nobody has chosen in all the steps beyond it
-            if taken.max() >= made.steps + border.LONGEST:
+            if taken.max() >= factory.steps + border.LONGEST:
                 through.refuse_endless(int(taken.argmax()), border.LONGEST)
             moved = clock()
             here = (place[active], np.flatnonzero(active))
@@ -137,7 +137,7 @@ class OptionActor:
             out["total_reward"][here] += reward
             out["last_reward"][here] = reward
             out["duration"][here] += 1
-            weight *= made.gamma
+            weight *= factory.gamma
             taken += active
             over = step.terminated | step.truncated
             if over.any():
@@ -156,17 +156,17 @@ class OptionActor:
             acting, stepping = acting + decided - began + clock() - moved, stepping + moved - decided
         began = clock()
         out["length"][:] = place + 1
-        made_here = np.arange(made.steps)[:, None] < out["length"]
+        made_here = np.arange(factory.steps)[:, None] < out["length"]
         parts = (torch.from_numpy(out[name][made_here]) for name in SITUATION)
         out["value"][made_here] = self._values(Situation(*parts))
-        out["last_value"][:] = self._values(through.situation(choosing, np.arange(made.count)))
+        out["last_value"][:] = self._values(through.situation(choosing, np.arange(factory.count)))
         acting += clock() - began
         return Report(version, tuple(ended), timing(acting, stepping, 0.0))
 
     @torch.inference_mode()
     def _values(self, situation: Situation) -> NDArray[np.float32]:
-        found: NDArray[np.float32] = self.policy.values(situation).numpy()
-        return found
+        values: NDArray[np.float32] = self.policy.values(situation).numpy()
+        return values
 
     def close(self) -> None:
         self.run_through.close()
@@ -327,7 +327,7 @@ def run_option_episodes(
     """
     count, longest = len(seeds), border.longest_episode(worlds)
     through, rng = RunThrough(worlds, scheme, count, policy.memory_size, max_option_steps), generator(seeds[0], "act")
-    active, found = np.ones(count, bool), [OptionEpisode(0.0, 0)] * count
+    active, episodes = np.ones(count, bool), [OptionEpisode(0.0, 0)] * count
     with closing(through):
         through.reset(active, seeds)
         while active.any():
@@ -340,13 +340,13 @@ def run_option_episodes(
             step = through.step(active)
             over = np.flatnonzero(step.terminated | step.truncated)
             for n, episode in zip(over, through.ended(over), strict=True):
-                found[n] = episode
+                episodes[n] = episode
             active[over] = False
             if (through.steps[active] >= longest).any():
                 through.refuse_endless(int((through.steps * active).argmax()), longest)
         if watch is not None:
             watch(through, True)
-    return found
+    return episodes
 
 
 @dataclass(frozen=True)

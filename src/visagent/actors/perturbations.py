@@ -59,29 +59,35 @@ class PerturbationRoleFactory:
 class PerturbationActor:
     """Runs the episodes of its perturbed policies, several at once; both of a pair get the same worlds."""
 
-    def __init__(self, made: PerturbationRoleFactory, worker: int) -> None:
-        self.made, self.worker, self.policy = made, worker, copy.deepcopy(made.policy)
-        self.worlds = make_all(made.worlds, made.count)
-        self.border, self.longest = Border.of(made.worlds, self.worlds[0]), longest_episode(made.worlds, self.worlds[0])
+    def __init__(self, factory: PerturbationRoleFactory, worker: int) -> None:
+        self.factory, self.worker, self.policy = factory, worker, copy.deepcopy(factory.policy)
+        self.worlds = make_all(factory.worlds, factory.count)
+        self.border, self.longest = (
+            Border.of(factory.worlds, self.worlds[0]),
+            longest_episode(factory.worlds, self.worlds[0]),
+        )
 
     def run(self, task: Task, out: Mapping[str, NDArray[Any]], version: int) -> Report:
-        made, clock = self.made, time.perf_counter
+        factory, clock = self.factory, time.perf_counter
         vector = self.policy.vector.detach()
         for world in self.worlds:
             world.epoch = task.epoch
-        rng = np.random.default_rng(derive_seed(made.seed, "noise", task.epoch, task.iteration, self.worker))
-        out["offset"][:] = made.table.offsets(made.pairs, len(vector), rng)
+        rng = np.random.default_rng(derive_seed(factory.seed, "noise", task.epoch, task.iteration, self.worker))
+        out["offset"][:] = factory.table.offsets(factory.pairs, len(vector), rng)
         out["returns"][:], out["steps"][:] = 0.0, 0
         where = (task.epoch, task.iteration, self.worker, task.attempt)
-        noise = generator(made.seed, "act", *where)
+        noise = generator(factory.seed, "act", *where)
         waiting = [
-            (pair, sign, episode) for pair in range(made.pairs) for episode in range(made.episodes) for sign in (0, 1)
+            (pair, sign, episode)
+            for pair in range(factory.pairs)
+            for episode in range(factory.episodes)
+            for sign in (0, 1)
         ][::-1]
         width = self.policy.spaces.observation["state"][0]
-        shown = np.zeros((made.count, width), np.float32)
-        vectors = torch.zeros(made.count, len(vector))
-        jobs: list[tuple[int, int, int]] = [(-1, 0, 0)] * made.count
-        totals, steps = np.zeros(made.count), np.zeros(made.count, np.int64)
+        shown = np.zeros((factory.count, width), np.float32)
+        vectors = torch.zeros(factory.count, len(vector))
+        jobs: list[tuple[int, int, int]] = [(-1, 0, 0)] * factory.count
+        totals, steps = np.zeros(factory.count), np.zeros(factory.count, np.int64)
         seen = RunningNormalizer(width)
         buffer: list[NDArray[np.float32]] = []
         ended: list[Episode] = []
@@ -93,19 +99,19 @@ class PerturbationActor:
             if not waiting:
                 return False
             jobs[place] = pair, sign, episode = waiting.pop()
-            perturbation = torch.from_numpy(made.table.rows(out["offset"][pair : pair + 1], len(vector))[0])
-            vectors[place] = vector + SIGNS[sign] * made.sigma * perturbation
+            perturbation = torch.from_numpy(factory.table.rows(out["offset"][pair : pair + 1], len(vector))[0])
+            vectors[place] = vector + SIGNS[sign] * factory.sigma * perturbation
             shown[place] = self.border.reset(
-                self.worlds[place], derive_seed(made.seed, "world", *where, pair, episode)
+                self.worlds[place], derive_seed(factory.seed, "world", *where, pair, episode)
             )["state"]
             totals[place], steps[place] = 0.0, 0
             return True
 
-        active = [place for place in range(made.count) if begin(place)]
+        active = [place for place in range(factory.count) if begin(place)]
         while active:
             began = clock()
             with torch.inference_mode():
-                whole = len(active) == made.count
+                whole = len(active) == factory.count
                 outputs = self.policy.outputs(
                     vectors if whole else vectors[active], torch.from_numpy(shown if whole else shown[active])
                 )
@@ -121,12 +127,12 @@ class PerturbationActor:
                 if over or cut:
                     done.append(place)
                 elif steps[place] >= self.longest:
-                    raise no_end(made.worlds, int(steps[place]))
+                    raise no_end(factory.worlds, int(steps[place]))
             self.border.require_finite({"state": shown})
             moved = clock()
             for place in done:
                 pair, sign, _ = jobs[place]
-                out["returns"][pair, sign] += totals[place] / made.episodes
+                out["returns"][pair, sign] += totals[place] / factory.episodes
                 out["steps"][pair, sign] += steps[place]
                 ended.append(Episode(float(totals[place]), int(steps[place]), self.worlds[place].success))
                 if not begin(place):

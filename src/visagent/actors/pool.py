@@ -48,11 +48,11 @@ class Collected:
     @property
     def timing(self) -> dict[str, float]:
         """Seconds of all workers together, by what they were spent on."""
-        found: dict[str, float] = {}
+        total: dict[str, float] = {}
         for report in self.reports:
             for name, seconds in report.timing.items():
-                found[name] = found.get(name, 0.0) + seconds
-        return found
+                total[name] = total.get(name, 0.0) + seconds
+        return total
 
 
 class Slot(Protocol):

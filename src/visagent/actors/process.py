@@ -120,12 +120,12 @@ class ProcessActors(QueuedActors):
             self._pipes[worker].send((slot, task))
 
     def _listen(self) -> None:
-        found = connection.wait(self._pipes, self.timeout)
-        if not found:
+        ready_pipes = connection.wait(self._pipes, self.timeout)
+        if not ready_pipes:
             for worker in self._awaited:
                 self._processes[worker].kill()  # it would not hear that the pipe is closed
             self._silent()
-        for ready in found:
+        for ready in ready_pipes:
             worker = self._pipes.index(ready)  # type: ignore[arg-type]
             try:
                 said = self._pipes[worker].recv()

@@ -112,8 +112,7 @@ class RayActors(QueuedActors):
     def nodes(self) -> list[str]:
         """The node of each worker."""
         return [
-            str(found)
-            for found in self._ray.get([handle.node.remote() for handle in self._workers], timeout=STARTING_S)
+            str(node) for node in self._ray.get([handle.node.remote() for handle in self._workers], timeout=STARTING_S)
         ]
 
     def _send(self, worker: int, slot: int, task: Task) -> None:

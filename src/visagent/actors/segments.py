@@ -50,16 +50,18 @@ class RolloutRoleFactory:
 class SegmentActor:
     """Steps its worlds with a policy; episodes go on from one segment to the next."""
 
-    def __init__(self, made: RolloutRoleFactory, worker: int) -> None:
-        self.made, self.worker, self.policy = made, worker, copy.deepcopy(made.policy)
-        self.episodes = Episodes(made.worlds, made.count)
+    def __init__(self, factory: RolloutRoleFactory, worker: int) -> None:
+        self.factory, self.worker, self.policy = factory, worker, copy.deepcopy(factory.policy)
+        self.episodes = Episodes(factory.worlds, factory.count)
 
     def _begin(self, task: Task) -> None:
         where = (task.epoch, self.worker, task.attempt)
-        self.episodes.reset([derive_seed(self.made.seed, "world", *where, index) for index in range(self.made.count)])
-        self.generator = generator(self.made.seed, "act", *where)
-        self.state = self.policy.initial_state(self.made.count)
-        self.first = np.ones(self.made.count, bool)
+        self.episodes.reset(
+            [derive_seed(self.factory.seed, "world", *where, index) for index in range(self.factory.count)]
+        )
+        self.generator = generator(self.factory.seed, "act", *where)
+        self.state = self.policy.initial_state(self.factory.count)
+        self.first = np.ones(self.factory.count, bool)
 
     def run(self, task: Task, out: Mapping[str, NDArray[Any]], version: int) -> Report:
         self.episodes.of_epoch(task.epoch)
@@ -74,7 +76,7 @@ class SegmentActor:
         if self.state is not None:
             out["hidden"][:], out["cell"][:] = (part.numpy() for part in self.state)
         out["final_value"][:] = 0.0
-        for t in range(self.made.steps):
+        for t in range(self.factory.steps):
             began = clock()
             for name, array in worlds.observation.items():
                 out[f"{PREFIX}{name}"][t] = array

@@ -93,11 +93,11 @@ def shard_folder(replay: Path, number: int) -> Path:
 class ReplayShard:
     """One shard; its files must be there."""
 
-    def __init__(self, made: ReplayShards, worker: int) -> None:
-        self.made, self.worker = made, worker
-        self.mine = made.mine(worker)
-        self.store = made.store(worker, fresh=False)
-        self.sources = [source.views() for source in made.sources]
+    def __init__(self, factory: ReplayShards, worker: int) -> None:
+        self.factory, self.worker = factory, worker
+        self.mine = factory.mine(worker)
+        self.store = factory.store(worker, fresh=False)
+        self.sources = [source.views() for source in factory.sources]
 
     @property
     def policy(self) -> Any:
@@ -116,10 +116,12 @@ class ReplayShard:
                 self.store.write(place, int(written[place]), rows, count)
                 written[place] += count
         stored = time.perf_counter()
-        rng = np.random.default_rng(derive_seed(self.made.seed, "draw", order.batch, self.made.first + self.worker))
+        rng = np.random.default_rng(
+            derive_seed(self.factory.seed, "draw", order.batch, self.factory.first + self.worker)
+        )
         for update in range(order.updates):
             for name, array in self.store.draw(
-                written, self.made.count, self.made.n_step, self.made.spaces.frames, rng
+                written, self.factory.count, self.factory.n_step, self.factory.spaces.frames, rng
             ).items():
                 out[name][update] = array
         return Report(version, (), {"store": stored - began, "draw": time.perf_counter() - stored})

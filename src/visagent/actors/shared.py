@@ -31,11 +31,11 @@ class SharedArrays:
 
     def views(self) -> dict[str, NDArray[Any]]:
         """The arrays."""
-        found = {}
+        arrays = {}
         for name, (offset, shape, dtype) in self.places.items():
             count = int(np.prod(shape, dtype=np.int64))
-            found[name] = np.frombuffer(memoryview(self.memory), dtype, count, offset).reshape(shape)
-        return found
+            arrays[name] = np.frombuffer(memoryview(self.memory), dtype, count, offset).reshape(shape)
+        return arrays
 
 
 class SharedWeights:

@@ -59,44 +59,46 @@ class TransitionRoleFactory:
 class TransitionActor:
     """Steps its worlds with a noisy policy; episodes go on from one task to the next."""
 
-    def __init__(self, made: TransitionRoleFactory, worker: int) -> None:
-        self.made, self.worker, self.policy = made, worker, copy.deepcopy(made.policy)
-        self.episodes = Episodes(made.worlds, made.count)
-        self.serial = np.zeros(made.count, np.int64)
-        self.sigma = made.exploration.sigma(worker * made.count, made.count, made.total)
+    def __init__(self, factory: TransitionRoleFactory, worker: int) -> None:
+        self.factory, self.worker, self.policy = factory, worker, copy.deepcopy(factory.policy)
+        self.episodes = Episodes(factory.worlds, factory.count)
+        self.serial = np.zeros(factory.count, np.int64)
+        self.sigma = factory.exploration.sigma(worker * factory.count, factory.count, factory.total)
 
     def _begin(self, task: Task) -> None:
         where = (task.epoch, self.worker, task.attempt)
-        self.episodes.reset([derive_seed(self.made.seed, "world", *where, index) for index in range(self.made.count)])
-        self.generator = generator(self.made.seed, "act", *where)
-        self.noise = torch.zeros(self.made.count, self.made.spaces.action.size)
+        self.episodes.reset(
+            [derive_seed(self.factory.seed, "world", *where, index) for index in range(self.factory.count)]
+        )
+        self.generator = generator(self.factory.seed, "act", *where)
+        self.noise = torch.zeros(self.factory.count, self.factory.spaces.action.size)
         self.serial = np.maximum(self.serial + 2, task.attempt << 40)  # no actor before this one has come so far
 
     def run(self, task: Task, out: Mapping[str, NDArray[Any]], version: int) -> Report:
         self.episodes.of_epoch(task.epoch)
         if task.begin:
             self._begin(task)
-        made, worlds, clock = self.made, self.episodes, time.perf_counter
-        at_random = task.epoch * made.tasks_per_epoch + task.iteration < made.random_tasks
+        factory, worlds, clock = self.factory, self.episodes, time.perf_counter
+        at_random = task.epoch * factory.tasks_per_epoch + task.iteration < factory.random_tasks
         shown = {name: torch.from_numpy(array) for name, array in worlds.observation.items()}
-        row, everywhere = np.zeros(made.count, np.int64), np.arange(made.count)
+        row, everywhere = np.zeros(factory.count, np.int64), np.arange(factory.count)
         reward, terminated, truncated = (
-            np.zeros(made.count, np.float32),
-            np.zeros(made.count, bool),
-            np.zeros(made.count, bool),
+            np.zeros(factory.count, np.float32),
+            np.zeros(factory.count, bool),
+            np.zeros(factory.count, bool),
         )
         ended: list[Episode] = []
         acting = stepping = 0.0
         drawing = worlds.drawing
-        for _ in range(made.steps):
+        for _ in range(factory.steps):
             began = clock()
             if at_random:
                 action = torch.rand(self.noise.shape, generator=self.generator) * 2 - 1
             else:
-                self.noise = made.exploration.next(self.noise, self.sigma, self.generator)
+                self.noise = factory.exploration.next(self.noise, self.sigma, self.generator)
                 action = (self.policy.act(shown, deterministic=True).action + self.noise).clamp(-1.0, 1.0)
             for name, array in worlds.observation.items():
-                out[f"{PREFIX}{name}"][everywhere, row] = array[:, -made.spaces.frame[name][0] :]
+                out[f"{PREFIX}{name}"][everywhere, row] = array[:, -factory.spaces.frame[name][0] :]
             out["step"][everywhere, row], out["serial"][everywhere, row] = worlds.steps, self.serial
             self.serial += 1
             out["action"][everywhere, row] = action.numpy()
@@ -124,7 +126,7 @@ class TransitionActor:
     ) -> None:
         """The row of the observation that no action followed."""
         for name, part in observation.items():
-            out[f"{PREFIX}{name}"][world, row] = part[-self.made.spaces.frame[name][0] :]
+            out[f"{PREFIX}{name}"][world, row] = part[-self.factory.spaces.frame[name][0] :]
         out["action"][world, row], out["reward"][world, row] = 0.0, 0.0
         out["terminated"][world, row] = out["truncated"][world, row] = False
         out["final"][world, row], out["step"][world, row], out["serial"][world, row] = True, steps, self.serial[world]

@@ -41,31 +41,31 @@ def composition_message(error: Exception, root: str | None) -> str:
     )
     if isinstance(error, OverrideParseException):
         return _unreadable(error.override, text, root)
-    if (found := re.search(r"Could not override '([^']+)'", text)) and root is not None:
-        return _unknown(found.group(1), root)
-    if found := re.search(r"An item is already at '([^']+)'", text):
-        return f"{found.group(1)} is set already: type {found.group(1)}=VALUE, without a plus"
-    if found := re.search(r"Error merging override (~\S+)\n.*does not support deletion", text):
-        return f"{found.group(1)}: this setting cannot be left out; expected {found.group(1)[1:]}=VALUE"
-    if found := re.search(
+    if (match := re.search(r"Could not override '([^']+)'", text)) and root is not None:
+        return _unknown(match.group(1), root)
+    if match := re.search(r"An item is already at '([^']+)'", text):
+        return f"{match.group(1)} is set already: type {match.group(1)}=VALUE, without a plus"
+    if match := re.search(r"Error merging override (~\S+)\n.*does not support deletion", text):
+        return f"{match.group(1)}: this setting cannot be left out; expected {match.group(1)[1:]}=VALUE"
+    if match := re.search(
         r"In '([^']+)/([^'/]+)': ConfigKeyError raised while composing config:\s*Key '([^']+)' not in '(\w+)'", text
     ):
-        group, option, key, schema = found.groups()
+        group, option, key, schema = match.groups()
         there = group.removeprefix("schema/")
         return (
             f"{there}={option} sets {key}, for which there is no place in {schema}: these groups do not go together; "
             "leave one of them out, or start from a preset that has both (experiment=NAME; --help lists them)"
         )
-    if found := re.search(r"Could not find 'experiment/([^']*)'", text):
+    if match := re.search(r"Could not find 'experiment/([^']*)'", text):
         folders = [Path(folder) / "experiment" for folder in own_folders(sys.argv[1:])]
         own = sorted(
             path.relative_to(folder).with_suffix("").as_posix() for folder in folders for path in folder.rglob("*.yaml")
         )
-        near = difflib.get_close_matches(found.group(1), [*presets(), *own], 1, cutoff=NEAR)
-        text = f"unknown preset experiment={found.group(1)}" + (f"; did you mean experiment={near[0]}?" if near else "")
+        near = difflib.get_close_matches(match.group(1), [*presets(), *own], 1, cutoff=NEAR)
+        text = f"unknown preset experiment={match.group(1)}" + (f"; did you mean experiment={near[0]}?" if near else "")
         return f"{text}\npresets: {', '.join([*presets(), *own])}; those of your own need --config-dir DIR"
-    if found := re.search(r"Could not find '([^']+)/([^'/]*)'", text):
-        near = difflib.get_close_matches(found.group(2), re.findall(r"^\t(\S+)$", text, re.MULTILINE), 1, cutoff=0.6)
+    if match := re.search(r"Could not find '([^']+)/([^'/]*)'", text):
+        near = difflib.get_close_matches(match.group(2), re.findall(r"^\t(\S+)$", text, re.MULTILINE), 1, cutoff=0.6)
         return text + (f"\ndid you mean {near[0]}?" if near else "")
     return "\n".join(
         line for line in text.splitlines() if not re.match(r"\s+(full_key|object_type|reference_type)[:=]", line)
@@ -85,7 +85,7 @@ def _unreadable(wrong: str, text: str, root: str | None) -> str:
         )
     if KEY_IN_QUOTES.search(value):
         plain = KEY_IN_QUOTES.sub(
-            lambda found: found.group(1) + re.sub(r"[^\w.-]", lambda sign: f"\\{sign.group()}", found.group(3)) + ":",
+            lambda match: match.group(1) + re.sub(r"[^\w.-]", lambda sign: f"\\{sign.group()}", match.group(3)) + ":",
             value,
         )
         return (
@@ -138,18 +138,18 @@ def _like(path: str, known: Mapping[str, bool]) -> str:
     """
     parent, _, leaf = path.rpartition(".")
     siblings = {key.rpartition(".")[2]: key for key in known if key.rpartition(".")[0] == parent}
-    found = [siblings[name] for name in difflib.get_close_matches(leaf, siblings, 1, cutoff=NEAR)]
-    if not found and parent not in known:  # a key of its own group may be called alike and be another thing
+    near = [siblings[name] for name in difflib.get_close_matches(leaf, siblings, 1, cutoff=NEAR)]
+    if not near and parent not in known:  # a key of its own group may be called alike and be another thing
         same = [key for key in known if key.rpartition(".")[2] == leaf]
-        found = (
+        near = (
             same[:3]
             if not parent
             else [key for key in same if difflib.SequenceMatcher(None, key.rpartition(".")[0], parent).ratio() >= NEAR][
                 :1
             ]
         )
-    if found:
-        return f"did you mean {' or '.join(key if known[key] else f'+{key}' for key in found)}?"
+    if near:
+        return f"did you mean {' or '.join(key if known[key] else f'+{key}' for key in near)}?"
     there = ", ".join(sorted(name for name in siblings if not name.startswith("_")))
     if parent and not there:
         return f"there is no {parent} in this config; --cfg job shows all of it"

@@ -15,6 +15,6 @@ def quoted(text: str) -> str:
     """
     if WORD.fullmatch(text) and not SPECIAL.fullmatch(text):
         return text
-    literal = re.sub(r"(\\*)\$\{", lambda found: 2 * found.group(1) + r"\${", text)
-    ended = re.sub(r"(\\*)('|\Z)", lambda found: 2 * found.group(1) + (r"\'" if found.group(2) else ""), literal)
+    literal = re.sub(r"(\\*)\$\{", lambda match: 2 * match.group(1) + r"\${", text)
+    ended = re.sub(r"(\\*)('|\Z)", lambda match: 2 * match.group(1) + (r"\'" if match.group(2) else ""), literal)
     return f"'{ended}'"

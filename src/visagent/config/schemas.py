@@ -152,8 +152,8 @@ def schema_below(schema: type | None, key: str, child: Mapping[Any, Any]) -> typ
     if isinstance(target, str):
         return schema_of(target)
     declared = next((item.type for item in fields(schema) if item.name == key), None) if schema is not None else None
-    found = getattr(sys.modules[schema.__module__], str(declared), None) if schema is not None else None
-    return found if isinstance(found, type) and is_dataclass(found) else None
+    named = getattr(sys.modules[schema.__module__], str(declared), None) if schema is not None else None
+    return named if isinstance(named, type) and is_dataclass(named) else None
 
 
 def register() -> None:

@@ -116,8 +116,8 @@ def setting(
 
 def info_of(item: Field[Any]) -> SettingInfo | None:
     """What a field says of its setting; None where it says nothing."""
-    found: SettingInfo | None = item.metadata.get(INFO)
-    return found
+    info: SettingInfo | None = item.metadata.get(INFO)
+    return info
 
 
 def as_before(item: Field[Any]) -> tuple[Any, bool] | None:
@@ -129,8 +129,8 @@ def as_before(item: Field[Any]) -> tuple[Any, bool] | None:
 
 def former_names(schema: type | None) -> dict[str, str]:
     """Of settings that were renamed: today's names, and those of before."""
-    found = fields(schema) if schema is not None else ()
-    return {item.name: item.metadata[FORMERLY] for item in found if FORMERLY in item.metadata}
+    items = fields(schema) if schema is not None else ()
+    return {item.name: item.metadata[FORMERLY] for item in items if FORMERLY in item.metadata}
 
 
 def today(schema: type | None) -> dict[str, str]:

@@ -168,15 +168,15 @@ def signature_keys(target: str) -> tuple[str, ...] | None:
 
 
 def _folder(package: str) -> Path:
-    found = find_spec(package)
-    return Path(str(found.origin)).parent if found is not None else Path("nowhere")
+    spec = find_spec(package)
+    return Path(str(spec.origin)).parent if spec is not None else Path("nowhere")
 
 
 def _arguments(module: ast.Module, name: str) -> tuple[str, ...] | None:
-    for made in module.body:
-        if isinstance(made, ast.ClassDef) and made.name == name:
-            for function in made.body:
+    for statement in module.body:
+        if isinstance(statement, ast.ClassDef) and statement.name == name:
+            for function in statement.body:
                 if isinstance(function, ast.FunctionDef) and function.name == "__init__":
-                    found = [argument.arg for argument in [*function.args.args, *function.args.kwonlyargs]]
-                    return tuple(argument for argument in found if argument not in ("self", "params"))
+                    names = [argument.arg for argument in [*function.args.args, *function.args.kwonlyargs]]
+                    return tuple(argument for argument in names if argument not in ("self", "params"))
     return None

@@ -81,8 +81,8 @@ def refuse_foreign(stored: Mapping[str, Any], where: str, allowed: Sequence[str]
                 "which no run of visagent's does"
             )
         if target == GymnasiumConfig._target_:
-            module, found, _ = str(node.get("id")).partition(":")  # gymnasium imports it
-            if found and not _within(module, allowed):
+            module, separator, _ = str(node.get("id")).partition(":")  # gymnasium imports it
+            if separator and not _within(module, allowed):
                 raise ConfigError(_foreign(where, f"{path}.id", node["id"], module))
     for path, target in trusted:
         home = getattr(locate(target, path), "__module__", None)
@@ -121,7 +121,7 @@ def literal(value: Any) -> Any:
     that is resolved already.
     """
     if isinstance(value, str):
-        return re.sub(r"(\\*)\$\{", lambda found: 2 * found.group(1) + r"\${", value)
+        return re.sub(r"(\\*)\$\{", lambda match: 2 * match.group(1) + r"\${", value)
     if isinstance(value, Mapping):
         return {key: literal(entry) for key, entry in value.items()}
     return [literal(entry) for entry in value] if isinstance(value, list) else value
@@ -135,16 +135,16 @@ def refuse_shadowed(package: str) -> None:
     """
     if package not in OWN_PACKAGES:
         return
-    found = find_spec(package)
-    origin = Path(str(found.origin)).resolve() if found is not None and found.origin is not None else None
+    spec = find_spec(package)
+    origin = Path(str(spec.origin)).resolve() if spec is not None and spec.origin is not None else None
     expected = [above / package / "__init__.py" for above in HOMES]
     if origin not in expected and any(place.is_file() for place in expected):
         ours = next(place.parent for place in expected if place.is_file())
         theirs = (
             origin.parent
             if origin is not None
-            else next(iter(found.submodule_search_locations or ["?"]))
-            if found is not None
+            else next(iter(spec.submodule_search_locations or ["?"]))
+            if spec is not None
             else "nowhere"
         )
         raise ConfigError(

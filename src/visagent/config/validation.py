@@ -141,10 +141,10 @@ def check_targets(config: Mapping[str, Any], path: str = "") -> None:
         target = node.get("_target_")
         if not isinstance(target, str):
             continue
-        made, schema = locate(target, where), schema_of(target)
+        function, schema = locate(target, where), schema_of(target)
         if schema is not None and issubclass(schema, Settings):  # takes the object, whose fields were checked
             continue
-        if (accepted := parameters(made)) is None:
+        if (accepted := parameters(function)) is None:
             continue
         for key in node:
             if not str(key).startswith("_") and key not in accepted:
@@ -162,8 +162,8 @@ def parameters(target: Any) -> list[str] | None:
         else [target]
     )
     for function in chain:
-        found = inspect.signature(function).parameters.values()
-        names += [p.name for p in found if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name != "self"]
-        if not any(p.kind == p.VAR_KEYWORD for p in found):
+        accepted = inspect.signature(function).parameters.values()
+        names += [p.name for p in accepted if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name != "self"]
+        if not any(p.kind == p.VAR_KEYWORD for p in accepted):
             return names
     return None

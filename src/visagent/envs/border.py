@@ -130,12 +130,12 @@ class Border:
                         finite_copy(self.name, row, part, "step")
 
 
-def fitting(name: str, found: Any, part: str, shape: tuple[int, ...], where: str) -> NDArray[Any]:
+def fitting(name: str, returned: Any, part: str, shape: tuple[int, ...], where: str) -> NDArray[Any]:
     """A part of what a world shows, as an array: uint8 `pixels`, or a vector of numbers.
 
     Args:
         name: of the world.
-        found: what it returned.
+        returned: what it returned.
         part: its name.
         shape: as the spaces say.
         where: `reset` or `step`.
@@ -143,7 +143,7 @@ def fitting(name: str, found: Any, part: str, shape: tuple[int, ...], where: str
     Raises:
         WorldError: when it is something else.
     """
-    array = found if isinstance(found, np.ndarray) else np.asarray(found)
+    array = returned if isinstance(returned, np.ndarray) else np.asarray(returned)
     if array.shape != shape:
         raise WorldError(
             f"{name}: expected {part} of shape {list(shape)}, as its spaces say, got {list(array.shape)} in {where}"
@@ -220,12 +220,12 @@ def no_end(factory: object, steps: int) -> WorldError:
     )
 
 
-def described(found: Any) -> str:
+def described(value: Any) -> str:
     """What something is, in a few words of a message."""
-    if isinstance(found, (tuple, list)):
-        return f"a {type(found).__name__} of {len(found)}"
-    if isinstance(found, np.ndarray):
-        return f"an array of {found.dtype} {list(found.shape)}"
-    if isinstance(found, dict):
-        return f"a dict of {', '.join(map(str, found)) or 'nothing'}"
-    return f"{type(found).__name__} {found!r:.60}"
+    if isinstance(value, (tuple, list)):
+        return f"a {type(value).__name__} of {len(value)}"
+    if isinstance(value, np.ndarray):
+        return f"an array of {value.dtype} {list(value.shape)}"
+    if isinstance(value, dict):
+        return f"a dict of {', '.join(map(str, value)) or 'nothing'}"
+    return f"{type(value).__name__} {value!r:.60}"

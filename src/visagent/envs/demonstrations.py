@@ -67,7 +67,7 @@ def load(path: Path, size: int, label: str) -> list[Demonstration]:
             # other programs keep notes beside them
             groups = {name: group for name, group in file["data"].items() if isinstance(group, h5py.Group)}
             names = sorted(groups, key=lambda name: (len(name), name))
-            found = [
+            demonstrations = [
                 Demonstration(np.asarray(groups[name]["states"]), np.asarray(groups[name]["actions"])) for name in names
             ]
     # missing, cut off, an array for a group or a group for an array
@@ -75,12 +75,12 @@ def load(path: Path, size: int, label: str) -> list[Demonstration]:
         raise UserError(
             f"{label}: expected HDF5 with data/demo_1/states and actions, got something that does not read ({error})"
         ) from error
-    found = [demonstration for demonstration in found if len(demonstration.states)]
-    if not found:
+    demonstrations = [demonstration for demonstration in demonstrations if len(demonstration.states)]
+    if not demonstrations:
         raise UserError(
             f"{label}: expected demonstrations, got none; type visagent-demos script TASK, or visagent-demos record RUN"
         )
-    for number, demonstration in enumerate(found, start=1):
+    for number, demonstration in enumerate(demonstrations, start=1):
         if demonstration.states.ndim != 2 or demonstration.states.shape[1] != size:
             got = list(demonstration.states.shape)
             raise UserError(
@@ -91,7 +91,7 @@ def load(path: Path, size: int, label: str) -> list[Demonstration]:
                 f"{label}: expected states of finite numbers, got {demonstration.states.dtype} with others in "
                 f"demonstration {number}"
             )
-    return found
+    return demonstrations
 
 
 @dataclass(frozen=True)

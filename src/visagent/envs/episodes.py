@@ -68,14 +68,14 @@ class WorldFactory(Protocol):
 
 def make_all(factory: WorldFactory, count: int) -> list[World]:
     """`count` worlds of a factory, or none where one of them cannot be made."""
-    made: list[World] = []
+    worlds: list[World] = []
     try:
         for _ in range(count):
-            made.append(factory.make())
+            worlds.append(factory.make())
     except BaseException:
-        close_all(made)
+        close_all(worlds)
         raise
-    return made
+    return worlds
 
 
 def close_all(worlds: Sequence[World]) -> None:

@@ -145,9 +145,9 @@ def check(env: gymnasium.Env[Any, Any], name: str) -> None:
         log.warning("%s: gymnasium's checker says: %s", name, message)
 
 
-def _returned(name: str, what: str, found: Any, expected: str, count: int) -> None:
-    if not isinstance(found, tuple) or len(found) != count:
-        got = f"{len(found)} values" if isinstance(found, tuple) else type(found).__name__
+def _returned(name: str, what: str, returned: Any, expected: str, count: int) -> None:
+    if not isinstance(returned, tuple) or len(returned) != count:
+        got = f"{len(returned)} values" if isinstance(returned, tuple) else type(returned).__name__
         raise WorldError(
             f"{name}: expected {what} to return {count} values, {expected}, as gymnasium's do; got {got}, as before "
             "gym 0.26"
@@ -160,24 +160,24 @@ class GymnasiumWorld:
     epoch: int | None = None
     drawing = 0.0
 
-    def __init__(self, env: gymnasium.Env[Any, Any], made: GymnasiumWorlds) -> None:
-        self.env, self.made = env, made
+    def __init__(self, env: gymnasium.Env[Any, Any], factory: GymnasiumWorlds) -> None:
+        self.env, self.factory = env, factory
         self.max_steps = None if env.spec is None else env.spec.max_episode_steps
-        self.fps = float(env.metadata.get("render_fps", 30)) / made.action_repeat
-        self.stack = FrameStack(made.frame_stack)
+        self.fps = float(env.metadata.get("render_fps", 30)) / factory.action_repeat
+        self.stack = FrameStack(factory.frame_stack)
         self.info: Mapping[str, Any] = {}
         shapes: dict[str, tuple[int, ...]] = {}
-        if made.observe != "pixels":
+        if factory.observe != "pixels":
             shapes |= self._own(env.observation_space)
             self.shape = env.observation_space.shape
-        if made.observe != "own":
+        if factory.observe != "own":
             if "pixels" in shapes:
                 raise ConfigError(
-                    f"datamodule.env.observe={made.observe}: {made.id} observes pictures itself; type "
+                    f"datamodule.env.observe={factory.observe}: {factory.id} observes pictures itself; type "
                     "datamodule.env.observe=own"
                 )
-            shapes["pixels"] = (3, made.pixels, made.pixels)
-        self.spaces = WorldSpaces(self.stack.shapes(shapes), self._actions(env.action_space), made.frame_stack)
+            shapes["pixels"] = (3, factory.pixels, factory.pixels)
+        self.spaces = WorldSpaces(self.stack.shapes(shapes), self._actions(env.action_space), factory.frame_stack)
 
     def _own(self, space: spaces.Space[Any]) -> dict[str, tuple[int, ...]]:
         if isinstance(space, spaces.Box) and len(space.shape) == 1:
@@ -187,8 +187,8 @@ class GymnasiumWorld:
             self.channels_first = height < min(width, channels)  # as wrappers that stack frames leave them
             return {"pixels": space.shape if self.channels_first else (channels, height, width)}
         raise ConfigError(
-            f"{self.made.name}: expected observations of one vector or one uint8 picture [H, W, C] or [C, H, W], got "
-            f"{space}"
+            f"{self.factory.name}: expected observations of one vector or one uint8 picture [H, W, C] or [C, H, W], "
+            f"got {space}"
         )
 
     def _actions(self, space: spaces.Space[Any]) -> ActionSpace:
@@ -199,7 +199,7 @@ class GymnasiumWorld:
             self.low, self.span = space.low.astype(np.float64), (space.high.astype(np.float64) - space.low) / 2
             self.dtype, self.whole = space.dtype, np.issubdtype(space.dtype, np.integer)
             return ActionSpace("continuous", space.shape[0])
-        raise ConfigError(f"{self.made.name}: expected Discrete or bounded one-dimensional Box actions, got {space}")
+        raise ConfigError(f"{self.factory.name}: expected Discrete or bounded one-dimensional Box actions, got {space}")
 
     def reset(self, seed: int | None) -> Observation:
         observation, _ = self.env.reset(seed=None if seed is None else seed % 2**32)
@@ -208,9 +208,9 @@ class GymnasiumWorld:
     def step(self, action: NDArray[Any]) -> tuple[Observation, float, bool, bool]:
         given = self._action(action)
         total = 0.0
-        for _ in range(self.made.action_repeat):
+        for _ in range(self.factory.action_repeat):
             observation, reward, terminated, truncated, self.info = self.env.step(given)
-            total += finite(self.made.name, reward)
+            total += finite(self.factory.name, reward)
             if terminated or truncated:
                 break
         return self.stack.add(self._frame(observation)), total, bool(terminated), bool(truncated)
@@ -218,8 +218,8 @@ class GymnasiumWorld:
     @property
     def success(self) -> bool | None:
         """What the environment says of it as `is_success` or `success`."""
-        found = self.info.get("is_success", self.info.get("success"))
-        return None if found is None else bool(found)
+        success = self.info.get("is_success", self.info.get("success"))
+        return None if success is None else bool(success)
 
     def _action(self, action: NDArray[Any]) -> Any:
         if self.spaces.action.kind == "discrete":
@@ -231,33 +231,35 @@ class GymnasiumWorld:
         return (self.low + (np.clip(action, -1.0, 1.0) + 1.0) * self.span).astype(self.dtype)
 
     def _frame(self, observation: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        if self.made.observe != "pixels":
+        if self.factory.observe != "pixels":
             observation = np.asarray(observation)
             if observation.shape != self.shape:
                 got = f"{list(observation.shape)} from the environment"
                 raise WorldError(
-                    f"{self.made.name}: expected observations of shape {list(self.shape or ())}, as its "
+                    f"{self.factory.name}: expected observations of shape {list(self.shape or ())}, as its "
                     f"observation_space says, got {got}"
                 )
-        if self.made.observe == "own":
+        if self.factory.observe == "own":
             if observation.ndim == 1:
                 return {"state": observation}
             return {"pixels": observation if self.channels_first else observation.transpose(2, 0, 1)}
-        side, began = self.made.pixels, time.perf_counter()
+        side, began = self.factory.pixels, time.perf_counter()
         picture = np.asarray(Image.fromarray(self.picture()).resize((side, side), Image.Resampling.BOX))
         self.drawing += time.perf_counter() - began
         frame = {"pixels": picture.transpose(2, 0, 1)}
-        return frame if self.made.observe == "pixels" else {"state": observation, **frame}
+        return frame if self.factory.observe == "pixels" else {"state": observation, **frame}
 
     def picture(self) -> NDArray[np.uint8]:
         advice = "type datamodule.film_episodes=0 datamodule.env.observe=own"
         try:
             drawn: Any = self.env.render()
         except (gymnasium.error.Error, ImportError) as error:
-            raise ConfigError(f"{self.made.name}: it cannot be drawn ({error}); {advice}") from error
+            raise ConfigError(f"{self.factory.name}: it cannot be drawn ({error}); {advice}") from error
         if not isinstance(drawn, np.ndarray) or drawn.ndim != 3 or drawn.shape[2] != 3:
             got = f"an array {list(drawn.shape)}" if isinstance(drawn, np.ndarray) else type(drawn).__name__
-            raise WorldError(f"{self.made.name}: expected render() to return a picture [H, W, 3], got {got}; {advice}")
+            raise WorldError(
+                f"{self.factory.name}: expected render() to return a picture [H, W, 3], got {got}; {advice}"
+            )
         return drawn.astype(np.uint8, copy=False)
 
     def close(self) -> None:

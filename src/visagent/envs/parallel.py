@@ -87,7 +87,7 @@ class OptionParallelEnv(ParallelEnv[str, NDArray[np.float32], int]):
         self._running = np.where(self._done, given, self._running)
         step = self.world.step(self._running, np.ones(1, bool))
         self._done = step.done
-        found = (
+        returned = (
             self._observations(),
             {agent: float(step.reward[0]) for agent in self.agents},
             {agent: bool(step.terminated[0]) for agent in self.agents},
@@ -96,7 +96,7 @@ class OptionParallelEnv(ParallelEnv[str, NDArray[np.float32], int]):
         )
         if step.terminated[0] or step.truncated[0]:
             self.agents = []
-        return found
+        return returned
 
     def _observations(self) -> dict[str, NDArray[np.float32]]:
         return {agent: part[0].copy() for agent, part in zip(self.possible_agents, self.world.observation, strict=True)}
@@ -114,8 +114,8 @@ class OptionParallelEnv(ParallelEnv[str, NDArray[np.float32], int]):
 
     def state(self) -> NDArray[np.float32]:
         """`[S]`, what the agents do not see."""
-        found: NDArray[np.float32] = self.world.state[0]
-        return found
+        state: NDArray[np.float32] = self.world.state[0]
+        return state
 
     def render(self) -> NDArray[np.uint8]:
         return self.world.picture(0)
@@ -207,17 +207,17 @@ class ParallelWorlds:
     @property
     def name(self) -> str:
         """In messages."""
-        made: Any = self.env.func if isinstance(self.env, functools.partial) else self.env
-        return f"{made.__module__}.{getattr(made, '__qualname__', type(made).__qualname__)}"
+        function: Any = self.env.func if isinstance(self.env, functools.partial) else self.env
+        return f"{function.__module__}.{getattr(function, '__qualname__', type(function).__qualname__)}"
 
     def _agents(self, env: Any) -> tuple[str, ...]:
         """All that may ever be there; an environment may know them only after it was reset."""
         if not getattr(env, "possible_agents", None):
             env.reset(seed=0)
-        found = tuple(getattr(env, "possible_agents", None) or env.agents)
-        if not found:
+        agents = tuple(getattr(env, "possible_agents", None) or env.agents)
+        if not agents:
             raise WorldError(f"{self.name}: expected possible_agents, or agents after reset, got none")
-        return found
+        return agents
 
     def make(self, count: int) -> ParallelWorld:
         """`count` environments."""
@@ -229,7 +229,7 @@ class ParallelWorlds:
         Raises:
             ConfigError: where they are not discrete.
         """
-        found: dict[str, list[Option]] = {}
+        options: dict[str, list[Option]] = {}
         with closing(self.env()) as env:
             for agent in self._agents(env):
                 space = env.action_space(agent)
@@ -238,28 +238,28 @@ class ParallelWorlds:
                         f"datamodule.scheme=end2end: expected discrete actions, got {space} of {agent}; use another "
                         "scheme"
                     )
-                found[agent] = [
+                options[agent] = [
                     Primitive(str(action), action) for action in range(int(space.start), int(space.start + space.n))
                 ]
-        return replace(self, options=found)
+        return replace(self, options=options)
 
 
 class ParallelWorld:
     """N parallel environments, stepped one after the other.
 
     Args:
-        made: their settings.
+        factory: that made them, with their settings.
         count: N.
     """
 
     success: NDArray[np.bool_] | None = None
 
-    def __init__(self, made: ParallelWorlds, count: int) -> None:
-        self.made, self.count, spaces = made, count, made.spaces()
+    def __init__(self, factory: ParallelWorlds, count: int) -> None:
+        self.factory, self.count, spaces = factory, count, factory.spaces()
         self.envs: list[Any] = []
         try:
             for _ in range(count):
-                self.envs.append(made.env())
+                self.envs.append(factory.env())
         except BaseException:
             self.close()
             raise
@@ -276,12 +276,12 @@ class ParallelWorld:
     def reset(self, which: NDArray[np.bool_], seeds: Sequence[int]) -> None:
         """Begin anew where `which` `[N]`."""
         for n, seed in zip(np.flatnonzero(which), seeds, strict=True):
-            found = self._returned(
+            returned = self._returned(
                 "reset", functools.partial(self.envs[n].reset, seed=seed % 2**32), "(observations, infos)", 2
             )
-            self.gone[n], self.seen[n] = self._away(n, found[0], "reset"), dict(found[0])
+            self.gone[n], self.seen[n] = self._away(n, returned[0], "reset"), dict(returned[0])
             if self.gone[n].all():
-                raise WorldError(f"{self.made.name}: expected agents after reset, got none")
+                raise WorldError(f"{self.factory.name}: expected agents after reset, got none")
             self._show_state(n)
         self.elapsed[which] = 0
         for shown in self.observation:
@@ -290,16 +290,20 @@ class ParallelWorld:
 
     def _returned(self, what: str, call: Callable[[], Any], expected: str, count: int) -> tuple[Any, ...]:
         try:
-            found = call()
+            returned = call()
         except Exception as error:
-            raise failed(self.made.name, what, error) from error
-        if not isinstance(found, tuple) or len(found) != count or not all(isinstance(part, Mapping) for part in found):
-            got = described(found)
+            raise failed(self.factory.name, what, error) from error
+        if (
+            not isinstance(returned, tuple)
+            or len(returned) != count
+            or not all(isinstance(part, Mapping) for part in returned)
+        ):
+            got = described(returned)
             raise WorldError(
-                f"{self.made.name}: expected {what} to return {expected}, each a dict by agent, as PettingZoo's "
+                f"{self.factory.name}: expected {what} to return {expected}, each a dict by agent, as PettingZoo's "
                 f"parallel environments do; got {got}"
             )
-        return found
+        return returned
 
     def _away(self, n: int, shown: Mapping[str, Any], what: str) -> NDArray[np.bool_]:
         """`[n]`: which agents are not there; of each that is, something must be shown."""
@@ -307,12 +311,12 @@ class ParallelWorld:
         wrong = [name for name in here if name not in self.agents]
         if wrong:
             raise WorldError(
-                f"{self.made.name}: expected agents out of {list(self.agents)}, its possible_agents, got {wrong} in "
+                f"{self.factory.name}: expected agents out of {list(self.agents)}, its possible_agents, got {wrong} in "
                 f"{what}"
             )
         missing = [name for name in here if name not in shown]
         if missing:
-            raise WorldError(f"{self.made.name}: expected observations of {here} in {what}, got none of {missing}")
+            raise WorldError(f"{self.factory.name}: expected observations of {here} in {what}, got none of {missing}")
         return np.array([name not in here for name in self.agents])
 
     def _show_state(self, n: int) -> None:
@@ -326,14 +330,14 @@ class ParallelWorld:
             name, shown = self.agents[agent], self.observation[agent]
             shown[n] = self._flat(self.flat[name], self.seen[n][name], f"observation of {name}", shown.shape[1], where)
 
-    def _flat(self, space: gymnasium.Space[Any], found: Any, part: str, size: int, where: str) -> NDArray[Any]:
+    def _flat(self, space: gymnasium.Space[Any], value: Any, part: str, size: int, where: str) -> NDArray[Any]:
         try:
-            flat: Any = gymnasium.spaces.flatten(space, found)
+            flat: Any = gymnasium.spaces.flatten(space, value)
         except (ValueError, TypeError, KeyError, IndexError, AssertionError) as error:
             raise WorldError(
-                f"{self.made.name}: expected {part} in {space}, got {described(found)} in {where} ({error})"
+                f"{self.factory.name}: expected {part} in {space}, got {described(value)} in {where} ({error})"
             ) from error
-        return finite_copy(self.made.name, fitting(self.made.name, flat, part, (size,), where), part, where)
+        return finite_copy(self.factory.name, fitting(self.factory.name, flat, part, (size,), where), part, where)
 
     def available(self) -> NDArray[np.bool_]:
         """`[N, m]`, as each option says of what its agent sees; all of an agent that is not there."""
@@ -343,7 +347,7 @@ class ParallelWorld:
                 [
                     gone[i] or option.available(seen[name])
                     for i, name in enumerate(self.agents)
-                    for option in self.made.options[name]
+                    for option in self.factory.options[name]
                 ]
                 for seen, gone in rows
             ]
@@ -377,14 +381,14 @@ class ParallelWorld:
             shown, rewards, ended, cut, _ = self._returned("step", functools.partial(env.step, actions), expected, 5)
             away, before = self._away(n, shown, "step"), self.gone[n].copy()
             seen.update(shown)
-            reward[n] = sum(finite(self.made.name, paid) for paid in rewards.values()) / len(self.agents)
+            reward[n] = sum(finite(self.factory.name, paid) for paid in rewards.values()) / len(self.agents)
             left[n] = away & ~before
             self.gone[n] = away if env.agents else before  # the end of an episode finds those there who were
             for agent, name in here:
                 if options[n, agent] == IDLE:
                     continue
                 self.elapsed[n, agent] += 1
-                ends = self.made.options[name][options[n, agent]].ends(seen[name], int(self.elapsed[n, agent]))
+                ends = self.factory.options[name][options[n, agent]].ends(seen[name], int(self.elapsed[n, agent]))
                 done[n, agent] = ends and not away[agent]
             done[n] |= before & ~away  # who comes is to choose
             if not env.agents:
@@ -397,20 +401,20 @@ class ParallelWorld:
 
     def _action(self, name: str, option: int, seen: Any, elapsed: int) -> Any:
         if option != IDLE:
-            return self.made.options[name][option].act(seen, elapsed)
-        if self.made.idle is None:
+            return self.factory.options[name][option].act(seen, elapsed)
+        if self.factory.idle is None:
             raise ConfigError(
                 "datamodule.scheme=sync_wait: expected an action for agents that wait, ParallelWorlds(idle=...), got "
                 "none; use another scheme"
             )
-        return self.made.idle[name]
+        return self.factory.idle[name]
 
     def picture(self, episode: int) -> NDArray[np.uint8]:
         """What the environment renders; its render mode is `rgb_array`."""
         drawn = self.envs[episode].render()
         if not isinstance(drawn, np.ndarray) or drawn.ndim != 3 or drawn.shape[2] != 3:
             raise WorldError(
-                f"{self.made.name}: expected render() to return a picture [H, W, 3], got {described(drawn)}; type "
+                f"{self.factory.name}: expected render() to return a picture [H, W, 3], got {described(drawn)}; type "
                 "datamodule.film_episodes=0"
             )
         return drawn.astype(np.uint8, copy=False)

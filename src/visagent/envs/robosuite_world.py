@@ -187,52 +187,55 @@ class RobosuiteWorld:
     epoch: int | None = None
     drawing = 0.0
 
-    def __init__(self, made: RobosuiteWorlds, drawn: bool) -> None:
-        self.made = made
-        drawn = drawn or made.pixels > 0
+    def __init__(self, factory: RobosuiteWorlds, drawn: bool) -> None:
+        self.factory = factory
+        drawn = drawn or factory.pixels > 0
         (require_headless if drawn else prefer_headless)()
         self.env = self._build(drawn)
         self.steps = 0
-        self.fps = made.control_hz / made.action_repeat
+        self.fps = factory.control_hz / factory.action_repeat
         self._find_actuators()
         self.renderer: Any = None
-        self.stack = FrameStack(made.frame_stack)
+        self.stack = FrameStack(factory.frame_stack)
         self.names = self._observables()
         frame: dict[str, tuple[int, ...]] = {}
         if self.names:
             frame["state"] = self._state(self.env._get_observations(force_update=True)).shape
-        if made.pixels:
-            frame["pixels"] = (3, made.pixels, made.pixels)
+        if factory.pixels:
+            frame["pixels"] = (3, factory.pixels, factory.pixels)
         if not frame:
             raise ConfigError(
                 "datamodule.env.observe: expected parts of the state such as [proprioception,objects], or "
                 "datamodule.env.pixels=84, got neither"
             )
-        self.spaces = WorldSpaces(self.stack.shapes(frame), ActionSpace("continuous", self.actions), made.frame_stack)
+        self.spaces = WorldSpaces(
+            self.stack.shapes(frame), ActionSpace("continuous", self.actions), factory.frame_stack
+        )
         self.demonstrations = self._demonstrations()
         self.choices = np.random.default_rng(0)
 
     def _build(self, drawn: bool) -> Any:
-        made, suite = self.made, _suite()
+        factory, suite = self.factory, _suite()
         known = importlib.import_module("robosuite.environments.base").REGISTERED_ENVS
-        if made.task not in known:
+        if factory.task not in known:
             raise ConfigError(
-                f"datamodule.env.task: expected one of {', '.join(TASKS)} or another of robosuite's, got {made.task!r}"
+                f"datamodule.env.task: expected one of {', '.join(TASKS)} or another of robosuite's, got "
+                f"{factory.task!r}"
             )
-        robot = made.robot or TASKS.get(made.task)
+        robot = factory.robot or TASKS.get(factory.task)
         if robot not in suite.ALL_ROBOTS:
             raise ConfigError(
                 f"datamodule.env.robot: expected one of {', '.join(sorted(suite.ALL_ROBOTS))}, got {robot!r}"
             )
 
-        base: Any = known[made.task]
+        base: Any = known[factory.task]
 
         class Prepared(base):
             def _initialize_sim(self, xml_string: str | None = None) -> None:
                 super()._initialize_sim(_prepared(xml_string or self.model.get_xml(), drawn))
 
         del known["Prepared"]  # the class registers itself under its name
-        arms = {"env_configuration": "single-robot"} if made.task.startswith("TwoArm") else {}
+        arms = {"env_configuration": "single-robot"} if factory.task.startswith("TwoArm") else {}
         configs = suite.controllers.load_composite_controller_config(robot=robot)
         return Prepared(
             robots=robot,
@@ -241,11 +244,11 @@ class RobosuiteWorld:
             has_offscreen_renderer=False,
             use_camera_obs=False,
             use_object_obs=True,
-            control_freq=made.control_hz,
-            horizon=made.max_steps + 1,
+            control_freq=factory.control_hz,
+            horizon=factory.max_steps + 1,
             ignore_done=True,
             hard_reset=False,
-            reward_shaping=made.reward_shaping,
+            reward_shaping=factory.reward_shaping,
             seed=0,
             **arms,
         )
@@ -265,7 +268,7 @@ class RobosuiteWorld:
                 model.actuator_gainprm[motors, 0] = gain
                 model.actuator_biastype[motors] = 1  # affine: gain (goal - velocity)
                 model.actuator_biasprm[motors, 2] = -gain
-                model.actuator_ctrlrange[motors] = [-self.made.max_velocity, self.made.max_velocity]
+                model.actuator_ctrlrange[motors] = [-self.factory.max_velocity, self.factory.max_velocity]
                 model.actuator_forcelimited[motors] = 1
                 model.actuator_forcerange[motors] = torque
                 fingers = np.array(robot._ref_actuators_indexes_dict.get(f"{arm}_gripper", []), np.int64)
@@ -277,8 +280,8 @@ class RobosuiteWorld:
     def _observables(self) -> list[str]:
         names = [name for name, observable in self.env._observables.items() if observable.is_enabled()]
         known = [*names, *self.env._get_observations(force_update=True)]
-        found: list[str] = []
-        for wanted in self.made.observe:
+        chosen: list[str] = []
+        for wanted in self.factory.observe:
             endings = GROUPS.get(wanted)
             matching = [
                 name for name in dict.fromkeys(known) if (name.endswith(endings) if endings else name == wanted)
@@ -288,22 +291,22 @@ class RobosuiteWorld:
                     f"datamodule.env.observe: expected {', '.join(GROUPS)} or one of {', '.join(sorted(set(known)))}, "
                     f"got {wanted!r}"
                 )
-            found += [name for name in matching if name not in found]
-        return found
+            chosen += [name for name in matching if name not in chosen]
+        return chosen
 
     def _state(self, observation: Any) -> NDArray[np.float32]:
-        found: NDArray[np.float32] = np.concatenate([np.ravel(observation[name]) for name in self.names]).astype(
+        state: NDArray[np.float32] = np.concatenate([np.ravel(observation[name]) for name in self.names]).astype(
             np.float32
         )
-        return found
+        return state
 
     def _frame(self) -> dict[str, NDArray[Any]]:
         frame: dict[str, NDArray[Any]] = {}
         if self.names:
             frame["state"] = self._state(self.env._get_observations(force_update=True))
-        if self.made.pixels:
+        if self.factory.pixels:
             began = time.perf_counter()
-            frame["pixels"] = self._draw(self.made.pixels, self.made.pixels).transpose(2, 0, 1)
+            frame["pixels"] = self._draw(self.factory.pixels, self.factory.pixels).transpose(2, 0, 1)
             self.drawing += time.perf_counter() - began
         return frame
 
@@ -313,24 +316,24 @@ class RobosuiteWorld:
             self.choices = np.random.default_rng([seed, 1])
         self.env.reset()
         self.steps = 0
-        if self.demonstrations and self.epoch is not None and self.made.curriculum is not None:
-            chosen = self.made.curriculum.choose(self.demonstrations, self.epoch, self.choices)
+        if self.demonstrations and self.epoch is not None and self.factory.curriculum is not None:
+            chosen = self.factory.curriculum.choose(self.demonstrations, self.epoch, self.choices)
             if chosen is not None:
                 self.restore(*chosen)
         return self.stack.begin(self._frame())
 
     def _demonstrations(self) -> list[Demonstration]:
-        curriculum = self.made.curriculum
+        curriculum = self.factory.curriculum
         if curriculum is None or curriculum.demonstrations is None or curriculum.probability == 0:
             return []
         if curriculum.demonstrations != "scripted":
             path = Path(curriculum.demonstrations)
             return load(path, len(self.state()), f"datamodule.env.curriculum.demonstrations={path}")
-        robot = self.made.robot or TASKS[self.made.task]
-        path = Path(curriculum.cache) / f"{self.made.task}_{robot}_{self.made.control_hz:g}hz.hdf5"
+        robot = self.factory.robot or TASKS[self.factory.task]
+        path = Path(curriculum.cache) / f"{self.factory.task}_{robot}_{self.factory.control_hz:g}hz.hdf5"
         if not path.is_file():
             plain = replace(
-                self.made,
+                self.factory,
                 curriculum=None,
                 pixels=0,
                 action_repeat=1,
@@ -338,13 +341,13 @@ class RobosuiteWorld:
                 observe=("proprioception",),
             )
             with closing(plain.make()) as world:
-                save(path, list(script(world, SCRIPTED, 0)), self.made.task, robot)
+                save(path, list(script(world, SCRIPTED, 0)), self.factory.task, robot)
         return load(path, len(self.state()), f"datamodule.env.curriculum.cache: {path}")
 
     def state(self) -> NDArray[np.float64]:
         """`[S]`: the simulator's time, positions and velocities."""
-        found: NDArray[np.float64] = np.asarray(self.env.sim.get_state().flatten(), np.float64)
-        return found
+        state: NDArray[np.float64] = np.asarray(self.env.sim.get_state().flatten(), np.float64)
+        return state
 
     def restore(self, demonstration: Demonstration, number: int) -> None:
         """Go to a state of a demonstration, with the grippers as its actions have left them."""
@@ -360,12 +363,12 @@ class RobosuiteWorld:
 
     def step(self, action: NDArray[Any]) -> tuple[Observation, float, bool, bool]:
         total, chosen = 0.0, np.clip(np.asarray(action, np.float64), -1.0, 1.0)
-        for _ in range(self.made.action_repeat):
+        for _ in range(self.factory.action_repeat):
             total += self._advance(chosen)
             self.steps += 1
-            if self.steps >= self.made.max_steps:
+            if self.steps >= self.factory.max_steps:
                 break
-        return self.stack.add(self._frame()), total, False, self.steps >= self.made.max_steps
+        return self.stack.add(self._frame()), total, False, self.steps >= self.factory.max_steps
 
     def _advance(self, action: NDArray[np.float64]) -> float:
         """One control step; the reward."""
@@ -373,7 +376,7 @@ class RobosuiteWorld:
 
         env, model, data = self.env, self.env.sim.model._model, self.env.sim.data._data
         for where, motors, gripper, fingers in self.arms:
-            data.ctrl[motors] = action[where] * self.made.max_velocity
+            data.ctrl[motors] = action[where] * self.factory.max_velocity
             if gripper is not None:
                 self._grip(gripper, fingers, action[where.stop : where.stop + gripper.dof])
         mujoco.mj_step(model, data, self.substeps)
@@ -393,7 +396,7 @@ class RobosuiteWorld:
         import mujoco
 
         model, data = self.env.sim.model._model, self.env.sim.data._data
-        fast = self.made.render_quality == "fast"
+        fast = self.factory.render_quality == "fast"
         if self.renderer is None:
             model.vis.global_.offwidth, model.vis.global_.offheight = max(width, 640), max(height, 480)
             if fast:
@@ -404,7 +407,7 @@ class RobosuiteWorld:
             self.options.geomgroup[:] = 0
             self.options.geomgroup[OBJECT_GROUP] = 1
             self.options.sitegroup[:] = 0
-        self.renderer.update_scene(data, self.made.camera, self.options)
+        self.renderer.update_scene(data, self.factory.camera, self.options)
         if fast:
             self.renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
             self.renderer.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
@@ -430,7 +433,7 @@ class RobosuiteWorld:
 
     def picture(self) -> NDArray[np.uint8]:
         """`[H, W, 3]` from the observation's camera: its size with pixels, else 256 x 256."""
-        side = self.made.pixels or 256
+        side = self.factory.pixels or 256
         return self._draw(side, side)
 
     def close(self) -> None:

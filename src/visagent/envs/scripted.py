@@ -26,7 +26,7 @@ class ScriptedWorld(Protocol):
     """What a script asks of a world with one arm; see `visagent.envs.robosuite_world.RobosuiteWorld`."""
 
     env: Any
-    made: Any
+    factory: Any
     arms: list[tuple[slice, NDArray[np.int64], Any, NDArray[np.int64]]]
 
     @property
@@ -83,28 +83,30 @@ def script(world: ScriptedWorld, episodes: int, seed: int) -> Iterator[Demonstra
     Raises:
         UserError: for another task, or when fewer than one in `ATTEMPTS` succeeds.
     """
-    task = world.made.task
+    task = world.factory.task
     if task not in SCRIPTS:
         raise UserError(
             f"no script for {task}; expected {' or '.join(SCRIPTS)}. Of other tasks, record a policy's: "
             "visagent-demos record RUN"
         )
-    found = 0
+    successes = 0
     for attempt in range(episodes * ATTEMPTS):
         demonstration = _episode(world, seed + attempt)
         if demonstration is not None:
-            found += 1
+            successes += 1
             yield demonstration
-        if found == episodes:
+        if successes == episodes:
             return
-    raise UserError(f"only {found} of {episodes * ATTEMPTS} scripted episodes of {task} succeeded, expected {episodes}")
+    raise UserError(
+        f"only {successes} of {episodes * ATTEMPTS} scripted episodes of {task} succeeded, expected {episodes}"
+    )
 
 
 def _episode(world: ScriptedWorld, seed: int) -> Demonstration | None:
     world.reset(seed)
     hand = _Hand(world)
     states, actions = [world.state()], []
-    for goal, gripper, stay in SCRIPTS[world.made.task](world):
+    for goal, gripper, stay in SCRIPTS[world.factory.task](world):
         left: int | None = None
         while left is None or left > 0:
             if left is None and hand.distance(goal) < NEAR:
@@ -131,7 +133,7 @@ class _Hand:
         self.model, self.data, self.limit = (
             world.env.sim.model._model,
             world.env.sim.data._data,
-            world.made.max_velocity,
+            world.factory.max_velocity,
         )
         robot = world.env.robots[0]
         arm = robot.arms[0]

@@ -82,13 +82,13 @@ class ToolDelivery:
     """N episodes in step; deterministic.
 
     Args:
-        made: their settings.
+        factory: that made them, with their settings.
         count: N.
     """
 
-    def __init__(self, made: ToolDeliveryWorlds, count: int) -> None:
-        self.made, self.count = made, count
-        spaces = made.spaces()
+    def __init__(self, factory: ToolDeliveryWorlds, count: int) -> None:
+        self.factory, self.count = factory, count
+        spaces = factory.spaces()
         self.observation = [np.zeros((count, size), np.float32) for size in spaces.observations]
         self.always, self.nobody = np.ones((count, sum(spaces.sizes)), bool), np.zeros((count, 3), bool)
         n = count
@@ -154,14 +154,14 @@ class ToolDelivery:
         reward, done = STEP_REWARD * active, np.zeros((self.count, 3), bool)
         self.steps += active
         for robot in TURTLEBOTS:
-            (self._drive if self.made.primitive else self._turtlebot)(robot, options[:, robot], reward, done)
+            (self._drive if self.factory.primitive else self._turtlebot)(robot, options[:, robot], reward, done)
         self._fetch(options[:, FETCH], reward, done)
         terminated = active & (self.stage == TOOLS - 1) & self.obtained
         self._human(active)
-        if self.made.primitive:
+        if self.factory.primitive:
             done[active] = True
         self._observe(done)
-        return OptionStep(reward, done, terminated, active & ~terminated & (self.steps >= self.made.horizon))
+        return OptionStep(reward, done, terminated, active & ~terminated & (self.steps >= self.factory.horizon))
 
     @property
     def success(self) -> NDArray[np.bool_]:
@@ -245,13 +245,13 @@ class ToolDelivery:
         acts = option != IDLE
         apart = WAYPOINTS_M[robot, option] - self.position[:, robot]
         distance = np.round(np.sqrt(np.square(apart).sum(axis=1)), 2)
-        arrives, moves = acts & (distance < self.made.speed), acts & (distance >= self.made.speed)
+        arrives, moves = acts & (distance < self.factory.speed), acts & (distance >= self.factory.speed)
         left = self.left[:, robot]
         self.position[:, robot] = np.where(arrives[:, None], WAYPOINTS_M[robot, option], self.position[:, robot])
-        self.position[moves, robot] += self.made.speed * apart[moves] / distance[moves, None]
+        self.position[moves, robot] += self.factory.speed * apart[moves] / distance[moves, None]
         self.at[:, robot] = np.where(arrives, option, np.where(moves, NOWHERE, self.at[:, robot]))
         left[arrives & (left >= 0)] = 0.0
-        left[moves] = distance[moves] - self.made.speed
+        left[moves] = distance[moves] - self.factory.speed
         done[:, robot] = arrives & (option != GET_TOOL)
         waits = arrives & (option == GET_TOOL)
         left[waits] -= 1.0
@@ -273,12 +273,12 @@ class ToolDelivery:
         self, robot: int, action: NDArray[np.int64], reward: NDArray[np.float64], done: NDArray[np.bool_]
     ) -> None:
         """A low-level move; being near a place is being there."""
-        moves = np.array([[0, 0], [1, 0], [-1, 0], [0, 1], [0, -1]]) * self.made.speed
+        moves = np.array([[0, 0], [1, 0], [-1, 0], [0, 1], [0, -1]]) * self.factory.speed
         # `IDLE` is staying
         self.position[:, robot] = np.clip(self.position[:, robot] + moves[np.maximum(action, 0)], 0.0, MAP_M)
         distance = np.sqrt(np.square(WAYPOINTS_M[robot] - self.position[:, robot, None]).sum(axis=-1))
         nearest = distance.argmin(axis=1)
-        self.at[:, robot] = np.where(distance.min(axis=1) < self.made.speed, nearest, NOWHERE)
+        self.at[:, robot] = np.where(distance.min(axis=1) < self.factory.speed, nearest, NOWHERE)
         self.left[:, robot] = np.where(self.at[:, robot] == GET_TOOL, -1.0, 0.0)
         self._deliver(robot, (action != IDLE) & (self.at[:, robot] == GO_TO_WORK), reward)
 

@@ -142,15 +142,15 @@ class WaterFilling:
     """N episodes in step.
 
     Args:
-        made: their settings.
+        factory: that made them, with their settings.
         count: N.
     """
 
     success: NDArray[np.bool_] | None = None
 
-    def __init__(self, made: WaterFillingWorlds, count: int) -> None:
-        self.made, self.count, self.places = made, count, made.places()
-        spaces = made.spaces()
+    def __init__(self, factory: WaterFillingWorlds, count: int) -> None:
+        self.factory, self.count, self.places = factory, count, factory.places()
+        spaces = factory.spaces()
         self.observation = [np.zeros((count, size), np.float32) for size in spaces.observations]
         self.always, self.nobody = np.ones((count, sum(spaces.sizes)), bool), np.zeros((count, 2), bool)
         self.place = np.zeros((count, 2), np.int64)
@@ -210,7 +210,7 @@ class WaterFilling:
         self._move(VEHICLE, options[:, VEHICLE])
         within = self.places.within[:, self.place].transpose(1, 2, 0)  # [N, robot, jar]
         fills = within[:, VEHICLE] & active[:, None]
-        if not self.made.primitive:
+        if not self.factory.primitive:
             fills &= options[:, VEHICLE, None] == np.arange(3)
         self.level[fills] = 1.0
         self._move(DRONE, options[:, DRONE])
@@ -221,7 +221,7 @@ class WaterFilling:
         reward = (1.0 - 1.0 / (self.level + EPSILON)).sum(axis=1) * active
         done = self._done(options, active)
         self._observe()
-        over = active & (self.steps >= self.made.horizon)
+        over = active & (self.steps >= self.factory.horizon)
         return OptionStep(reward, done, np.zeros(self.count, bool), over)
 
     def _leak(self, active: NDArray[np.bool_]) -> None:
@@ -232,11 +232,11 @@ class WaterFilling:
             self._draw(n, jar)
 
     def _move(self, robot: int, options: NDArray[np.int64]) -> None:
-        place, first = self.place[:, robot], 1 if self.made.primitive else len(JARS)
+        place, first = self.place[:, robot], 1 if self.factory.primitive else len(JARS)
         moves = options >= first
         if moves.any():
             place[moves] = self.places.moves[place[moves], options[moves] - first]
-        if self.made.primitive:
+        if self.factory.primitive:
             return
         for point in range(SPEED[robot]):
             goes = np.flatnonzero((options >= 0) & (options < first))
@@ -246,7 +246,7 @@ class WaterFilling:
 
     def _done(self, options: NDArray[np.int64], active: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """A move ends at once; a way to a jar ends when the robot itself reads its level."""
-        if self.made.primitive:
+        if self.factory.primitive:
             return np.repeat(active[:, None], 2, axis=1)
         goes = (options >= 0) & (options < len(JARS))
         return (options >= len(JARS)) | (goes & self.places.within[np.clip(options, 0, len(JARS) - 1), self.place])
@@ -277,7 +277,7 @@ class WaterFilling:
             x, z = (position - places.lower + 0.5) * scale
             return float(x), float(size[1] - z)
 
-        step = scale * (GRID_M if self.made.observation == "state" else 2 * GRID_M) / 2
+        step = scale * (GRID_M if self.factory.observation == "state" else 2 * GRID_M) / 2
         for position in np.unique(places.position, axis=0):
             x, y = at(position)
             draw.rectangle((x - step, y - step, x + step, y + step), fill="#f2f2ec")
@@ -305,15 +305,15 @@ class WaterFilling:
 
 def distances(neighbours: Sequence[Sequence[int]], goal: int) -> list[int]:
     """Steps from every node of an undirected graph to a goal; -1 where there is no way."""
-    found = [-1] * len(neighbours)
-    found[goal], waiting = 0, deque([goal])
+    steps = [-1] * len(neighbours)
+    steps[goal], waiting = 0, deque([goal])
     while waiting:
         node = waiting.popleft()
         for other in neighbours[node]:
-            if found[other] < 0:
-                found[other] = found[node] + 1
+            if steps[other] < 0:
+                steps[other] = steps[node] + 1
                 waiting.append(other)
-    return found
+    return steps
 
 
 @cache

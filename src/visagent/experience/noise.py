@@ -42,8 +42,8 @@ class NoiseTable:
         """All of them, read-only."""
         if not self.path.is_file():
             self._make()
-        found: NDArray[np.float32] = np.load(self.path, mmap_mode="r")
-        return found
+        numbers: NDArray[np.float32] = np.load(self.path, mmap_mode="r")
+        return numbers
 
     def __getstate__(self) -> dict[str, object]:
         """Fields alone: another process maps the file itself."""
@@ -51,9 +51,9 @@ class NoiseTable:
 
     def _make(self) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        made = np.random.default_rng(self.seed).standard_normal(self.size, np.float32)
+        numbers = np.random.default_rng(self.seed).standard_normal(self.size, np.float32)
         with tempfile.NamedTemporaryFile(dir=self.path.parent, suffix=".part", delete=False) as file:
-            np.save(file, made)
+            np.save(file, numbers)
         os.replace(file.name, self.path)  # whole or not at all, however many processes make it at once
 
     def offsets(self, count: int, length: int, rng: np.random.Generator) -> NDArray[np.int64]:

@@ -59,15 +59,15 @@ class ReplayStore:
             if fresh:
                 np.lib.format.open_memmap(path, "w+", dtype, expected).flush()  # type: ignore[no-untyped-call]
             try:
-                found = np.load(path, mmap_mode="r+")
+                rows = np.load(path, mmap_mode="r+")
             except (OSError, ValueError) as error:
                 raise ReplayMissing(
                     f"replay {path}: expected the rows of the run that is resumed ({error}); {BEGIN_ANEW}"
                 ) from error
-            if found.shape != expected or found.dtype != dtype:
-                got = f"{found.dtype} {list(found.shape)}"
+            if rows.shape != expected or rows.dtype != dtype:
+                got = f"{rows.dtype} {list(rows.shape)}"
                 raise ReplayMissing(f"replay {path}: expected {dtype} {list(expected)}, got {got}; {BEGIN_ANEW}")
-            self.rows[name] = found
+            self.rows[name] = rows
 
     def write(self, stream: int, number: int, rows: Mapping[str, NDArray[Any]], count: int) -> None:
         """Put `count` rows in a stream, the first as row `number`."""
@@ -104,7 +104,7 @@ class ReplayStore:
         used = np.arange(n_step) < steps[:, None]
         place = ahead % self.ring
         last = (number + steps - 1) % self.ring
-        found = {
+        batch = {
             "action": self.rows["action"][stream, number % self.ring],
             "rewards": np.where(used, self.rows["reward"][stream[:, None], place], np.float32(0)),
             "steps": steps,
@@ -112,9 +112,9 @@ class ReplayStore:
         }
         for name, kept in self.rows.items():
             if name.startswith(PREFIX):
-                found[name] = self._stack(kept, stream, number, frames)
-                found[f"next_{name}"] = self._stack(kept, stream, number + steps, frames)
-        return found
+                batch[name] = self._stack(kept, stream, number, frames)
+                batch[f"next_{name}"] = self._stack(kept, stream, number + steps, frames)
+        return batch
 
     def _valid(
         self, written: NDArray[np.int64], count: int, n_step: int, frames: int, rng: np.random.Generator
@@ -126,7 +126,7 @@ class ReplayStore:
                 "replay: expected rows to draw from, got none; type datamodule.warmup=1000 or another number of steps "
                 "above 0"
             )
-        found: list[tuple[NDArray[np.int64], ...]] = []
+        draws: list[tuple[NDArray[np.int64], ...]] = []
         missing = count
         while missing > 0:
             flat = rng.integers(0, borders[-1], missing + missing // 4 + 8)
@@ -139,9 +139,9 @@ class ReplayStore:
                     f"replay {self.folder}: expected rows that follow each other among {borders[-1]}, got none; "
                     f"{BEGIN_ANEW}, or type datamodule.steps=32"
                 )
-            found.append((stream[keep], number[keep], steps[keep]))
+            draws.append((stream[keep], number[keep], steps[keep]))
             missing -= len(keep)
-        return tuple(np.concatenate(parts) for parts in zip(*found, strict=True))
+        return tuple(np.concatenate(parts) for parts in zip(*draws, strict=True))
 
     def _known(
         self, stream: NDArray[np.int64], number: NDArray[np.int64], written: NDArray[np.int64], n_step: int

@@ -64,7 +64,7 @@ def rollout_fields(spaces: WorldSpaces, parameters: int, steps: int, worlds: int
         if spaces.action.kind == "continuous"
         else Field(plane, "int64", 1)
     )
-    found = {
+    fields = {
         "action": action,
         "parameters": Field((*plane, parameters), "float32", 1),
         "last_value": Field((worlds,), "float32", 0),
@@ -72,10 +72,10 @@ def rollout_fields(spaces: WorldSpaces, parameters: int, steps: int, worlds: int
         **{name: Field(plane, "bool", 1) for name in ("terminated", "truncated", "first")},
     }
     for name, shape in spaces.observation.items():
-        found[f"{PREFIX}{name}"] = Field((*plane, *shape), "uint8" if name == "pixels" else "float32", 1)
+        fields[f"{PREFIX}{name}"] = Field((*plane, *shape), "uint8" if name == "pixels" else "float32", 1)
     if lstm:
-        found["hidden"] = found["cell"] = Field((worlds, lstm), "float32", 0)
-    return found
+        fields["hidden"] = fields["cell"] = Field((worlds, lstm), "float32", 0)
+    return fields
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ def stream_fields(spaces: WorldSpaces, steps: int, worlds: int) -> dict[str, Fie
 def draw_fields(spaces: WorldSpaces, updates: int, count: int, n_step: int) -> dict[str, Field]:
     """The arrays of what one shard draws for U updates, N draws each."""
     plane = (updates, count)
-    found = {
+    fields = {
         "action": Field((*plane, spaces.action.size), "float32", 1),
         "rewards": Field((*plane, n_step), "float32", 1),
         "steps": Field(plane, "int64", 1),
@@ -65,8 +65,8 @@ def draw_fields(spaces: WorldSpaces, updates: int, count: int, n_step: int) -> d
     }
     for name, shape in spaces.observation.items():
         dtype = "uint8" if name == "pixels" else "float32"
-        found[f"{PREFIX}{name}"] = found[f"next_{PREFIX}{name}"] = Field((*plane, *shape), dtype, 1)
-    return found
+        fields[f"{PREFIX}{name}"] = fields[f"next_{PREFIX}{name}"] = Field((*plane, *shape), dtype, 1)
+    return fields
 
 
 @dataclass(frozen=True)
@@ -148,9 +148,9 @@ class TransitionBatch:
         tensors = {name: torch.from_numpy(array[:updates]) for name, array in arrays.items()}
         parts: dict[str, dict[str, Tensor]] = {PREFIX: {}, f"next_{PREFIX}": {}}
         for name, tensor in tensors.items():
-            for prefix, found in parts.items():
+            for prefix, observation in parts.items():
                 if name.startswith(prefix):
-                    found[name.removeprefix(prefix)] = tensor
+                    observation[name.removeprefix(prefix)] = tensor
         columns = {name: tensors[name] for name in ("action", "rewards", "steps", "terminated")}
         return cls(
             parts[PREFIX],

@@ -22,8 +22,8 @@ def choosers_of_all(batch: OptionBatch, ranks: Ranks) -> tuple[Tensor, Tensor]:
     choosers = torch.cat(ranks.all_gather(batch.valid * batch.choosing.sum(dim=-1)), dim=1)
     owned = torch.zeros(choosers.shape, dtype=torch.bool)
     owned[:, ranks.own(batch.valid.shape[1])] = True
-    made = choosers > 0
-    return choosers[made], owned[made.cpu()]
+    decided = choosers > 0
+    return choosers[decided], owned[decided.cpu()]
 
 
 def decision_metrics(batch: OptionBatch, ranks: Ranks) -> dict[str, Tensor | float]:

@@ -66,8 +66,8 @@ def flattened(convolutions: nn.Sequential, shape: tuple[int, ...]) -> int:
             "type datamodule.env.pixels=84 where the world draws them, or make the world's own ones larger"
         )
     with torch.no_grad():
-        made: Tensor = convolutions(torch.zeros(1, *shape))
-    return made[0].numel()
+        output: Tensor = convolutions(torch.zeros(1, *shape))
+    return output[0].numel()
 
 
 class PixelStem(nn.Module):

@@ -35,11 +35,11 @@ def open_options(options: Tensor, choosing: Tensor, available: Tensor, sizes: Se
         available: `[N, m_1 + ... + m_n]` bool.
         sizes: m_i.
     """
-    found = []
+    masks = []
     for agent, offered in enumerate(available.split(list(sizes), dim=-1)):
         running = torch.arange(sizes[agent], device=options.device) == options[:, agent : agent + 1]
-        found.append(torch.where(choosing[:, agent : agent + 1], offered, running))
-    return found
+        masks.append(torch.where(choosing[:, agent : agent + 1], offered, running))
+    return masks
 
 
 def joint_slice(options: Tensor, choosing: Tensor, available: Tensor, sizes: Sequence[int]) -> Tensor:

@@ -87,12 +87,12 @@ class DeterministicActorCritic(nn.Module):
         self.stem: nn.Sequential | None = None
         if "pixels" in shapes:
             channels = [shapes["pixels"][0], *pixel_channels]
-            found: list[nn.Module] = []
+            layers: list[nn.Module] = []
             for number, (kernel, stride) in enumerate(zip(pixel_kernels, pixel_strides, strict=True)):
-                found += [nn.Conv2d(channels[number], channels[number + 1], kernel, stride), nn.ReLU()]
-            found.append(nn.Flatten())
-            flat = flattened(nn.Sequential(*found), shapes["pixels"])
-            self.stem = nn.Sequential(*found, nn.Linear(flat, pixel_features), nn.ReLU())
+                layers += [nn.Conv2d(channels[number], channels[number + 1], kernel, stride), nn.ReLU()]
+            layers.append(nn.Flatten())
+            flat = flattened(nn.Sequential(*layers), shapes["pixels"])
+            self.stem = nn.Sequential(*layers, nn.Linear(flat, pixel_features), nn.ReLU())
             width += pixel_features
         width += shapes["state"][0] if "state" in shapes else 0
         self.actor = nn.Sequential(

@@ -62,16 +62,16 @@ class EvolvedPolicy(nn.Module):
         Returns:
             `[K, A]`, or `[K, A x bins]`.
         """
-        found: Tensor = self.normalizer(state) if self.normalizer is not None else state
+        x: Tensor = self.normalizer(state) if self.normalizer is not None else state
         place = 0
         for number, (rows, columns) in enumerate(self.layers):
             weight = vectors[:, place : place + rows * columns].unflatten(1, (rows, columns))
             bias = vectors[:, place + rows * columns : place + (rows + 1) * columns]
-            found = torch.baddbmm(bias[:, None], found[:, None], weight)[:, 0]
+            x = torch.baddbmm(bias[:, None], x[:, None], weight)[:, 0]
             place += (rows + 1) * columns
             if number < len(self.layers) - 1 or (self.continuous and not self.bins):
-                found = found.tanh()
-        return found
+                x = x.tanh()
+        return x
 
     def choose(self, outputs: Tensor, deterministic: bool, generator: torch.Generator | None) -> Tensor:
         """Actions `[K, A]` or `[K]` from what `outputs` says."""

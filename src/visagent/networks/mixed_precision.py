@@ -12,8 +12,8 @@ def through_stem(stem: nn.Module, pixels: Tensor, mixed: bool) -> Tensor:
     Values and log-probabilities stay in float32: a value of -200 in bfloat16 is one of -199, -200 and -201.
     """
     if not mixed:
-        found: Tensor = stem(pixels)
-        return found
+        features: Tensor = stem(pixels)
+        return features
     with torch.autocast(pixels.device.type, dtype=torch.bfloat16):
-        found = stem(pixels)
-    return found.float()
+        features = stem(pixels)
+    return features.float()

@@ -140,11 +140,11 @@ def discounted_so_far(reward: Tensor, first: Tensor, before: Tensor, gamma: floa
     Returns:
         `[T, B]`.
     """
-    found = []
+    returns = []
     for t in range(len(reward)):
         before = gamma * before.masked_fill(first[t], 0.0) + reward[t]
-        found.append(before)
-    return torch.stack(found)
+        returns.append(before)
+    return torch.stack(returns)
 
 
 class ValueNormalizer(nn.Module):

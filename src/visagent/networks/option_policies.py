@@ -123,8 +123,8 @@ class JointPolicy(nn.Module):
 
     def logits(self, observation: Tensor) -> Tensor:
         """`[N, M]`."""
-        found: Tensor = self.network(observation)
-        return found
+        logits: Tensor = self.network(observation)
+        return logits
 
     def log_probs(self, situation: Situation) -> Tensor:
         """Of all joint options `[N, M]`, -inf for those that the running ones exclude."""
@@ -247,21 +247,23 @@ class PartialPolicy(nn.Module):
         """Of `situation.options`, each agent's for itself; who does not choose has one possibility, and counts for
         nothing.
         """
-        found = self._log_probs(situation)
+        log_probs = self._log_probs(situation)
         log_prob = torch.cat(
-            [part.gather(1, situation.options[:, agent, None]) for agent, part in enumerate(found)], dim=1
+            [part.gather(1, situation.options[:, agent, None]) for agent, part in enumerate(log_probs)], dim=1
         )
-        entropy = torch.stack([masked_entropy(part) for part in found], dim=1)
-        log_count = torch.stack([(part > -torch.inf).sum(dim=1).to(part.dtype).log() for part in found], dim=1)
+        entropy = torch.stack([masked_entropy(part) for part in log_probs], dim=1)
+        log_count = torch.stack([(part > -torch.inf).sum(dim=1).to(part.dtype).log() for part in log_probs], dim=1)
         return OptionEvaluation(log_prob, entropy, log_count, situation.choosing)
 
     def choose(
         self, situation: Situation, deterministic: bool, generator: torch.Generator | None
     ) -> tuple[Tensor, Tensor]:
         """Joint options `[N, n]`, those that run unchanged, and each agent's log-probability `[N, n]`."""
-        found = self._log_probs(situation)
-        chosen = torch.stack([choose(part, deterministic, generator) for part in found], dim=1)
-        return chosen, torch.cat([part.gather(1, chosen[:, agent, None]) for agent, part in enumerate(found)], dim=1)
+        log_probs = self._log_probs(situation)
+        chosen = torch.stack([choose(part, deterministic, generator) for part in log_probs], dim=1)
+        return chosen, torch.cat(
+            [part.gather(1, chosen[:, agent, None]) for agent, part in enumerate(log_probs)], dim=1
+        )
 
 
 def one_hot_options(options: Tensor, known: Tensor, sizes: Sequence[int]) -> list[Tensor]:
@@ -356,8 +358,8 @@ class OptionActorCritic(nn.Module):
 
     def evaluate_options(self, situation: Situation) -> OptionEvaluation:
         """Of `situation.options`."""
-        found: OptionEvaluation = self.policy.evaluate_options(situation)
-        return found
+        evaluation: OptionEvaluation = self.policy.evaluate_options(situation)
+        return evaluation
 
     @torch.inference_mode()
     def choose(

@@ -32,13 +32,13 @@ def make(where: str, config: Mapping[str, Any], **more: Any) -> Any:
     target, schema = locate(config["_target_"], where), schema_of(config["_target_"])
     values = {key: _parts(f"{where}.{key}", value) for key, value in config.items()}
     if schema is not None and issubclass(schema, Settings):
-        made = functools.partial(target, schema(**values), **more)
+        factory = functools.partial(target, schema(**values), **more)
     else:
-        made = functools.partial(
+        factory = functools.partial(
             target, **{key: value for key, value in values.items() if key not in INSTRUCTIONS}, **more
         )
     try:
-        return made if config.get("_partial_") else made()
+        return factory if config.get("_partial_") else factory()
     except UserError:
         raise
     except Exception as error:

@@ -76,17 +76,17 @@ def _worlds(task: str, robot: str | None = None) -> RobosuiteWorlds:
     )  # fmt: skip
 
 
-def _write(found: Iterator[Demonstration], options: argparse.Namespace, world: RobosuiteWorld) -> None:
+def _write(successes: Iterator[Demonstration], options: argparse.Namespace, world: RobosuiteWorld) -> None:
     from rich.progress import track
 
     from visagent.envs.demonstrations import save
     from visagent.envs.robosuite_world import TASKS
 
-    task = world.made.task
+    task = world.factory.task
     path = options.to or Path("outputs/demonstrations") / f"{task}.hdf5"
-    demonstrations = list(track(found, f"{task}", total=options.episodes))
+    demonstrations = list(track(successes, f"{task}", total=options.episodes))
     world.close()
-    save(path, demonstrations, task, world.made.robot or TASKS[task])
+    save(path, demonstrations, task, world.factory.robot or TASKS[task])
     steps = [len(demonstration.actions) for demonstration in demonstrations]
     print(f"{path}  {len(steps)} demonstrations of {min(steps)} to {max(steps)} steps")
 
@@ -120,7 +120,7 @@ def _successes(policy: Any, world: RobosuiteWorld, options: argparse.Namespace) 
     from visagent.envs.demonstrations import Demonstration
     from visagent.seeding import generator
 
-    found = 0
+    successes = 0
     for attempt in range(options.episodes * options.attempts):
         seed = options.seed + attempt
         observation, rng, state, over = world.reset(seed), generator(seed, "act"), policy.initial_state(1), False
@@ -133,14 +133,14 @@ def _successes(policy: Any, world: RobosuiteWorld, options: argparse.Namespace) 
             actions.append(np.clip(action, -1.0, 1.0))
             over = terminated or truncated
         if world.success:
-            found += 1
+            successes += 1
             yield Demonstration(np.array(states), np.array(actions))
-        if found == options.episodes:
+        if successes == options.episodes:
             return
     tried = options.episodes * options.attempts
-    instead = f"type --episodes {found}" if found else "train the run further"
+    instead = f"type --episodes {successes}" if successes else "train the run further"
     raise UserError(
-        f"only {found} of {tried} episodes ended with the task done, expected {options.episodes}; {instead}"
+        f"only {successes} of {tried} episodes ended with the task done, expected {options.episodes}; {instead}"
     )
 
 

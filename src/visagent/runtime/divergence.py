@@ -91,42 +91,44 @@ class StopWhereDiverged(Checkpoint):
     def _look(self, trainer: pl.Trainer, module: pl.LightningModule, batch: int | None) -> None:
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if is_decisive(name)}
         clock = _clock(module)
-        found = undefined_metric(metrics)
+        undefined = undefined_metric(metrics)
         if self._losses:
             wrong = (~torch.stack([loss for _, loss, _ in self._losses]).isfinite()).nonzero()
             if len(wrong):
                 batch, loss, clock = self._losses[int(wrong[0])]
-                found = (found[0] if found else "train/loss", float(loss))
+                undefined = (undefined[0] if undefined else "train/loss", float(loss))
             self._losses = []
-        found = found or undefined_weight(module)
+        undefined = undefined or undefined_weight(module)
         together = (
-            bool(found) if trainer.world_size == 1 else trainer.strategy.reduce_boolean_decision(bool(found), all=False)
+            bool(undefined)
+            if trainer.world_size == 1
+            else trainer.strategy.reduce_boolean_decision(bool(undefined), all=False)
         )
         if together:
-            raise diverged(trainer, module, found, batch, int(clock))
+            raise diverged(trainer, module, undefined, batch, int(clock))
 
 
 def _clock(module: pl.LightningModule) -> Tensor:
     """The buffer that is a module's time: `env_steps`, or what its `clock` names; of a module without one, Lightning's
     steps.
     """
-    found = getattr(module, getattr(module, "clock", "env_steps"), None)
-    return found if isinstance(found, Tensor) else torch.tensor(module.global_step)
+    clock = getattr(module, getattr(module, "clock", "env_steps"), None)
+    return clock if isinstance(clock, Tensor) else torch.tensor(module.global_step)
 
 
 def diverged(
-    trainer: pl.Trainer, module: pl.LightningModule, found: tuple[str, float] | None, batch: int | None, time: int
+    trainer: pl.Trainer, module: pl.LightningModule, undefined: tuple[str, float] | None, batch: int | None, time: int
 ) -> DivergedError:
     """The error that says what is not finite, when, and what to try.
 
     Args:
         trainer: whose optimizers and precision are named.
         module: may have `remedies`, overrides to try.
-        found: name and value; None where another rank found it.
+        undefined: name and value; None where another rank found it.
         batch: of the epoch; None for the end of it.
         time: of the module's clock.
     """
-    name, value = found or ("a number of another rank", math.nan)
+    name, value = undefined or ("a number of another rank", math.nan)
     where = f"epoch {trainer.current_epoch}" + ("" if batch is None else f", batch {batch}")
     remedies = []
     for optimizer in trainer.optimizers[:1]:

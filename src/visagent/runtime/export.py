@@ -57,13 +57,17 @@ def export(config: DictConfig) -> Path:
     prepare(asked["threads"])
     import torch
 
-    found, default = _load(asked, folder, stored)
-    x = torch.randn(asked["batch"], *found.shape, generator=torch.Generator().manual_seed(0))
+    exportable, default = _load(asked, folder, stored)
+    x = torch.randn(asked["batch"], *exportable.shape, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        expected = found.network(x)
+        expected = exportable.network(x)
     target = Path(asked["output"] or default.with_suffix(f".{asked['format']}"))
     target.parent.mkdir(parents=True, exist_ok=True)
-    run = _onnx(found, x, target, asked["threads"]) if asked["format"] == "onnx" else _pt2(found.network, x, target)
+    run = (
+        _onnx(exportable, x, target, asked["threads"])
+        if asked["format"] == "onnx"
+        else _pt2(exportable.network, x, target)
+    )
     error = float((run(x) - expected).abs().max() / expected.abs().max().clamp_min(1e-12))
     if not error < TOLERANCE:
         target.unlink()
@@ -71,18 +75,18 @@ def export(config: DictConfig) -> Path:
             f"what the exported network computes differs by {error:.2g} of the largest, expected less than "
             f"{TOLERANCE:g}; nothing was kept"
         )
-    description = {"input": ["N", *found.shape], **found.description}
+    description = {"input": ["N", *exportable.shape], **exportable.description}
     target.with_suffix(".json").write_text(json.dumps(description, indent=1) + "\n")
     print(
-        f"{target}: {target.stat().st_size / 1e6:.1f} MB; {found.output} within {error:.1e} of the network's, "
+        f"{target}: {target.stat().st_size / 1e6:.1f} MB; {exportable.output} within {error:.1e} of the network's, "
         "relative to the largest"
     )
     with torch.no_grad():
-        rows = (("exported", lambda: run(x)), ("PyTorch", lambda: found.network(x)))
+        rows = (("exported", lambda: run(x)), ("PyTorch", lambda: exportable.network(x)))
         for name, function in rows:
             print(
-                f"{name:>9}: {_milliseconds(function, asked['trials']):.1f} ms for {found.input} {list(x.shape)} on "
-                f"{asked['threads']} CPU thread(s), median"
+                f"{name:>9}: {_milliseconds(function, asked['trials']):.1f} ms for {exportable.input} "
+                f"{list(x.shape)} on {asked['threads']} CPU thread(s), median"
             )
     return target
 
@@ -111,7 +115,7 @@ def _load(asked: dict[str, Any], folder: RunFolder | None, stored: dict[str, Any
     ), folder.path / "network"
 
 
-def _onnx(found: Exportable, x: Tensor, target: Path, threads: int) -> Callable[[Tensor], Tensor]:
+def _onnx(exportable: Exportable, x: Tensor, target: Path, threads: int) -> Callable[[Tensor], Tensor]:
     """Write ONNX with any batch size; returns a function that runs it."""
     try:
         import onnxruntime
@@ -126,26 +130,26 @@ def _onnx(found: Exportable, x: Tensor, target: Path, threads: int) -> Callable[
         warnings.simplefilter("ignore")  # of the exporter's own making
         try:
             program = torch.onnx.export(
-                found.plain,
+                exportable.plain,
                 (_several(x),),
                 dynamo=True,
                 opset_version=OPSET,
-                input_names=[found.input],
-                output_names=[found.output],
+                input_names=[exportable.input],
+                output_names=[exportable.output],
                 dynamic_shapes=({0: torch.export.Dim("batch")},),
                 verbose=False,
             )
         except torch.onnx.OnnxExporterError as error:
             reason = str(error.__cause__ or error).strip().splitlines()[0]
             raise ConfigError(
-                f"{type(found.network).__name__} cannot be written as ONNX ({reason}); type format=pt2"
+                f"{type(exportable.network).__name__} cannot be written as ONNX ({reason}); type format=pt2"
             ) from error
     assert program is not None
     program.save(str(target))
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(str(target), options, providers=["CPUExecutionProvider"])
-    return lambda x: torch.from_numpy(session.run(None, {found.input: x.numpy()})[0])
+    return lambda x: torch.from_numpy(session.run(None, {exportable.input: x.numpy()})[0])
 
 
 def _pt2(network: nn.Module, x: Tensor, target: Path) -> Callable[[Tensor], Tensor]:

@@ -64,12 +64,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _accelerators() -> dict[str, str]:
     import torch
 
-    found = (
+    devices = (
         {f"cuda:{i}": torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())}
         if torch.cuda.is_available()
         else {}
     )
-    return {"torch threads": str(torch.get_num_threads()), **(found or {"cuda": "none"})}
+    return {"torch threads": str(torch.get_num_threads()), **(devices or {"cuda": "none"})}
 
 
 def _rendering() -> dict[str, str]:

@@ -128,9 +128,9 @@ class MultirunParent(Callback):
         sweep = hashlib.sha256("\n".join(overrides).encode()).hexdigest()[:10]
         if (held := hold(outputs, sweep)) is not None:
             self._until_the_end.enter_context(held)
-        found = client.search_runs([experiment], f"tags.`visagent.sweep` = '{sweep}'", max_results=1)
-        if found:
-            run_id = str(found[0].info.run_id)
+        runs = client.search_runs([experiment], f"tags.`visagent.sweep` = '{sweep}'", max_results=1)
+        if runs:
+            run_id = str(runs[0].info.run_id)
             client.update_run(run_id, status="RUNNING")
             client.set_tag(run_id, LOCK_TAG, sweep)
         else:

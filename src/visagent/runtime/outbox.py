@@ -263,9 +263,9 @@ def _made_before(client: MlflowClient, experiment: str, tags: Mapping[str, str])
     """The run of this very start."""
     if not {"visagent.signature", "visagent.created"} <= tags.keys():
         return None
-    found = client.search_runs([experiment], f"tags.`visagent.signature` = '{tags['visagent.signature']}'")
+    runs = client.search_runs([experiment], f"tags.`visagent.signature` = '{tags['visagent.signature']}'")
     return next(
-        (str(run.info.run_id) for run in found if run.data.tags.get("visagent.created") == tags["visagent.created"]),
+        (str(run.info.run_id) for run in runs if run.data.tags.get("visagent.created") == tags["visagent.created"]),
         None,
     )
 

@@ -177,11 +177,11 @@ class RunFolder:
 
     def failure_of_ranks(self) -> str | None:
         """Why other ranks of the last attempt failed."""
-        found = [(path, path.read_text().strip()) for path in sorted(self.path.glob("failure.rank*.txt"))]
+        causes = [(path, path.read_text().strip()) for path in sorted(self.path.glob("failure.rank*.txt"))]
         return (
             "\n".join(
                 f"the process of rank {path.name.removeprefix('failure.rank').removesuffix('.txt')} failed: {cause}"
-                for path, cause in found
+                for path, cause in causes
             )
             or None
         )
@@ -370,12 +370,12 @@ def find_run(runs: Path, wanted: str) -> RunFolder:
     if (Path(wanted) / "config.yaml").is_file():
         return RunFolder(wanted)
     there = sorted(path.parent.name for path in runs.glob("*/config.yaml"))
-    found = [runs / name for name in there if wanted and name.startswith(wanted)]
-    if len(found) == 1 or wanted in there:
-        return RunFolder(runs / wanted if wanted in there else found[0])
+    matching = [runs / name for name in there if wanted and name.startswith(wanted)]
+    if len(matching) == 1 or wanted in there:
+        return RunFolder(runs / wanted if wanted in there else matching[0])
     what = (
-        f"several runs begin with {wanted!r}: {', '.join(p.name for p in found)}"
-        if found
+        f"several runs begin with {wanted!r}: {', '.join(p.name for p in matching)}"
+        if matching
         else f"no run {wanted!r} in {runs}"
     )
     raise ConfigError(
@@ -409,13 +409,13 @@ def commit() -> str:
 
 def versions() -> dict[str, str]:
     """Versions of what a result depends on."""
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            installed[package] = version(package)
         except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+            installed[package] = "not installed"
+    return installed
 
 
 def hardware() -> dict[str, str]:

@@ -91,12 +91,12 @@ def run_report(outputs: Path, wanted: str) -> str:
                 continue
             where = ENV if group == "env" else group
             usual = {item.key: item.value for item in _settings(_option(group, choices[group]), None, "")}
-            found = []
+            items = []
             for item in _settings(node, schema_below(None, "", node), ""):
                 default = item.key in usual and _same(usual[item.key], item.value)
                 set_by = "override" if f"{where}.{item.key}" in keys else "default" if default else "preset"
-                found.append(replace(item, set_by=set_by))
-            parts.append(_table(f"{group}={choices[group]}", found))
+                items.append(replace(item, set_by=set_by))
+            parts.append(_table(f"{group}={choices[group]}", items))
     return "\n\n".join(parts)
 
 

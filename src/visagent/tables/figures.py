@@ -145,7 +145,7 @@ def learning(results: Results, spec: FigureConfig, narrow: bool = False) -> Figu
         for row in grid.spec.rows
     }
     rows = list(histories)
-    if not any(points for found in histories.values() for points in found.values()):
+    if not any(points for curves in histories.values() for points in curves.values()):
         return None
     wide = 1 if narrow else min(3, len(rows))
     high = -(-len(rows) // wide)
@@ -188,8 +188,8 @@ def _histories(results: Results, spec: FigureConfig, row: str, column: str) -> l
     metric = spec.metric or cell.metrics[0]
     runs = [run for run in (results.runs[(cell.overrides, seed)] for seed in grid.seeds) if run.state == "finished"]
     series = [_over(run, str(spec.x), metric) for run in runs]
-    epochs = sorted(set.intersection(*(set(found) for found in series))) if series else []
-    return [[found[epoch] for found in series] for epoch in epochs]
+    epochs = sorted(set.intersection(*(set(history) for history in series))) if series else []
+    return [[history[epoch] for history in series] for epoch in epochs]
 
 
 def _over(run: TableRun, x: str, metric: str) -> dict[int, tuple[float, float]]:
@@ -197,11 +197,11 @@ def _over(run: TableRun, x: str, metric: str) -> dict[int, tuple[float, float]]:
     whole.
     """
     assert run.record is not None
-    found = {
+    points = {
         int(epoch): (values.get(x, math.nan), values.get(metric, math.nan))
         for epoch, values in run.record.history.items()
     }
-    return {epoch: pair for epoch, pair in found.items() if all(map(math.isfinite, pair))}
+    return {epoch: pair for epoch, pair in points.items() if all(map(math.isfinite, pair))}
 
 
 def frontier(results: Results, spec: FigureConfig, narrow: bool = False) -> Figure | None:
@@ -258,9 +258,9 @@ def _intervals(results: Results, drawn: str) -> str:
 def _history(run: TableRun, spec: FigureConfig) -> dict[int, float]:
     """The metric by epoch; on a logarithmic axis only what can stand there."""
     assert run.record is not None
-    found = {int(epoch): values.get(str(spec.metric), math.nan) for epoch, values in run.record.history.items()}
+    history = {int(epoch): values.get(str(spec.metric), math.nan) for epoch, values in run.record.history.items()}
     return {
-        epoch: value for epoch, value in found.items() if math.isfinite(value) and (value > 0 or not spec.logarithmic)
+        epoch: value for epoch, value in history.items() if math.isfinite(value) and (value > 0 or not spec.logarithmic)
     }
 
 

@@ -143,13 +143,13 @@ def _tracked_run(logger: Mapping[str, Any], outputs: Path, results: Results) -> 
     client, experiment = connect(tracking_uri(logger, outputs), str(logger["experiment"]), outputs)
     end_cut_off(client, experiment, outputs)
     name = stem(Path(), results).as_posix()
-    found = client.search_runs(
+    runs = client.search_runs(
         [experiment],
         f"tags.`visagent.table` = '{name}' and tags.`visagent.scale` = '{results.grid.scale}'",
         max_results=1,
     )
-    if found:
-        return client, str(found[0].info.run_id)
+    if runs:
+        return client, str(runs[0].info.run_id)
     tags = {"visagent.kind": "table", "visagent.table": name, "visagent.scale": results.grid.scale}
     return client, str(client.create_run(experiment, run_name=f"tables/{name}", tags=tags).info.run_id)
 

@@ -45,8 +45,8 @@ class MeetingWorld:
 
     success: NDArray[np.bool_] | None = None
 
-    def __init__(self, made: MeetingWorlds, count: int) -> None:
-        self.made, self.left, self.steps = made, np.zeros((count, 2), np.int64), np.zeros(count, np.int64)
+    def __init__(self, factory: MeetingWorlds, count: int) -> None:
+        self.factory, self.left, self.steps = factory, np.zeros((count, 2), np.int64), np.zeros(count, np.int64)
         self.observation = [np.zeros((count, 4), np.float32) for _ in range(2)]
         self.always, self.nobody = np.ones((count, 6), bool), np.zeros((count, 2), bool)
         self.state = np.zeros((count, 0), np.float32)
@@ -71,7 +71,7 @@ class MeetingWorld:
         self.left = np.where(acts & (self.left == 0), options + 1, self.left) - acts
         self.steps += active
         pays = (active & (options[:, 0] == options[:, 1])).astype(float)
-        over = active & (self.steps >= self.made.horizon)
+        over = active & (self.steps >= self.factory.horizon)
         return OptionStep(pays, acts & (self.left == 0), over, np.zeros_like(over))
 
     def picture(self, episode: int) -> NDArray[np.uint8]:

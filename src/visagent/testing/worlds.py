@@ -47,8 +47,8 @@ class CountingWorld:
     success: bool | None = None
     drawing = 0.0
 
-    def __init__(self, made: CountingWorlds) -> None:
-        self.made, self.steps = made, 0
+    def __init__(self, factory: CountingWorlds) -> None:
+        self.factory, self.steps = factory, 0
 
     def reset(self, seed: int | None) -> Observation:
         self.steps = 0
@@ -56,14 +56,14 @@ class CountingWorld:
 
     def step(self, action: NDArray[Any]) -> tuple[Observation, float, bool, bool]:
         self.steps += 1
-        if self.steps == self.made.fails_at and os.getpid() != self.made.learner:
+        if self.steps == self.factory.fails_at and os.getpid() != self.factory.learner:
             raise RuntimeError("the world is broken")
-        over = self.steps >= self.made.length
+        over = self.steps >= self.factory.length
         return (
             {"state": np.full(1, self.steps, np.float32)},
             float(action),
-            over and not self.made.truncates,
-            over and self.made.truncates,
+            over and not self.factory.truncates,
+            over and self.factory.truncates,
         )
 
     def picture(self) -> NDArray[np.uint8]:
@@ -94,10 +94,10 @@ class ReusingWorlds(CountingWorlds):
 class ReusingWorld(CountingWorld):
     """See `ReusingWorlds`."""
 
-    made: ReusingWorlds
+    factory: ReusingWorlds
 
-    def __init__(self, made: ReusingWorlds) -> None:
-        super().__init__(made)
+    def __init__(self, factory: ReusingWorlds) -> None:
+        super().__init__(factory)
         self.shown, self.taken = np.zeros(1, np.float32), 0
 
     def reset(self, seed: int | None) -> Observation:
@@ -107,10 +107,10 @@ class ReusingWorld(CountingWorld):
     def step(self, action: NDArray[Any]) -> tuple[Observation, float, bool, bool]:
         observation, reward, terminated, truncated = super().step(action)
         self.taken += 1
-        elsewhere = os.getpid() != self.made.learner
-        while elsewhere and self.taken == self.made.hangs:
+        elsewhere = os.getpid() != self.factory.learner
+        while elsewhere and self.taken == self.factory.hangs:
             time.sleep(1.0)
-        self.shown[:] = np.nan if elsewhere and self.taken == self.made.spoils else observation["state"]
+        self.shown[:] = np.nan if elsewhere and self.taken == self.factory.spoils else observation["state"]
         return {"state": self.shown}, reward, terminated, truncated
 
 
@@ -146,17 +146,17 @@ class SleepingWorld:
     success: bool | None = None
     drawing = 0.0
 
-    def __init__(self, made: SleepingWorlds) -> None:
-        self.made = made
-        name, shape = next(iter(made.spaces().observation.items()))
+    def __init__(self, factory: SleepingWorlds) -> None:
+        self.factory = factory
+        name, shape = next(iter(factory.spaces().observation.items()))
         self.shown = {name: np.zeros(shape, np.uint8 if name == "pixels" else np.float32)}
 
     def reset(self, seed: int | None) -> Observation:
         return self.shown
 
     def step(self, action: NDArray[Any]) -> tuple[Observation, float, bool, bool]:
-        if self.made.seconds:
-            time.sleep(self.made.seconds)
+        if self.factory.seconds:
+            time.sleep(self.factory.seconds)
         return self.shown, 0.0, False, False
 
     def picture(self) -> NDArray[np.uint8]:

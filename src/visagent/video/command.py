@@ -79,10 +79,10 @@ def _make(options: argparse.Namespace) -> int:
 
     recipe = Recipe(options.layout, options.train, options.val, options.size, options.seed)
     making = make(recipe, options.folder, options.workers or None)
-    made = 0
-    for made in track(making, "Making videos", total=options.train + options.val):  # noqa: B007
+    count = 0
+    for count in track(making, "Making videos", total=options.train + options.val):  # noqa: B007
         pass
-    print(f"{options.folder}: {made} videos made" if made else f"{options.folder}: there already")
+    print(f"{options.folder}: {count} videos made" if count else f"{options.folder}: there already")
     return 0
 
 
@@ -142,11 +142,11 @@ def _show(options: argparse.Namespace) -> int:
         raise ConfigError(
             f"{options.folder}: expected the layout of a data set; name it with --layout {'|'.join(LAYOUTS)}"
         )
-    found = read(layout, options.folder, options.split)
+    clips = read(layout, options.folder, options.split)
     side, title = 112, 16
     shown: list[tuple[Clip, Frames]] = []
-    for label in sorted({clip.label for clip in found.clips})[: options.classes]:
-        for clip in (clip for clip in found.clips if clip.label == label):
+    for label in sorted({clip.label for clip in clips.clips})[: options.classes]:
+        for clip in (clip for clip in clips.clips if clip.label == label):
             try:
                 shown.append((clip, read_frames(clip.path, lambda count: middle_segments(count, 8)[0])))
                 break
@@ -159,11 +159,11 @@ def _show(options: argparse.Namespace) -> int:
         frames = center_crop(resize_short_side(whole, side), side)
         sheet.paste(Image.fromarray(np.concatenate(list(frames), axis=1)), (0, row * (side + title) + title))
         ImageDraw.Draw(sheet).text(
-            (2, row * (side + title) + 2), f"{found.classes[clip.label]}   ({Path(clip.path).name})", fill="black"
+            (2, row * (side + title) + 2), f"{clips.classes[clip.label]}   ({Path(clip.path).name})", fill="black"
         )
     options.out.parent.mkdir(parents=True, exist_ok=True)
     if options.out.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
         raise ConfigError(f"--out: expected a picture's name such as videos.png, got {options.out}")
     sheet.save(options.out)
-    print(f"{options.out}: {len(shown)} of {len(found.classes)} classes, {len(found.clips)} videos in {options.split}")
+    print(f"{options.out}: {len(shown)} of {len(clips.classes)} classes, {len(clips.clips)} videos in {options.split}")
     return 0

@@ -97,31 +97,31 @@ def read_frames(path: Path | str, choose: Choose, backend: str = "decord", devic
     if path.suffix.lower() in PICTURES:
         return _read_pictures(path, [path], choose)
     try:
-        found = containers.inspect(path)
+        container = containers.inspect(path)
     except OSError as error:
         raise VideoError(path, error.strerror or "cannot be opened") from error
-    if found.bytes == 0:
+    if container.bytes == 0:
         raise VideoError(path, "the file is empty")
-    return _read_film(path, found, functools.cache(choose), backend, device)
+    return _read_film(path, container, functools.cache(choose), backend, device)
 
 
-def _read_film(path: Path, found: containers.Container, choose: Choose, backend: str, device: str) -> Frames:
+def _read_film(path: Path, container: containers.Container, choose: Choose, backend: str, device: str) -> Frames:
     import av
 
     from visagent.video import films
 
     try:
         if backend in JUMPING:
-            frames = JUMPING[backend](path, found, choose, device)
+            frames = JUMPING[backend](path, container, choose, device)
             if frames is not None:
                 return frames
         with films.open_file(path) as file:
-            return _read_pyav(path, found, films.survey(file, found), choose)
+            return _read_pyav(path, container, films.survey(file, container), choose)
     except films.NoFilmError as error:
         raise VideoError(path, str(error)) from error
     except (av.FFmpegError, OSError) as error:
         reason = f"PyAV cannot read it ({_first_line(error)})"
-        raise VideoError(path, f"{found.cut_off}; {reason}" if found.missing else reason) from error
+        raise VideoError(path, f"{container.cut_off}; {reason}" if container.missing else reason) from error
 
 
 def _pick(path: Path, choose: Choose, count: int) -> NDArray[np.int64]:
@@ -133,15 +133,15 @@ def _pick(path: Path, choose: Choose, count: int) -> NDArray[np.int64]:
     return chosen
 
 
-def _read_decord(path: Path, found: containers.Container, choose: Choose, device: str) -> Frames | None:
+def _read_decord(path: Path, container: containers.Container, choose: Choose, device: str) -> Frames | None:
     """Frames by decord; None for a film that it would not return right, or refuses."""
     from visagent.video import films
 
-    if not found.has_timestamps:
+    if not container.has_timestamps:
         return None
     with films.open_file(path, probe=False) as file:
-        film = films.survey(file, found)
-        if not (film.steady and film.alone and film.upright(found)):
+        film = films.survey(file, container)
+        if not (film.steady and film.alone and film.upright(container)):
             return None
     import decord
 
@@ -156,16 +156,16 @@ def _read_decord(path: Path, found: containers.Container, choose: Choose, device
     return frames
 
 
-def _read_torchcodec(path: Path, found: containers.Container, choose: Choose, device: str) -> Frames | None:
+def _read_torchcodec(path: Path, container: containers.Container, choose: Choose, device: str) -> Frames | None:
     """Frames by torchcodec; None for a film that it would not return right, or refuses."""
     from visagent.video import films
 
-    if found.kind not in ("matroska", "mp4", "avi"):
+    if container.kind not in ("matroska", "mp4", "avi"):
         return None
-    with films.open_file(path, probe=not found.has_timestamps) as file:
-        film = films.survey(file, found)
-        reordered = not found.has_timestamps and film.stream.codec_context.has_b_frames
-        if reordered or not (film.steady and film.upright(found)):
+    with films.open_file(path, probe=not container.has_timestamps) as file:
+        film = films.survey(file, container)
+        reordered = not container.has_timestamps and film.stream.codec_context.has_b_frames
+        if reordered or not (film.steady and film.upright(container)):
             return None
         number = film.stream.index
     decoders = _torchcodec().decoders
@@ -213,7 +213,7 @@ def _torchcodec() -> Any:
     return torchcodec
 
 
-def _read_pyav(path: Path, found: containers.Container, film: Film, choose: Choose) -> Frames:
+def _read_pyav(path: Path, container: containers.Container, film: Film, choose: Choose) -> Frames:
     """Decode a film from its start; where fewer frames decode than its packets promise, these are all that there
     are.
     """
@@ -236,7 +236,7 @@ def _read_pyav(path: Path, found: containers.Container, film: Film, choose: Choo
             raise VideoError(path, "none of its frames decode")
         if number >= furthest - HEADER_SURPLUS:
             break
-        if found.missing:
+        if container.missing:
             raise VideoError(path, f"it is cut off: {number + 1} of {count} frames decode")
         count = number + 1
     if number < furthest:  # the last one stands in for those
@@ -267,16 +267,16 @@ def _read_folder(path: Path, choose: Choose) -> Frames:
 
 def _read_pictures(path: Path, files: Sequence[Path], choose: Choose) -> Frames:
     chosen = _pick(path, choose, len(files))
-    found: dict[int, Frames] = {}
+    pictures: dict[int, Frames] = {}
     for index in sorted(set(chosen.tolist())):
         try:
             with Image.open(files[index]) as picture:
-                found[index] = np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+                pictures[index] = np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise VideoError(files[index], f"the picture cannot be read ({_first_line(error)})") from error
-    if len({frame.shape for frame in found.values()}) > 1:
+    if len({frame.shape for frame in pictures.values()}) > 1:
         raise VideoError(path, "its pictures differ in size")
-    return np.stack([found[index] for index in chosen.tolist()])
+    return np.stack([pictures[index] for index in chosen.tolist()])
 
 
 def _first_line(error: Exception) -> str:

@@ -65,9 +65,9 @@ def frames_of(folder: Path) -> list[Path]:
             f"{pictures[0][1]} and {len(pictures) - 1} more like it" for pictures in list(frames.values())[:3]
         )
         raise ValueError(f"expected one series of numbered pictures, got several: {several}")
-    ((_, found),) = frames.items()
-    found.sort()
-    for (number, name), (following, other) in pairwise(found):
+    ((_, numbered),) = frames.items()
+    numbered.sort()
+    for (number, name), (following, other) in pairwise(numbered):
         if number == following:
             raise ValueError(f"expected one picture for each number, got {name} and {other}")
-    return [folder / name for _, name in found]
+    return [folder / name for _, name in numbered]

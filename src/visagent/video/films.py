@@ -66,11 +66,11 @@ class Film:
         for packet in self.packets:
             yield from packet.decode()  # the decoder drops what is marked as discarded
 
-    def upright(self, found: Container) -> bool:
+    def upright(self, container: Container) -> bool:
         """Whether its frames are stored as they are shown; where its container or codec may say otherwise, the first
         one is decoded.
         """
-        if not found.turned and self.stream.codec_context.codec.canonical_name not in TURNED_WITHIN:
+        if not container.turned and self.stream.codec_context.codec.canonical_name not in TURNED_WITHIN:
             return True
         first = next(self.frames(), None)
         return first is None or Turn.of(first) == Turn()
@@ -124,7 +124,7 @@ def open_file(path: Path, probe: bool = True) -> av.container.InputContainer:
     return av.open(str(path.absolute()), metadata_errors="ignore", container_options=options)
 
 
-def survey(file: av.container.InputContainer, found: Container) -> Film:
+def survey(file: av.container.InputContainer, container: Container) -> Film:
     """Read a file's packets, without decoding them, and say what its film is.
 
     Of several streams it is one with more than a single picture, marked as the default one, the first one, in this
@@ -140,10 +140,10 @@ def survey(file: av.container.InputContainer, found: Container) -> Film:
         raise NoFilmError("there is no decoder for its codec")
     packets: dict[int, list[Packet]] = {stream.index: [] for stream in streams}
     end = 0.0
-    for packet in file.demux() if found.missing else file.demux(streams):
+    for packet in file.demux() if container.missing else file.demux(streams):
         if packet.stream_index in packets:
             packets[packet.stream_index].append(cast("Packet", packet))
-        if found.missing and packet.pts is not None and packet.time_base is not None:
+        if container.missing and packet.pts is not None and packet.time_base is not None:
             end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
     shown = {
         stream.index: [packet for packet in packets[stream.index] if _is_shown(packet, stream)] for stream in streams
@@ -159,8 +159,8 @@ def survey(file: av.container.InputContainer, found: Container) -> Film:
     stream.codec_context.thread_count = 1
     ours, visible = packets[stream.index], shown[stream.index]
     whole = [packet for packet in ours if packet.size]
-    if found.missing and _is_cut(file, stream, whole, end):
-        raise NoFilmError(found.cut_off)
+    if container.missing and _is_cut(file, stream, whole, end):
+        raise NoFilmError(container.cut_off)
     times = {packet.pts for packet in visible}
     timed = len(visible) == len(whole) == len(times) and None not in times
     steady = (
@@ -184,8 +184,8 @@ def _describes_another(packet: Packet, stream: av.VideoStream) -> bool:
     """
     codec, headers = stream.codec_context.codec.canonical_name, stream.codec_context.extradata or b""
     if codec == "mpeg4":
-        found = LAYER.search(memoryview(packet))
-        return found is not None and found.group() not in headers
+        layer = LAYER.search(memoryview(packet))
+        return layer is not None and layer.group() not in headers
     if codec not in ("h264", "hevc"):
         return False
     if headers[:1] != b"\x01":  # start codes instead of lengths: rare in containers with headers

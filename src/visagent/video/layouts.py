@@ -158,7 +158,7 @@ def _listed(folder: Path, name: str, where: Path) -> Path:
 
 
 def _clip_list(
-    found: Iterable[tuple[Path, int]], classes: Sequence[str], where: Path, refused: Iterable[str] = ()
+    labelled: Iterable[tuple[Path, int]], classes: Sequence[str], where: Path, refused: Iterable[str] = ()
 ) -> ClipList:
     """The clips, each once.
 
@@ -167,7 +167,7 @@ def _clip_list(
     """
     labels: dict[str, int] = {}
     twice = []
-    for path, label in found:
+    for path, label in labelled:
         name = str(path)
         if name not in labels:
             labels[name] = label
@@ -379,10 +379,10 @@ def read(layout: str, root: Path | str, split: str, fold: int = 1) -> ClipList:
         MissingFileError: when one of them is not there.
     """
     settings = {"fold": fold} if layout in WITH_FOLDS else {}
-    found = LAYOUTS[layout](Path(root), split, **settings)
-    if not found.clips:
+    clips = LAYOUTS[layout](Path(root), split, **settings)
+    if not clips.clips:
         raise ConfigError(f"{root}: no {split} videos are listed in the {layout} layout")
-    return found
+    return clips
 
 
 @dataclass(frozen=True)
@@ -420,11 +420,11 @@ def survey(root: Path, paths: Iterable[str]) -> Survey:
 
 def video_files(root: Path) -> list[str]:
     """All video files below a folder, but for what is hidden."""
-    found = []
+    paths = []
     for folder, folders, names in os.walk(root):
         folders[:] = sorted(name for name in folders if not hidden(name))
-        found += [str(entry) for entry in map(Path(folder).joinpath, sorted(names)) if kind(entry) == "video"]
-    return found
+        paths += [str(entry) for entry in map(Path(folder).joinpath, sorted(names)) if kind(entry) == "video"]
+    return paths
 
 
 def mirrored_labels(classes: Iterable[str]) -> list[int | None]:
@@ -435,12 +435,12 @@ def mirrored_labels(classes: Iterable[str]) -> list[int | None]:
     names = list(classes)
     by_name = {_plain(name): number for number, name in enumerate(names)}
     swap = {word: other for pair in OPPOSITES for word, other in (pair, pair[::-1])}
-    found: list[int | None] = []
+    labels: list[int | None] = []
     for name in names:
         plain = _plain(name)
         mirrored = " ".join(swap.get(word, word) for word in plain.split())
-        found.append(by_name.get(mirrored))
-    return found
+        labels.append(by_name.get(mirrored))
+    return labels
 
 
 def _plain(name: str) -> str:

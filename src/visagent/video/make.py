@@ -76,9 +76,11 @@ def make(recipe: Recipe, root: Path, workers: int | None = None) -> Iterator[int
     with root.with_name(f"{root.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # another process that wants the same videos waits, and finds them
         if (root / FINISHED).is_file():
-            made = (root / FINISHED).read_text().strip()
-            if made != str(recipe):
-                raise ConfigError(f"{root} holds other videos, made by {made}: choose another folder, or delete it")
+            recipe_there = (root / FINISHED).read_text().strip()
+            if recipe_there != str(recipe):
+                raise ConfigError(
+                    f"{root} holds other videos, made by {recipe_there}: choose another folder, or delete it"
+                )
             return
         if root.exists():
             raise ConfigError(f"{root} exists and was not made by this command: choose another folder")

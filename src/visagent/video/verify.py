@@ -47,18 +47,18 @@ def videos_of(root: Path, layout: str | None) -> list[str]:
     if layout is not None and layout not in LAYOUTS:
         raise ConfigError(f"--layout: expected one of {', '.join(LAYOUTS)}, got {layout!r}")
     if layout is None:
-        found = video_files(root)
+        videos = video_files(root)
     else:
         folds = FOLDS if layout in WITH_FOLDS else FOLDS[:1]
         listed = [
             (split, fold) for fold in folds for split in SPLITS if fold == FOLDS[0] or has_fold(layout, root, fold)
         ]
-        found = list(
+        videos = list(
             dict.fromkeys(clip.path for split, fold in listed for clip in read(layout, root, split, fold).clips)
         )
-    if not found:
+    if not videos:
         raise ConfigError(f"{root}: no videos found; name the layout with --layout")
-    return found
+    return videos
 
 
 def verify(path: str, backend: str) -> Verdict:
