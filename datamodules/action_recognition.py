@@ -44,7 +44,7 @@ class ClipLoader:
         workers: processes.
         name: of the protocol.
         broken: shared account of a split, path -> reason.
-        share: of the split's videos that may be unreadable.
+        broken_share: of the split's videos that may be unreadable.
         phase: (first epoch's progress, last's), for the batches' `progress`.
     """
 
@@ -55,11 +55,11 @@ class ClipLoader:
         workers: int,
         name: str,
         broken: dict[str, str],
-        share: float,
+        broken_share: float,
         phase: tuple[float, float] = (0.0, 0.0),
     ) -> None:
         self.data, self.batches, self.workers, self.name = data, batches, workers, name
-        self.broken, self.share, self.phase = broken, share, phase
+        self.broken, self.broken_share, self.phase = broken, broken_share, phase
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -71,7 +71,7 @@ class ClipLoader:
                 if path not in self.broken:
                     log.warning("cannot read %s: %s", path, reason)
                 self.broken[path] = reason
-            check_share(self.broken, len(self.data), self.share)
+            check_share(self.broken, len(self.data), self.broken_share)
             if not self.name and len(batch) < len(self.batches[position]):
                 named = "\n".join(f"  {path}: {reason}" for path, reason in dict(batch.broken).items())
                 raise BrokenVideosError(

@@ -86,7 +86,7 @@ class PPO(ReinforcementModule):
         return reward if self.returns is None else self.returns.normalize(reward, batch.first, self.ranks)
 
     def descend(self, part: Minibatch[PolicySamples]) -> None:
-        """One step of the optimizer."""
+        """One step of the optimizer; small networks have the gradient of `loss` by hand (`FastPPO`)."""
         per_minibatch = self.settings.standardize == "minibatch"
         advantage = part.own(objectives.standardized(part.everyone)) if per_minibatch else part.samples.advantage
         part = replace(part, samples=part.samples.with_advantage(advantage))
@@ -106,7 +106,7 @@ class PPO(ReinforcementModule):
         if settings.variant == "clip":
             surrogate = objectives.clipped_surrogate(log_prob, samples.log_prob, samples.advantage, settings.clip)
             policy = -part.mean(surrogate)
-        else:
+        else:  # adaptive_kl
             everyones = kl + (ranks.sum(kl.detach().clone()) - kl.detach())  # with the gradient of this rank's part
             policy = -part.mean(objectives.importance_ratio(log_prob, samples.log_prob) * samples.advantage)
             policy = policy + self.penalty(everyones)

@@ -58,6 +58,17 @@ def test_a_bar_that_draws_itself_again_leaves_only_what_was_said_above_it(tmp_pa
     assert len(text.splitlines()) < 12
 
 
+def test_who_keeps_the_console_until_the_end_is_told_when_it_is_closed(tmp_path, monkeypatch):
+    """As colorama does, which resets it when the process ends."""
+    console = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", console)
+    with logged(tmp_path / "log.txt", "run"):
+        stream = sys.stdout
+    assert not stream.closed
+    console.close()
+    assert stream.closed
+
+
 def test_a_log_that_cannot_be_written_is_said_once(tmp_path, monkeypatch):
     heard = io.StringIO()
     monkeypatch.setattr(sys, "__stderr__", heard)

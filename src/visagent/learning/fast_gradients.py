@@ -127,7 +127,7 @@ class FastPPO:
         log_prob, slope = self.slopes.log_prob(parameters, samples.action)
         if settings.variant == "clip":
             slope.mul_(clipped_slope(log_prob, samples.log_prob, samples.advantage, settings.clip, count)[:, None])
-        else:
+        else:  # adaptive_kl
             mean = ranks.sum(part.mean(self.distribution.divergence(samples.parameters, parameters)))
             penalty = penalty_slope(mean, beta, settings.kl_cutoff, settings.kl_target) / count
             slope.mul_(surrogate_slope(log_prob, samples.log_prob, samples.advantage, count)[:, None])

@@ -179,13 +179,13 @@ class ValueNormalizer(nn.Module):
 
     def normalize(self, returns: Tensor) -> Tensor:
         """Returns `[...]` as the critic learns them."""
-        mean, spread = self._moments()
-        return (returns - mean) / spread
+        mean, std = self._moments()
+        return (returns - mean) / std
 
     def denormalize(self, values: Tensor) -> Tensor:
         """What the critic says `[...]` as returns."""
-        mean, spread = self._moments()
-        return values * spread + mean
+        mean, std = self._moments()
+        return values * std + mean
 
 
 class PictureNormalizer(nn.Module):

@@ -203,10 +203,10 @@ class AutoregressivePolicy(nn.Module):
             entropy.append(masked_entropy(log_probs))
             log_count.append(offered.sum(dim=1).to(log_probs.dtype).log())
             known = torch.cat([torch.ones_like(known[:, : agent + 1]), known[:, agent + 1 :]], dim=1)
-        total, spread, count = (
+        total, entropies, counts = (
             torch.stack(part, dim=1).sum(dim=1, keepdim=True) for part in (log_prob, entropy, log_count)
         )
-        return options, OptionEvaluation(total, spread, count, torch.ones_like(total, dtype=torch.bool))
+        return options, OptionEvaluation(total, entropies, counts, torch.ones_like(total, dtype=torch.bool))
 
     def evaluate_options(self, situation: Situation) -> OptionEvaluation:
         """Of `situation.options`; the entropy is the sum of those of each choice after the ones before it."""

@@ -22,7 +22,7 @@ def semi_markov_advantages(
     """GAE(gamma, lambda) along option steps: what follows one of duration d is discounted by gamma^d.
 
     delta_k = R_k + gamma^d_k V(O_k+1) - V(O_k); A_k = delta_k + gamma^d_k lambda A_k+1. With every duration 1 this is
-    ordinary GAE.
+    ordinary GAE, `visagent.objectives.policy_gradient.generalized_advantages`.
 
     Args:
         reward: `[K, B]`, R_k, discounted within the option step.

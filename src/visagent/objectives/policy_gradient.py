@@ -21,7 +21,8 @@ def generalized_advantages(
     """GAE(gamma, lambda) (Schulman et al. 2016, Eq. 16) over segments in which episodes may end.
 
     An episode that terminates is worth nothing afterwards; one that is truncated (a time limit) is worth the value of
-    its final observation. Neither passes anything on to what comes before across its border.
+    its final observation. Neither passes anything on to what comes before across its border. Along options, which last
+    differently long, it is `visagent.objectives.option_advantages.semi_markov_advantages`.
 
     Args:
         reward, value: `[T, B]`, value being V(s_t).
@@ -53,6 +54,9 @@ def importance_ratio(log_prob: Tensor, behaviour_log_prob: Tensor) -> Tensor:
 
 def clipped_surrogate(log_prob: Tensor, behaviour_log_prob: Tensor, advantage: Tensor, clip: float) -> Tensor:
     """The clipped objective of each sample `[N]` (Schulman et al. 2017, Eq. 7), to be maximised.
+
+    PPO trains small networks by its derivative, `visagent.learning.fast_gradients.clipped_slope`, which is to change
+    with it.
 
     Args:
         log_prob, behaviour_log_prob: `[N]`, of the policy that learns and of the one that acted.

@@ -89,6 +89,10 @@ class _Both(io.TextIOBase):
         return True
 
     @property
+    def closed(self) -> bool:
+        return bool(self.console.closed)
+
+    @property
     def encoding(self) -> str | None:  # type: ignore[override]
         return getattr(self.console, "encoding", None)
 

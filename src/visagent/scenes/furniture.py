@@ -2,6 +2,9 @@
 
 A piece stands in its own frame: the origin is the middle of its back edge on the floor, x runs along its width, y to its front,
 z up; metres. Pieces that hang on a wall use the same frame with the origin on the wall.
+
+What stands in which room, `visagent.scenes.layout.PROGRAMMES` says. A change of what is drawn counts up
+`visagent.scenes.make.GENERATOR`, so that rooms in caches are made again.
 """
 
 from __future__ import annotations

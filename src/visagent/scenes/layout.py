@@ -2,7 +2,8 @@
 
 A room is a rectangle of `width` (x) by `depth` (z) metres, perhaps with a partition wall. Furniture stands against the
 surfaces (the four walls and both faces of a partition) or free in the room. The layout comes from one seed, the look
-from another.
+from another. A change of what is drawn counts up `visagent.scenes.make.GENERATOR`, so that rooms in caches are made
+again.
 """
 
 from __future__ import annotations

@@ -19,8 +19,8 @@ def ours(cell: CellResult) -> str:
     count = f"({len(cell.values)})" if not cell.missing else f"({len(cell.values)}/{cell.wanted})"
     if cell.value is None:
         return DASH if len(cell.missing) == cell.wanted and not _failed(cell) else f"{DASH} {count}"
-    spread = "" if cell.std is None else f" ± {cell.std:.{cell.spec.digits}f}"
-    return f"{cell.value:.{cell.spec.digits}f}{spread} {count}"
+    std = "" if cell.std is None else f" ± {cell.std:.{cell.spec.digits}f}"
+    return f"{cell.value:.{cell.spec.digits}f}{std} {count}"
 
 
 def _failed(cell: CellResult) -> bool:
