@@ -7,8 +7,10 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import re
 import shlex
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,7 @@ from visagent.config.pairs import FITS, check_pairs
 from visagent.config.presets import presets
 from visagent.config.quoting import quoted
 from visagent.config.schemas import GROUP_SCHEMAS, PathsConfig, TrainConfig
+from visagent.config.settings import info_of, refusal
 from visagent.config.trainer_settings import OURS, check_numbers, check_trainer, signature_keys
 from visagent.config.trust import TRAINER, refuse_shadowed
 from visagent.config.validation import validate
@@ -439,3 +442,17 @@ def test_presets_of_ones_own_are_listed_for_a_slip(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["visagent-train", "experiment=mine/shorts"])
     message = composition_message(ConfigCompositionException(text), "train")
     assert "did you mean" not in message and "those of your own need --config-dir DIR" in message
+
+
+def test_what_a_refusal_gives_for_an_example_is_taken():
+    """Of every setting with bounds."""
+    hints = {}
+    for schema in (schema for schemas in GROUP_SCHEMAS.values() for schema in schemas.values()):
+        for item in fields(schema):
+            if (info := info_of(item)) is None or ("int" not in str(item.type) and "float" not in str(item.type)):
+                continue
+            said = str(refusal(item.name, -1, info.expectation("None" in str(item.type)), info.meaning))
+            if shown := re.search(rf"for example {item.name}=([\d.]+)", said):
+                hints[item.name] = float(shown.group(1))
+                assert info.allows(hints[item.name]), said
+    assert hints["clip"] == 0.2 and hints["passes"] == 1 and "timeout" not in hints

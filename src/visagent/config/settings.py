@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import MISSING as UNSAID
 from dataclasses import Field, dataclass, field, fields
+from itertools import pairwise
 from typing import Any
 
 from omegaconf import MISSING
@@ -181,7 +182,8 @@ def require(condition: bool, key: str, value: object, expected: str) -> None:
 def refusal(key: str, value: object, expected: str, meaning: str = "") -> ConfigError:
     """The error for a value: what was got, what is expected, an example to type, and what the setting means."""
     words = [word.strip(",") for word in expected.split()]
-    example = next((word for word in words if word.replace(".", "").isdigit()), None)
+    excluded = {word for before, word in pairwise(words) if before in ("above", "below")}
+    example = next((word for word in words if word.replace(".", "").isdigit() and word not in excluded), None)
     hint = f"; for example {key}={example}" if example and not isinstance(value, list) else ""
     return ConfigError(
         f"{key}: expected {expected}, got {value!r}{hint}" + (f" ({key} is: {meaning})" if meaning else "")

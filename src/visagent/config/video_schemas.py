@@ -26,7 +26,7 @@ class ActionRecognitionSettings(Settings):
         among=("constant", "cosine", "steps"),
     )
     milestones: list[float] = setting(
-        "milestones of steps, as shares of the run", above=0, below=1, expected="shares of the run between 0 and 1"
+        "milestones of steps, as shares of the run", above=0, below=1, expected="shares of the run in (0, 1)"
     )
     warmup: float = setting(
         "share of the run over which the rate rises linearly",
