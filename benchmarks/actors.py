@@ -23,8 +23,8 @@ from visagent.actors.pool import SerialActors
 from visagent.actors.process import ProcessActors
 from visagent.actors.roles import Task
 from visagent.actors.segments import RolloutRoleFactory
-from visagent.envs.episodes import WorldFactory
 from visagent.envs.gymnasium_world import GymnasiumWorlds
+from visagent.envs.world import WorldFactory
 from visagent.networks.actor_critic import ActorCritic
 from visagent.testing.worlds import SleepingWorlds
 

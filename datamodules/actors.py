@@ -21,8 +21,8 @@ from visagent.actors.process import ProcessActors
 from visagent.actors.ray_actors import RayActors
 from visagent.actors.roles import Role, RoleFactory, Task
 from visagent.config.reinforcement_schemas import ActorDataSettings
-from visagent.envs.episodes import WorldFactory
 from visagent.envs.spaces import WorldSpaces
+from visagent.envs.world import WorldFactory
 from visagent.experience.rollouts import Episode, Field
 from visagent.learning.sources import PolicySource
 from visagent.seeding import derive_seed

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from visagent.actors.threads import one_thread
 from visagent.envs.border import longest_episode, no_end
-from visagent.envs.episodes import Episodes, Observation, WorldFactory
+from visagent.envs.episodes import Episodes
+from visagent.envs.world import Observation, WorldFactory
 from visagent.errors import UserError
 from visagent.experience.rollouts import Episode
 from visagent.networks.policy import Policy, begin_again

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from visagent.actors.roles import Report, Task, timing
 from visagent.envs.border import Border, longest_episode, no_end
-from visagent.envs.episodes import WorldFactory, close_all, make_all
+from visagent.envs.episodes import close_all, make_all
+from visagent.envs.world import WorldFactory
 from visagent.experience.noise import NoiseTable
 from visagent.experience.perturbations import perturbation_fields
 from visagent.experience.rollouts import Episode, Field

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from visagent.actors.evaluation import as_batch
 from visagent.actors.roles import Report, Task, timing
-from visagent.envs.episodes import Episodes, WorldFactory
+from visagent.envs.episodes import Episodes
+from visagent.envs.world import WorldFactory
 from visagent.experience.rollouts import PREFIX, Episode, Field, rollout_fields
 from visagent.networks.actor_critic import ActorCritic
 from visagent.networks.policy import begin_again

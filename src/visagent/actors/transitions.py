@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from visagent.actors.exploration import Exploration
 from visagent.actors.roles import Report, Task, timing
-from visagent.envs.episodes import Episodes, Observation, WorldFactory
+from visagent.envs.episodes import Episodes
 from visagent.envs.spaces import WorldSpaces
+from visagent.envs.world import Observation, WorldFactory
 from visagent.experience.rollouts import PREFIX, Episode, Field
 from visagent.experience.transitions import stream_fields
 from visagent.seeding import derive_seed, generator

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import traceback
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from visagent.envs.spaces import WorldSpaces
+from visagent.envs.world import Observation, World, WorldFactory
 from visagent.errors import UserError
-
-if TYPE_CHECKING:
-    from visagent.envs.episodes import Observation, World, WorldFactory
 
 LARGEST = float(np.finfo(np.float32).max)
 SMALL = LARGEST**2
@@ -63,7 +61,7 @@ class Border:
         return cls(name_of(factory), spaces if isinstance(spaces, WorldSpaces) else factory.spaces())
 
     def reset(self, world: World, seed: int | None) -> Observation:
-        """See `visagent.envs.episodes.World.reset`; copied.
+        """See `visagent.envs.world.World.reset`; copied.
 
         Raises:
             WorldError: for an observation of another shape or kind than the spaces say, or one that is not finite, and
@@ -76,7 +74,7 @@ class Border:
         return self.kept(self._arrays(shown, "reset"), "reset")
 
     def step(self, world: World, action: NDArray[Any]) -> tuple[Observation, float, bool, bool]:
-        """See `visagent.envs.episodes.World.step`; the observation is not copied.
+        """See `visagent.envs.world.World.step`; the observation is not copied.
 
         Raises:
             WorldError: for an observation of another shape or kind than the spaces say, a reward that is no finite

@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from visagent.envs.border import WorldError, failed, finite
-from visagent.envs.episodes import Observation
 from visagent.envs.frames import FrameStack
 from visagent.envs.spaces import ActionSpace, WorldSpaces
+from visagent.envs.world import Observation
 from visagent.errors import ConfigError
 from visagent.headless import prefer_headless
 

@@ -22,10 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visagent.envs.demonstrations import Curriculum, Demonstration, load, save
-from visagent.envs.episodes import Observation
 from visagent.envs.frames import FrameStack
 from visagent.envs.scripted import script
 from visagent.envs.spaces import ActionSpace, WorldSpaces
+from visagent.envs.world import Observation
 from visagent.errors import ConfigError
 from visagent.headless import prefer_headless, require_headless
 

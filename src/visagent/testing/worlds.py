@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from visagent.envs.episodes import Observation
 from visagent.envs.spaces import ActionSpace, WorldSpaces
+from visagent.envs.world import Observation
 
 
 @dataclass(frozen=True)
