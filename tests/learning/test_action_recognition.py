@@ -1,4 +1,4 @@
-"""Action recognition: every preset runs, training resumes bitwise and repeats, RubiksNet tells time's direction where
+"""Action recognition: every preset runs, training repeats, RubiksNet tells time's direction where
 TSN cannot.
 """
 
@@ -14,7 +14,7 @@ from PIL import Image
 from comparing import assert_same, checkpoint, folder_of
 from lightning_modules.action_recognition import ActionRecognition
 from lightning_modules.schedules import rate
-from slow import first, only
+from slow import only
 from visagent.config.presets import presets
 from visagent.config.schemas import TrainConfig
 from visagent.config.validation import validate
@@ -63,40 +63,6 @@ def test_counting_and_timing(compose):
         timed = train(compose("rubiksnet/latency", f"network.kind={kind}", *small))
         assert timed.metrics["test/network/latency_ms"] > 0 and timed.metrics["test/network/training_ms"] > 0
     assert timed.metrics["test/network/parameters"] == 8 * 8 + 3 * 8
-
-
-@pytest.mark.usefixtures("undrawn")
-@pytest.mark.parametrize("variant", first(1, ["rubiks3d-aq", "rubiks3d", "rubiks3d-iq"]))
-def test_resume_is_bitwise(variant, compose, tmp_path, monkeypatch):
-    settings = (PRESET, f"network.variant={variant}", "trainer.max_epochs=3")
-    unbroken = train(compose(*settings, f"paths.outputs={tmp_path}/a"))
-    original = ActionRecognition.training_step
-
-    def failing(self, batch, batch_index):
-        if self.current_epoch == 2 and batch_index == 1:
-            raise RuntimeError("power cut")
-        return original(self, batch, batch_index)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(ActionRecognition, "training_step", failing)
-        with pytest.raises(RuntimeError, match="power cut"):
-            train(compose(*settings, f"paths.outputs={tmp_path}/b"))
-    torch.manual_seed(123)
-    trained: list[int] = []
-
-    def counting(self, batch, batch_index):
-        trained.append(self.current_epoch)
-        return original(self, batch, batch_index)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(ActionRecognition, "training_step", counting)
-        resumed = train(compose(*settings, f"paths.outputs={tmp_path}/b"))
-    assert set(trained) == {2} and resumed.attempts == 2
-    one, other = checkpoint(unbroken, f"{tmp_path}/a"), checkpoint(resumed, f"{tmp_path}/b")
-    for name in ("state_dict", "optimizer_states", "ActionRecognitionDataModule", "random_state"):
-        assert_same(one[name], other[name], name)
-    assert_same(unbroken.metrics, resumed.metrics)
-    assert_same(unbroken.history, resumed.history)
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -1,4 +1,4 @@
-"""Option-MAPPO: the first ratio is one, runs resume bitwise, tiny tasks are learned, by every coupling and scheme."""
+"""Option-MAPPO: the first ratio is one, tiny tasks are learned, by every coupling and scheme."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from comparing import assert_same, checkpoint, folder_of
-from lightning_modules.mac_dqn import MacDQN
-from lightning_modules.option_mappo import OptionMAPPO
+from comparing import checkpoint, folder_of
 from slow import first
 from visagent.errors import ConfigError
 from visagent.runtime.train import train
@@ -65,39 +63,6 @@ def test_learning_rates_fall(compose, tmp_path):
         group["lr"] for state in checkpoint(record, tmp_path)["optimizer_states"] for group in state["param_groups"]
     ]
     assert rates == pytest.approx([0.001 * (1 - 0.8 * 3 / 4)] * 2)
-
-
-@pytest.mark.usefixtures("undrawn")
-@pytest.mark.parametrize(
-    ("preset", "changes"),
-    [
-        (PRESET, ("network.coupling=partial",)),
-        (PRESET, ("algorithm.schedule=linear",)),
-        (PRESET, ("datamodule.actors=2", "algorithm.minibatches=2")),
-        (RIVAL, ("algorithm.target_every=500",)),
-    ],
-)
-def test_resume_is_bitwise(preset, changes, compose, tmp_path, monkeypatch):
-    settings = (preset, "trainer.max_epochs=3", *changes)
-    unbroken = train(compose(*settings, f"paths.outputs={tmp_path}/a"))
-    method = OptionMAPPO if preset == PRESET else MacDQN
-    original = method.training_step
-
-    def failing(self, batch, batch_index):
-        if self.current_epoch == 2 and batch_index == 1:
-            raise RuntimeError("power cut")
-        return original(self, batch, batch_index)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(method, "training_step", failing)
-        with pytest.raises(RuntimeError, match="power cut"):
-            train(compose(*settings, f"paths.outputs={tmp_path}/b"))
-    assert list(Path(f"{tmp_path}/b/runs").glob("*"))
-    resumed = train(compose(*settings, f"paths.outputs={tmp_path}/b"))
-    one, again = checkpoint(unbroken, f"{tmp_path}/a"), checkpoint(resumed, f"{tmp_path}/b")
-    for part in ("state_dict", "optimizer_states", "random_state"):
-        assert_same(one[part], again[part], part)
-    assert_same(unbroken.metrics, resumed.metrics)
 
 
 @pytest.mark.usefixtures("undrawn")

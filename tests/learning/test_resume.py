@@ -1,0 +1,82 @@
+"""Every family resumes bitwise: stopped inside its last epoch and started again, a run ends as an unbroken one does."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hydra.utils import get_class
+
+from comparing import assert_same, checkpoint
+from slow import only
+from visagent.runtime.record import RunFolder
+from visagent.runtime.train import train
+
+LAST = 2
+FEW = ("datamodule.batch_size=8",)  # several batches in an epoch
+TOOLS, CLIPS = "option_mappo/tool_delivery", "rubiksnet/something_v2"
+CASES = [
+    ("navigation/behaviour_cloning", FEW),
+    ("navigation/dagger", FEW),
+    ("navigation/safe_dagger", FEW),
+    ("ppo/pendulum", ("algorithm.normalize_rewards=true",)),
+    ("ppo/pendulum", ("network.lstm=6", "algorithm.variant=adaptive_kl", "algorithm.publish_every=2")),
+    ("evolution/cartpole", ()),
+    ("ddpg/pendulum", ("datamodule.shards=2", "algorithm.smoothing=0.2", "network.critics=2")),
+    ("ddpg/pendulum", ("datamodule.prefetch=false", "datamodule.env.frame_stack=2")),
+    (TOOLS, ("network.coupling=partial",)),
+    (TOOLS, ("algorithm.schedule=linear",)),
+    (TOOLS, ("datamodule.actors=2", "algorithm.minibatches=2")),
+    ("option_mappo/mac_dqn_tool_delivery", ("algorithm.target_every=500",)),
+    (CLIPS, ("network.variant=rubiks3d-aq",)),
+    (CLIPS, ("network.variant=rubiks3d",)),
+    (CLIPS, ("network.variant=rubiks3d-iq",)),
+]
+SLOW = CASES[-2:]
+
+
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize(("preset", "changes"), only(lambda case: case not in SLOW, CASES))
+def test_resume_is_bitwise(preset, changes, compose, tmp_path, monkeypatch):
+    def run(outputs):
+        return compose(preset, f"trainer.max_epochs={LAST + 1}", *changes, f"paths.outputs={tmp_path}/{outputs}")
+
+    unbroken = train(run("a"))
+    method, trained = get_class(run("b").algorithm._target_), []
+    original = method.training_step
+
+    def failing(self, batch, batch_index):
+        if self.current_epoch == LAST and batch_index == 1:
+            raise RuntimeError("power cut")
+        return original(self, batch, batch_index)
+
+    def watched(self, batch, batch_index):
+        trained.append(self.current_epoch)
+        return original(self, batch, batch_index)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(method, "training_step", failing)
+        with pytest.raises(RuntimeError, match="power cut"):
+            train(run("b"))
+    (folder,) = (tmp_path / "b" / "runs").glob("*")
+    stopped = RunFolder(folder).load()
+    assert stopped.status == "FAILED" and "power cut" in stopped.error
+    torch.manual_seed(123)  # a new process would not have this one's random state
+    with monkeypatch.context() as patch:
+        patch.setattr(method, "training_step", watched)
+        resumed = train(run("b"))
+    assert set(trained) == {LAST}  # the finished epochs were not trained again
+    assert (resumed.status, resumed.attempts, resumed.env_steps) == ("FINISHED", 2, unbroken.env_steps)
+    one, again = checkpoint(unbroken, tmp_path / "a"), checkpoint(resumed, tmp_path / "b")
+    assert one.keys() == again.keys()
+    for part in ("state_dict", "optimizer_states", "random_state", *(key for key in one if key.endswith("DataModule"))):
+        assert_same(one[part], again[part], part)
+    assert_same(unbroken.metrics, resumed.metrics)
+    assert_same(without_times(unbroken.history), without_times(resumed.history))
+    assert not (folder / "replay").exists()  # given back with the end of the training
+
+
+def without_times(history):
+    return {
+        epoch: {name: value for name, value in numbers.items() if not name.startswith("time/")}
+        for epoch, numbers in history.items()
+    }
