@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 
@@ -89,12 +87,12 @@ class PPO(ReinforcementModule):
         """One step of the optimizer; small networks have the gradient of `loss` by hand (`FastPPO`)."""
         per_minibatch = self.settings.standardize == "minibatch"
         advantage = part.own(objectives.standardized(part.everyone)) if per_minibatch else part.samples.advantage
-        part = replace(part, samples=part.samples.with_advantage(advantage))
+        part = Minibatch(part.samples.with_advantage(advantage), part.everyone, part.owned)
         if self.fast is not None:
-            self.fast.backward(part, self.penalty.beta, self.ranks)
+            self.fast.backward(part, self.penalty.beta, self.descent.ranks)
             self.descent.apply()
         else:
-            self.descent.step(self.loss(part, self.ranks)[0])
+            self.descent.step(self.loss(part, self.descent.ranks)[0])
         self.network.keep_bounds()
 
     def loss(self, part: Minibatch[PolicySamples], ranks: Ranks) -> tuple[Tensor, dict[str, Tensor]]:

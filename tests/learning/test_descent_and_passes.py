@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from comparing import assert_same
 from ranks import Joined, on_ranks, results
 from visagent.experience.samples import Samples
 from visagent.learning.descent import Descent
@@ -121,6 +122,17 @@ def test_samples_are_taken_along_their_axis():
         and rows.narrow(1, 2).number.tolist() == [[1, 2], [4, 5]]
         and rows.narrow(1, 2).state[0].tolist() == [1, 2]
     )
+
+
+@pytest.mark.parametrize("counts", [[2, 1], [0, 3], [3], [1, 0, 2]])
+def test_samples_are_split_into_what_narrow_gives(counts):
+    numbers = torch.arange(3)
+    for samples in (Pairs(numbers, {"double": 2 * numbers}), Rows(torch.arange(6).view(2, 3), (numbers, -numbers))):
+        parts, begin = list(samples.split(counts)), 0
+        assert [len(part) for part in parts] == counts
+        for part, count in zip(parts, counts, strict=True):
+            assert_same(vars(part), vars(samples.narrow(begin, count)))
+            begin += count
 
 
 @pytest.mark.parametrize("shuffled", [True, False])

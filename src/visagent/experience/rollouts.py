@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -212,7 +212,8 @@ class PolicySamples(Samples):
 
     def with_advantage(self, advantage: Tensor) -> Self:
         """The same with other advantages, times the samples' weights where they have some."""
-        return replace(self, advantage=advantage if self.weight is None else advantage * self.weight)
+        values = vars(self) | {"advantage": advantage if self.weight is None else advantage * self.weight}
+        return type(self)(**values)
 
     def across_ranks(self, advantage: Tensor, worlds: slice, size: int) -> tuple[Tensor, Tensor, int]:
         """What `visagent.learning.passes.one_pass` needs to know of the samples of all ranks.

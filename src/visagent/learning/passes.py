@@ -69,11 +69,9 @@ def one_pass(
         owned = owned[order]
         samples = samples.take(place[order[owned]])
         everyone = everyone.index_select(axis, order.to(everyone.device))
-    begin = 0
-    for numbers, here in zip(everyone.split(list(sizes), axis), owned.split(list(sizes)), strict=True):
-        count = int(here.sum())
-        yield Minibatch(samples.narrow(begin, count), numbers, here)
-        begin += count
+    here = owned.split(list(sizes))
+    parts = samples.split([int(part.sum()) for part in here])
+    yield from map(Minibatch, parts, everyone.split(list(sizes), axis), here)
 
 
 def in_order(samples: S, numbers: Tensor, size: int) -> Iterator[Minibatch[S]]:
