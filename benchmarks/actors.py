@@ -40,9 +40,9 @@ ACTORS = (1, 4, 16, 64)
 def parts(device: str, long: bool) -> list[Part]:
     """All rows of the area; the device plays no part."""
     torch.set_num_threads(1)
-    peers = PEERS if long else PEERS[:2]
+    peers = PEERS if long else PEERS[:1]  # a round of one of them takes half a minute
     rounds = 5 if long else 3
-    found = [
+    others = [
         Part("collection", 30, _collection),
         Part("scaling over processes", 45, _scaling),
         Part("pictures", 15, lambda: [_pictures()]),
@@ -50,10 +50,10 @@ def parts(device: str, long: bool) -> list[Part]:
     if importlib.util.find_spec("stable_baselines3"):
         return [
             Part("PPO against Stable-Baselines3", 20 * rounds * (1 + len(peers)), lambda: [_training(rounds, peers)]),
-            *found,
+            *others,
         ]
     print("skipped: PPO against Stable-Baselines3, which is not installed; type pip install stable_baselines3")
-    return found
+    return others
 
 
 def _training(rounds: int, peers: Sequence[tuple[str, int]]) -> Row:
