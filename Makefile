@@ -22,7 +22,7 @@ lint: setup
 	$(BIN)/lint-imports --no-logo
 	$(BIN)/mypy
 
-# In its short form, up to six minutes an area on two cores; `make bench BENCH=long` for more rounds and peers.
+# In its short form, up to five minutes an area on two cores; `make bench BENCH=long` for more rounds and peers.
 bench: setup
 	@$(BIN)/python -c 'import stable_baselines3' 2>/dev/null || $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	$(BIN)/python -m benchmarks $(AREA)
