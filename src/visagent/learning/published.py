@@ -6,6 +6,7 @@ import copy
 from dataclasses import dataclass
 from typing import TypeVar
 
+import torch
 from torch import nn
 
 N = TypeVar("N", bound=nn.Module)
@@ -14,6 +15,13 @@ N = TypeVar("N", bound=nn.Module)
 def frozen(network: N) -> N:
     """A copy of a network that no optimizer moves."""
     return copy.deepcopy(network).requires_grad_(False)
+
+
+@torch.no_grad()
+def approach(target: nn.Module, learned: nn.Module, tau: float) -> None:
+    """Move a target network's parameters towards those learned, by a share `tau` of the way; 1: it becomes a copy."""
+    for kept, new in zip(target.parameters(), learned.parameters(), strict=True):
+        kept.lerp_(new, tau) if tau < 1 else kept.copy_(new)
 
 
 @dataclass(frozen=True)
