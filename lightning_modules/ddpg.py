@@ -77,7 +77,7 @@ class DDPG(OffPolicyModule):
 
     def follow(self) -> None:
         if self.is_turn(self.settings.target_every):
-            approach(self.target, self.network, self.settings.tau)
+            approach(self.target.parameters(), self.network.parameters(), self.settings.tau)
 
     def remedies(self) -> list[str]:
         return [f"algorithm.reward_scale={self.settings.reward_scale / 10:g}"]

@@ -23,6 +23,7 @@ CASES = [
     ("evolution/cartpole", ()),
     ("ddpg/pendulum", ("datamodule.shards=2", "algorithm.smoothing=0.2", "network.critics=2")),
     ("ddpg/pendulum", ("datamodule.prefetch=false", "datamodule.env.frame_stack=2")),
+    ("secant/expert_from_states", ("algorithm.actor_every=2", "datamodule.n_step=3")),
     (TOOLS, ("network.coupling=partial",)),
     (TOOLS, ("algorithm.schedule=linear",)),
     (TOOLS, ("datamodule.actors=2", "algorithm.minibatches=2")),

@@ -1,4 +1,4 @@
-"""Noise on the actions of deterministic policies (SURREAL-DDPG)."""
+"""How actors explore that fill a replay: by noise on a policy's actions (SURREAL-DDPG), or by what it samples."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from visagent.errors import ConfigError
 
-KINDS = ("normal", "ornstein_uhlenbeck")
+KINDS = ("normal", "ornstein_uhlenbeck", "policy")
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,8 @@ class Exploration:
     World i of n has sigma = max_sigma i / n; a single world has max_sigma / 3 (the released SURREAL configuration).
 
     Args:
-        kind: `normal`, independent in each step, or `ornstein_uhlenbeck`, which goes on.
+        kind: `normal`, independent in each step, `ornstein_uhlenbeck`, which goes on, or `policy`: no noise, actions
+            are sampled from a stochastic policy.
         max_sigma: standard deviation, actions being in [-1, 1].
         theta, dt: pull towards zero and time step of the Ornstein-Uhlenbeck process.
     """
@@ -32,7 +33,14 @@ class Exploration:
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
-            raise ConfigError(f"datamodule.exploration.kind: expected {' or '.join(KINDS)}, got {self.kind!r}")
+            raise ConfigError(
+                f"datamodule.exploration.kind: expected {', '.join(KINDS[:-1])} or {KINDS[-1]}, got {self.kind!r}"
+            )
+
+    @property
+    def samples(self) -> bool:
+        """Whether the policy's own distribution is sampled."""
+        return self.kind == "policy"
 
     def sigma(self, first: int, count: int, worlds: int) -> Tensor:
         """`[count, 1]` of worlds `first`, `first + 1`, ... of all `worlds`."""
@@ -42,6 +50,8 @@ class Exploration:
 
     def next(self, before: Tensor, sigma: Tensor, generator: torch.Generator) -> Tensor:
         """Noise `[B, A]` of a step, given that of the step before (zeros when an episode begins)."""
+        if self.samples:
+            return before
         drawn = torch.randn(before.shape, generator=generator)
         if self.kind == "normal":
             return sigma * drawn

@@ -30,7 +30,7 @@ class TransitionRoleFactory:
         worlds: what they act in.
         spaces: of the worlds.
         policy: a copy of the learner's, on the CPU.
-        exploration: noise on its actions.
+        exploration: how it explores.
         count: worlds of each actor.
         total: worlds of all actors.
         steps: T of a task, in each world.
@@ -97,7 +97,10 @@ class TransitionActor:
                 action = torch.rand(self.noise.shape, generator=self.generator) * 2 - 1
             else:
                 self.noise = factory.exploration.next(self.noise, self.sigma, self.generator)
-                action = (self.policy.act(shown, deterministic=True).action + self.noise).clamp(-1.0, 1.0)
+                chosen = self.policy.act(
+                    shown, deterministic=not factory.exploration.samples, generator=self.generator
+                ).action
+                action = (chosen + self.noise).clamp(-1.0, 1.0)
             for name, array in worlds.observation.items():
                 out[f"{PREFIX}{name}"][everywhere, row] = array[:, -factory.spaces.frame[name][0] :]
             out["step"][everywhere, row], out["serial"][everywhere, row] = worlds.steps, self.serial

@@ -402,10 +402,13 @@ class PerturbationDataSettings(ActorDataSettings):
 
 @dataclass
 class ExplorationConfig:
-    """Noise on actions; see `visagent.actors.exploration.Exploration`."""
+    """How actors explore; see `visagent.actors.exploration.Exploration`."""
 
     _target_: str = "visagent.actors.exploration.Exploration"
-    kind: str = setting("noise that is independent in each step, or goes on", among=("normal", "ornstein_uhlenbeck"))
+    kind: str = setting(
+        "noise on actions that is independent in each step, or goes on; or samples of a stochastic policy",
+        among=("normal", "ornstein_uhlenbeck", "policy"),
+    )
     max_sigma: float = setting(
         "standard deviation of the noise in the world that explores most, actions being in [-1, 1]",
         least=0,
@@ -434,4 +437,4 @@ class ReplayDataSettings(ActorDataSettings):
     prefetch: bool = setting(
         "whether the next batch is drawn while the learner learns, before actors write the newest rows"
     )
-    exploration: ExplorationConfig = setting("noise on actions", nested=ExplorationConfig)
+    exploration: ExplorationConfig = setting("how actors explore", nested=ExplorationConfig)

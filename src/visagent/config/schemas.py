@@ -14,7 +14,7 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from visagent.config import navigation_schemas, option_schemas, reinforcement_schemas, video_schemas
+from visagent.config import navigation_schemas, option_schemas, reinforcement_schemas, secant_schemas, video_schemas
 from visagent.config.precision import check_precision
 from visagent.config.registry import GROUP_SCHEMAS, moved
 from visagent.config.scales import SCALES
@@ -129,7 +129,7 @@ class ExportConfig:
 
 
 __all__ = ["GROUP_SCHEMAS"]  # complete here, once the files are imported that register their schemas
-FAMILIES = (navigation_schemas, option_schemas, reinforcement_schemas, video_schemas)
+FAMILIES = (navigation_schemas, option_schemas, reinforcement_schemas, secant_schemas, video_schemas)
 """The files that do."""
 REQUIRED_GROUPS = ("algorithm", "network", "optimizer", "datamodule", "trainer")
 

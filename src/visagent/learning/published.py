@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -18,9 +19,9 @@ def frozen(network: N) -> N:
 
 
 @torch.no_grad()
-def approach(target: nn.Module, learned: nn.Module, tau: float) -> None:
-    """Move a target network's parameters towards those learned, by a share `tau` of the way; 1: it becomes a copy."""
-    for kept, new in zip(target.parameters(), learned.parameters(), strict=True):
+def approach(targets: Iterable[nn.Parameter], learned: Iterable[nn.Parameter], tau: float) -> None:
+    """Move parameters of target networks towards those learned, by a share `tau` of the way; 1: they become copies."""
+    for kept, new in zip(targets, learned, strict=True):
         kept.lerp_(new, tau) if tau < 1 else kept.copy_(new)
 
 

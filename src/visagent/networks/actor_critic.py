@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from visagent.envs.spaces import WorldSpaces
-from visagent.errors import ConfigError
 from visagent.networks.distributions import ActionDistribution, Categorical, DiagonalGaussian
 from visagent.networks.mixed_precision import through_stem
 from visagent.networks.mlp import make_orthogonal, mlp
 from visagent.networks.normalizers import RunningNormalizer
+from visagent.networks.pixels import convolutions, flattened
 from visagent.networks.policy import PolicyStep
 
 Observation = Mapping[str, Tensor]
@@ -49,35 +49,12 @@ class Choice:
     state: tuple[Tensor, Tensor] | None
 
 
-def flattened(convolutions: nn.Sequential, shape: tuple[int, ...]) -> int:
-    """Numbers that convolutions make of a picture `(C, H, W)`.
-
-    Raises:
-        ConfigError: when the picture is too small for them.
-    """
-    least = 1
-    for layer in reversed(convolutions):
-        if isinstance(layer, nn.Conv2d):
-            least = (least - 1) * layer.stride[0] + layer.kernel_size[0]
-    if min(shape[1:]) < least:
-        raise ConfigError(
-            f"network: expected pictures of at least {least} x {least} pixels for its convolutions, got {shape[1]} x "
-            f"{shape[2]} with {shape[0]} channels; "
-            "type datamodule.env.pixels=84 where the world draws them, or make the world's own ones larger"
-        )
-    with torch.no_grad():
-        output: Tensor = convolutions(torch.zeros(1, *shape))
-    return output[0].numel()
-
-
 class PixelStem(nn.Module):
     """Convolutions 8x8 stride 4 with 16 channels, 4x4 stride 2 with 32, and 256 units (Section 2.5.1)."""
 
     def __init__(self, shape: tuple[int, ...], features: int) -> None:
         super().__init__()
-        self.convolutions = nn.Sequential(
-            nn.Conv2d(shape[0], 16, 8, 4), nn.ReLU(), nn.Conv2d(16, 32, 4, 2), nn.ReLU(), nn.Flatten()
-        )
+        self.convolutions = convolutions([shape[0], 16, 32], [8, 4], [4, 2])
         flat = flattened(self.convolutions, shape)
         self.linear = nn.Sequential(nn.Linear(flat, features), nn.ReLU())
 

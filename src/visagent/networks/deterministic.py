@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from visagent.envs.spaces import WorldSpaces
 from visagent.errors import ConfigError
-from visagent.networks.actor_critic import flattened
 from visagent.networks.mixed_precision import through_stem
 from visagent.networks.mlp import mlp
+from visagent.networks.pixels import convolutions, flattened
 from visagent.networks.policy import PolicyStep
 
 Observation = Mapping[str, Tensor]
@@ -86,12 +86,8 @@ class DeterministicActorCritic(nn.Module):
         shapes, width = spaces.observation, 0
         self.stem: nn.Sequential | None = None
         if "pixels" in shapes:
-            channels = [shapes["pixels"][0], *pixel_channels]
-            layers: list[nn.Module] = []
-            for number, (kernel, stride) in enumerate(zip(pixel_kernels, pixel_strides, strict=True)):
-                layers += [nn.Conv2d(channels[number], channels[number + 1], kernel, stride), nn.ReLU()]
-            layers.append(nn.Flatten())
-            flat = flattened(nn.Sequential(*layers), shapes["pixels"])
+            layers = convolutions([shapes["pixels"][0], *pixel_channels], pixel_kernels, pixel_strides)
+            flat = flattened(layers, shapes["pixels"])
             self.stem = nn.Sequential(*layers, nn.Linear(flat, pixel_features), nn.ReLU())
             width += pixel_features
         width += shapes["state"][0] if "state" in shapes else 0

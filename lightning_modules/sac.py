@@ -1,0 +1,110 @@
+"""Soft actor-critic (Haarnoja et al. 2018; dissertation Section 5.4), with pictures as in DrQ (Kostrikov et al.
+2020).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+from lightning_modules.off_policy import OffPolicyModule
+from visagent.config.secant_schemas import SACSettings
+from visagent.experience.transitions import Transitions
+from visagent.learning.descent import Descent
+from visagent.learning.published import approach, frozen
+from visagent.networks.soft_actor_critic import SoftActorCritic, squashed_sample
+from visagent.objectives.soft_actor_critic import policy_loss, soft_target, temperature_loss
+
+
+class SAC(OffPolicyModule):
+    """Learns Q of a policy that is rewarded for its entropy, the policy, and the weight of the entropy.
+
+    Its network is a `visagent.networks.soft_actor_critic.SoftActorCritic`.
+    """
+
+    settings: SACSettings
+    network: SoftActorCritic
+
+    def build(self) -> None:
+        settings = self.settings
+        self.target = frozen(self.network)
+        del self.target.actor  # the policy has no target
+        self.log_temperature = nn.Parameter(torch.tensor(math.log(settings.temperature)))
+        self.target_entropy = -settings.target_entropy * self.data.spaces.action.size
+
+    @property
+    def temperature(self) -> Tensor:
+        """The weight of the entropy (alpha)."""
+        return self.log_temperature.exp()
+
+    def configure_optimizers(self) -> list[torch.optim.Optimizer]:
+        settings = self.settings
+        return [
+            self.make_optimizer(self.network.critic_parameters()),
+            self._slower(self.network.actor.parameters(), settings.actor_lr_factor),
+            self._slower([self.log_temperature], settings.temperature_lr_factor),
+        ]
+
+    def _slower(self, parameters: Iterable[nn.Parameter], factor: float) -> torch.optim.Optimizer:
+        optimizer = self.make_optimizer(parameters)
+        for group in optimizer.param_groups:
+            group["lr"] = group["lr"] * factor
+        return optimizer
+
+    def on_fit_start(self) -> None:
+        critic, actor, temperature = self.own_optimizers()
+        self.critic_descent = Descent(critic, self.network.critic_parameters(), self.ranks)
+        self.actor_descent = Descent(actor, self.network.actor.parameters(), self.ranks)
+        self.temperature_descent = Descent(temperature, [self.log_temperature], self.ranks)
+
+    def update(self, drawn: Transitions, rng: torch.Generator) -> dict[str, Tensor]:
+        with torch.no_grad():
+            target = self.targets(drawn, rng)
+        values = self.network.values(drawn.observation, drawn.action)
+        critic_loss = (values - target).square().mean(dim=1).sum()
+        self.critic_descent.step(critic_loss / self.ranks.count)
+        measured = {"critic_loss": critic_loss.detach(), "q": values.detach().mean()}
+        if self.is_turn(self.settings.actor_every):
+            turn = self.improve(drawn, rng)
+            measured |= {name: value * self.settings.actor_every for name, value in turn.items()}
+        return measured
+
+    def targets(self, drawn: Transitions, rng: torch.Generator) -> Tensor:
+        """What the critics learn, `[N]`."""
+        settings, network, observation = self.settings, self.network, drawn.next_observation
+        mean, log_std = network.actor(network.features(observation), network.state(observation))
+        action, log_prob = squashed_sample(mean, log_std, self.normal(rng, mean))
+        following = self.target.values(observation, action).amin(dim=0)
+        rewards = drawn.rewards * settings.reward_scale
+        return soft_target(
+            rewards, drawn.steps, drawn.terminated, following, log_prob, self.temperature, settings.gamma
+        )
+
+    def improve(self, drawn: Transitions, rng: torch.Generator) -> dict[str, Tensor]:
+        """One update of the policy and of its temperature; the convolutions are the critics' alone."""
+        network, observation = self.network, drawn.observation
+        with torch.no_grad():
+            features = network.features(observation)
+        state = network.state(observation)
+        mean, log_std = network.actor(features, state)
+        action, log_prob = squashed_sample(mean, log_std, self.normal(rng, mean))
+        values = network.critic(features, state, action).amin(dim=0)
+        actor_loss = policy_loss(log_prob, values, self.temperature)
+        self.actor_descent.step(actor_loss / self.ranks.count)
+        loss = temperature_loss(self.temperature, log_prob, self.target_entropy)
+        self.temperature_descent.step(loss / self.ranks.count)
+        return {
+            "actor_loss": actor_loss.detach(),
+            "entropy": -log_prob.detach().mean(),
+            "temperature": self.temperature.detach(),
+        }
+
+    def follow(self) -> None:
+        if self.is_turn(self.settings.target_every):
+            approach(self.target.critic_parameters(), self.network.critic_parameters(), self.settings.tau)
+
+    def remedies(self) -> list[str]:
+        return [f"algorithm.reward_scale={self.settings.reward_scale / 10:g}"]

@@ -1,0 +1,86 @@
+"""Typed schemas of soft actor-critic, SECANT and the worlds whose looks change."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from visagent.config.registry import Fit, registered
+from visagent.config.reinforcement_schemas import LearnerSettings
+from visagent.config.settings import require, setting
+
+WIDTHS = "widths of layers, such as [256,256]"
+
+
+@registered("algorithm", "sac", Fit(("soft_actor_critic",), ("replay",)))
+@dataclass
+class SACSettings(LearnerSettings):
+    """Soft actor-critic; see `lightning_modules.sac.SAC`."""
+
+    pixel_precisions: ClassVar[tuple[str, ...]] = ("bf16-mixed",)
+    _target_: str = "lightning_modules.sac.SAC"
+    gamma: float = setting("discount of a step", symbol="gamma", least=0, most=1, example=0.99)
+    temperature: float = setting(
+        "weight of the policy's entropy that learning begins with", symbol="alpha", above=0, example=0.1
+    )
+    target_entropy: float = setting(
+        "entropy of the policy that the temperature is learned for, nats below zero for each component of an action"
+    )
+    tau: float = setting(
+        "how far the target critics follow; 1: they become the learned ones", symbol="tau", above=0, most=1, example=1
+    )
+    target_every: int = setting("updates after which the target critics follow the learned ones", least=1)
+    actor_every: int = setting("updates of the critics for one of the policy and the temperature", least=1)
+    actor_lr_factor: float = setting("learning rate of the policy, as a multiple of the critics'", above=0, example=0.1)
+    temperature_lr_factor: float = setting(
+        "learning rate of the temperature, as a multiple of the critics'", above=0, example=0.1
+    )
+    reward_scale: float = setting("factor of the rewards that the learner sees")
+
+
+@registered("network", "soft_actor_critic")
+@dataclass
+class SoftActorCriticConfig:
+    """A stochastic policy and twin critics; see `visagent.networks.soft_actor_critic.SoftActorCritic`."""
+
+    _target_: str = "visagent.networks.soft_actor_critic.SoftActorCritic"
+    _partial_: bool = True
+    hidden: list[int] = setting("widths of the hidden layers, of actor and critics", least=1, expected=WIDTHS)
+    log_std_range: list[float] = setting("bounds of the logarithm of the policy's standard deviation before tanh")
+    pixel_channels: list[int] = setting("channels of the convolutions, where there are pixels", least=1)
+    pixel_kernels: list[int] = setting("their kernels", least=1)
+    pixel_strides: list[int] = setting("their strides", least=1)
+    projection: int = setting("units that actor and critics each project the convolutions' features to", least=1)
+
+    def check(self) -> None:
+        require(len(self.hidden) > 0, "network.hidden", list(self.hidden), WIDTHS)
+        ordered = len(self.log_std_range) == 2 and self.log_std_range[0] < self.log_std_range[1]
+        require(ordered, "network.log_std_range", list(self.log_std_range), "[LOW,HIGH]")
+        lengths = {len(self.pixel_channels), len(self.pixel_kernels), len(self.pixel_strides)}
+        require(
+            len(lengths) == 1,
+            "network.pixel_channels",
+            list(self.pixel_channels),
+            "as many as network.pixel_kernels and network.pixel_strides",
+        )
+
+
+@registered("env", "dm_control")
+@dataclass
+class DMControlConfig:
+    """Worlds of a task of the DeepMind Control Suite; see `visagent.envs.dm_control_world.DMControlWorlds`."""
+
+    _target_: str = "visagent.envs.dm_control_world.DMControlWorlds"
+    domain: str = setting("domain of the suite")
+    task: str = setting("task of the domain")
+    observe: str = setting("what is observed: the task's state, pictures, or both", among=("state", "pixels", "both"))
+    pixels: int = setting("side of the pictures", least=1)
+    camera: int = setting("number of the camera", least=0)
+    render_quality: str = setting(
+        "how pictures are drawn: without shadows and reflections, or as the suite does; scores of the two do not "
+        "compare",
+        among=("fast", "reference"),
+    )
+    max_steps: int = setting("time limit in steps of the simulation's control, whatever action_repeat", least=1)
+    action_repeat: int = setting("control steps for each action; rewards add up", least=1)
+    frame_stack: int = setting("observations joined, the newest last", least=1)

@@ -1,0 +1,44 @@
+"""Convolutions over pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from visagent.errors import ConfigError
+
+
+def convolutions(channels: Sequence[int], kernels: Sequence[int], strides: Sequence[int]) -> nn.Sequential:
+    """Convolutions with ReLU each, flattened.
+
+    Args:
+        channels: of the picture, then of each convolution.
+        kernels, strides: of each convolution.
+    """
+    layers: list[nn.Module] = []
+    for number, (kernel, stride) in enumerate(zip(kernels, strides, strict=True)):
+        layers += [nn.Conv2d(channels[number], channels[number + 1], kernel, stride), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Flatten())
+
+
+def flattened(layers: nn.Sequential, shape: tuple[int, ...]) -> int:
+    """Numbers that convolutions make of a picture `(C, H, W)`.
+
+    Raises:
+        ConfigError: when the picture is too small for them.
+    """
+    least = 1
+    for layer in reversed(layers):
+        if isinstance(layer, nn.Conv2d):
+            least = (least - 1) * layer.stride[0] + layer.kernel_size[0]
+    if min(shape[1:]) < least:
+        raise ConfigError(
+            f"network: expected pictures of at least {least} x {least} pixels for its convolutions, got {shape[1]} x "
+            f"{shape[2]} with {shape[0]} channels; "
+            "type datamodule.env.pixels=84 where the world draws them, or make the world's own ones larger"
+        )
+    with torch.no_grad():
+        output: Tensor = layers(torch.zeros(1, *shape))
+    return output[0].numel()
