@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, cast
 
 import pytorch_lightning as pl
@@ -41,6 +41,7 @@ class EvaluationEpisodes:
         films: of how many of them a video is made.
         extras: attributes of an episode whose means are evaluated too.
         solved_return: of an episode that counts as solved, at least; None where nobody says.
+        look: of the worlds, where it is not their own.
     """
 
     extras: ClassVar[tuple[str, ...]] = ()
@@ -49,6 +50,7 @@ class EvaluationEpisodes:
     deterministic: bool
     films: int
     solved_return: float | None = field(default=None, kw_only=True)
+    look: str | None = field(default=None, kw_only=True)
 
     def __len__(self) -> int:
         return len(self.seeds)
@@ -191,9 +193,12 @@ class ActorDataModule(pl.LightningDataModule):
         """The batches of the epoch that comes next; nothing is collected before they are asked for."""
         return ExperienceLoader(self, next_epoch(self.trainer))
 
-    def _evaluation(self, name: str, episodes: int, films: int) -> DataLoader[Any]:
+    def _evaluation(self, name: str, episodes: int, films: int, look: str | None = None) -> DataLoader[Any]:
         seeds = tuple(derive_seed(self.settings.seed, name, number) for number in range(episodes))
-        return DataLoader([self.evaluation(seeds, films)], batch_size=None)  # type: ignore[arg-type]
+        chosen = self.evaluation(seeds, films)
+        if look is not None:
+            chosen = replace(chosen, worlds=replace(chosen.worlds, look=look), look=look)  # type: ignore[type-var]
+        return DataLoader([chosen], batch_size=None)  # type: ignore[arg-type]
 
     def evaluation(self, seeds: tuple[int, ...], films: int) -> EvaluationEpisodes:
         """The episodes to evaluate on."""
@@ -204,11 +209,11 @@ class ActorDataModule(pl.LightningDataModule):
     def val_dataloader(self) -> DataLoader[Any]:
         return self._evaluation("validate", self.settings.eval_episodes, 0)
 
-    def test_dataloader(self) -> DataLoader[Any]:
-        """Episodes on other seeds than those that are watched while training."""
-        return self._evaluation(
-            "test", self.settings.test_episodes, min(self.settings.film_episodes, self.settings.test_episodes)
-        )
+    def test_dataloader(self) -> list[DataLoader[Any]]:
+        """Episodes on other seeds than those that are watched while training, in the worlds' own look and in others."""
+        settings = self.settings
+        films = min(settings.film_episodes, settings.test_episodes)
+        return [self._evaluation("test", settings.test_episodes, films, look) for look in (None, *settings.test_looks)]
 
     def close(self) -> None:
         """End the actors, whatever they are doing."""

@@ -52,7 +52,7 @@ class ReplayDataModule(ActorDataModule):
             )
         if self.streams < shards:
             raise ConfigError(f"datamodule.shards: expected at most {self.streams}, the number of worlds, got {shards}")
-        self.random_tasks = -(-settings.warmup // self.steps_per_batch)
+        self.first_tasks = -(-settings.warmup // self.steps_per_batch)
         self.stored = torch.zeros(self.streams, dtype=torch.int64)  # rows of the streams of all ranks, of a checkpoint
         self.replay: ActorPool | None = None
         self.drawn: Collected | None = None
@@ -69,9 +69,10 @@ class ReplayDataModule(ActorDataModule):
             self.settings.worlds_per_actor,
             self.streams,
             self.steps,
-            self.random_tasks,
+            self.first_tasks,
             self.iterations_per_epoch,
             self.settings.seed,
+            self.settings.collect,
         )
         return TransitionRoleFactory(self.env, self.spaces, policy, *acting)
 
@@ -137,7 +138,7 @@ class ReplayDataModule(ActorDataModule):
         )
 
     def _updates(self, batch: int) -> int:
-        return self.settings.updates if batch >= self.random_tasks else 0
+        return self.settings.updates if batch >= self.first_tasks else 0
 
     def _order(self, slot: int | None, batch: int) -> None:
         """Have all shards take in the rows of a slot, then draw a batch."""

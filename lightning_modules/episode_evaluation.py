@@ -41,11 +41,12 @@ class EpisodeEvaluation(pl.LightningModule):
     def validation_step(self, batch: Any, batch_index: int) -> None:
         self.evaluate(batch, "val")
 
-    def test_step(self, batch: Any, batch_index: int) -> None:
-        self.evaluate(batch, "test")
-        policy = copy.deepcopy(self.network).cpu().eval()
-        self.films = {
-            f"test_episode_{number}": batch.film(policy, seed) for number, seed in enumerate(batch.seeds[: batch.films])
+    def test_step(self, batch: Any, batch_index: int, dataloader_idx: int = 0) -> None:
+        look = getattr(batch, "look", None)
+        self.evaluate(batch, "test" if look is None else f"test/{look}")
+        policy, name = copy.deepcopy(self.network).cpu().eval(), "test_episode" if look is None else f"test_{look}"
+        self.films |= {
+            f"{name}_{number}": batch.film(policy, seed) for number, seed in enumerate(batch.seeds[: batch.films])
         }
 
     def videos(self) -> dict[str, Any]:
@@ -58,7 +59,7 @@ class EpisodeEvaluation(pl.LightningModule):
 
         Args:
             batch: the episodes, an `datamodules.actors.EvaluationEpisodes`.
-            split: before the slash of the metrics' names.
+            split: before the last slash of the metrics' names.
         """
         policy = copy.deepcopy(self.network).cpu().eval()
         # what runs together stays together
@@ -77,6 +78,8 @@ class EpisodeEvaluation(pl.LightningModule):
             metrics["solved_rate"] = (returns >= batch.solved_return).float().mean()
         if success.min() > UNKNOWN:
             metrics["success_rate"] = success.mean()
-        self.log(f"{split}/return", returns.mean(), prog_bar=True, batch_size=1)
-        self.log_dict({f"{split}/{name}": value for name, value in metrics.items()}, batch_size=1)
-        self.log("step", self.env_steps.float(), batch_size=1)
+        self.log(f"{split}/return", returns.mean(), prog_bar=True, batch_size=1, add_dataloader_idx=False)
+        named = {f"{split}/{name}": value for name, value in metrics.items()}
+        if getattr(batch, "look", None) is None:  # Lightning takes one number of a name alone
+            named["step"] = self.env_steps.float()
+        self.log_dict(named, batch_size=1, add_dataloader_idx=False)

@@ -136,7 +136,7 @@ class OptionMAPPO(OptionLearner):
         if batch.deterministic:
             self.evaluate(replace(batch, deterministic=False), "val/sampled")
 
-    def test_step(self, batch: Any, batch_index: int) -> None:
+    def test_step(self, batch: Any, batch_index: int, dataloader_idx: int = 0) -> None:
         super().test_step(batch, batch_index)
         if batch.deterministic:
             self.evaluate(replace(batch, deterministic=False), "test/sampled")

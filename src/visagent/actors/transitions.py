@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from visagent.actors.exploration import Exploration
 from visagent.actors.roles import Report, Task, timing
@@ -34,9 +35,11 @@ class TransitionRoleFactory:
         count: worlds of each actor.
         total: worlds of all actors.
         steps: T of a task, in each world.
-        random_tasks: at the beginning of the run, in which actions are uniform.
+        first_tasks: at the beginning of the run, in which actions are uniform or the expert's.
         tasks_per_epoch: for counting them.
         seed: of worlds and actions.
+        collect: who acts, `policy`, `dagger`, `expert` or `student`; see
+            `visagent.config.reinforcement_schemas.ReplayDataSettings`.
     """
 
     worlds: WorldFactory
@@ -46,9 +49,10 @@ class TransitionRoleFactory:
     count: int
     total: int
     steps: int
-    random_tasks: int
+    first_tasks: int
     tasks_per_epoch: int
     seed: int
+    collect: str = "policy"
 
     def fields(self) -> dict[str, Field]:
         return stream_fields(self.spaces, self.steps, self.count)
@@ -80,7 +84,7 @@ class TransitionActor:
         if task.begin:
             self._begin(task)
         factory, worlds, clock = self.factory, self.episodes, time.perf_counter
-        at_random = task.epoch * factory.tasks_per_epoch + task.iteration < factory.random_tasks
+        act = self._who(task)
         shown = {name: torch.from_numpy(array) for name, array in worlds.observation.items()}
         row, everywhere = np.zeros(factory.count, np.int64), np.arange(factory.count)
         reward, terminated, truncated = (
@@ -93,14 +97,7 @@ class TransitionActor:
         drawing = worlds.drawing
         for _ in range(factory.steps):
             began = clock()
-            if at_random:
-                action = torch.rand(self.noise.shape, generator=self.generator) * 2 - 1
-            else:
-                self.noise = factory.exploration.next(self.noise, self.sigma, self.generator)
-                chosen = self.policy.act(
-                    shown, deterministic=not factory.exploration.samples, generator=self.generator
-                ).action
-                action = (chosen + self.noise).clamp(-1.0, 1.0)
+            action = act(shown)
             for name, array in worlds.observation.items():
                 out[f"{PREFIX}{name}"][everywhere, row] = array[:, -factory.spaces.frame[name][0] :]
             out["step"][everywhere, row], out["serial"][everywhere, row] = worlds.steps, self.serial
@@ -124,6 +121,23 @@ class TransitionActor:
             acting, stepping = acting + decided - began + clock() - moved, stepping + moved - decided
         out["length"][:] = row
         return Report(version, tuple(ended), timing(acting, stepping, worlds.drawing - drawing))
+
+    def _who(self, task: Task) -> Callable[[Mapping[str, Tensor]], Tensor]:
+        """What acts in a task: it takes observations to actions `[B, A]`."""
+        factory = self.factory
+        first = task.epoch * factory.tasks_per_epoch + task.iteration < factory.first_tasks
+        if factory.collect == "expert" or (first and factory.collect == "dagger"):
+            return self.policy.expert_action  # type: ignore[no-any-return]
+        return self._at_random if first and factory.collect == "policy" else self._explore
+
+    def _at_random(self, shown: Mapping[str, Tensor]) -> Tensor:
+        return torch.rand(self.noise.shape, generator=self.generator) * 2 - 1
+
+    def _explore(self, shown: Mapping[str, Tensor]) -> Tensor:
+        exploration = self.factory.exploration
+        self.noise = exploration.next(self.noise, self.sigma, self.generator)
+        chosen: Tensor = self.policy.act(shown, deterministic=not exploration.samples, generator=self.generator).action
+        return (chosen + self.noise).clamp(-1.0, 1.0)
 
     def _finish(
         self, out: Mapping[str, NDArray[Any]], world: int, row: int, observation: Observation, steps: int

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from hydra import compose, initialize_config_module
 from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from visagent.config.presets import conf_folder, options, presets
 from visagent.config.schemas import REQUIRED_GROUPS, TrainConfig, register
+from visagent.config.signature import signature
 from visagent.config.validation import validate
 from visagent.errors import ConfigError
 
@@ -70,4 +72,34 @@ def compose_run(overrides: Sequence[str]) -> dict[str, Any]:
         del config["hydra"]
         if raw["name"] == PRESET_NAME:
             config.name = choices["experiment"]
-    return validate(config, TrainConfig)
+    return with_expert(validate(config, TrainConfig))
+
+
+def expert_config(config: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The resolved config of the run that a run needs, the expert that it imitates; None where it needs none.
+
+    It is told the same folders, tracking and threads, and is a smoke run where the other one is.
+
+    Raises:
+        ConfigError: when its overrides do not compose one.
+    """
+    expert = config["algorithm"].get("expert")
+    if expert is None:
+        return None
+    overrides = [str(override) for override in expert["overrides"]]
+    smoke = ["debug=smoke"] if config["scale"] == "smoke" else []
+    try:
+        with config_folder():
+            composed = compose_run([*overrides, *smoke])
+    except (ConfigError, HydraException) as error:
+        raise ConfigError(f"algorithm.expert.overrides=[{','.join(overrides)}]: {error}") from error
+    return {**composed, **{key: config[key] for key in ("paths", "logger", "progress", "threads")}}
+
+
+def with_expert(config: dict[str, Any]) -> dict[str, Any]:
+    """A resolved config that says the signature of the run that it needs, which so becomes part of its own."""
+    needed = expert_config(config)
+    if needed is None:
+        return config
+    expert = {**config["algorithm"]["expert"], "signature": signature(needed)}
+    return {**config, "algorithm": {**config["algorithm"], "expert": expert}}

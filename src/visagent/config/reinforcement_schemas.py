@@ -160,6 +160,17 @@ class DDPGSettings(LearnerSettings):
     reward_scale: float = setting("factor of the rewards that the learner sees")
 
 
+def check_convolutions(network: Any) -> None:
+    """Refuse settings of a network whose convolutions are not as many everywhere.
+
+    Raises:
+        ConfigError: naming them.
+    """
+    lengths = {len(network.pixel_channels), len(network.pixel_kernels), len(network.pixel_strides)}
+    expected = "as many as network.pixel_kernels and network.pixel_strides"
+    require(len(lengths) == 1, "network.pixel_channels", list(network.pixel_channels), expected)
+
+
 @registered("network", "deterministic")
 @dataclass
 class DeterministicActorCriticConfig:
@@ -184,13 +195,7 @@ class DeterministicActorCriticConfig:
         for name in ("actor_hidden", "critic_hidden"):
             widths = getattr(self, name)
             require(len(widths) > 0, f"network.{name}", list(widths), "widths of layers, such as [400,300]")
-        lengths = {len(self.pixel_channels), len(self.pixel_kernels), len(self.pixel_strides)}
-        require(
-            len(lengths) == 1,
-            "network.pixel_channels",
-            list(self.pixel_channels),
-            "as many as network.pixel_kernels and network.pixel_strides",
-        )
+        check_convolutions(self)
 
 
 @registered("algorithm", "random_policy", Fit(("uniform", "uniform_options", "round_robin"), ("rollouts", "options")))
@@ -344,6 +349,11 @@ class ActorDataSettings(Settings):
     iterations_per_epoch: int = setting("batches between two evaluations", least=1)
     eval_episodes: int = setting("episodes of an evaluation", least=1)
     test_episodes: int = setting("episodes of the test", least=1)
+    test_looks: list[str] = setting(
+        "looks of the worlds that the policy is tested in beside its own, where they have looks",
+        as_before=[],
+        expected="looks of the worlds, such as [color_hard,video_easy], or [] for none",
+    )
     eval_deterministic: bool = setting("whether evaluated policies act by the mode of their distribution")
     film_episodes: int = setting("test episodes of which a video is made", least=0, as_before=0, signed=True)
     solved_return: float | None = setting(
@@ -371,6 +381,13 @@ class ActorDataSettings(Settings):
             "datamodule.env",
             self.env,
             "worlds, chosen with env=NAME",
+        )
+        looks = "look" in self.env
+        require(
+            looks or not self.test_looks,
+            "datamodule.test_looks",
+            list(self.test_looks),
+            "[] for worlds that have no looks",
         )
 
 
@@ -428,7 +445,9 @@ class ReplayDataSettings(ActorDataSettings):
     steps: int = setting("steps of each world in an iteration", symbol="T", least=2)
     updates: int = setting("updates of the learner in an iteration", symbol="U", least=1)
     batch_size: int = setting("draws of an update, of all shards together", symbol="N", least=1)
-    warmup: int = setting("steps of all worlds with uniform actions and without updates", least=1)
+    warmup: int = setting(
+        "steps of all worlds without updates, with uniform actions or, of dagger, the expert's", least=1
+    )
     capacity: int = setting("rows of all streams that are drawn from", least=1)
     n_step: int = setting("steps of the returns", symbol="n", least=1)
     shards: int = setting(
@@ -436,5 +455,11 @@ class ReplayDataSettings(ActorDataSettings):
     )
     prefetch: bool = setting(
         "whether the next batch is drawn while the learner learns, before actors write the newest rows"
+    )
+    collect: str = setting(
+        "who acts: the policy that learns, after steps at random; or, for imitation, the expert and then the policy "
+        "(dagger), the expert alone, or the policy alone (student)",
+        among=("policy", "dagger", "expert", "student"),
+        as_before="policy",
     )
     exploration: ExplorationConfig = setting("how actors explore", nested=ExplorationConfig)

@@ -6,9 +6,14 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from visagent.config.registry import Fit, registered
-from visagent.config.reinforcement_schemas import LearnerSettings
+from visagent.config.reinforcement_schemas import LearnerSettings, check_convolutions
 from visagent.config.settings import require, setting
 
+LOOKS = ("train", "color_easy", "color_hard", "color_uniform", "video_easy", "video_hard")
+POOLS = (
+    "combo1", "combo2", "combo3", "cutout_color", "convolution", "gaussian", "impulse", "mixup", "cutmix",
+    "crop", "none",
+)  # fmt: skip
 WIDTHS = "widths of layers, such as [256,256]"
 
 
@@ -56,13 +61,46 @@ class SoftActorCriticConfig:
         require(len(self.hidden) > 0, "network.hidden", list(self.hidden), WIDTHS)
         ordered = len(self.log_std_range) == 2 and self.log_std_range[0] < self.log_std_range[1]
         require(ordered, "network.log_std_range", list(self.log_std_range), "[LOW,HIGH]")
-        lengths = {len(self.pixel_channels), len(self.pixel_kernels), len(self.pixel_strides)}
-        require(
-            len(lengths) == 1,
-            "network.pixel_channels",
-            list(self.pixel_channels),
-            "as many as network.pixel_kernels and network.pixel_strides",
-        )
+        check_convolutions(self)
+
+
+@dataclass
+class ExpertConfig:
+    """The run whose policy is imitated."""
+
+    overrides: list[str] = setting("what the expert's run is composed of, as visagent-train would be told it")
+    train: bool = setting("whether the expert's run is trained first where it is not finished")
+    signature: str | None = setting("signature of that run, which follows from the overrides; null: not yet known")
+
+
+@registered("algorithm", "self_expert_cloning", Fit(("pixel_policy",), ("replay",)))
+@dataclass
+class SelfExpertCloningSettings(LearnerSettings):
+    """Self-expert cloning; see `lightning_modules.self_expert_cloning.SelfExpertCloning`."""
+
+    pixel_precisions: ClassVar[tuple[str, ...]] = ("bf16-mixed",)
+    _target_: str = "lightning_modules.self_expert_cloning.SelfExpertCloning"
+    expert: ExpertConfig = setting("run whose policy is imitated", nested=ExpertConfig)
+    augmentation: str = setting("pool of augmentations, one of which each picture to learn from gets", among=POOLS)
+    loss: str = setting("mean squared distance of actions, or the norm of all of a batch", among=("squared", "norm"))
+
+
+@registered("network", "pixel_policy")
+@dataclass
+class PixelPolicyConfig:
+    """A deterministic policy of pictures; see `visagent.networks.imitation.PixelPolicy`."""
+
+    _target_: str = "visagent.networks.imitation.PixelPolicy"
+    _partial_: bool = True
+    hidden: list[int] = setting("widths of the hidden layers", least=1, expected=WIDTHS)
+    pixel_channels: list[int] = setting("channels of the convolutions", least=1)
+    pixel_kernels: list[int] = setting("their kernels", least=1)
+    pixel_strides: list[int] = setting("their strides", least=1)
+    projection: int = setting("units that the convolutions' features are projected to", least=1)
+
+    def check(self) -> None:
+        require(len(self.hidden) > 0, "network.hidden", list(self.hidden), WIDTHS)
+        check_convolutions(self)
 
 
 @registered("env", "dm_control")
@@ -84,3 +122,4 @@ class DMControlConfig:
     max_steps: int = setting("time limit in steps of the simulation's control, whatever action_repeat", least=1)
     action_repeat: int = setting("control steps for each action; rewards add up", least=1)
     frame_stack: int = setting("observations joined, the newest last", least=1)
+    look: str = setting("look of the episodes that are learned from, and tested in first", among=LOOKS)

@@ -13,6 +13,8 @@ from visagent.config.schemas import TrainConfig, schema_below
 from visagent.config.settings import former_names
 
 EXCLUDED = (
+    "algorithm.expert.overrides",
+    "algorithm.expert.train",
     "trainer.devices",
     "trainer.num_nodes",
     "trainer.accelerator",
@@ -33,6 +35,7 @@ EXCLUDED = (
     "threads",
 )
 """Keys that say where or how visibly a run happens. `threads` may change the last bit of a float, not what is learned.
+What composes an expert's run is said by that run's signature.
 """
 
 

@@ -10,18 +10,28 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from visagent.envs.frames import FrameStack
+from visagent.envs.looks import VIDEOS, colours_of, dressed, green_key
 from visagent.envs.spaces import ActionSpace, WorldSpaces
 from visagent.envs.world import Observation
 from visagent.errors import ConfigError
 from visagent.headless import prefer_headless, require_headless
+from visagent.textures import DriftingFields
 
-QUALITIES = ("fast", "reference")
+LOOK = 5
+"""Tells the random numbers of looks from others of the same seed."""
 FILM_SIDE = 240
 """Of the pictures that a person sees."""
 SAMPLES = 4
 """Of a pixel, which keep thin parts of a small picture from vanishing."""
+SKY_SIDE = 64
+"""Of the sky's texture where drawing is fast: its six sides are most of a drawn world's memory and of a new look's
+time.
+"""
+DRESSED = ("ball_in_cup", "cartpole", "cheetah", "finger", "reacher", "walker")
+"""Domains that have looks."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +48,7 @@ class DMControlWorlds:
         max_steps: time limit in control steps, whatever `action_repeat`.
         action_repeat: control steps for each action; rewards add up.
         frame_stack: observations joined, the newest last.
+        look: of `visagent.envs.looks.LOOKS`; colours and films of an episode follow from its seed.
     """
 
     domain: str
@@ -49,6 +60,7 @@ class DMControlWorlds:
     max_steps: int = 1000
     action_repeat: int = 1
     frame_stack: int = 1
+    look: str = "train"
 
     @property
     def name(self) -> str:
@@ -100,8 +112,11 @@ class DMControlWorld:
         self.fps = 1.0 / (self.env.control_timestep() * factory.action_repeat)
         actions = self.env.action_spec()
         self.low, self.span = actions.minimum, (actions.maximum - actions.minimum) / 2
+        self.film: DriftingFields | None = None
+        self.drawn = drawn
         if drawn:
-            self._prepare_drawing()
+            self._check_drawing()
+            self._dress(np.random.default_rng(0))
         frame: dict[str, tuple[int, ...]] = {}
         if factory.observe != "pixels":
             size = sum(int(np.prod(spec.shape)) for spec in self.env.observation_spec().values())
@@ -124,21 +139,42 @@ class DMControlWorld:
         endless = {"random": self.random, "time_limit": float("inf")}  # the limit is ours
         return suite.load(factory.domain, factory.task, task_kwargs=endless)
 
-    def _prepare_drawing(self) -> None:
-        """Set what must stand before the first picture."""
-        model = self.env.physics.model
-        if self.factory.camera >= model.ncam:
+    def _check_drawing(self) -> None:
+        cameras = self.env.physics.model.ncam
+        if self.factory.camera >= cameras:
             raise ConfigError(
-                f"datamodule.env.camera: expected a camera of {self.factory.domain}, 0 to {model.ncam - 1}, got "
+                f"datamodule.env.camera: expected a camera of {self.factory.domain}, 0 to {cameras - 1}, got "
                 f"{self.factory.camera}"
             )
-        if self.factory.render_quality == "fast":
-            model.vis.quality.offsamples = SAMPLES
-            model.vis.quality.shadowsize = 0
+        if self.factory.look != "train" and self.factory.domain not in DRESSED:
+            raise ConfigError(
+                f"datamodule.env.look={self.factory.look}: expected a domain that has looks, {', '.join(DRESSED)}, got "
+                f"{self.factory.domain}"
+            )
+
+    def _dress(self, rng: np.random.Generator) -> None:
+        """Give the world an episode's look."""
+        factory, physics = self.factory, self.env.physics
+        fast = factory.render_quality == "fast"
+        if factory.domain in DRESSED:
+            domain = importlib.import_module(f"dm_control.suite.{factory.domain}")
+            xml, assets = domain.get_model_and_assets()
+            colours = colours_of(factory.look, rng)
+            dress = dressed(assets, colours, factory.look, SKY_SIDE if fast else None)
+            physics.reload_from_xml_string(xml, dress)
+        if fast:  # it must stand before the first picture
+            physics.model.vis.quality.offsamples = SAMPLES
+            physics.model.vis.quality.shadowsize = 0
+        if factory.look in VIDEOS:
+            self.film = DriftingFields(rng, factory.pixels)
 
     def reset(self, seed: int | None) -> Observation:
         if seed is not None:
             self.random.seed(seed % 2**32)
+            self.looks = np.random.default_rng([LOOK, seed])
+        # An evaluated episode has a seed; what begins after it is not looked at.
+        if self.drawn and self.factory.look != "train" and (seed is not None or self.epoch is not None):
+            self._dress(self.looks)
         self.steps = 0
         return self.stack.begin(self._frame(self.env.reset().observation))
 
@@ -170,6 +206,11 @@ class DMControlWorld:
         picture: NDArray[np.uint8] = self.env.physics.render(
             side, side, camera_id=self.factory.camera, render_flag_overrides=flags
         )
+        if self.film is not None:
+            behind = self.film(self.steps // self.factory.action_repeat)
+            if side != self.factory.pixels:
+                behind = np.asarray(Image.fromarray(behind).resize((side, side), Image.Resampling.BICUBIC))
+            picture = np.where(green_key(picture)[..., None], behind, picture)
         return picture
 
     def picture(self) -> NDArray[np.uint8]:

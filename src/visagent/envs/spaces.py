@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -41,6 +41,14 @@ class WorldSpaces:
     observation: Mapping[str, tuple[int, ...]]
     action: ActionSpace
     frames: int = 1
+
+    def only(self, names: Collection[str]) -> WorldSpaces:
+        """The same with some parts of the observation alone.
+
+        Raises:
+            ValueError: when there is none of them.
+        """
+        return replace(self, observation={name: shape for name, shape in self.observation.items() if name in names})
 
     @property
     def frame(self) -> dict[str, tuple[int, ...]]:

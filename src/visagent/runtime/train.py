@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import sys
 import time
 import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
+from visagent.config.composition import expert_config, with_expert
 from visagent.config.precision import SINGLE, precision_of
 from visagent.config.schemas import TrainConfig
 from visagent.config.signature import signature
+from visagent.config.trust import literal
 from visagent.config.validation import check_targets, validate
 from visagent.errors import ConfigError, UserError, machine_message
 from visagent.runtime.building import make
@@ -52,7 +55,7 @@ def train(config: DictConfig) -> Record:
     Raises:
         UserError: for anything that the user can mend.
     """
-    resolved = validate(config, TrainConfig)
+    resolved = with_expert(validate(config, TrainConfig))
     outputs = Path(resolved["paths"]["outputs"])
     check_tracking(resolved["logger"], outputs)
     name = signature(resolved)
@@ -72,12 +75,41 @@ def train(config: DictConfig) -> Record:
             "or scale=laptop"
         )
     check_targets(resolved)
+    _have_expert(resolved)
     folder.create(resolved)
     if rank > 0:  # the first one keeps the record
         return _followed(resolved, folder, record or _new_record(resolved, name), rank)
     with folder.locked():
         record = folder.load() or _new_record(resolved, name)
         return _tracked(resolved, folder, record, outputs)
+
+
+def _have_expert(config: dict[str, Any]) -> None:
+    """Train the run that a run needs, where it is not finished.
+
+    Raises:
+        ConfigError: when it is not to be trained now.
+    """
+    needed = expert_config(config)
+    if needed is None:
+        return
+    record = RunFolder(Path(config["paths"]["outputs"]) / "runs" / signature(needed)).load()
+    if record is not None and record.status == "FINISHED":
+        return
+    expert = config["algorithm"]["expert"]
+    told = f"visagent-train {shlex.join(expert['overrides'])}"
+    if not expert["train"]:
+        raise ConfigError(
+            f"algorithm.expert: expected a finished run of its overrides, {expert['signature']}, which is "
+            f"{'not there' if record is None else record.status}; type {told}, or algorithm.expert.train=true"
+        )
+    if global_rank(config["trainer"]) or _several():
+        raise ConfigError(
+            f"algorithm.expert: where several processes train a run, its expert's is to be there before, got none that "
+            f"is finished; type {told}"
+        )
+    log.info("the expert first: %s", told)
+    train(OmegaConf.create(literal(needed)))
 
 
 def global_rank(trainer: dict[str, Any]) -> int:
@@ -288,6 +320,10 @@ def build(config: dict[str, Any]) -> tuple[pl.LightningModule, pl.LightningDataM
     """
     datamodule: pl.LightningDataModule = make("datamodule", config["datamodule"])
     parts = {group: make(group, config[group]) for group in ("network", "optimizer")}
+    if (expert := config["algorithm"].get("expert")) is not None:
+        from visagent.runtime.evaluate import trained
+
+        parts["expert"], _ = trained(Path(config["paths"]["outputs"]), expert["signature"])
     module: pl.LightningModule = make("algorithm", config["algorithm"], **parts)
     return module, datamodule
 

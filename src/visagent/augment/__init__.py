@@ -1,0 +1,1 @@
+"""Changes of pictures that a policy shall not mind."""

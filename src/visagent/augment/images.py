@@ -1,0 +1,112 @@
+"""Augmentations of stacked frames (dissertation Section 5.4.2).
+
+All take pictures `[N, C, H, W]`, float32 in [0, 255], C being three channels of each stacked frame, return as many, and
+draw from a generator alone. What the paper leaves open is said where it is chosen.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Generator, Tensor
+from torch.nn.functional import conv2d, pad
+
+
+def _integers(low: int, high: int, count: int, generator: Generator) -> list[int]:
+    """So many whole numbers from `low` to `high`."""
+    return torch.randint(low, high + 1, (count,), generator=generator).tolist()
+
+
+def random_crop(pictures: Tensor, generator: Generator, padding: int = 4, mode: str = "reflect") -> Tensor:
+    """Pad, then cut the size out again, at one place for all frames of a stack (Section 5.5.1).
+
+    Args:
+        pictures: `[N, C, H, W]`.
+        generator: draws places.
+        padding: pixels on each side; not in the paper, DrQ's 4.
+        mode: of `torch.nn.functional.pad`; `replicate` in DrQ.
+    """
+    count, _, height, width = pictures.shape
+    padded = pad(pictures, (padding,) * 4, mode)
+    tops, lefts = (_integers(0, 2 * padding, count, generator) for _ in range(2))
+    cropped = torch.empty_like(pictures)
+    for number, (top, left) in enumerate(zip(tops, lefts, strict=True)):
+        cropped[number] = padded[number, :, top : top + height, left : left + width]
+    return cropped
+
+
+def _rectangles(shape: torch.Size, generator: Generator) -> list[tuple[slice, slice]]:
+    """A rectangle of each picture, its sides an eighth to a half of the picture's; the sizes are not in the paper."""
+    count, _, height, width = shape
+    chosen = []
+    for _ in range(count):
+        (tall,), (wide,) = (_integers(max(1, side // 8), side // 2, 1, generator) for side in (height, width))
+        (top,), (left,) = _integers(0, height - tall, 1, generator), _integers(0, width - wide, 1, generator)
+        chosen.append((slice(top, top + tall), slice(left, left + wide)))
+    return chosen
+
+
+def cutout_color(pictures: Tensor, generator: Generator) -> Tensor:
+    """A rectangle of one colour, the same in all frames."""
+    changed = pictures.clone()
+    colours = 255 * torch.rand(len(pictures), 3, generator=generator)
+    frames = pictures.shape[1] // 3
+    for number, (rows, columns) in enumerate(_rectangles(pictures.shape, generator)):
+        changed[number, :, rows, columns] = colours[number].repeat(frames)[:, None, None]
+    return changed
+
+
+def random_convolution(pictures: Tensor, generator: Generator, shared: int = 8) -> Tensor:
+    """A 3 x 3 convolution with normal weights over each frame's colours, the same for all frames, brought back into
+    range by a sigmoid; kernel and range are not in the paper, they are DMControl-GB's.
+
+    Args:
+        pictures: `[N, C, H, W]`.
+        generator: draws kernels.
+        shared: pictures that get the same kernel: one kernel of each is three times slower.
+    """
+    changed = torch.empty_like(pictures)
+    for begin in range(0, len(pictures), shared):
+        some = pictures[begin : begin + shared]
+        kernel = torch.randn(3, 3, 3, 3, generator=generator)
+        frames = some.reshape(-1, 3, *some.shape[2:])
+        mixed = conv2d(pad(frames / 255.0, (1, 1, 1, 1), "replicate"), kernel).sigmoid_().mul_(255.0)
+        changed[begin : begin + shared] = mixed.view_as(some)
+    return changed
+
+
+def gaussian_noise(pictures: Tensor, generator: Generator, deviation: float = 0.1) -> Tensor:
+    """Normal noise on each number; its standard deviation, of a range of 1, is not in the paper."""
+    noise = torch.randn(pictures.shape, generator=generator)
+    return (pictures + 255.0 * deviation * noise).clamp_(0.0, 255.0)
+
+
+def impulse_noise(pictures: Tensor, generator: Generator, share: float = 0.06) -> Tensor:
+    """Salt and pepper, each number on its own: all or nothing, half of each; the share is not in the paper."""
+    chance = torch.rand(pictures.shape, generator=generator)
+    return pictures.masked_fill(chance < share / 2, 0.0).masked_fill(chance > 1 - share / 2, 255.0)
+
+
+def mixup(pictures: Tensor, generator: Generator, distractors: Tensor) -> Tensor:
+    """Alpha o + (1 - alpha) I, alpha from U(0.2, 0.6), with another picture I for each, the same for all frames.
+
+    Args:
+        pictures: `[N, C, H, W]`.
+        generator: draws alpha and I.
+        distractors: `[K, 3, H, W]`.
+    """
+    others = _others(pictures, generator, distractors)
+    alpha = 0.2 + 0.4 * torch.rand(len(pictures), 1, 1, 1, generator=generator)
+    return others.lerp_(pictures, alpha)
+
+
+def cutmix(pictures: Tensor, generator: Generator, distractors: Tensor) -> Tensor:
+    """A rectangle of another picture, the same for all frames; see `mixup`."""
+    changed, others = pictures.clone(), _others(pictures, generator, distractors)
+    for number, (rows, columns) in enumerate(_rectangles(pictures.shape, generator)):
+        changed[number, :, rows, columns] = others[number, :, rows, columns]
+    return changed
+
+
+def _others(pictures: Tensor, generator: Generator, distractors: Tensor) -> Tensor:
+    chosen = torch.randint(len(distractors), (len(pictures),), generator=generator)
+    return distractors[chosen].repeat(1, pictures.shape[1] // 3, 1, 1)

@@ -1,0 +1,84 @@
+"""Which augmentations a student sees (dissertation Table 5.2)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Generator, Tensor
+
+from visagent.augment.images import (
+    cutmix,
+    cutout_color,
+    gaussian_noise,
+    impulse_noise,
+    mixup,
+    random_convolution,
+    random_crop,
+)
+from visagent.seeding import derive_seed
+from visagent.textures import coloured_field
+
+
+def unchanged(pictures: Tensor, generator: Generator) -> Tensor:
+    """The pictures as they are."""
+    return pictures
+
+
+SINGLE: dict[str, Callable[..., Tensor]] = {
+    "cutout_color": cutout_color,
+    "convolution": random_convolution,
+    "gaussian": gaussian_noise,
+    "impulse": impulse_noise,
+    "mixup": mixup,
+    "cutmix": cutmix,
+    "crop": random_crop,
+    "none": unchanged,
+}
+DISTRACTED = ("mixup", "cutmix")
+COMBO3 = ("cutout_color", "convolution", "mixup")
+COMBO1 = (*COMBO3, "crop")
+POOLS = {
+    **{name: (name,) for name in SINGLE},
+    "combo1": COMBO1,
+    "combo2": (*COMBO1, "cutmix"),
+    "combo3": COMBO3,
+}
+"""By name."""
+DISTRACTORS = 400
+
+
+class AugmentationPool:
+    """One augmentation for each picture, drawn from a pool.
+
+    Args:
+        name: of `POOLS`.
+        side: of the pictures.
+        seed: of the pictures that are mixed in, fields of colour where nobody gives others.
+    """
+
+    def __init__(self, name: str, side: int, seed: int) -> None:
+        self.augmentations: Sequence[str] = POOLS[name]
+        self.distractors: Tensor | None = None
+        if set(self.augmentations) & set(DISTRACTED):
+            rng = np.random.default_rng(derive_seed(seed, "distractors"))
+            fields = np.stack([coloured_field(rng, side) for _ in range(DISTRACTORS)])
+            self.distractors = 255.0 * torch.from_numpy(fields).permute(0, 3, 1, 2).contiguous()
+
+    def __call__(self, pictures: Tensor, generator: Generator) -> Tensor:
+        """Pictures `[N, C, H, W]` in [0, 255], augmented; the same picture may get another augmentation each time."""
+        pictures = pictures.float()
+        if len(self.augmentations) == 1:
+            return self._apply(self.augmentations[0], pictures, generator)
+        chosen = torch.randint(len(self.augmentations), (len(pictures),), generator=generator)
+        changed = torch.empty_like(pictures)
+        for number, name in enumerate(self.augmentations):
+            places = (chosen == number).nonzero()[:, 0]
+            if len(places):
+                changed[places] = self._apply(name, pictures[places], generator)
+        return changed
+
+    def _apply(self, name: str, pictures: Tensor, generator: Generator) -> Tensor:
+        more = (self.distractors,) if name in DISTRACTED else ()
+        return SINGLE[name](pictures, generator, *more)
