@@ -44,7 +44,7 @@ torch.set_num_threads(1)
 ROOT = Path(__file__).resolve().parent.parent
 OPEN_PLAN = ("......", "......", "..##..", "......", "......")
 U_PLAN = (".....", ".###.", ".###.", ".###.")
-ACTING = ("ppo/", "ddpg/", "evolution/", "option_mappo/", "baseline/")
+ACTING = ("ppo/", "ddpg/", "evolution/", "option_mappo/", "baseline/", "secant/")
 """Presets of families whose test episodes are filmed."""
 SCENES = {"bathroom_01": OPEN_PLAN, "kitchen_01": U_PLAN}
 

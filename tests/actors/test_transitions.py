@@ -18,6 +18,7 @@ from visagent.actors.transitions import TransitionRoleFactory
 from visagent.envs.gymnasium_world import GymnasiumWorlds
 from visagent.experience.transitions import TransitionBatch
 from visagent.networks.deterministic import DeterministicActorCritic
+from visagent.networks.policy import PolicyStep
 from visagent.seeding import derive_seed
 
 NETWORK = {
@@ -67,6 +68,35 @@ def test_rows_say_what_happened():
                 shown, number = world.reset(None)["state"], number + 1
     spread = np.abs(first["action"][..., 0] - first["action"][:1, ..., 0]).mean(axis=1)
     assert [episode.steps for episode in found.episodes] == [4] * len(found.episodes) and spread[3] > spread[1]
+
+
+class Named(DeterministicActorCritic):
+    """A policy that always does a half, and an expert that does a quarter."""
+
+    def act(self, observation, state=None, deterministic=False, generator=None):
+        return PolicyStep(torch.full((2, 1), 0.5 if deterministic else 0.75), None, torch.zeros(2))
+
+    def expert_action(self, observation):
+        return torch.full((2, 1), 0.25)
+
+
+@pytest.mark.parametrize(
+    ("collect", "kind", "expected"),
+    [
+        ("policy", "normal", (None, 0.5)), ("policy", "policy", (None, 0.75)), ("dagger", "normal", (0.25, 0.5)),
+        ("expert", "normal", (0.25, 0.25)), ("student", "normal", (0.5, 0.5)),
+    ],
+)  # fmt: skip
+def test_who_acts(collect, kind, expected):
+    worlds = GymnasiumWorlds("Pendulum-v1", max_steps=40)
+    policy = Named(worlds.spaces(), **NETWORK)
+    still = Exploration(kind, 0.0, 0.15, 0.001)
+    make = TransitionRoleFactory(worlds, worlds.spaces(), policy, still, 2, 2, 3, 1, 10, 0, collect)
+    actors = SerialActors(make, 1)
+    actors.publish(policy.state_dict(), 0)
+    for number, action in enumerate(expected):
+        taken = actors.collect(Task(0, number, number == 0)).arrays["action"][:, :3]
+        assert (taken == action).all() if action is not None else len(np.unique(taken)) > 4  # at random
 
 
 def test_noise_is_wide_in_some_worlds_and_narrow_in_others():

@@ -92,7 +92,8 @@ def expert_config(config: Mapping[str, Any]) -> dict[str, Any] | None:
         with config_folder():
             composed = compose_run([*overrides, *smoke])
     except (ConfigError, HydraException) as error:
-        raise ConfigError(f"algorithm.expert.overrides=[{','.join(overrides)}]: {error}") from error
+        told = ",".join(f'"{override}"' for override in overrides)
+        raise ConfigError(f"'algorithm.expert.overrides=[{told}]': {error}") from error
     return {**composed, **{key: config[key] for key in ("paths", "logger", "progress", "threads")}}
 
 

@@ -80,7 +80,9 @@ class StudentAndExpert(nn.Module):
 
     def __init__(self, student: PixelPolicy, expert: nn.Module, expert_spaces: WorldSpaces) -> None:
         super().__init__()
-        self.student, self.expert, self.expert_spaces = student, expert.requires_grad_(False), expert_spaces
+        self.student, self.expert_spaces = student, expert_spaces
+        # in training mode, as Lightning wants all modules of a training; nothing depends on it here
+        self.expert = expert.requires_grad_(False).train()
 
     @property
     def stem(self) -> nn.Sequential:

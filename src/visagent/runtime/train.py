@@ -17,7 +17,7 @@ from visagent.config.composition import expert_config, with_expert
 from visagent.config.precision import SINGLE, precision_of
 from visagent.config.schemas import TrainConfig
 from visagent.config.signature import signature
-from visagent.config.trust import literal
+from visagent.config.trust import dicts, literal, registered
 from visagent.config.validation import check_targets, validate
 from visagent.errors import ConfigError, UserError, machine_message
 from visagent.runtime.building import make
@@ -323,7 +323,10 @@ def build(config: dict[str, Any]) -> tuple[pl.LightningModule, pl.LightningDataM
     if (expert := config["algorithm"].get("expert")) is not None:
         from visagent.runtime.evaluate import trained
 
-        parts["expert"], _ = trained(Path(config["paths"]["outputs"]), expert["signature"])
+        # It may act in a world of the user's own where this run does.
+        targets = {str(node.get("_target_")) for _, node in dicts(config["datamodule"]) if "_target_" in node}
+        allowed = sorted(targets - registered())
+        parts["expert"], _ = trained(Path(config["paths"]["outputs"]), expert["signature"], allowed)
     module: pl.LightningModule = make("algorithm", config["algorithm"], **parts)
     return module, datamodule
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from visagent.envs.frames import FrameStack
 from visagent.envs.spaces import ActionSpace, WorldSpaces
 from visagent.envs.world import Observation
 
@@ -161,6 +162,77 @@ class SleepingWorld:
 
     def picture(self) -> NDArray[np.uint8]:
         return np.zeros((8, 8, 3), np.uint8)
+
+    def close(self) -> None:
+        """Nothing to give back."""
+
+
+@dataclass(frozen=True)
+class SpotWorlds:
+    """Makes worlds that show a spot whose place is the action to take; the state is that place, the background may
+    change.
+
+    Args:
+        steps: of an episode.
+        look: `train`, in which the background is always the same, or `any`, in which each episode has another one.
+        observe: `state`, `pixels` or `both`.
+        frame_stack: observations joined.
+    """
+
+    steps: int = 8
+    look: str = "train"
+    observe: str = "both"
+    frame_stack: int = 1
+    side: ClassVar[int] = 16
+
+    def spaces(self) -> WorldSpaces:
+        """A picture of 16 x 16, the place, one action."""
+        shapes: dict[str, tuple[int, ...]] = {"state": (1,), "pixels": (3, self.side, self.side)}
+        stacked = FrameStack(self.frame_stack).shapes(shapes)
+        spaces = WorldSpaces(stacked, ActionSpace("continuous", 1), self.frame_stack)
+        return spaces if self.observe == "both" else spaces.only([self.observe])
+
+    def make(self, drawn: bool = False) -> SpotWorld:
+        """A world of its own."""
+        return SpotWorld(self)
+
+
+class SpotWorld:
+    """See `SpotWorlds`. The reward is 1 less the distance of the action to the place; the spot is white."""
+
+    fps = 10.0
+    epoch: int | None = None
+    success: bool | None = None
+    drawing = 0.0
+
+    def __init__(self, factory: SpotWorlds) -> None:
+        self.factory, self.random, self.taken = factory, np.random.default_rng(0), 0
+        self.background, self.stack = np.array([20, 30, 60]), FrameStack(factory.frame_stack)
+
+    def _show(self) -> Observation:
+        self.place = self.random.uniform(-0.9, 0.9)
+        left = round((self.place + 1) / 2 * (self.factory.side - 4))
+        self.drawn = np.empty((self.factory.side, self.factory.side, 3), np.uint8)
+        self.drawn[:] = self.background
+        self.drawn[6:10, left : left + 4] = 255
+        parts = {"state": np.array([self.place], np.float32), "pixels": self.drawn.transpose(2, 0, 1)}
+        return {name: parts[name] for name in self.factory.spaces().observation}
+
+    def reset(self, seed: int | None) -> Observation:
+        if seed is not None:
+            self.random = np.random.default_rng(seed)
+        if self.factory.look == "any":
+            self.background = self.random.integers(0, 200, 3)
+        self.taken = 0
+        return self.stack.begin(self._show())
+
+    def step(self, action: NDArray[Any]) -> tuple[Observation, float, bool, bool]:
+        self.taken += 1
+        reward = 1.0 - abs(float(action[0]) - self.place)
+        return self.stack.add(self._show()), reward, False, self.taken >= self.factory.steps
+
+    def picture(self) -> NDArray[np.uint8]:
+        return self.drawn
 
     def close(self) -> None:
         """Nothing to give back."""

@@ -1,0 +1,96 @@
+"""Students: they learn what their expert does, under strong augmentation also where nothing looks as it did."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from visagent.config.composition import with_expert
+from visagent.config.schemas import TrainConfig
+from visagent.config.signature import signature
+from visagent.config.validation import validate
+from visagent.errors import ConfigError
+from visagent.runtime.record import RunFolder
+from visagent.runtime.train import train
+
+SPOTS = ["env=own", "datamodule.env._target_=visagent.testing.worlds.SpotWorlds"]
+EXPERT = [
+    "experiment=secant/expert_from_states", "name=expert", "debug=smoke", *SPOTS, "+datamodule.env.observe=state",
+    "algorithm.gamma=0.0", "datamodule.steps=8", "datamodule.updates=16", "datamodule.batch_size=64",
+    "datamodule.capacity=2000", "datamodule.iterations_per_epoch=40", "datamodule.film_episodes=0",
+    "network.hidden=[32,32]",
+]  # fmt: skip
+STUDENT = [
+    "datamodule.env._target_=visagent.testing.worlds.SpotWorlds", "+datamodule.env.look=train",
+    "datamodule.steps=8", "datamodule.updates=16", "datamodule.batch_size=32", "datamodule.warmup=64",
+    "datamodule.capacity=2000", "datamodule.iterations_per_epoch=40", "datamodule.test_looks=[any]",
+    "datamodule.test_episodes=20", "network.hidden=[32]", "network.pixel_channels=[16,16]",
+    "network.pixel_kernels=[3,3]", "network.pixel_strides=[2,2]",
+]  # fmt: skip
+
+
+def of_expert(overrides):
+    return f"algorithm.expert.overrides=[{','.join(map(repr, overrides))}]"
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
+def test_the_student_of_strong_augmentation_alone_solves_looks_that_it_never_saw(compose):
+    returns = {}
+    for name in ("combo1", "crop"):
+        record = train(
+            compose(
+                "secant/student_from_states", "env=own", *STUDENT, of_expert(EXPERT), f"algorithm.augmentation={name}"
+            )
+        )
+        returns[name] = record.metrics["test/return"], record.metrics["test/any/return"]
+    assert returns["combo1"][0] > 7.2 and returns["crop"][0] > 7.2  # of 8; a constant action has 4.4
+    assert returns["combo1"][1] > returns["crop"][1] + 0.5
+
+
+def test_a_students_signature_is_that_of_its_expert_too(compose):
+    def of(*overrides):
+        config = with_expert(validate(compose("secant/student_from_states", *overrides), TrainConfig))
+        return signature(config), config["algorithm"]["expert"]["signature"]
+
+    usual = of()
+    assert usual == of("algorithm.expert.train=false") and usual[1] is not None
+    same = of('algorithm.expert.overrides=["scale=smoke","seed=0","experiment=secant/expert_from_states"]')
+    assert same == usual  # whatever composes the expert's run
+    other = of('algorithm.expert.overrides=["experiment=secant/expert_from_states","seed=7"]')
+    assert other[0] != usual[0] and other[1] != usual[1]
+    assert of("seed=3")[1] not in (usual[1], other[1])  # its expert has its seed
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_the_expert_is_trained_first_and_once(compose, tmp_path, caplog):
+    told = "is not there; type visagent-train experiment=secant/expert_from_states seed=0"
+    with pytest.raises(ConfigError, match=f"expected a finished run of its overrides, r[0-9a-f]{{9}}, which {told}"):
+        train(compose("secant/student_from_states", "algorithm.expert.train=false"))
+    with caplog.at_level(logging.INFO):
+        record = train(compose("secant/student_from_states"))
+        assert record.status == "FINISHED" and "the expert first: visagent-train" in caplog.text
+        caplog.clear()
+        train(compose("secant/student_from_states", "algorithm.augmentation=crop", "algorithm.expert.train=false"))
+        assert "the expert first" not in caplog.text
+    folders = [RunFolder(path).load() for path in (tmp_path / "outputs" / "runs").iterdir()]
+    assert sorted(each.name for each in folders if each is not None) == [
+        "secant/expert_from_states", "secant/student_from_states", "secant/student_from_states"
+    ]  # fmt: skip
+    looks = ("color_easy", "color_hard", "color_uniform", "video_easy", "video_hard")
+    assert {"test/return", *(f"test/{look}/return" for look in looks)} <= record.metrics.keys()
+
+
+def test_what_an_expert_sees_must_be_shown(compose):
+    with pytest.raises(
+        ConfigError, match=r"its expert sees 1 frames of state \[5\], got worlds that show 3 of .*observe=both"
+    ):
+        train(compose("secant/student_from_states", "datamodule.env.observe=pixels"))
+
+
+def test_overrides_that_compose_no_run(compose):
+    with pytest.raises(ConfigError, match=r"algorithm.expert.overrides=\[.experiment=nobody.\]': "):
+        train(compose("secant/student_from_states", of_expert(["experiment=nobody"])))
+    with pytest.raises(ConfigError, match=r"test_looks: expected .* for worlds that have no looks, got"):
+        train(compose("ddpg/pendulum", "datamodule.test_looks=[color_hard]"))
