@@ -215,7 +215,8 @@ class SpotWorld:
         self.drawn = np.empty((self.factory.side, self.factory.side, 3), np.uint8)
         self.drawn[:] = self.background
         self.drawn[6:10, left : left + 4] = 255
-        parts = {"state": np.array([self.place], np.float32), "pixels": self.drawn.transpose(2, 0, 1)}
+        place, pixels = np.array([self.place], np.float32), self.drawn.transpose(2, 0, 1)
+        parts: dict[str, NDArray[Any]] = {"state": place, "pixels": pixels}
         return {name: parts[name] for name in self.factory.spaces().observation}
 
     def reset(self, seed: int | None) -> Observation:
