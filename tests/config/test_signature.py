@@ -59,7 +59,13 @@ def test_who_decodes_changes_the_signature_and_where_actors_are_does_not(compose
 
 
 def test_every_excluded_key_exists(compose):
-    known = ("navigation/dagger", "rubiksnet/something_v2", "ppo/lift", "option_mappo/water_filling")
+    known = (
+        "navigation/dagger",
+        "rubiksnet/something_v2",
+        "ppo/lift",
+        "option_mappo/water_filling",
+        "secant/student_from_states",
+    )
     configs = [validate(compose(preset, tiny=False), TrainConfig) for preset in known]
 
     def there(node, parts):
@@ -79,7 +85,8 @@ def test_difference_names_key_and_values():
     ("override", "changes"),
     [("trainer.accelerator=gpu", False), ("logger=none", False), ("paths.outputs=x", False),
      ("+trainer.devices=2", False), ("progress=quiet", False), ("optimizer.lr=1", True), ("optimizer=sgd", True),
-     ("trainer.max_epochs=1", True), ("datamodule.scenes=x", True), ("~algorithm.x", True), ("paths.videos=x", True)],
+     ("trainer.max_epochs=1", True), ("datamodule.scenes=x", True), ("~algorithm.x", True), ("paths.videos=x", True),
+     ("algorithm.expert.overrides=[]", True), ("algorithm.expert.train=false", False)],
 )  # fmt: skip
 def test_which_overrides_change_it(override, changes):
     assert changes_identity(override) is changes

@@ -160,20 +160,23 @@ class DDPGSettings(LearnerSettings):
     reward_scale: float = setting("factor of the rewards that the learner sees")
 
 
-def check_convolutions(network: Any) -> None:
-    """Refuse settings of a network whose convolutions are not as many everywhere.
+@dataclass
+class Convolutions:
+    """Of a network, where there are pixels."""
 
-    Raises:
-        ConfigError: naming them.
-    """
-    lengths = {len(network.pixel_channels), len(network.pixel_kernels), len(network.pixel_strides)}
-    expected = "as many as network.pixel_kernels and network.pixel_strides"
-    require(len(lengths) == 1, "network.pixel_channels", list(network.pixel_channels), expected)
+    pixel_channels: list[int] = setting("channels of the convolutions, where there are pixels")
+    pixel_kernels: list[int] = setting("their kernels")
+    pixel_strides: list[int] = setting("their strides")
+
+    def check(self) -> None:
+        lengths = {len(self.pixel_channels), len(self.pixel_kernels), len(self.pixel_strides)}
+        expected = "as many as network.pixel_kernels and network.pixel_strides"
+        require(len(lengths) == 1, "network.pixel_channels", list(self.pixel_channels), expected)
 
 
 @registered("network", "deterministic")
 @dataclass
-class DeterministicActorCriticConfig:
+class DeterministicActorCriticConfig(Convolutions):
     """A deterministic policy and its critics; see `visagent.networks.deterministic.DeterministicActorCritic`."""
 
     _target_: str = "visagent.networks.deterministic.DeterministicActorCritic"
@@ -185,9 +188,6 @@ class DeterministicActorCriticConfig:
         "widths of the critics' hidden layers", least=1, expected="widths of layers, such as [400,300]"
     )
     critics: int = setting("number of critics", among=(1, 2), expected="1, or 2 for TD3")
-    pixel_channels: list[int] = setting("channels of the convolutions, where there are pixels")
-    pixel_kernels: list[int] = setting("their kernels")
-    pixel_strides: list[int] = setting("their strides")
     pixel_features: int = setting("units after the convolutions")
     layer_norm: bool = setting("whether hidden layers are normalised")
 
@@ -195,7 +195,7 @@ class DeterministicActorCriticConfig:
         for name in ("actor_hidden", "critic_hidden"):
             widths = getattr(self, name)
             require(len(widths) > 0, f"network.{name}", list(widths), "widths of layers, such as [400,300]")
-        check_convolutions(self)
+        super().check()
 
 
 @registered("algorithm", "random_policy", Fit(("uniform", "uniform_options", "round_robin"), ("rollouts", "options")))

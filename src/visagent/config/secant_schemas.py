@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from visagent.config.registry import Fit, registered
-from visagent.config.reinforcement_schemas import LearnerSettings, check_convolutions
+from visagent.config.reinforcement_schemas import Convolutions, LearnerSettings
 from visagent.config.settings import require, setting
 
 LOOKS = ("train", "color_easy", "color_hard", "color_uniform", "video_easy", "video_hard")
@@ -45,23 +45,20 @@ class SACSettings(LearnerSettings):
 
 @registered("network", "soft_actor_critic")
 @dataclass
-class SoftActorCriticConfig:
+class SoftActorCriticConfig(Convolutions):
     """A stochastic policy and twin critics; see `visagent.networks.soft_actor_critic.SoftActorCritic`."""
 
     _target_: str = "visagent.networks.soft_actor_critic.SoftActorCritic"
     _partial_: bool = True
     hidden: list[int] = setting("widths of the hidden layers, of actor and critics", least=1, expected=WIDTHS)
     log_std_range: list[float] = setting("bounds of the logarithm of the policy's standard deviation before tanh")
-    pixel_channels: list[int] = setting("channels of the convolutions, where there are pixels", least=1)
-    pixel_kernels: list[int] = setting("their kernels", least=1)
-    pixel_strides: list[int] = setting("their strides", least=1)
     projection: int = setting("units that actor and critics each project the convolutions' features to", least=1)
 
     def check(self) -> None:
         require(len(self.hidden) > 0, "network.hidden", list(self.hidden), WIDTHS)
         ordered = len(self.log_std_range) == 2 and self.log_std_range[0] < self.log_std_range[1]
         require(ordered, "network.log_std_range", list(self.log_std_range), "[LOW,HIGH]")
-        check_convolutions(self)
+        super().check()
 
 
 @dataclass
@@ -87,20 +84,17 @@ class SelfExpertCloningSettings(LearnerSettings):
 
 @registered("network", "pixel_policy")
 @dataclass
-class PixelPolicyConfig:
+class PixelPolicyConfig(Convolutions):
     """A deterministic policy of pictures; see `visagent.networks.imitation.PixelPolicy`."""
 
     _target_: str = "visagent.networks.imitation.PixelPolicy"
     _partial_: bool = True
     hidden: list[int] = setting("widths of the hidden layers", least=1, expected=WIDTHS)
-    pixel_channels: list[int] = setting("channels of the convolutions", least=1)
-    pixel_kernels: list[int] = setting("their kernels", least=1)
-    pixel_strides: list[int] = setting("their strides", least=1)
     projection: int = setting("units that the convolutions' features are projected to", least=1)
 
     def check(self) -> None:
         require(len(self.hidden) > 0, "network.hidden", list(self.hidden), WIDTHS)
-        check_convolutions(self)
+        super().check()
 
 
 @registered("env", "dm_control")

@@ -42,7 +42,8 @@ What composes an expert's run is said by that run's signature.
 def changes_identity(override: str) -> bool:
     """Whether a command-line override (`key=value`, `group=option`) can change a run's signature."""
     key = override.lstrip("+~").split("=", 1)[0].replace("/", ".")
-    if key == "paths.videos":  # the data set itself: `datamodule.root` follows it
+    # The data set itself, which `datamodule.root` follows, and what an expert's signature follows.
+    if key in ("paths.videos", "algorithm.expert.overrides"):
         return True
     return not any(key == excluded or key.startswith(f"{excluded}.") for excluded in EXCLUDED)
 

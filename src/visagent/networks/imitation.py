@@ -12,7 +12,7 @@ from visagent.envs.spaces import WorldSpaces
 from visagent.errors import ConfigError
 from visagent.networks.mixed_precision import through_stem
 from visagent.networks.mlp import mlp
-from visagent.networks.pixels import convolutions, flattened
+from visagent.networks.pixels import begin_orthogonal, convolutions, flattened
 from visagent.networks.policy import PolicyStep
 from visagent.networks.soft_actor_critic import Trunk
 
@@ -55,10 +55,7 @@ class PixelPolicy(nn.Module):
         self.stem = convolutions([shape[0], *pixel_channels], pixel_kernels, pixel_strides)
         self.trunk = Trunk(flattened(self.stem, shape), projection)
         self.layers = mlp(projection, hidden, spaces.action.size, "relu")
-        for layer in self.modules():
-            if isinstance(layer, nn.Linear | nn.Conv2d):
-                nn.init.orthogonal_(layer.weight, 1.0 if isinstance(layer, nn.Linear) else 2**0.5)
-                nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+        begin_orthogonal(self)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Actions `[N, A]` of pictures `[N, C, H, W]` in [0, 255]."""

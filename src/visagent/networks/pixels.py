@@ -42,3 +42,12 @@ def flattened(layers: nn.Sequential, shape: tuple[int, ...]) -> int:
     with torch.no_grad():
         output: Tensor = layers(torch.zeros(1, *shape))
     return output[0].numel()
+
+
+def begin_orthogonal(network: nn.Module) -> None:
+    """Orthogonal weights of all layers, with a gain of sqrt(2) in convolutions, and no biases (DrQ)."""
+    for layer in network.modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            nn.init.orthogonal_(layer.weight, 1.0 if isinstance(layer, nn.Linear) else 2**0.5)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)

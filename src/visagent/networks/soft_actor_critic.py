@@ -16,7 +16,7 @@ from visagent.envs.spaces import WorldSpaces
 from visagent.errors import ConfigError
 from visagent.networks.mixed_precision import through_stem
 from visagent.networks.mlp import mlp
-from visagent.networks.pixels import convolutions, flattened
+from visagent.networks.pixels import begin_orthogonal, convolutions, flattened
 from visagent.networks.policy import PolicyStep
 
 Observation = Mapping[str, Tensor]
@@ -141,10 +141,7 @@ class SoftActorCritic(nn.Module):
         width = (projection if flat else 0) + (shapes["state"][0] if "state" in shapes else 0)
         self.actor = SquashedGaussianActor(Trunk(flat, projection), width, hidden, actions, log_std_range)
         self.critic = TwinCritics(Trunk(flat, projection), width, hidden, actions)
-        for layer in self.modules():
-            if isinstance(layer, nn.Linear | nn.Conv2d):
-                nn.init.orthogonal_(layer.weight, 1.0 if isinstance(layer, nn.Linear) else 2**0.5)
-                nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+        begin_orthogonal(self)
 
     def features(self, observation: Observation) -> Tensor | None:
         """The convolutions' features `[N, F]`; None where there are no pictures."""
