@@ -24,7 +24,7 @@ CASES = [
     ("ddpg/pendulum", ("datamodule.shards=2", "algorithm.smoothing=0.2", "network.critics=2")),
     ("ddpg/pendulum", ("datamodule.prefetch=false", "datamodule.env.frame_stack=2")),
     ("secant/expert_from_states", ("algorithm.actor_every=2", "datamodule.n_step=3")),
-    ("secant/student_from_states", ()),
+    ("secant/student_from_states", ("datamodule.test_looks=[video_hard]", "datamodule.test_episodes=1")),
     (TOOLS, ("network.coupling=partial",)),
     (TOOLS, ("algorithm.schedule=linear",)),
     (TOOLS, ("datamodule.actors=2", "algorithm.minibatches=2")),
