@@ -33,10 +33,6 @@ class Samples:
         index = index.to(self._first.device)
         return self._each(lambda tensor, axis: tensor.index_select(axis, index))
 
-    def narrow(self, begin: int, count: int) -> Self:
-        """So many samples from a place on, as views."""
-        return self._each(lambda tensor, axis: tensor.narrow(axis, begin, count))
-
     def split(self, counts: Sequence[int]) -> Iterator[Self]:
         """So many samples each, one after the other, as views: all at once, as a small minibatch costs little more than
         its views.
@@ -48,8 +44,8 @@ class Samples:
         if isinstance(value, Tensor):
             return list(value.split(list(counts), self.axis))
         if isinstance(value, Mapping):
-            parts = [tensor.split(list(counts), self.axis) for tensor in value.values()]
-            return [dict(zip(value, part, strict=True)) for part in zip(*parts, strict=True)]
+            parts = [(name, tensor.split(list(counts), self.axis)) for name, tensor in value.items()]
+            return [{name: split[number] for name, split in parts} for number in range(len(counts))]
         if value is None:
             return [None] * len(counts)
         return list(zip(*(tensor.split(list(counts)) for tensor in value), strict=True))

@@ -76,10 +76,8 @@ def one_pass(
 
 def in_order(samples: S, numbers: Tensor, size: int) -> Iterator[Minibatch[S]]:
     """This rank's samples alone, so many at a time; `numbers` as `everyone` of `Minibatch`, of this rank's samples."""
-    for begin in range(0, len(samples), size):
-        count = min(size, len(samples) - begin)
-        some = numbers.narrow(samples.axis, begin, count)
-        yield Minibatch(samples.narrow(begin, count), some, torch.ones(count, dtype=torch.bool))
+    owned = torch.ones(len(samples), dtype=torch.bool)
+    return one_pass(samples, numbers, owned, sizes_of(len(samples), size), None)
 
 
 @torch.no_grad()
