@@ -33,7 +33,7 @@ CASES = [
     (CLIPS, ("network.variant=rubiks3d",)),
     (CLIPS, ("network.variant=rubiks3d-iq",)),
 ]
-SLOW = CASES[-2:]
+SLOW = [*CASES[-2:], next(case for case in CASES if case[0] == "secant/student_from_states")]
 
 
 @pytest.mark.usefixtures("undrawn")
