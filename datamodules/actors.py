@@ -124,6 +124,11 @@ class ActorDataModule(pl.LightningDataModule):
     def __init__(self, settings: ActorDataSettings, env: WorldFactory | None = None) -> None:
         super().__init__()
         self.settings, self.env = settings, settings.env if env is None else env
+        # Made now, so that a look that there is not is refused before anything is learned.
+        self.looks: dict[str, WorldFactory] = {
+            look: replace(self.env, look=look)  # type: ignore[type-var]
+            for look in settings.test_looks
+        }
         self.iterations_per_epoch = settings.iterations_per_epoch
         self.solved_return: float | None = (
             getattr(self.env, "solved_return", None) if settings.solved_return is None else settings.solved_return
@@ -197,7 +202,7 @@ class ActorDataModule(pl.LightningDataModule):
         seeds = tuple(derive_seed(self.settings.seed, name, number) for number in range(episodes))
         chosen = self.evaluation(seeds, films)
         if look is not None:
-            chosen = replace(chosen, worlds=replace(chosen.worlds, look=look), look=look)  # type: ignore[type-var]
+            chosen = replace(chosen, worlds=self.looks[look], look=look)
         return DataLoader([chosen], batch_size=None)  # type: ignore[arg-type]
 
     def evaluation(self, seeds: tuple[int, ...], films: int) -> EvaluationEpisodes:
@@ -213,7 +218,7 @@ class ActorDataModule(pl.LightningDataModule):
         """Episodes on other seeds than those that are watched while training, in the worlds' own look and in others."""
         settings = self.settings
         films = min(settings.film_episodes, settings.test_episodes)
-        return [self._evaluation("test", settings.test_episodes, films, look) for look in (None, *settings.test_looks)]
+        return [self._evaluation("test", settings.test_episodes, films, look) for look in (None, *self.looks)]
 
     def close(self) -> None:
         """End the actors, whatever they are doing."""

@@ -64,6 +64,12 @@ class ReplayDataModule(ActorDataModule):
         return self.streams * self.steps
 
     def make_role(self, policy: nn.Module) -> TransitionRoleFactory:
+        collect = self.settings.collect
+        if collect in ("dagger", "expert") and not hasattr(policy, "expert_action"):
+            raise ConfigError(
+                f"datamodule.collect={collect}: expected a method that imitates an expert, got a policy without one; "
+                "type datamodule.collect=policy, or algorithm=self_expert_cloning"
+            )
         acting = (
             cast(Exploration, self.settings.exploration),  # what its settings name
             self.settings.worlds_per_actor,

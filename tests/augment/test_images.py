@@ -16,6 +16,7 @@ from visagent.augment.images import (
     random_crop,
 )
 from visagent.augment.pools import DISTRACTED, POOLS, SINGLE, AugmentationPool
+from visagent.config import secant_schemas
 
 ORDER = ("crop", "cutout_color", "convolution", "gaussian", "impulse", "mixup", "cutmix")
 
@@ -107,6 +108,7 @@ def test_a_pool_gives_each_picture_one_of_its_augmentations():
     assert set(POOLS["combo1"]) == {"cutout_color", "convolution", "mixup", "crop"}
     assert set(POOLS["combo2"]) - set(POOLS["combo1"]) == {"cutmix"}
     assert set(POOLS["combo1"]) - set(POOLS["combo3"]) == {"crop"}
+    assert set(secant_schemas.POOLS) == set(POOLS)
     pool = AugmentationPool("combo3", 16, seed=0)
     pictures = torch.randint(0, 256, (400, 9, 16, 16), dtype=torch.uint8, generator=rng(2))
     changed = pool(pictures, rng())

@@ -116,3 +116,10 @@ def test_domains_without_looks():
     assert DMControlWorlds("hopper", "hop", observe="state").make() is not None
     with pytest.raises(ConfigError, match="look=color_hard: expected a domain that has looks, ball_in_cup, cartpole"):
         DMControlWorlds("hopper", "hop", observe="pixels", look="color_hard").make()
+
+
+def test_looks_that_are_none():
+    with pytest.raises(ConfigError, match=r"expected one of train, color_easy, .*, got 'purple'"):
+        DMControlWorlds("cartpole", "swingup", observe="pixels", look="purple")
+    with pytest.raises(ConfigError, match="look=video_easy: expected worlds that show pictures, got the state alone"):
+        DMControlWorlds("cartpole", "swingup", look="video_easy")

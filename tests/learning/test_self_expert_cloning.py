@@ -65,7 +65,7 @@ def test_a_students_signature_is_that_of_its_expert_too(compose):
 
 @pytest.mark.usefixtures("undrawn")
 def test_the_expert_is_trained_first_and_once(compose, tmp_path, caplog):
-    told = "is not there; type visagent-train experiment=secant/expert_from_states seed=0"
+    told = "is not there; type visagent-train experiment=secant/expert_from_states seed=0 scale=smoke debug=smoke"
     with pytest.raises(ConfigError, match=f"expected a finished run of its overrides, r[0-9a-f]{{9}}, which {told}"):
         train(compose("secant/student_from_states", "algorithm.expert.train=false"))
     with caplog.at_level(logging.INFO):
@@ -93,5 +93,9 @@ def test_what_an_expert_sees_must_be_shown(compose):
 def test_overrides_that_compose_no_run(compose):
     with pytest.raises(ConfigError, match=r"algorithm.expert.overrides=\[.experiment=nobody.\]': "):
         train(compose("secant/student_from_states", of_expert(["experiment=nobody"])))
+    with pytest.raises(ConfigError, match="collect=dagger: expected a method that imitates an expert"):
+        train(compose("ddpg/pendulum", "datamodule.collect=dagger"))
+    with pytest.raises(ConfigError, match="expected one of train, color_easy, color_hard"):  # before it is trained
+        train(compose("secant/student_from_states", "datamodule.test_looks=[purple]"))
     with pytest.raises(ConfigError, match=r"test_looks: expected .* for worlds that have no looks, got"):
         train(compose("ddpg/pendulum", "datamodule.test_looks=[color_hard]"))

@@ -75,6 +75,12 @@ def compose_run(overrides: Sequence[str]) -> dict[str, Any]:
     return with_expert(validate(config, TrainConfig))
 
 
+def expert_overrides(config: Mapping[str, Any]) -> list[str]:
+    """What `visagent-train` is told to train the expert that a run imitates."""
+    smoke = ["debug=smoke"] if config["scale"] == "smoke" else []
+    return [*map(str, config["algorithm"]["expert"]["overrides"]), *smoke]
+
+
 def expert_config(config: Mapping[str, Any]) -> dict[str, Any] | None:
     """The resolved config of the run that a run needs, the expert that it imitates; None where it needs none.
 
@@ -86,13 +92,11 @@ def expert_config(config: Mapping[str, Any]) -> dict[str, Any] | None:
     expert = config["algorithm"].get("expert")
     if expert is None:
         return None
-    overrides = [str(override) for override in expert["overrides"]]
-    smoke = ["debug=smoke"] if config["scale"] == "smoke" else []
     try:
         with config_folder():
-            composed = compose_run([*overrides, *smoke])
+            composed = compose_run(expert_overrides(config))
     except (ConfigError, HydraException) as error:
-        told = ",".join(f'"{override}"' for override in overrides)
+        told = ",".join(f'"{override}"' for override in expert["overrides"])
         raise ConfigError(f"'algorithm.expert.overrides=[{told}]': {error}") from error
     return {**composed, **{key: config[key] for key in ("paths", "logger", "progress", "threads")}}
 

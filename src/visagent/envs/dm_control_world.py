@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from visagent.envs.frames import FrameStack
-from visagent.envs.looks import VIDEOS, colours_of, dressed, green_key
+from visagent.envs.looks import LOOKS, VIDEOS, colours_of, dressed, green_key
 from visagent.envs.spaces import ActionSpace, WorldSpaces
 from visagent.envs.world import Observation
 from visagent.errors import ConfigError
@@ -61,6 +61,21 @@ class DMControlWorlds:
     action_repeat: int = 1
     frame_stack: int = 1
     look: str = "train"
+
+    def __post_init__(self) -> None:
+        if self.look == "train":
+            return
+        if self.look not in LOOKS:
+            raise ConfigError(f"a look of env=dm_control: expected one of {', '.join(LOOKS)}, got {self.look!r}")
+        if self.domain not in DRESSED:
+            raise ConfigError(
+                f"look={self.look}: expected a domain that has looks, {', '.join(DRESSED)}, got {self.domain}"
+            )
+        if self.observe == "state":
+            raise ConfigError(
+                f"look={self.look}: expected worlds that show pictures, got the state alone; type "
+                "datamodule.env.observe=pixels, or datamodule.test_looks=[]"
+            )
 
     @property
     def name(self) -> str:
@@ -145,11 +160,6 @@ class DMControlWorld:
             raise ConfigError(
                 f"datamodule.env.camera: expected a camera of {self.factory.domain}, 0 to {cameras - 1}, got "
                 f"{self.factory.camera}"
-            )
-        if self.factory.look != "train" and self.factory.domain not in DRESSED:
-            raise ConfigError(
-                f"datamodule.env.look={self.factory.look}: expected a domain that has looks, {', '.join(DRESSED)}, got "
-                f"{self.factory.domain}"
             )
 
     def _dress(self, rng: np.random.Generator) -> None:

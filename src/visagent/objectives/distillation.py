@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from torch import Tensor
 
-LOSSES = ("squared", "norm")
-
 
 def imitation_loss(actions: Tensor, labels: Tensor, kind: str) -> Tensor:
     """The distance of the student's actions to the expert's.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from omegaconf import DictConfig, OmegaConf
 
-from visagent.config.composition import expert_config, with_expert
+from visagent.config.composition import expert_config, expert_overrides, with_expert
 from visagent.config.precision import SINGLE, precision_of
 from visagent.config.schemas import TrainConfig
 from visagent.config.signature import signature
@@ -97,7 +97,7 @@ def _have_expert(config: dict[str, Any]) -> None:
     if record is not None and record.status == "FINISHED":
         return
     expert = config["algorithm"]["expert"]
-    told = f"visagent-train {shlex.join(expert['overrides'])}"
+    told = f"visagent-train {shlex.join(expert_overrides(config))}"
     if not expert["train"]:
         raise ConfigError(
             f"algorithm.expert: expected a finished run of its overrides, {expert['signature']}, which is "
