@@ -11,12 +11,37 @@ import torch
 from torch import Tensor, nn
 
 from lightning_modules.off_policy import OffPolicyModule
+from visagent.augment.pools import AugmentationPool
 from visagent.config.secant_schemas import SACSettings
+from visagent.envs.spaces import WorldSpaces
+from visagent.errors import ConfigError
 from visagent.experience.transitions import Transitions
 from visagent.learning.descent import Descent
 from visagent.learning.published import approach, frozen
-from visagent.networks.soft_actor_critic import SoftActorCritic, squashed_sample
+from visagent.networks.soft_actor_critic import Observation, SoftActorCritic, squashed_sample
 from visagent.objectives.soft_actor_critic import policy_loss, soft_target, temperature_loss
+
+
+def augmentation_of(settings: SACSettings, spaces: WorldSpaces) -> AugmentationPool | None:
+    """How pictures are augmented before they are learned from; None for not at all.
+
+    Raises:
+        ConfigError: where there are no pictures, or views would all be the same.
+    """
+    if settings.augmentation == "none":
+        for key, views in (("views", settings.views), ("target_views", settings.target_views)):
+            if views != 1:
+                raise ConfigError(
+                    f"algorithm.{key}: expected 1 where nothing is augmented, all views being the same, got {views}; "
+                    f"type algorithm.{key}=1 or algorithm.augmentation=crop"
+                )
+        return None
+    if "pixels" not in spaces.observation:
+        raise ConfigError(
+            f"algorithm.augmentation={settings.augmentation}: expected worlds that show pictures, got "
+            f"{' and '.join(spaces.observation)}; type algorithm.augmentation=none, or datamodule.env.observe=pixels"
+        )
+    return AugmentationPool(settings.augmentation, spaces.observation["pixels"][-1], settings.seed)
 
 
 class SAC(OffPolicyModule):
@@ -30,6 +55,7 @@ class SAC(OffPolicyModule):
 
     def build(self) -> None:
         settings = self.settings
+        self.pool = augmentation_of(settings, self.data.spaces)
         self.target = frozen(self.network)
         del self.target.actor  # the policy has no target
         self.log_temperature = nn.Parameter(torch.tensor(math.log(settings.temperature)))
@@ -61,20 +87,30 @@ class SAC(OffPolicyModule):
         self.temperature_descent = Descent(temperature, [self.log_temperature], self.ranks)
 
     def update(self, drawn: Transitions, rng: torch.Generator) -> dict[str, Tensor]:
+        settings = self.settings
         with torch.no_grad():
-            target = self.targets(drawn, rng)
-        values = self.network.values(drawn.observation, drawn.action)
-        critic_loss = (values - target).square().mean(dim=1).sum()
+            nexts = self.views(drawn.next_observation, settings.target_views, rng)
+            target = torch.stack([self.targets(drawn, view, rng) for view in nexts]).mean(dim=0)
+        views = self.views(drawn.observation, settings.views, rng)
+        values = torch.stack([self.network.values(view, drawn.action) for view in views])  # [M, 2, N]
+        critic_loss = (values - target).square().mean(dim=(0, 2)).sum()
         self.critic_descent.step(critic_loss / self.ranks.count)
         measured = {"critic_loss": critic_loss.detach(), "q": values.detach().mean()}
-        if self.is_turn(self.settings.actor_every):
-            turn = self.improve(drawn, rng)
-            measured |= {name: value * self.settings.actor_every for name, value in turn.items()}
+        if self.is_turn(settings.actor_every):
+            turn = self.improve(views[0], rng)
+            measured |= {name: value * settings.actor_every for name, value in turn.items()}
         return measured
 
-    def targets(self, drawn: Transitions, rng: torch.Generator) -> Tensor:
-        """What the critics learn, `[N]`."""
-        settings, network, observation = self.settings, self.network, drawn.next_observation
+    def views(self, observation: Observation, count: int, rng: torch.Generator) -> list[Observation]:
+        """The same observations `[N, ...]`, augmented anew for each view (DrQ)."""
+        if self.pool is None:
+            return [observation] * count
+        pixels = observation["pixels"]
+        return [{**observation, "pixels": self.pool(pixels, rng)} for _ in range(count)]
+
+    def targets(self, drawn: Transitions, observation: Observation, rng: torch.Generator) -> Tensor:
+        """What the critics learn, `[N]`, by a view of the next observation."""
+        settings, network = self.settings, self.network
         mean, log_std = network.actor(network.features(observation), network.state(observation))
         action, log_prob = squashed_sample(mean, log_std, self.normal(rng, mean))
         following = self.target.values(observation, action).amin(dim=0)
@@ -83,9 +119,9 @@ class SAC(OffPolicyModule):
             rewards, drawn.steps, drawn.terminated, following, log_prob, self.temperature, settings.gamma
         )
 
-    def improve(self, drawn: Transitions, rng: torch.Generator) -> dict[str, Tensor]:
+    def improve(self, observation: Observation, rng: torch.Generator) -> dict[str, Tensor]:
         """One update of the policy and of its temperature; the convolutions are the critics' alone."""
-        network, observation = self.network, drawn.observation
+        network = self.network
         with torch.no_grad():
             features = network.features(observation)
         state = network.state(observation)

@@ -62,7 +62,7 @@ class SelfExpertCloning(OffPolicyModule):
 
     def update(self, drawn: Transitions, rng: torch.Generator) -> dict[str, Tensor]:
         labels = self.network.expert_action(drawn.observation).clone()  # inference tensors have no gradient
-        pictures = self.pool(drawn.observation["pixels"].cpu(), rng).to(self.device)
+        pictures = self.pool(drawn.observation["pixels"], rng)
         loss = imitation_loss(self.network.student(pictures), labels, self.settings.loss)
         self.descent.step(loss / self.ranks.count)
         return {"imitation_loss": loss.detach()}

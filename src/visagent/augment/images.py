@@ -1,10 +1,12 @@
 """Augmentations of stacked frames (dissertation Section 5.4.2).
 
-All take pictures `[N, C, H, W]`, float32 in [0, 255], C being three channels of each stacked frame, return as many, and
-draw from a generator alone. What the paper leaves open is said where it is chosen.
+All take pictures `[N, C, H, W]`, float32 in [0, 255], on any device, C being three channels of each stacked frame,
+return as many, and draw from a generator on the CPU alone. What the paper leaves open is said where it is chosen.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Generator, Tensor
@@ -14,6 +16,15 @@ from torch.nn.functional import conv2d, pad
 def _integers(low: int, high: int, count: int, generator: Generator) -> list[int]:
     """So many whole numbers from `low` to `high`."""
     return torch.randint(low, high + 1, (count,), generator=generator).tolist()
+
+
+def _beside(pictures: Tensor, generator: Generator) -> dict[str, Any]:
+    """Where so many numbers as a picture has are drawn: on its device, which has a generator of its own."""
+    device = pictures.device
+    if device.type == "cpu":
+        return {"generator": generator}
+    seed = int(torch.randint(2**62, (), generator=generator))
+    return {"device": device, "generator": Generator(device).manual_seed(seed)}
 
 
 def random_crop(pictures: Tensor, generator: Generator, padding: int = 4, mode: str = "reflect") -> Tensor:
@@ -48,7 +59,7 @@ def _rectangles(shape: torch.Size, generator: Generator) -> list[tuple[slice, sl
 def cutout_color(pictures: Tensor, generator: Generator) -> Tensor:
     """A rectangle of one colour, the same in all frames."""
     changed = pictures.clone()
-    colours = 255 * torch.rand(len(pictures), 3, generator=generator)
+    colours = 255 * torch.rand(len(pictures), 3, generator=generator).to(pictures.device)
     frames = pictures.shape[1] // 3
     for number, (rows, columns) in enumerate(_rectangles(pictures.shape, generator)):
         changed[number, :, rows, columns] = colours[number].repeat(frames)[:, None, None]
@@ -67,7 +78,7 @@ def random_convolution(pictures: Tensor, generator: Generator, shared: int = 8) 
     changed = torch.empty_like(pictures)
     for begin in range(0, len(pictures), shared):
         some = pictures[begin : begin + shared]
-        kernel = torch.randn(3, 3, 3, 3, generator=generator)
+        kernel = torch.randn(3, 3, 3, 3, generator=generator).to(pictures.device)
         frames = some.reshape(-1, 3, *some.shape[2:])
         mixed = conv2d(pad(frames / 255.0, (1, 1, 1, 1), "replicate"), kernel).sigmoid_().mul_(255.0)
         changed[begin : begin + shared] = mixed.view_as(some)
@@ -76,13 +87,13 @@ def random_convolution(pictures: Tensor, generator: Generator, shared: int = 8) 
 
 def gaussian_noise(pictures: Tensor, generator: Generator, deviation: float = 0.1) -> Tensor:
     """Normal noise on each number; its standard deviation, of a range of 1, is not in the paper."""
-    noise = torch.randn(pictures.shape, generator=generator)
+    noise = torch.randn(pictures.shape, **_beside(pictures, generator))
     return (pictures + 255.0 * deviation * noise).clamp_(0.0, 255.0)
 
 
 def impulse_noise(pictures: Tensor, generator: Generator, share: float = 0.06) -> Tensor:
     """Salt and pepper, each number on its own: all or nothing, half of each; the share is not in the paper."""
-    chance = torch.rand(pictures.shape, generator=generator)
+    chance = torch.rand(pictures.shape, **_beside(pictures, generator))
     return pictures.masked_fill(chance < share / 2, 0.0).masked_fill(chance > 1 - share / 2, 255.0)
 
 
@@ -95,7 +106,7 @@ def mixup(pictures: Tensor, generator: Generator, distractors: Tensor) -> Tensor
         distractors: `[K, 3, H, W]`.
     """
     others = _others(pictures, generator, distractors)
-    alpha = 0.2 + 0.4 * torch.rand(len(pictures), 1, 1, 1, generator=generator)
+    alpha = 0.2 + 0.4 * torch.rand(len(pictures), 1, 1, 1, generator=generator).to(pictures.device)
     return others.lerp_(pictures, alpha)
 
 
@@ -109,4 +120,4 @@ def cutmix(pictures: Tensor, generator: Generator, distractors: Tensor) -> Tenso
 
 def _others(pictures: Tensor, generator: Generator, distractors: Tensor) -> Tensor:
     chosen = torch.randint(len(distractors), (len(pictures),), generator=generator)
-    return distractors[chosen].repeat(1, pictures.shape[1] // 3, 1, 1)
+    return distractors[chosen.to(distractors.device)].repeat(1, pictures.shape[1] // 3, 1, 1)

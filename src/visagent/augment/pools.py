@@ -74,11 +74,14 @@ class AugmentationPool:
         chosen = torch.randint(len(self.augmentations), (len(pictures),), generator=generator)
         changed = torch.empty_like(pictures)
         for number, name in enumerate(self.augmentations):
-            places = (chosen == number).nonzero()[:, 0]
+            places = (chosen == number).nonzero()[:, 0].to(pictures.device)
             if len(places):
                 changed[places] = self._apply(name, pictures[places], generator)
         return changed
 
     def _apply(self, name: str, pictures: Tensor, generator: Generator) -> Tensor:
-        more = (self.distractors,) if name in DISTRACTED else ()
-        return SINGLE[name](pictures, generator, *more)
+        if name not in DISTRACTED:
+            return SINGLE[name](pictures, generator)
+        assert self.distractors is not None
+        self.distractors = self.distractors.to(pictures.device)
+        return SINGLE[name](pictures, generator, self.distractors)

@@ -41,6 +41,15 @@ class SACSettings(LearnerSettings):
         "learning rate of the temperature, as a multiple of the critics'", above=0, example=0.1
     )
     reward_scale: float = setting("factor of the rewards that the learner sees")
+    augmentation: str = setting(
+        "pool of augmentations, one of which each picture to learn from gets", among=POOLS, as_before="none"
+    )
+    views: int = setting(
+        "augmented views of an observation that the critics' loss is averaged over", symbol="M", least=1, as_before=1
+    )
+    target_views: int = setting(
+        "augmented views of the next observation that the target is averaged over", symbol="K", least=1, as_before=1
+    )
 
 
 @registered("network", "soft_actor_critic")
