@@ -71,20 +71,29 @@ class TableSweeper(Sweeper):
             raise ConfigError("hydra.sweeper.table: expected a table's name, got none; type visagent-table NAME --run")
         grid = load_grid(self.table, self.scale, self.seeds or None)
         overrides = [*self.overrides, *(argument for argument in arguments if argument not in self.overrides)]
-        missing = collect(grid, plan(grid, overrides)).to_launch
-        if not missing:
-            return []
-        try:
-            with RunsProgress(missing):
-                returned = list(self.launcher.launch([list(run.overrides) for run in missing], initial_job_idx=0))
-        except BrokenProcessPool as error:
-            raise UserError(
-                "a process that worked on a run died (killed, or out of memory); its run is kept: type the same "
-                "command again, with --jobs 1 for less memory"
-            ) from error
-        # A failed job stays one and the others go on. Its record says why, unless it failed before it had one: so it is
-        # said here too.
-        for run, job in zip(missing, returned, strict=True):
-            if job.status == JobStatus.FAILED:
-                print(f"failed: {run.label}: {job._return_value}", file=sys.stderr)
+        returned: list[JobReturn] = []
+        failed: set[str] = set()
+        for wave in collect(grid, plan(grid, overrides)).waves:
+            ready = [run for run in wave if run.expert is None or run.expert.signature not in failed]
+            for run in wave:
+                if run not in ready:
+                    print(f"not started: {run.label}: its expert failed", file=sys.stderr)
+            if not ready:
+                continue
+            try:
+                with RunsProgress(ready):
+                    jobs = self.launcher.launch([list(run.overrides) for run in ready], initial_job_idx=len(returned))
+            except BrokenProcessPool as error:
+                raise UserError(
+                    "a process that worked on a run died (killed, or out of memory); its run is kept: type the same "
+                    "command again, with --jobs 1 for less memory"
+                ) from error
+            # A failed job stays one and the others go on. Its record says why, unless it failed before it had one: so
+            # it is said here too.
+            for run, job in zip(ready, jobs, strict=True):
+                if job.status == JobStatus.FAILED:
+                    failed.add(run.signature)
+                    print(f"failed: {run.label}: {job._return_value}", file=sys.stderr)
+            failed |= {run.signature for run in wave if run not in ready}
+            returned += jobs
         return returned

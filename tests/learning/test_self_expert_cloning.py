@@ -65,7 +65,9 @@ def test_a_students_signature_is_that_of_its_expert_too(compose):
 
 @pytest.mark.usefixtures("undrawn")
 def test_the_expert_is_trained_first_and_once(compose, tmp_path, caplog):
-    told = "is not there; type visagent-train experiment=secant/expert_from_states seed=0 scale=smoke debug=smoke"
+    of_the_world = "datamodule.env.domain=cartpole datamodule.env.task=swingup datamodule.env.action_repeat=8"
+    told = f"visagent-train experiment=secant/expert_from_states seed=0 scale=smoke {of_the_world} debug=smoke"
+    told = f"is not there; type {told}"
     with pytest.raises(ConfigError, match=f"expected a finished run of its overrides, r[0-9a-f]{{9}}, which {told}"):
         train(compose("secant/student_from_states", "algorithm.expert.train=false"))
     with caplog.at_level(logging.INFO):

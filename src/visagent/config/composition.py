@@ -18,6 +18,8 @@ from visagent.config.signature import signature
 from visagent.config.validation import validate
 from visagent.errors import ConfigError
 
+SHARED = ("paths", "logger", "progress", "threads")
+"""What a run that another one needs has from that."""
 PRESET_NAME = "${hydra:runtime.choices.experiment}"
 """What conf/train.yaml gives a run for a name; only a Hydra application can resolve it."""
 
@@ -98,7 +100,7 @@ def expert_config(config: Mapping[str, Any]) -> dict[str, Any] | None:
     except (ConfigError, HydraException) as error:
         told = ",".join(f'"{override}"' for override in expert["overrides"])
         raise ConfigError(f"'algorithm.expert.overrides=[{told}]': {error}") from error
-    return {**composed, **{key: config[key] for key in ("paths", "logger", "progress", "threads")}}
+    return {**composed, **{key: config[key] for key in SHARED}}
 
 
 def with_expert(config: dict[str, Any]) -> dict[str, Any]:

@@ -90,8 +90,8 @@ class ScaleConfig:
     Attributes:
         seeds: one run per seed.
         note: how to read numbers of this scale.
-        columns: names of the columns that there are at this scale; empty for all. Figures and claims that need another
-            one are left out.
+        columns, rows: names of those that there are at this scale; empty for all. Figures and claims that need others
+            are left out.
     """
 
     set: dict[str, str] = field(default_factory=dict)
@@ -99,6 +99,7 @@ class ScaleConfig:
     seeds: list[int] = MISSING
     note: str | None = None
     columns: list[str] = field(default_factory=list)
+    rows: list[str] = field(default_factory=list)
 
 
 @dataclass

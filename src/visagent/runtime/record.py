@@ -147,6 +147,10 @@ def _from_json(metrics: Mapping[str, float | None]) -> dict[str, float]:
     return {key: math.nan if value is None else float(value) for key, value in metrics.items()}
 
 
+class RunBusy(ConfigError):
+    """Another process works on a run."""
+
+
 class RunFolder:
     """`outputs/runs/<signature>/`: config.yaml, record.json, log.txt, checkpoints/, figures/."""
 
@@ -326,7 +330,7 @@ class RunFolder:
         """Hold the folder; the lock goes with the process, however that ends.
 
         Raises:
-            ConfigError: when another process holds it.
+            RunBusy: when another process holds it.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         with (self.path / "lock").open("a+") as file:
@@ -340,7 +344,7 @@ class RunFolder:
                     fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 file.seek(0)
-                raise ConfigError(
+                raise RunBusy(
                     f"the run in {self.path} is being worked on by process {file.read().strip() or '?'}: wait for it, "
                     "or change seed=... or name=..."
                 ) from None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shlex
 import sys
 import time
 import traceback
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from omegaconf import DictConfig, OmegaConf
 
-from visagent.config.composition import expert_config, expert_overrides, with_expert
+from visagent.config.composition import with_expert
 from visagent.config.precision import SINGLE, precision_of
 from visagent.config.schemas import TrainConfig
 from visagent.config.signature import signature
@@ -24,6 +23,7 @@ from visagent.runtime.building import make
 from visagent.runtime.checkpoints import checkpoint_to_resume, reading_checkpoint
 from visagent.runtime.credentials import public, without_credentials
 from visagent.runtime.drawing import draw
+from visagent.runtime.experts import have_expert
 from visagent.runtime.memory import keep_memory
 from visagent.runtime.record import Record, RunFolder, command, commit, hardware, now, versions
 from visagent.runtime.run_log import RunLog, logged
@@ -75,41 +75,14 @@ def train(config: DictConfig) -> Record:
             "or scale=laptop"
         )
     check_targets(resolved)
-    _have_expert(resolved)
+    alone = rank == 0 and not _several()
+    have_expert(resolved, alone, lambda needed: train(OmegaConf.create(literal(needed))))
     folder.create(resolved)
     if rank > 0:  # the first one keeps the record
         return _followed(resolved, folder, record or _new_record(resolved, name), rank)
     with folder.locked():
         record = folder.load() or _new_record(resolved, name)
         return _tracked(resolved, folder, record, outputs)
-
-
-def _have_expert(config: dict[str, Any]) -> None:
-    """Train the run that a run needs, where it is not finished.
-
-    Raises:
-        ConfigError: when it is not to be trained now.
-    """
-    needed = expert_config(config)
-    if needed is None:
-        return
-    record = RunFolder(Path(config["paths"]["outputs"]) / "runs" / signature(needed)).load()
-    if record is not None and record.status == "FINISHED":
-        return
-    expert = config["algorithm"]["expert"]
-    told = f"visagent-train {shlex.join(expert_overrides(config))}"
-    if not expert["train"]:
-        raise ConfigError(
-            f"algorithm.expert: expected a finished run of its overrides, {expert['signature']}, which is "
-            f"{'not there' if record is None else record.status}; type {told}, or algorithm.expert.train=true"
-        )
-    if global_rank(config["trainer"]) or _several():
-        raise ConfigError(
-            f"algorithm.expert: where several processes train a run, its expert's is to be there before, got none that "
-            f"is finished; type {told}"
-        )
-    log.info("the expert first: %s", told)
-    train(OmegaConf.create(literal(needed)))
 
 
 def global_rank(trainer: dict[str, Any]) -> int:

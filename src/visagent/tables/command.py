@@ -151,10 +151,13 @@ def outputs_of(results: Results) -> tuple[Path, dict[str, object]]:
 def launching(results: Results) -> Iterator[None]:
     """Say what is launched; the table's MLflow run is the parent of what starts within."""
     outputs, logger = outputs_of(results)
-    done = len(results.finished)
+    done, starting = len(results.finished), results.to_launch
+    own = {run.signature for run in results.runs.values()}
+    experts = sum(run.signature not in own for run in starting)
+    of_them = f", {experts} of them experts that others imitate" if experts else ""
     print(
         f"{results.grid.name}, {results.grid.scale} scale: {done} of {len(results.runs)} runs are finished, launching "
-        f"{len(results.to_launch)}",
+        f"{len(starting)}{of_them}",
         file=sys.stderr,
     )
     if not logger["enabled"]:

@@ -224,33 +224,36 @@ def expand(name: str, root: TableRootConfig, scale: str, seeds: Sequence[int] | 
 
 
 def _at_scale(table: str, spec: TableConfig, scale: ScaleConfig) -> TableConfig:
-    """The spec with the columns that a scale has, and with the figures and claims that these allow."""
-    names = [column.name for column in spec.columns]
-    unknown = sorted(set(scale.columns) - set(names))
-    if unknown:
-        raise ConfigError(
-            f"table {table}: unknown column {unknown[0]!r} of a scale; expected some of {', '.join(names)}"
-        )
-    if not scale.columns:
-        return spec
-    kept = [index for index, name in enumerate(names) if name in scale.columns]
+    """The spec with the columns and rows that a scale has, and with the figures and claims that these allow."""
+    columns, rows = [column.name for column in spec.columns], [row.name for row in spec.rows]
+    for what, names, wanted in (("column", columns, scale.columns), ("row", rows, scale.rows)):
+        if unknown := sorted(set(wanted) - set(names)):
+            raise ConfigError(
+                f"table {table}: unknown {what} {unknown[0]!r} of a scale; expected some of {', '.join(names)}"
+            )
+    there, there_rows = set(scale.columns or columns), set(scale.rows or rows)
+    kept = [index for index, name in enumerate(columns) if name in there]
 
     def numbers(paper: Any) -> Any:
-        if isinstance(paper, list) and len(paper) == len(names):
+        if isinstance(paper, list) and len(paper) == len(columns):
             return [paper[index] for index in kept]
         return {key: numbers(values) for key, values in paper.items()} if isinstance(paper, dict) else paper
 
-    def there(*columns: Any) -> bool:
-        return all(column is None or column in scale.columns for column in columns)
+    def needs(*sides: Mapping[str, Any]) -> bool:
+        """Whether claims or figures can be made of what there is; what is unknown is refused later."""
+        gone = (set(columns) - there, set(rows) - there_rows)
+        return all(side.get("column") not in gone[0] and side.get("row") not in gone[1] for side in sides)
 
     return replace(
         spec,
         columns=[spec.columns[index] for index in kept],
-        rows=[replace(row, paper=numbers(row.paper)) for row in spec.rows],
+        rows=[replace(row, paper=numbers(row.paper)) for row in spec.rows if row.name in there_rows],
         figures=[
-            figure for figure in spec.figures if figure.kind != "frontier" or there(figure.x, figure.y, figure.size)
+            figure
+            for figure in spec.figures
+            if figure.kind != "frontier" or needs(*({"column": name} for name in (figure.x, figure.y, figure.size)))
         ],
-        claims=[claim for claim in spec.claims if there(claim.left.get("column"), claim.right.get("column"))],
+        claims=[claim for claim in spec.claims if needs(claim.left, claim.right)],
     )
 
 

@@ -86,9 +86,24 @@ class Results:
         return [run for run in self.runs.values() if run.state != "finished"]
 
     @property
+    def waves(self) -> list[list[TableRun]]:
+        """Runs that `--run` starts: all that are neither finished nor being worked on, and the experts that they need,
+        each once; a wave needs those before.
+        """
+        wanted = {run.signature: run for run in self.unfinished}
+        for needed in self.unfinished:
+            run = needed.expert
+            while run is not None and run.state != "finished":
+                wanted.setdefault(run.signature, run)
+                run = run.expert
+        levels = sorted({run.level for run in wanted.values()})
+        waves = [[run for run in wanted.values() if run.level == level and run.state != "running"] for level in levels]
+        return [wave for wave in waves if wave]
+
+    @property
     def to_launch(self) -> list[TableRun]:
-        """Runs that `--run` starts: all that are neither finished nor being worked on, each once."""
-        return list({run.signature: run for run in self.unfinished if run.state != "running"}.values())
+        """All runs of all waves."""
+        return [run for wave in self.waves for run in wave]
 
 
 def collect(grid: Grid, runs: Mapping[RunKey, TableRun], extra: tuple[str, ...] = ()) -> Results:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from visagent.config.composition import compose_run, config_folder
+from visagent.config.composition import SHARED, compose_run, config_folder, expert_config, expert_overrides
 from visagent.config.signature import difference, signature
 from visagent.errors import ConfigError
 from visagent.runtime.record import Record, RunFolder
@@ -33,6 +33,7 @@ class TableRun:
         state: `finished` alone gives numbers.
         reason: why a failed run failed.
         record: what the folder holds, where the state is `finished`.
+        expert: the run that it needs, whose policy it imitates; None where it needs none.
     """
 
     label: str
@@ -44,6 +45,12 @@ class TableRun:
     state: State
     reason: str | None
     record: Record | None
+    expert: TableRun | None = None
+
+    @property
+    def level(self) -> int:
+        """How many runs in turn are to be finished before this one can begin."""
+        return 0 if self.expert is None or self.expert.state == "finished" else 1 + self.expert.level
 
     @property
     def command(self) -> str:
@@ -110,16 +117,27 @@ def plan(grid: Grid, extra: Sequence[str] = ()) -> dict[RunKey, TableRun]:
     """
     check_overrides(extra, grid)
     runs: dict[RunKey, TableRun] = {}
+    experts: dict[str, TableRun] = {}
     with config_folder():
         for cell in grid.cells.values():
             for seed in grid.seeds:
                 if (cell.overrides, seed) not in runs:
-                    runs[(cell.overrides, seed)] = look_up(grid, cell.overrides, tuple(extra), seed)
+                    runs[(cell.overrides, seed)] = look_up(grid, cell.overrides, tuple(extra), seed, experts)
     return runs
 
 
-def look_up(grid: Grid, own: tuple[str, ...], extra: tuple[str, ...], seed: int) -> TableRun:
-    """Compose one run, within `config_folder()`, and look for its folder."""
+def look_up(
+    grid: Grid, own: tuple[str, ...], extra: tuple[str, ...], seed: int, experts: dict[str, TableRun]
+) -> TableRun:
+    """Compose one run, within `config_folder()`, and look for its folder.
+
+    Args:
+        grid: the expanded table.
+        own: overrides of the cell.
+        extra: those of the user.
+        seed: of the run.
+        experts: by signature, what is known of runs that others need; filled.
+    """
     overrides = (*own, *extra, f"seed={seed}")
     label = " ".join([*(override.removeprefix("experiment=") for override in own), f"seed={seed}"])
     config = compose_run(overrides)
@@ -128,10 +146,30 @@ def look_up(grid: Grid, own: tuple[str, ...], extra: tuple[str, ...], seed: int)
         raise ConfigError(
             f"table {grid.name}: {shlex.join(overrides)} composes to {got}, expected scale {grid.scale}, seed {seed}"
         )
+    return _found(label, overrides, config, experts)
+
+
+def _found(label: str, overrides: tuple[str, ...], config: Mapping[str, Any], experts: dict[str, TableRun]) -> TableRun:
     name = signature(config)
     folder = RunFolder(Path(config["paths"]["outputs"]) / "runs" / name)
     state, reason, record = _state(folder, name, config)
-    return TableRun(label, overrides, seed, name, config, folder, state, reason, record)
+    expert = None if state == "finished" else _expert(config, overrides, experts)
+    return TableRun(label, overrides, int(config["seed"]), name, config, folder, state, reason, record, expert)
+
+
+def _expert(config: Mapping[str, Any], told: tuple[str, ...], experts: dict[str, TableRun]) -> TableRun | None:
+    """The run that one needs, started with the same folders and tracking as that."""
+    asked = config["algorithm"].get("expert")
+    if asked is None:
+        return None
+    if asked["signature"] not in experts:
+        needed = expert_config(config)
+        assert needed is not None
+        own = expert_overrides(config)
+        shared = [override for override in told if _key(override).split(".")[0] in SHARED]
+        label = "expert: " + " ".join(override.removeprefix("experiment=") for override in own)
+        experts[asked["signature"]] = _found(label, (*own, *shared), needed, experts)
+    return experts[asked["signature"]]
 
 
 def _state(folder: RunFolder, name: str, config: Mapping[str, Any]) -> tuple[State, str | None, Record | None]:
