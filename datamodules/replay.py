@@ -65,10 +65,12 @@ class ReplayDataModule(ActorDataModule):
 
     def make_role(self, policy: nn.Module) -> TransitionRoleFactory:
         collect = self.settings.collect
-        if collect in ("dagger", "expert") and not hasattr(policy, "expert_action"):
+        asks = {"dagger": "expert_action", "expert": "expert_action", "both": "expert_sample"}
+        if collect in asks and not hasattr(policy, asks[collect]):
+            method = "parallel_cloning" if collect == "both" else "self_expert_cloning"
             raise ConfigError(
                 f"datamodule.collect={collect}: expected a method that imitates an expert, got a policy without one; "
-                "type datamodule.collect=policy, or algorithm=self_expert_cloning"
+                f"type datamodule.collect=policy, or algorithm={method}"
             )
         acting = (
             cast(Exploration, self.settings.exploration),  # what its settings name

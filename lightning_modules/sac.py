@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -81,7 +81,11 @@ class SAC(OffPolicyModule):
         return optimizer
 
     def on_fit_start(self) -> None:
-        critic, actor, temperature = self.own_optimizers()
+        self.make_descents(self.own_optimizers())
+
+    def make_descents(self, optimizers: Sequence[torch.optim.Optimizer]) -> None:
+        """What steps down each loss, of `configure_optimizers`' optimizers."""
+        critic, actor, temperature = optimizers
         self.critic_descent = Descent(critic, self.network.critic_parameters(), self.ranks)
         self.actor_descent = Descent(actor, self.network.actor.parameters(), self.ranks)
         self.temperature_descent = Descent(temperature, [self.log_temperature], self.ranks)
@@ -91,15 +95,26 @@ class SAC(OffPolicyModule):
         with torch.no_grad():
             nexts = self.views(drawn.next_observation, settings.target_views, rng)
             target = torch.stack([self.targets(drawn, view, rng) for view in nexts]).mean(dim=0)
-        views = self.views(drawn.observation, settings.views, rng)
-        values = torch.stack([self.network.values(view, drawn.action) for view in views])  # [M, 2, N]
-        critic_loss = (values - target).square().mean(dim=(0, 2)).sum()
-        self.critic_descent.step(critic_loss / self.ranks.count)
-        measured = {"critic_loss": critic_loss.detach(), "q": values.detach().mean()}
+        network, views = self.network, self.views(drawn.observation, settings.views, rng)
+        features = [network.features(view) for view in views]
+        values = [network.critic(each, network.state(drawn.observation), drawn.action) for each in features]
+        critic_loss = (torch.stack(values) - target).square().mean(dim=(0, 2)).sum()  # of [M, 2, N]
+        further = self.further_loss(features, drawn)
+        self.critic_descent.step((critic_loss + further) / self.ranks.count)
+        measured = {"critic_loss": critic_loss.detach(), "q": torch.stack(values).detach().mean()}
         if self.is_turn(settings.actor_every):
             turn = self.improve(views[0], rng)
             measured |= {name: value * settings.actor_every for name, value in turn.items()}
         return measured
+
+    def further_loss(self, features: list[Tensor | None], drawn: Transitions) -> Tensor | float:
+        """What else the critics' step descends.
+
+        Args:
+            features: of each view, `[N, F]`.
+            drawn: N draws.
+        """
+        return 0.0
 
     def views(self, observation: Observation, count: int, rng: torch.Generator) -> list[Observation]:
         """The same observations `[N, ...]`, augmented anew for each view (DrQ)."""

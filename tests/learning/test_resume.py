@@ -13,6 +13,10 @@ from visagent.runtime.train import train
 
 LAST = 2
 FEW = ("datamodule.batch_size=8",)  # several batches in an epoch
+SPOTS = (
+    "env=own", "datamodule.env._target_=visagent.testing.worlds.SpotWorlds", "datamodule.env.frame_stack=2",
+    "+datamodule.env.look=train", "datamodule.test_looks=[any]", "network.hidden=[16]",
+)  # fmt: skip
 TOOLS, CLIPS = "option_mappo/tool_delivery", "rubiksnet/something_v2"
 CASES = [
     ("navigation/behaviour_cloning", FEW),
@@ -25,6 +29,10 @@ CASES = [
     ("ddpg/pendulum", ("datamodule.prefetch=false", "datamodule.env.frame_stack=2")),
     ("secant/expert_from_states", ("algorithm.actor_every=2", "datamodule.n_step=3")),
     ("secant/student_from_states", ("datamodule.test_looks=[video_hard]", "datamodule.test_episodes=1")),
+    ("secant/expert", (*SPOTS, "algorithm.views=2", "algorithm.target_views=2", "network.frame_differences=true")),
+    ("secant/network_randomization", SPOTS),
+    ("secant/inverse_dynamics", SPOTS),
+    ("secant/parallel", (*SPOTS, "algorithm.student_augmentation=combo2")),
     (TOOLS, ("network.coupling=partial",)),
     (TOOLS, ("algorithm.schedule=linear",)),
     (TOOLS, ("datamodule.actors=2", "algorithm.minibatches=2")),
@@ -33,7 +41,8 @@ CASES = [
     (CLIPS, ("network.variant=rubiks3d",)),
     (CLIPS, ("network.variant=rubiks3d-iq",)),
 ]
-SLOW = [*CASES[-2:], next(case for case in CASES if case[0] == "secant/student_from_states")]
+HEAVY = ("secant/student_from_states", "secant/network_randomization", "secant/inverse_dynamics", "secant/parallel")
+SLOW = [*CASES[-2:], *(case for case in CASES if case[0] in HEAVY)]
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -12,7 +12,7 @@ from visagent.networks.soft_actor_critic import SoftActorCritic, squashed_sample
 
 SETTINGS = {
     "hidden": [12, 11], "log_std_range": [-10.0, 2.0], "pixel_channels": [4, 5], "pixel_kernels": [3, 3],
-    "pixel_strides": [2, 1], "projection": 6,
+    "pixel_strides": [2, 1], "projection": 6, "frame_differences": False,
 }  # fmt: skip
 BOTH = WorldSpaces({"state": (3,), "pixels": (9, 20, 20)}, ActionSpace("continuous", 2))
 

@@ -38,7 +38,7 @@ class TransitionRoleFactory:
         first_tasks: at the beginning of the run, in which actions are uniform or the expert's.
         tasks_per_epoch: for counting them.
         seed: of worlds and actions.
-        collect: who acts, `policy`, `dagger`, `expert` or `student`; see
+        collect: who acts, `policy`, `dagger`, `expert`, `student` or `both`; see
             `visagent.config.reinforcement_schemas.ReplayDataSettings`.
     """
 
@@ -77,6 +77,7 @@ class TransitionActor:
         )
         self.generator = generator(self.factory.seed, "act", *where)
         self.noise = torch.zeros(self.factory.count, self.factory.spaces.action.size)
+        self.turn = torch.arange(self.factory.count) % 2 == 0
         self.serial = np.maximum(self.serial + 2, task.attempt << 40)  # no actor before this one has come so far
 
     def run(self, task: Task, out: Mapping[str, NDArray[Any]], version: int) -> Report:
@@ -118,6 +119,7 @@ class TransitionActor:
                 self._finish(out, end.index, int(row[end.index]), end.final_observation, end.steps)
                 row[end.index] += 1
                 self.noise[end.index] = 0.0
+                self.turn[end.index] = ~self.turn[end.index]
             acting, stepping = acting + decided - began + clock() - moved, stepping + moved - decided
         out["length"][:] = row
         return Report(version, tuple(ended), timing(acting, stepping, worlds.drawing - drawing))
@@ -128,10 +130,17 @@ class TransitionActor:
         first = task.epoch * factory.tasks_per_epoch + task.iteration < factory.first_tasks
         if factory.collect == "expert" or (first and factory.collect == "dagger"):
             return self.policy.expert_action  # type: ignore[no-any-return]
-        return self._at_random if first and factory.collect == "policy" else self._explore
+        if first and factory.collect in ("policy", "both"):
+            return self._at_random
+        return self._in_turn if factory.collect == "both" else self._explore
 
     def _at_random(self, shown: Mapping[str, Tensor]) -> Tensor:
         return torch.rand(self.noise.shape, generator=self.generator) * 2 - 1
+
+    def _in_turn(self, shown: Mapping[str, Tensor]) -> Tensor:
+        """The expert in every second episode of a world, the student in the others."""
+        expert: Tensor = self.policy.expert_sample(shown, self.generator)
+        return torch.where(self.turn[:, None], expert, self._explore(shown))
 
     def _explore(self, shown: Mapping[str, Tensor]) -> Tensor:
         exploration = self.factory.exploration

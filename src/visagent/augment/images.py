@@ -85,6 +85,23 @@ def random_convolution(pictures: Tensor, generator: Generator, shared: int = 8) 
     return changed
 
 
+def random_network(pictures: Tensor, generator: Generator, unchanged: float = 0.1) -> Tensor:
+    """A 3 x 3 convolution over each frame's colours with Xavier-normal weights, the same for all pictures; now and then
+    none (network randomization, Lee et al. 2020, Section 3.1). What comes out has no bounds.
+
+    Args:
+        pictures: `[N, C, H, W]`.
+        generator: draws the weights.
+        unchanged: how often pictures stay as they are; the authors' 0.1.
+    """
+    stays = float(torch.rand((), generator=generator)) < unchanged
+    kernel = (2.0 / 54) ** 0.5 * torch.randn(3, 3, 3, 3, generator=generator)  # 27 numbers come in, 27 go out
+    if stays:
+        return pictures
+    frames = pad(pictures.reshape(-1, 3, *pictures.shape[2:]), (1, 1, 1, 1), "replicate")
+    return conv2d(frames, kernel.to(pictures.device)).view_as(pictures)
+
+
 def gaussian_noise(pictures: Tensor, generator: Generator, deviation: float = 0.1) -> Tensor:
     """Normal noise on each number; its standard deviation, of a range of 1, is not in the paper."""
     noise = torch.randn(pictures.shape, **_beside(pictures, generator))

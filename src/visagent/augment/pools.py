@@ -16,6 +16,7 @@ from visagent.augment.images import (
     mixup,
     random_convolution,
     random_crop,
+    random_network,
 )
 from visagent.seeding import derive_seed
 from visagent.textures import coloured_field
@@ -34,6 +35,7 @@ SINGLE: dict[str, Callable[..., Tensor]] = {
     "mixup": mixup,
     "cutmix": cutmix,
     "crop": random_crop,
+    "random_network": random_network,
     "none": unchanged,
 }
 DISTRACTED = ("mixup", "cutmix")

@@ -458,8 +458,8 @@ class ReplayDataSettings(ActorDataSettings):
     )
     collect: str = setting(
         "who acts: the policy that learns, after steps at random; or, for imitation, the expert and then the policy "
-        "(dagger), the expert alone, or the policy alone (student)",
-        among=("policy", "dagger", "expert", "student"),
+        "(dagger), the expert alone, the policy alone (student), or expert and student in turn (both)",
+        among=("policy", "dagger", "expert", "student", "both"),
         as_before="policy",
     )
     exploration: ExplorationConfig = setting("how actors explore", nested=ExplorationConfig)

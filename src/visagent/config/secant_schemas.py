@@ -9,10 +9,10 @@ from visagent.config.registry import Fit, registered
 from visagent.config.reinforcement_schemas import Convolutions, LearnerSettings
 from visagent.config.settings import require, setting
 
-LOOKS = ("train", "color_easy", "color_hard", "color_uniform", "video_easy", "video_hard")
+LOOKS = ("train", "color_narrow", "color_easy", "color_hard", "color_uniform", "video_easy", "video_hard")
 POOLS = (
     "combo1", "combo2", "combo3", "cutout_color", "convolution", "gaussian", "impulse", "mixup", "cutmix",
-    "crop", "none",
+    "crop", "random_network", "none",
 )  # fmt: skip
 WIDTHS = "widths of layers, such as [256,256]"
 
@@ -52,6 +52,30 @@ class SACSettings(LearnerSettings):
     )
 
 
+@registered("algorithm", "inverse_dynamics", Fit(("soft_actor_critic",), ("replay",)))
+@dataclass
+class InverseDynamicsSettings(SACSettings):
+    """SAC with inverse dynamics; see `lightning_modules.inverse_dynamics.InverseDynamicsSAC`."""
+
+    _target_: str = "lightning_modules.inverse_dynamics.InverseDynamicsSAC"
+    inverse_every: int = setting("updates of the critics for one of the inverse dynamics", least=1)
+    inverse_lr_factor: float = setting(
+        "learning rate of the inverse dynamics, as a multiple of the critics'", above=0, example=0.1
+    )
+    inverse_hidden: list[int] = setting("widths of its hidden layers", least=1, expected=WIDTHS)
+
+
+@registered("algorithm", "network_randomization", Fit(("randomized_actor_critic",), ("replay",)))
+@dataclass
+class NetworkRandomizationSettings(SACSettings):
+    """SAC with network randomization; see `lightning_modules.network_randomization.NetworkRandomization`."""
+
+    _target_: str = "lightning_modules.network_randomization.NetworkRandomization"
+    matching: float = setting(
+        "weight of the distance between features of pictures and of their randomized ones", symbol="beta", least=0
+    )
+
+
 @registered("network", "soft_actor_critic")
 @dataclass
 class SoftActorCriticConfig(Convolutions):
@@ -62,12 +86,24 @@ class SoftActorCriticConfig(Convolutions):
     hidden: list[int] = setting("widths of the hidden layers, of actor and critics", least=1, expected=WIDTHS)
     log_std_range: list[float] = setting("bounds of the logarithm of the policy's standard deviation before tanh")
     projection: int = setting("units that actor and critics each project the convolutions' features to", least=1)
+    frame_differences: bool = setting(
+        "whether stacked frames but the newest are replaced by what changed until the next", as_before=False
+    )
 
     def check(self) -> None:
         require(len(self.hidden) > 0, "network.hidden", list(self.hidden), WIDTHS)
         ordered = len(self.log_std_range) == 2 and self.log_std_range[0] < self.log_std_range[1]
         require(ordered, "network.log_std_range", list(self.log_std_range), "[LOW,HIGH]")
         super().check()
+
+
+@registered("network", "randomized_actor_critic")
+@dataclass
+class RandomizedActorCriticConfig(SoftActorCriticConfig):
+    """It acts on randomized pictures; see `visagent.networks.randomized.RandomizedActorCritic`."""
+
+    _target_: str = "visagent.networks.randomized.RandomizedActorCritic"
+    samples: int = setting("randomized pictures that a deterministic action is averaged over", symbol="M", least=1)
 
 
 @dataclass
@@ -91,6 +127,38 @@ class SelfExpertCloningSettings(LearnerSettings):
     loss: str = setting("mean squared distance of actions, or the norm of all of a batch", among=("squared", "norm"))
 
 
+@registered("network", "expert_with_student")
+@dataclass
+class ExpertWithStudentConfig(SoftActorCriticConfig):
+    """A soft actor-critic and its student; see `visagent.networks.expert_with_student.ExpertWithStudent`."""
+
+    _target_: str = "visagent.networks.expert_with_student.ExpertWithStudent"
+    student_hidden: list[int] = setting("widths of the student's hidden layers", least=1, expected=WIDTHS)
+
+
+@registered("algorithm", "parallel_cloning", Fit(("expert_with_student",), ("replay",)))
+@dataclass
+class ParallelCloningSettings(SACSettings):
+    """SECANT-Parallel; see `lightning_modules.parallel_cloning.ParallelCloning`."""
+
+    _target_: str = "lightning_modules.parallel_cloning.ParallelCloning"
+    student_augmentation: str = setting(
+        "pool of augmentations, one of which each picture that the student learns from gets", among=POOLS
+    )
+    loss: str = setting("mean squared distance of actions, or the norm of all of a batch", among=("squared", "norm"))
+
+
+@registered("algorithm", "policy_adaptation", Fit(("uniform",), ("rollouts",)))
+@dataclass
+class PolicyAdaptationSettings(LearnerSettings):
+    """A trained policy that adapts while it is tested; see `lightning_modules.policy_adaptation.PolicyAdaptation`."""
+
+    _target_: str = "lightning_modules.policy_adaptation.PolicyAdaptation"
+    expert: ExpertConfig = setting("run whose policy adapts, of algorithm=inverse_dynamics", nested=ExpertConfig)
+    lr: float = setting("learning rate of the adaptation", above=0, example=0.001)
+    crops: int = setting("crops of the last transition that a step of the adaptation learns from", least=1)
+
+
 @registered("network", "pixel_policy")
 @dataclass
 class PixelPolicyConfig(Convolutions):
@@ -100,6 +168,9 @@ class PixelPolicyConfig(Convolutions):
     _partial_: bool = True
     hidden: list[int] = setting("widths of the hidden layers", least=1, expected=WIDTHS)
     projection: int = setting("units that the convolutions' features are projected to", least=1)
+    frame_differences: bool = setting(
+        "whether stacked frames but the newest are replaced by what changed until the next", as_before=False
+    )
 
     def check(self) -> None:
         require(len(self.hidden) > 0, "network.hidden", list(self.hidden), WIDTHS)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from visagent.config.reinforcement_schemas import RandomPolicySettings
+from visagent.config.secant_schemas import PolicyAdaptationSettings
 from visagent.config.settings import require
 from visagent.config.trust import OPTIMIZER, TRAINER
 from visagent.config.video_schemas import NetworkCostSettings
@@ -29,7 +30,7 @@ OURS: Mapping[str, str] = {
     "default_root_dir": "type paths.outputs=DIR or paths.run=DIR",
 }
 """Arguments of the Trainer that every run sets itself; given by hand they would be forgotten in silence."""
-UNTRAINED = (RandomPolicySettings._target_, NetworkCostSettings._target_)
+UNTRAINED = (RandomPolicySettings._target_, NetworkCostSettings._target_, PolicyAdaptationSettings._target_)
 """Methods that learn nothing, and so need no batch."""
 NUMBERS = re.compile(
     r"(max|min)_(epochs|steps)|limit_\w+|overfit_batches|val_check_interval|\w+_every_n_\w+|num_\w+|accumulate_grad_batches|gradient_clip_val"

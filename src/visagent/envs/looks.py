@@ -11,9 +11,9 @@ from xml.etree import ElementTree
 import numpy as np
 from numpy.typing import NDArray
 
-COLOURS = {"color_easy": 0.1, "color_hard": 0.2, "color_uniform": None}
-"""Standard deviation of each channel around the stock colour; None: any colour. DMControl-GB's hundred settings of the
-first two have these.
+COLOURS = {"color_narrow": 0.05, "color_easy": 0.1, "color_hard": 0.2, "color_uniform": None}
+"""Standard deviation of each channel around the stock colour; None: any colour. DMControl-GB's hundred settings of easy
+and hard have theirs; the narrow one is for domain randomization, which is to train on less than it is tested in.
 """
 VIDEOS = ("video_easy", "video_hard")
 LOOKS = ("train", *COLOURS, *VIDEOS)

@@ -43,8 +43,10 @@ class Descent:
         self._attach()
 
     def _attach(self) -> None:
-        """Have the parameters' gradients be views of the vector; Lightning sets them to None around a validation."""
-        if self.parameters[0].grad is not self.views[0]:
+        """Have the parameters' gradients be views of the vector: Lightning sets them to None around a validation, and
+        another descent may share some of the parameters.
+        """
+        if any(parameter.grad is not view for parameter, view in zip(self.parameters, self.views, strict=True)):
             for parameter, view in zip(self.parameters, self.views, strict=True):
                 parameter.grad = view
 

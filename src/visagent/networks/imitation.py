@@ -12,7 +12,7 @@ from visagent.envs.spaces import WorldSpaces
 from visagent.errors import ConfigError
 from visagent.networks.mixed_precision import through_stem
 from visagent.networks.mlp import mlp
-from visagent.networks.pixels import begin_orthogonal, convolutions, flattened
+from visagent.networks.pixels import begin_orthogonal, centred, convolutions, flattened
 from visagent.networks.policy import PolicyStep
 from visagent.networks.soft_actor_critic import Trunk
 
@@ -27,6 +27,7 @@ class PixelPolicy(nn.Module):
         hidden: widths of the hidden layers.
         pixel_channels, pixel_kernels, pixel_strides: of the convolutions.
         projection: units that the convolutions' features are projected to.
+        frame_differences: whether it sees what changes between frames; see `visagent.networks.pixels.centred`.
 
     Raises:
         ConfigError: for discrete actions, or where there are no pictures.
@@ -43,8 +44,10 @@ class PixelPolicy(nn.Module):
         pixel_kernels: Sequence[int],
         pixel_strides: Sequence[int],
         projection: int,
+        frame_differences: bool,
     ) -> None:
         super().__init__()
+        self.differences = frame_differences
         shape = spaces.observation.get("pixels")
         if shape is None or spaces.action.kind != "continuous":
             seen = " and ".join(spaces.observation)
@@ -59,8 +62,7 @@ class PixelPolicy(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Actions `[N, A]` of pictures `[N, C, H, W]` in [0, 255]."""
-        centred = (pixels.float() / 255.0 - 0.5).contiguous(memory_format=torch.channels_last)
-        features = through_stem(self.stem, centred, self.mixed and self.training)
+        features = through_stem(self.stem, centred(pixels, self.differences), self.mixed and self.training)
         action: Tensor = self.layers(self.trunk(features, None)).tanh()
         return action
 

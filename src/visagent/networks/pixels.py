@@ -23,6 +23,20 @@ def convolutions(channels: Sequence[int], kernels: Sequence[int], strides: Seque
     return nn.Sequential(*layers, nn.Flatten())
 
 
+def centred(pixels: Tensor, differences: bool) -> Tensor:
+    """Pictures in [0, 255] as convolutions want them: around 0, channels last.
+
+    Args:
+        pixels: `[N, C, H, W]`, three channels of each stacked frame, the newest last.
+        differences: whether all frames but the newest are replaced by what changed until the next one, twice over: what
+            moves by less than a pixel, as a pole does, is hardly seen otherwise.
+    """
+    frames = pixels.float() / 255.0 - 0.5
+    if differences:
+        frames = torch.cat([2.0 * (frames[:, 3:] - frames[:, :-3]), frames[:, -3:]], dim=1)
+    return frames.contiguous(memory_format=torch.channels_last)
+
+
 def flattened(layers: nn.Sequential, shape: tuple[int, ...]) -> int:
     """Numbers that convolutions make of a picture `(C, H, W)`.
 

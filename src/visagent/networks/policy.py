@@ -46,9 +46,13 @@ class Policy(Protocol):
 
 
 def begin_again(state: Any, places: Sequence[int]) -> Any:
-    """A recurrent state (None, or tensors `[B, ...]`) with zeros where new episodes begin."""
+    """A policy's state where new episodes begin: tensors `[B, ...]` get zeros; another kind of state says itself how it
+    begins, by a method of this name.
+    """
     if state is None or not places:
         return state
+    if hasattr(state, "begin_again"):
+        return state.begin_again(places)
     fresh = tuple(part.clone() for part in state)
     for part in fresh:
         part[places] = 0.0

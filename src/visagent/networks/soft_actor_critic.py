@@ -16,7 +16,7 @@ from visagent.envs.spaces import WorldSpaces
 from visagent.errors import ConfigError
 from visagent.networks.mixed_precision import through_stem
 from visagent.networks.mlp import mlp
-from visagent.networks.pixels import begin_orthogonal, convolutions, flattened
+from visagent.networks.pixels import begin_orthogonal, centred, convolutions, flattened
 from visagent.networks.policy import PolicyStep
 
 Observation = Mapping[str, Tensor]
@@ -108,6 +108,7 @@ class SoftActorCritic(nn.Module):
         log_std_range: bounds of the logarithm of the policy's standard deviation.
         pixel_channels, pixel_kernels, pixel_strides: of the convolutions.
         projection: units that actor and critics each project the convolutions' features to.
+        frame_differences: whether they see what changes between frames; see `visagent.networks.pixels.centred`.
 
     Raises:
         ConfigError: for discrete actions.
@@ -125,8 +126,10 @@ class SoftActorCritic(nn.Module):
         pixel_kernels: Sequence[int],
         pixel_strides: Sequence[int],
         projection: int,
+        frame_differences: bool,
     ) -> None:
         super().__init__()
+        self.differences = frame_differences
         if spaces.action.kind != "continuous":
             raise ConfigError(
                 f"network: a squashed Gaussian policy needs continuous actions, got {spaces.action.kind} ones; type "
@@ -147,8 +150,11 @@ class SoftActorCritic(nn.Module):
         """The convolutions' features `[N, F]`; None where there are no pictures."""
         if self.stem is None:
             return None
-        pixels = (observation["pixels"].float() / 255.0 - 0.5).contiguous(memory_format=torch.channels_last)
-        return through_stem(self.stem, pixels, self.mixed and self.training)
+        return through_stem(self.stem, self.centred(observation["pixels"]), self.mixed and self.training)
+
+    def centred(self, pixels: Tensor) -> Tensor:
+        """Pictures `[N, C, H, W]` in [0, 255] as its convolutions want them."""
+        return centred(pixels, self.differences)
 
     def state(self, observation: Observation) -> Tensor | None:
         """The part of an observation that is no picture; None where there is none."""
@@ -177,8 +183,14 @@ class SoftActorCritic(nn.Module):
     ) -> PolicyStep:
         """Act on observations `[B, ...]`: a sample, or tanh of the mean."""
         with torch.inference_mode():
-            mean, log_std = self.actor(self.features(observation), self.state(observation))
-            if deterministic:
-                return PolicyStep(mean.tanh(), None, torch.zeros(len(mean)))
-            action, log_prob = squashed_sample(mean, log_std, torch.randn(mean.shape, generator=generator))
-            return PolicyStep(action, None, log_prob)
+            return self.choose(self.features(observation), self.state(observation), deterministic, generator)
+
+    def choose(
+        self, features: Tensor | None, state: Tensor | None, deterministic: bool, generator: torch.Generator | None
+    ) -> PolicyStep:
+        """Act on the convolutions' features, and the state."""
+        mean, log_std = self.actor(features, state)
+        if deterministic:
+            return PolicyStep(mean.tanh(), None, torch.zeros(len(mean)))
+        action, log_prob = squashed_sample(mean, log_std, torch.randn(mean.shape, generator=generator))
+        return PolicyStep(action, None, log_prob)
