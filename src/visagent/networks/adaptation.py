@@ -15,7 +15,6 @@ from visagent.augment.images import random_crop
 from visagent.networks.inverse_dynamics import InverseDynamics
 from visagent.networks.policy import PolicyStep
 from visagent.networks.soft_actor_critic import SoftActorCritic
-from visagent.objectives.distillation import imitation_loss
 
 Observation = Mapping[str, Tensor]
 
@@ -103,7 +102,7 @@ class AdaptingPolicy(nn.Module):
         """A step on crops of a transition."""
         cropped = [random_crop(each.float().expand(self.crops, -1, -1, -1), rng) for each in (before, after)]
         first, second = (episode.stem(self.network.centred(each)) for each in cropped)
-        loss = imitation_loss(episode.inverse(first, second), action.expand(self.crops, -1), "squared")
+        loss = (episode.inverse(first, second) - action).square().sum(dim=-1).mean()
         episode.optimizer.zero_grad()
         loss.backward()
         episode.optimizer.step()
