@@ -37,7 +37,7 @@ def _replaced(node: Any, one: str, other: str) -> Any:
 def composed_once(tmp_path, monkeypatch) -> None:
     """Runs that differ by the test's folder alone are composed once: a third of a second each."""
 
-    def compose(overrides: Sequence[str]) -> dict[str, Any]:
+    def compose(overrides: Sequence[str], known: object) -> dict[str, Any]:
         config = _composed(tuple(_replaced(list(overrides), str(tmp_path), ANYWHERE)))
         return _replaced(config, ANYWHERE, str(tmp_path))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ from visagent.config.signature import signature
 from visagent.config.validation import validate
 from visagent.errors import ConfigError
 
+Composed = dict[tuple[str, ...], DictConfig]
+"""Configs by what composed them, without a seed."""
 SHARED = ("paths", "logger", "progress", "threads")
 """What a run that another one needs has from that."""
 PRESET_NAME = "${hydra:runtime.choices.experiment}"
@@ -58,23 +61,40 @@ def compose_root(root: str, overrides: Sequence[str]) -> DictConfig:
     return compose(root, list(overrides))
 
 
-def compose_run(overrides: Sequence[str]) -> dict[str, Any]:
+def compose_run(overrides: Sequence[str], known: Composed | None = None) -> dict[str, Any]:
     """The resolved, validated config that `visagent-train OVERRIDES` would run, within `config_folder()`.
+
+    Args:
+        overrides: of the command line.
+        known: filled; many runs that differ by their seeds are composed once.
 
     Raises:
         ConfigError: when it cannot be run.
         HydraException: when it does not compose.
     """
     refuse_empty_groups(overrides)
-    config = compose("train", list(overrides), return_hydra_config=True)
-    choices = config.hydra.runtime.choices
-    raw = OmegaConf.to_container(config, resolve=False)
-    assert isinstance(raw, dict)
-    with open_dict(config):
-        del config["hydra"]
-        if raw["name"] == PRESET_NAME:
-            config.name = choices["experiment"]
-    return with_expert(validate(config, TrainConfig))
+    config = _composed(overrides, {} if known is None else known)
+    return with_expert(validate(config, TrainConfig), known)
+
+
+def _composed(overrides: Sequence[str], known: Composed) -> DictConfig:
+    """A composed config, named; a number for a seed is set in a copy of what is known without it."""
+    seeds = [override for override in overrides if re.fullmatch(r"seed=\d+", override)]
+    others = tuple(override for override in overrides if override not in seeds)
+    if others not in known:
+        config = compose("train", list(others), return_hydra_config=True)
+        raw = OmegaConf.to_container(config, resolve=False)
+        assert isinstance(raw, dict)
+        choices = config.hydra.runtime.choices
+        with open_dict(config):
+            del config["hydra"]
+            if raw["name"] == PRESET_NAME:
+                config.name = choices["experiment"]
+        known[others] = config
+    config = copy.deepcopy(known[others])
+    if seeds:
+        config.seed = int(seeds[-1].removeprefix("seed="))
+    return config
 
 
 def expert_overrides(config: Mapping[str, Any]) -> list[str]:
@@ -83,10 +103,14 @@ def expert_overrides(config: Mapping[str, Any]) -> list[str]:
     return [*map(str, config["algorithm"]["expert"]["overrides"]), *smoke]
 
 
-def expert_config(config: Mapping[str, Any]) -> dict[str, Any] | None:
+def expert_config(config: Mapping[str, Any], known: Composed | None = None) -> dict[str, Any] | None:
     """The resolved config of the run that a run needs, the expert that it imitates; None where it needs none.
 
     It is told the same folders, tracking and threads, and is a smoke run where the other one is.
+
+    Args:
+        config: resolved, of the run that needs it.
+        known: see `compose_run`.
 
     Raises:
         ConfigError: when its overrides do not compose one.
@@ -96,16 +120,16 @@ def expert_config(config: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     try:
         with config_folder():
-            composed = compose_run(expert_overrides(config))
+            composed = compose_run(expert_overrides(config), known)
     except (ConfigError, HydraException) as error:
         told = ",".join(f'"{override}"' for override in expert["overrides"])
         raise ConfigError(f"'algorithm.expert.overrides=[{told}]': {error}") from error
     return {**composed, **{key: config[key] for key in SHARED}}
 
 
-def with_expert(config: dict[str, Any]) -> dict[str, Any]:
+def with_expert(config: dict[str, Any], known: Composed | None = None) -> dict[str, Any]:
     """A resolved config that says the signature of the run that it needs, which so becomes part of its own."""
-    needed = expert_config(config)
+    needed = expert_config(config, known)
     if needed is None:
         return config
     expert = {**config["algorithm"]["expert"], "signature": signature(needed)}

@@ -12,9 +12,10 @@ def conf_folder() -> Path:
 
 
 def presets() -> list[str]:
-    """All experiment presets, `navigation/dagger` first."""
+    """All experiment presets, `navigation/dagger` first; what begins with `_` is a part that several share."""
     folder = conf_folder() / "experiment"
-    names = sorted(path.relative_to(folder).with_suffix("").as_posix() for path in folder.rglob("*.yaml"))
+    paths = (path for path in folder.rglob("*.yaml") if not path.name.startswith("_"))
+    names = sorted(path.relative_to(folder).with_suffix("").as_posix() for path in paths)
     return sorted(names, key=lambda name: name != "navigation/dagger")
 
 

@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
+from functools import cache
 from typing import Any
 
 from omegaconf import MISSING
@@ -156,8 +157,9 @@ def schema_below(schema: type | None, key: str, child: Mapping[Any, Any]) -> typ
     return named if isinstance(named, type) and is_dataclass(named) else None
 
 
+@cache
 def register() -> None:
-    """Put the schemas into Hydra's store, as `schema/<group>: <name>` and as the roots' bases."""
+    """Put the schemas into Hydra's store, as `schema/<group>: <name>` and as the roots' bases; once."""
     from hydra.core.config_store import ConfigStore
 
     store = ConfigStore.instance()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from visagent.config.composition import SHARED, compose_run, config_folder, expert_config, expert_overrides
+from visagent.config.composition import SHARED, Composed, compose_run, config_folder, expert_config, expert_overrides
 from visagent.config.signature import difference, signature
 from visagent.errors import ConfigError
 from visagent.runtime.record import Record, RunFolder
@@ -81,6 +81,19 @@ class TableRun:
         return max(value for value, _ in points)
 
 
+@dataclass(frozen=True)
+class Known:
+    """What planning a table has found.
+
+    Attributes:
+        composed: configs; see `visagent.config.composition.compose_run`.
+        experts: by signature, runs that others need.
+    """
+
+    composed: Composed
+    experts: dict[str, TableRun]
+
+
 def _key(override: str) -> str:
     return override.lstrip("+~").split("=", 1)[0]
 
@@ -117,18 +130,16 @@ def plan(grid: Grid, extra: Sequence[str] = ()) -> dict[RunKey, TableRun]:
     """
     check_overrides(extra, grid)
     runs: dict[RunKey, TableRun] = {}
-    experts: dict[str, TableRun] = {}
+    known = Known({}, {})
     with config_folder():
         for cell in grid.cells.values():
             for seed in grid.seeds:
                 if (cell.overrides, seed) not in runs:
-                    runs[(cell.overrides, seed)] = look_up(grid, cell.overrides, tuple(extra), seed, experts)
+                    runs[(cell.overrides, seed)] = look_up(grid, cell.overrides, tuple(extra), seed, known)
     return runs
 
 
-def look_up(
-    grid: Grid, own: tuple[str, ...], extra: tuple[str, ...], seed: int, experts: dict[str, TableRun]
-) -> TableRun:
+def look_up(grid: Grid, own: tuple[str, ...], extra: tuple[str, ...], seed: int, known: Known) -> TableRun:
     """Compose one run, within `config_folder()`, and look for its folder.
 
     Args:
@@ -136,40 +147,40 @@ def look_up(
         own: overrides of the cell.
         extra: those of the user.
         seed: of the run.
-        experts: by signature, what is known of runs that others need; filled.
+        known: filled.
     """
     overrides = (*own, *extra, f"seed={seed}")
     label = " ".join([*(override.removeprefix("experiment=") for override in own), f"seed={seed}"])
-    config = compose_run(overrides)
+    config = compose_run(overrides, known.composed)
     if config["scale"] != grid.scale or config["seed"] != seed:
         got = f"scale {config['scale']}, seed {config['seed']}"
         raise ConfigError(
             f"table {grid.name}: {shlex.join(overrides)} composes to {got}, expected scale {grid.scale}, seed {seed}"
         )
-    return _found(label, overrides, config, experts)
+    return _found(label, overrides, config, known)
 
 
-def _found(label: str, overrides: tuple[str, ...], config: Mapping[str, Any], experts: dict[str, TableRun]) -> TableRun:
+def _found(label: str, overrides: tuple[str, ...], config: Mapping[str, Any], known: Known) -> TableRun:
     name = signature(config)
     folder = RunFolder(Path(config["paths"]["outputs"]) / "runs" / name)
     state, reason, record = _state(folder, name, config)
-    expert = None if state == "finished" else _expert(config, overrides, experts)
+    expert = None if state == "finished" else _expert(config, overrides, known)
     return TableRun(label, overrides, int(config["seed"]), name, config, folder, state, reason, record, expert)
 
 
-def _expert(config: Mapping[str, Any], told: tuple[str, ...], experts: dict[str, TableRun]) -> TableRun | None:
+def _expert(config: Mapping[str, Any], told: tuple[str, ...], known: Known) -> TableRun | None:
     """The run that one needs, started with the same folders and tracking as that."""
     asked = config["algorithm"].get("expert")
     if asked is None:
         return None
-    if asked["signature"] not in experts:
-        needed = expert_config(config)
+    if asked["signature"] not in known.experts:
+        needed = expert_config(config, known.composed)
         assert needed is not None
         own = expert_overrides(config)
         shared = [override for override in told if _key(override).split(".")[0] in SHARED]
         label = "expert: " + " ".join(override.removeprefix("experiment=") for override in own)
-        experts[asked["signature"]] = _found(label, (*own, *shared), needed, experts)
-    return experts[asked["signature"]]
+        known.experts[asked["signature"]] = _found(label, (*own, *shared), needed, known)
+    return known.experts[asked["signature"]]
 
 
 def _state(folder: RunFolder, name: str, config: Mapping[str, Any]) -> tuple[State, str | None, Record | None]:
