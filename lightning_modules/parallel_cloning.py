@@ -28,8 +28,8 @@ class ParallelCloning(SAC):
 
     def build(self) -> None:
         super().build()
-        side = self.data.spaces.observation["pixels"][-1]
-        self.strong = AugmentationPool(self.settings.student_augmentation, side, self.settings.seed)
+        settings, side = self.settings, self.data.spaces.observation["pixels"][-1]
+        self.strong = AugmentationPool(settings.student_augmentation, side, settings.seed, settings.distractor_speed)
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         student = self.make_optimizer(self.network.student.parameters())

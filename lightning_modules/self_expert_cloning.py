@@ -52,7 +52,8 @@ class SelfExpertCloning(OffPolicyModule):
                 )
         self.network = StudentAndExpert(student, expert, expert.spaces)
         side = spaces.observation["pixels"][-1]
-        self.pool = AugmentationPool(self.settings.augmentation, side, self.settings.seed)
+        settings = self.settings
+        self.pool = AugmentationPool(settings.augmentation, side, settings.seed, settings.distractor_speed)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return self.make_optimizer(self.network.student.parameters())

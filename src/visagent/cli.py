@@ -74,6 +74,13 @@ def videos() -> None:
     sys.exit(_guarded(main))
 
 
+def looks() -> None:
+    """Entry point of `visagent-looks`."""
+    from visagent.runtime.looks import main
+
+    sys.exit(_guarded(main))
+
+
 def demos() -> None:
     """Entry point of `visagent-demos`."""
     from visagent.runtime.demonstrations import main

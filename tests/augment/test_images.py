@@ -117,3 +117,23 @@ def test_a_pool_gives_each_picture_one_of_its_augmentations():
     assert cut == pytest.approx(1 / 3, abs=0.08)
     assert torch.equal(changed, AugmentationPool("combo3", 16, seed=0)(pictures, rng()))
     assert torch.equal(AugmentationPool("none", 16, seed=0)(pictures, rng()), pictures.float())
+
+
+def test_what_is_mixed_in_drifts_with_one_velocity():
+    pictures, side = torch.zeros(30, 9, 20, 20), 20
+    others = 255 * torch.rand(1, 3, side, side, generator=rng(5))
+    changed = cutmix(pictures, rng(1), others, 0.1)
+    still = cutmix(pictures, rng(1), others)
+    assert torch.equal(still[:, :3], still[:, 3:6]) and not torch.equal(changed[:, :3], changed[:, 3:6])
+    blended = mixup(pictures, rng(2), others, 0.1).unflatten(1, (3, 3))
+    share = blended[:, 0].flatten(1).amax(dim=1) / others.max()
+    assert ((share >= 0.4) & (share <= 0.8)).all()  # 1 - alpha
+    for number in range(30):
+        first, second = blended[number, 0], blended[number, 1]
+        shifts = [
+            (down, right)
+            for down in range(-2, 3)
+            for right in range(-2, 3)
+            if torch.allclose(first.roll((down, right), (1, 2)), second)
+        ]
+        assert len(shifts) == 1, shifts  # at most a tenth of the side

@@ -27,7 +27,7 @@ def drawn_colours(look, count=1000):
     return np.array([[one.grid, one.body, one.sky] for one in drawn])
 
 
-@pytest.mark.parametrize(("look", "deviation"), [("color_easy", 0.1), ("color_hard", 0.2)])
+@pytest.mark.parametrize(("look", "deviation"), [("color_narrow", 0.05), ("color_easy", 0.1), ("color_hard", 0.2)])
 def test_colours_are_normal_around_the_stock_ones(look, deviation):
     stock, drawn = np.array([STOCK.grid, STOCK.body, STOCK.sky]), drawn_colours(look)
     expected = (stock + np.random.default_rng(1).normal(0, deviation, (200_000, 3, 3))).clip(0, 1)
@@ -119,7 +119,7 @@ def test_domains_without_looks():
 
 
 def test_looks_that_are_none():
-    with pytest.raises(ConfigError, match=r"expected one of train, color_easy, .*, got 'purple'"):
+    with pytest.raises(ConfigError, match=r"expected one of train, color_narrow, .*, got 'purple'"):
         DMControlWorlds("cartpole", "swingup", observe="pixels", look="purple")
     with pytest.raises(ConfigError, match="look=video_easy: expected worlds that show pictures, got the state alone"):
         DMControlWorlds("cartpole", "swingup", look="video_easy")

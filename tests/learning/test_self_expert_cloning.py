@@ -97,7 +97,7 @@ def test_overrides_that_compose_no_run(compose):
         train(compose("secant/student_from_states", of_expert(["experiment=nobody"])))
     with pytest.raises(ConfigError, match="collect=dagger: expected a method that imitates an expert"):
         train(compose("ddpg/pendulum", "datamodule.collect=dagger"))
-    with pytest.raises(ConfigError, match="expected one of train, color_easy, color_hard"):  # before it is trained
+    with pytest.raises(ConfigError, match="expected one of train, color_narrow, color_easy"):  # before it is trained
         train(compose("secant/student_from_states", "datamodule.test_looks=[purple]"))
     with pytest.raises(ConfigError, match=r"test_looks: expected .* for worlds that have no looks, got"):
         train(compose("ddpg/pendulum", "datamodule.test_looks=[color_hard]"))

@@ -114,27 +114,39 @@ def impulse_noise(pictures: Tensor, generator: Generator, share: float = 0.06) -
     return pictures.masked_fill(chance < share / 2, 0.0).masked_fill(chance > 1 - share / 2, 255.0)
 
 
-def mixup(pictures: Tensor, generator: Generator, distractors: Tensor) -> Tensor:
-    """Alpha o + (1 - alpha) I, alpha from U(0.2, 0.6), with another picture I for each, the same for all frames.
+def mixup(pictures: Tensor, generator: Generator, distractors: Tensor, speed: float = 0.0) -> Tensor:
+    """Alpha o + (1 - alpha) I, alpha from U(0.2, 0.6), with another picture I for each.
 
     Args:
         pictures: `[N, C, H, W]`.
         generator: draws alpha and I.
         distractors: `[K, 3, H, W]`.
+        speed: how far I drifts from a frame to the next at most, as a share of its side; 0, as in the paper: all frames
+            have the same.
     """
-    others = _others(pictures, generator, distractors)
+    others = _others(pictures, generator, distractors, speed)
     alpha = 0.2 + 0.4 * torch.rand(len(pictures), 1, 1, 1, generator=generator).to(pictures.device)
     return others.lerp_(pictures, alpha)
 
 
-def cutmix(pictures: Tensor, generator: Generator, distractors: Tensor) -> Tensor:
-    """A rectangle of another picture, the same for all frames; see `mixup`."""
-    changed, others = pictures.clone(), _others(pictures, generator, distractors)
+def cutmix(pictures: Tensor, generator: Generator, distractors: Tensor, speed: float = 0.0) -> Tensor:
+    """A rectangle of another picture, at the same place in all frames; see `mixup`."""
+    changed, others = pictures.clone(), _others(pictures, generator, distractors, speed)
     for number, (rows, columns) in enumerate(_rectangles(pictures.shape, generator)):
         changed[number, :, rows, columns] = others[number, :, rows, columns]
     return changed
 
 
-def _others(pictures: Tensor, generator: Generator, distractors: Tensor) -> Tensor:
+def _others(pictures: Tensor, generator: Generator, distractors: Tensor, speed: float) -> Tensor:
+    """Other pictures `[N, C, H, W]`, which drift from frame to frame, and come in again where they went out."""
     chosen = torch.randint(len(distractors), (len(pictures),), generator=generator)
-    return distractors[chosen.to(distractors.device)].repeat(1, pictures.shape[1] // 3, 1, 1)
+    others, frames = distractors[chosen.to(distractors.device)], pictures.shape[1] // 3
+    if not speed:
+        return others.repeat(1, frames, 1, 1)
+    velocities = speed * others.shape[-1] * (2 * torch.rand(len(others), 2, generator=generator) - 1)
+    drifted = torch.empty_like(pictures)
+    for number, (down, right) in enumerate(velocities.tolist()):
+        for frame in range(frames):
+            moved = others[number].roll((round(frame * down), round(frame * right)), (1, 2))
+            drifted[number, 3 * frame : 3 * frame + 3] = moved
+    return drifted

@@ -58,10 +58,12 @@ class AugmentationPool:
         name: of `POOLS`.
         side: of the pictures.
         seed: of the pictures that are mixed in, fields of colour where nobody gives others.
+        speed: of these pictures; see `visagent.augment.images.mixup`.
     """
 
-    def __init__(self, name: str, side: int, seed: int) -> None:
+    def __init__(self, name: str, side: int, seed: int, speed: float = 0.0) -> None:
         self.augmentations: Sequence[str] = POOLS[name]
+        self.speed = speed
         self.distractors: Tensor | None = None
         if set(self.augmentations) & set(DISTRACTED):
             rng = np.random.default_rng(derive_seed(seed, "distractors"))
@@ -86,4 +88,4 @@ class AugmentationPool:
             return SINGLE[name](pictures, generator)
         assert self.distractors is not None
         self.distractors = self.distractors.to(pictures.device)
-        return SINGLE[name](pictures, generator, self.distractors)
+        return SINGLE[name](pictures, generator, self.distractors, self.speed)

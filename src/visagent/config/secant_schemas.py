@@ -124,6 +124,11 @@ class SelfExpertCloningSettings(LearnerSettings):
     _target_: str = "lightning_modules.self_expert_cloning.SelfExpertCloning"
     expert: ExpertConfig = setting("run whose policy is imitated", nested=ExpertConfig)
     augmentation: str = setting("pool of augmentations, one of which each picture to learn from gets", among=POOLS)
+    distractor_speed: float = setting(
+        "how far pictures that are mixed in drift from a frame to the next at most, as a share of their side",
+        least=0,
+        as_before=0.0,
+    )
     loss: str = setting("mean squared distance of actions, or the norm of all of a batch", among=("squared", "norm"))
 
 
@@ -144,6 +149,11 @@ class ParallelCloningSettings(SACSettings):
     _target_: str = "lightning_modules.parallel_cloning.ParallelCloning"
     student_augmentation: str = setting(
         "pool of augmentations, one of which each picture that the student learns from gets", among=POOLS
+    )
+    distractor_speed: float = setting(
+        "how far pictures that are mixed in drift from a frame to the next at most, as a share of their side",
+        least=0,
+        as_before=0.0,
     )
     loss: str = setting("mean squared distance of actions, or the norm of all of a batch", among=("squared", "norm"))
 
@@ -197,3 +207,6 @@ class DMControlConfig:
     action_repeat: int = setting("control steps for each action; rewards add up", least=1)
     frame_stack: int = setting("observations joined, the newest last", least=1)
     look: str = setting("look of the episodes that are learned from, and tested in first", among=LOOKS)
+    look_data: str | None = setting(
+        "folder of DMControl-GB's colours and films, its src/env/data; null: both are made", as_before=None
+    )

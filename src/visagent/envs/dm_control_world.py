@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from visagent.envs.frames import FrameStack
-from visagent.envs.looks import LOOKS, VIDEOS, colours_of, dressed, green_key
+from visagent.envs.look_data import StoredFilm, path_of, stored_colours, stored_films
+from visagent.envs.looks import LOOKS, STORED, VIDEOS, Colours, colours_of, dressed, green_key
 from visagent.envs.spaces import ActionSpace, WorldSpaces
 from visagent.envs.world import Observation
 from visagent.errors import ConfigError
@@ -49,6 +51,8 @@ class DMControlWorlds:
         action_repeat: control steps for each action; rewards add up.
         frame_stack: observations joined, the newest last.
         look: of `visagent.envs.looks.LOOKS`; colours and films of an episode follow from its seed.
+        look_data: a folder of DMControl-GB's colours and films, from which looks of these names are drawn; None: they
+            are made. See `visagent.envs.look_data`.
     """
 
     domain: str
@@ -61,6 +65,7 @@ class DMControlWorlds:
     action_repeat: int = 1
     frame_stack: int = 1
     look: str = "train"
+    look_data: str | None = None
 
     def __post_init__(self) -> None:
         if self.look == "train":
@@ -76,6 +81,13 @@ class DMControlWorlds:
                 f"look={self.look}: expected worlds that show pictures, got the state alone; type "
                 "datamodule.env.observe=pixels, or datamodule.test_looks=[]"
             )
+        if self.stored:
+            path_of(str(self.look_data), self.look)
+
+    @property
+    def stored(self) -> bool:
+        """Whether its look is drawn from a user's files."""
+        return self.look_data is not None and self.look in STORED
 
     @property
     def name(self) -> str:
@@ -127,7 +139,8 @@ class DMControlWorld:
         self.fps = 1.0 / (self.env.control_timestep() * factory.action_repeat)
         actions = self.env.action_spec()
         self.low, self.span = actions.minimum, (actions.maximum - actions.minimum) / 2
-        self.film: DriftingFields | None = None
+        self.film: Callable[[int], NDArray[np.uint8]] | None = None
+        self.stored_colours: list[Colours] | None = None
         self.drawn = drawn
         if drawn:
             self._check_drawing()
@@ -169,14 +182,30 @@ class DMControlWorld:
         if factory.domain in DRESSED:
             domain = importlib.import_module(f"dm_control.suite.{factory.domain}")
             xml, assets = domain.get_model_and_assets()
-            colours = colours_of(factory.look, rng)
+            colours = self._colours(rng)
             dress = dressed(assets, colours, factory.look, SKY_SIDE if fast else None)
             physics.reload_from_xml_string(xml, dress)
         if fast:  # it must stand before the first picture
             physics.model.vis.quality.offsamples = SAMPLES
             physics.model.vis.quality.shadowsize = 0
         if factory.look in VIDEOS:
-            self.film = DriftingFields(rng, factory.pixels)
+            self.film = self._new_film(rng)
+
+    def _colours(self, rng: np.random.Generator) -> Colours:
+        factory = self.factory
+        if not factory.stored or factory.look in VIDEOS:
+            return colours_of(factory.look, rng)
+        if self.stored_colours is None:
+            self.stored_colours = stored_colours(path_of(str(factory.look_data), factory.look))
+        return self.stored_colours[int(rng.integers(len(self.stored_colours)))]
+
+    def _new_film(self, rng: np.random.Generator) -> Callable[[int], NDArray[np.uint8]]:
+        factory = self.factory
+        if not factory.stored:
+            return DriftingFields(rng, factory.pixels)
+        films = stored_films(path_of(str(factory.look_data), factory.look))
+        longest = factory.max_steps // factory.action_repeat + 2
+        return StoredFilm(films[int(rng.integers(len(films)))], factory.pixels, longest)
 
     def reset(self, seed: int | None) -> Observation:
         if seed is not None:

@@ -17,6 +17,8 @@ and hard have theirs; the narrow one is for domain randomization, which is to tr
 """
 VIDEOS = ("video_easy", "video_hard")
 LOOKS = ("train", *COLOURS, *VIDEOS)
+STORED = ("color_easy", "color_hard", *VIDEOS)
+"""Of which DMControl-GB has files."""
 Colour = tuple[float, float, float]
 GREEN: Colour = (0.2, 0.8, 0.2)
 """Which a film takes the place of."""
@@ -28,7 +30,8 @@ class Colours:
     """Of a task's scene, channels in [0, 1].
 
     Attributes:
-        grid: of the floor; every second square has 0.1 more of each channel.
+        grid: of the floor.
+        second_grid: of every second square of it; None: 0.1 more of each channel.
         body: of what moves.
         sky: at its top.
     """
@@ -36,6 +39,7 @@ class Colours:
     grid: Colour = (0.1, 0.2, 0.3)
     body: Colour = (0.7, 0.5, 0.3)
     sky: Colour = (0.4, 0.6, 0.8)
+    second_grid: Colour | None = None
 
 
 STOCK = Colours()
@@ -66,7 +70,7 @@ def dressed(assets: Mapping[str, bytes], colours: Colours, look: str, sky_side: 
     """
     materials, sky = ElementTree.fromstring(assets[MATERIALS]), ElementTree.fromstring(assets[SKY])
     grid = materials.find("asset/texture[@name='grid']")
-    second = tuple(min(1.0, channel + 0.1) for channel in colours.grid)
+    second = colours.second_grid or tuple(min(1.0, channel + 0.1) for channel in colours.grid)
     first, second = (GREEN, GREEN) if look == "video_hard" else (colours.grid, second)
     assert grid is not None
     for name, colour in (("rgb1", first), ("rgb2", second), ("markrgb", second)):
