@@ -17,6 +17,8 @@ SPOTS = (
     "env=own", "datamodule.env._target_=visagent.testing.worlds.SpotWorlds", "datamodule.env.frame_stack=2",
     "+datamodule.env.look=train", "datamodule.test_looks=[any]", "network.hidden=[16]",
 )  # fmt: skip
+SPOTTED = ["experiment=secant/expert_from_states", *SPOTS[:2], "+datamodule.env.observe=state"]
+OF_SPOTS = f"algorithm.expert.overrides=[{','.join(map(repr, SPOTTED))}]"
 TOOLS, CLIPS = "option_mappo/tool_delivery", "rubiksnet/something_v2"
 CASES = [
     ("navigation/behaviour_cloning", FEW),
@@ -28,7 +30,10 @@ CASES = [
     ("ddpg/pendulum", ("datamodule.shards=2", "algorithm.smoothing=0.2", "network.critics=2")),
     ("ddpg/pendulum", ("datamodule.prefetch=false", "datamodule.env.frame_stack=2")),
     ("secant/expert_from_states", ("algorithm.actor_every=2", "datamodule.n_step=3")),
-    ("secant/student_from_states", ("datamodule.test_looks=[video_hard]", "datamodule.test_episodes=1")),
+    (
+        "secant/student_from_states",
+        (*SPOTS, OF_SPOTS, "network.pixel_strides=[2,1,1,1]", "algorithm.distractor_speed=0.1"),
+    ),
     ("secant/expert", (*SPOTS, "algorithm.views=2", "algorithm.target_views=2", "network.frame_differences=true")),
     ("secant/network_randomization", SPOTS),
     ("secant/inverse_dynamics", SPOTS),

@@ -101,3 +101,39 @@ def test_overrides_that_compose_no_run(compose):
         train(compose("secant/student_from_states", "datamodule.test_looks=[purple]"))
     with pytest.raises(ConfigError, match=r"test_looks: expected .* for worlds that have no looks, got"):
         train(compose("ddpg/pendulum", "datamodule.test_looks=[color_hard]"))
+
+
+RIVAL = [
+    *SPOTS, "debug=smoke",
+    "algorithm.gamma=0.0", "datamodule.steps=8", "datamodule.updates=16", "datamodule.batch_size=64",
+    "datamodule.capacity=2000", "datamodule.iterations_per_epoch=40", "datamodule.test_looks=[]",
+    "datamodule.test_episodes=20", "datamodule.film_episodes=0", "network.hidden=[32,32]",
+    "network.pixel_channels=[16,16]", "network.pixel_kernels=[3,3]", "network.pixel_strides=[2,2]",
+]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize(
+    ("preset", "told"),
+    [
+        ("network_randomization", ()),
+        ("parallel", ("algorithm.augmentation=none", "algorithm.student_augmentation=combo3")),
+    ],
+)
+def test_rivals_learn_from_pictures(preset, told, compose):
+    """Returns of 8; a constant action has 4.4."""
+    record = train(compose(f"secant/{preset}", *RIVAL, *told))
+    assert record.metrics["test/return"] > 6.0
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize(
+    "preset", ["student", "domain_randomization", "network_randomization", "policy_adaptation", "parallel"]
+)
+def test_every_method_runs_with_debug_smoke(preset, compose):
+    """With those that they need: SAC+crop, and SAC with inverse dynamics."""
+    told = ("datamodule.test_looks=[color_hard]", "datamodule.test_episodes=1", "datamodule.film_episodes=0")
+    record = train(compose(f"secant/{preset}", *told))
+    assert record.status == "FINISHED" and {"test/return", "test/color_hard/return"} <= record.metrics.keys()
