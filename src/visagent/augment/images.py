@@ -66,22 +66,16 @@ def cutout_color(pictures: Tensor, generator: Generator) -> Tensor:
     return changed
 
 
-def random_convolution(pictures: Tensor, generator: Generator, shared: int = 8) -> Tensor:
+def random_convolution(pictures: Tensor, generator: Generator) -> Tensor:
     """A 3 x 3 convolution with normal weights over each frame's colours, the same for all frames, brought back into
-    range by a sigmoid; kernel and range are not in the paper, they are DMControl-GB's.
-
-    Args:
-        pictures: `[N, C, H, W]`.
-        generator: draws kernels.
-        shared: pictures that get the same kernel: one kernel of each is three times slower.
+    range by a sigmoid; kernel and range are not in the paper, they are DMControl-GB's. Each picture has a kernel of its
+    own.
     """
     changed = torch.empty_like(pictures)
-    for begin in range(0, len(pictures), shared):
-        some = pictures[begin : begin + shared]
-        kernel = torch.randn(3, 3, 3, 3, generator=generator).to(pictures.device)
-        frames = some.reshape(-1, 3, *some.shape[2:])
-        mixed = conv2d(pad(frames / 255.0, (1, 1, 1, 1), "replicate"), kernel).sigmoid_().mul_(255.0)
-        changed[begin : begin + shared] = mixed.view_as(some)
+    kernels = torch.randn(len(pictures), 3, 3, 3, 3, generator=generator).to(pictures.device)
+    for number, kernel in enumerate(kernels):
+        frames = pad(pictures[number].reshape(-1, 3, *pictures.shape[2:]) / 255.0, (1, 1, 1, 1), "replicate")
+        changed[number] = conv2d(frames, kernel).sigmoid_().mul_(255.0).view_as(pictures[number])
     return changed
 
 
