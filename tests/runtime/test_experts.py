@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from visagent.config.composition import with_expert
+from visagent.config.composition import expert_config, with_expert
 from visagent.config.schemas import TrainConfig
+from visagent.config.signature import signature
 from visagent.config.validation import validate
 from visagent.errors import ConfigError
 from visagent.runtime import experts
@@ -84,3 +85,12 @@ def test_it_is_not_trained_unasked(alone, told, said, student):
     student["algorithm"]["expert"]["train"] = told
     with pytest.raises(ConfigError, match=said):
         have_expert(student, alone, lambda _: pytest.fail("nobody asked"))
+
+
+def test_it_is_trained_where_the_other_one_is(compose):
+    told = ("trainer.accelerator=gpu", "threads=3", "progress.bar=false", "logger=none", "trainer.max_epochs=4")
+    student = with_expert(validate(compose("secant/student_from_states", *told), TrainConfig))
+    needed = expert_config(student)
+    assert needed["trainer"]["accelerator"] == "gpu" and needed["threads"] == 3 and not needed["logger"]["enabled"]
+    assert needed["trainer"]["max_epochs"] == 2  # its own
+    assert signature(needed) == student["algorithm"]["expert"]["signature"]  # which that does not change

@@ -48,6 +48,10 @@ def test_experts_come_first_each_once(grid, extra, finish):
     assert len(second) == 6 and {run.expert.signature for run in second} == {run.signature for run in first}
     seventh = next(run for run in first if run.seed == 7)
     assert set(extra) <= set(seventh.overrides)  # its folder is where the students look for it
+    on_gpus = plan(grid, (*extra, "trainer.accelerator=gpu", "optimizer.lr=0.5"))
+    others = [run.expert for run in on_gpus.values() if run.expert is not None]
+    assert others and all("trainer.accelerator=gpu" in run.overrides for run in others)
+    assert not any("optimizer.lr=0.5" in run.overrides for run in others)  # what an expert is, its overrides say
     finish(first[0])
     finish(next(run for run in second if run.expert.signature == first[0].signature))
     again = collect(grid, plan(grid, extra)).waves

@@ -22,7 +22,8 @@ from visagent.errors import ConfigError
 Composed = dict[tuple[str, ...], DictConfig]
 """Configs by what composed them, without a seed."""
 SHARED = ("paths", "logger", "progress", "threads")
-"""What a run that another one needs has from that."""
+DEVICES = ("accelerator", "devices", "num_nodes", "strategy")
+"""What a run that another one needs has from that, of its trainer, too: where it happens, not what."""
 PRESET_NAME = "${hydra:runtime.choices.experiment}"
 """What conf/train.yaml gives a run for a name; only a Hydra application can resolve it."""
 
@@ -106,7 +107,7 @@ def expert_overrides(config: Mapping[str, Any]) -> list[str]:
 def expert_config(config: Mapping[str, Any], known: Composed | None = None) -> dict[str, Any] | None:
     """The resolved config of the run that a run needs, the expert that it imitates; None where it needs none.
 
-    It is told the same folders, tracking and threads, and is a smoke run where the other one is.
+    It is told the same folders, tracking, threads and devices, and is a smoke run where the other one is.
 
     Args:
         config: resolved, of the run that needs it.
@@ -124,7 +125,14 @@ def expert_config(config: Mapping[str, Any], known: Composed | None = None) -> d
     except (ConfigError, HydraException) as error:
         told = ",".join(f'"{override}"' for override in expert["overrides"])
         raise ConfigError(f"'algorithm.expert.overrides=[{told}]': {error}") from error
-    return {**composed, **{key: config[key] for key in SHARED}}
+    devices = {key: config["trainer"][key] for key in DEVICES if key in config["trainer"]}
+    return {**composed, **{key: config[key] for key in SHARED}, "trainer": {**composed["trainer"], **devices}}
+
+
+def is_shared(key: str) -> bool:
+    """Whether an override's key says what a run that another one needs has from that."""
+    first, _, rest = key.partition(".")
+    return first in SHARED or (first == "trainer" and rest in DEVICES)
 
 
 def with_expert(config: dict[str, Any], known: Composed | None = None) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from visagent.config.composition import SHARED, Composed, compose_run, config_folder, expert_config, expert_overrides
+from visagent.config.composition import Composed, compose_run, config_folder, expert_config, expert_overrides, is_shared
 from visagent.config.signature import difference, signature
 from visagent.errors import ConfigError
 from visagent.runtime.record import Record, RunFolder
@@ -177,7 +177,7 @@ def _expert(config: Mapping[str, Any], told: tuple[str, ...], known: Known) -> T
         needed = expert_config(config, known.composed)
         assert needed is not None
         own = expert_overrides(config)
-        shared = [override for override in told if _key(override).split(".")[0] in SHARED]
+        shared = [override for override in told if is_shared(_key(override))]
         label = "expert: " + " ".join(override.removeprefix("experiment=") for override in own)
         known.experts[asked["signature"]] = _found(label, (*own, *shared), needed, known)
     return known.experts[asked["signature"]]
