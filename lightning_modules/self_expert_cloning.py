@@ -17,6 +17,7 @@ from visagent.errors import ConfigError
 from visagent.experience.transitions import Transitions
 from visagent.learning.descent import Descent
 from visagent.networks.imitation import PixelPolicy, StudentAndExpert
+from visagent.networks.program import ProgramPolicy
 from visagent.objectives.distillation import imitation_loss
 
 
@@ -27,7 +28,7 @@ class SelfExpertCloning(OffPolicyModule):
         settings: see `visagent.config.secant_schemas.SelfExpertCloningSettings`.
         network: makes a `visagent.networks.imitation.PixelPolicy`.
         optimizer: makes an optimizer from parameter groups.
-        expert: the trained module of the expert's run.
+        expert: the trained module of the expert's run; None for a policy from elsewhere.
     """
 
     settings: SelfExpertCloningSettings
@@ -40,7 +41,8 @@ class SelfExpertCloning(OffPolicyModule):
         self._expert = [expert]  # in a list, as its module is no part of this one
 
     def build(self) -> None:
-        student, spaces, expert = self.network, self.data.spaces, self._expert[0].network
+        student, spaces, path = self.network, self.data.spaces, self.settings.expert_checkpoint
+        expert = self._expert[0].network if path is None else ProgramPolicy(path, spaces.action.size)
         if not isinstance(student, PixelPolicy):
             name = type(student).__name__
             raise ConfigError(f"network: expected a policy of pictures, got {name}; type network=pixel_policy")

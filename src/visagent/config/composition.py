@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import hashlib
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_module
@@ -117,7 +119,7 @@ def expert_config(config: Mapping[str, Any], known: Composed | None = None) -> d
         ConfigError: when its overrides do not compose one.
     """
     expert = config["algorithm"].get("expert")
-    if expert is None:
+    if expert is None or config["algorithm"].get("expert_checkpoint") is not None:
         return None
     try:
         with config_folder():
@@ -136,9 +138,27 @@ def is_shared(key: str) -> bool:
 
 
 def with_expert(config: dict[str, Any], known: Composed | None = None) -> dict[str, Any]:
-    """A resolved config that says the signature of the run that it needs, which so becomes part of its own."""
+    """A resolved config that says the signature of the run that it needs, or the hash of a policy from elsewhere: both
+    are part of its own signature.
+
+    Raises:
+        ConfigError: when the run cannot be composed, or there is no such file.
+    """
+    algorithm = config["algorithm"]
+    if (path := algorithm.get("expert_checkpoint")) is not None:
+        return {**config, "algorithm": {**algorithm, "expert_hash": _hash(path)}}
     needed = expert_config(config, known)
     if needed is None:
         return config
-    expert = {**config["algorithm"]["expert"], "signature": signature(needed)}
-    return {**config, "algorithm": {**config["algorithm"], "expert": expert}}
+    expert = {**algorithm["expert"], "signature": signature(needed)}
+    return {**config, "algorithm": {**algorithm, "expert": expert}}
+
+
+def _hash(path: str) -> str:
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()[:16]
+    except OSError as error:
+        raise ConfigError(
+            f"algorithm.expert_checkpoint: expected a file, got {path} ({error.strerror}); type "
+            "algorithm.expert_checkpoint=FILE.pt2, or null for the run of algorithm.expert"
+        ) from error

@@ -123,6 +123,12 @@ class SelfExpertCloningSettings(LearnerSettings):
     pixel_precisions: ClassVar[tuple[str, ...]] = ("bf16-mixed",)
     _target_: str = "lightning_modules.self_expert_cloning.SelfExpertCloning"
     expert: ExpertConfig = setting("run whose policy is imitated", nested=ExpertConfig)
+    expert_checkpoint: str | None = setting(
+        "policy from elsewhere that is imitated in its place, a PyTorch 2 archive from observations to actions; see "
+        "docs/secant.md",
+        as_before=None,
+    )
+    expert_hash: str | None = setting("of that file, from which it follows; null: not yet known", as_before=None)
     augmentation: str = setting("pool of augmentations, one of which each picture to learn from gets", among=POOLS)
     distractor_speed: float = setting(
         "how far pictures that are mixed in drift from a frame to the next at most, as a share of their side",

@@ -15,6 +15,7 @@ from visagent.config.settings import former_names
 EXCLUDED = (
     "algorithm.expert.overrides",
     "algorithm.expert.train",
+    "algorithm.expert_checkpoint",
     "trainer.devices",
     "trainer.num_nodes",
     "trainer.accelerator",
@@ -35,7 +36,7 @@ EXCLUDED = (
     "threads",
 )
 """Keys that say where or how visibly a run happens. `threads` may change the last bit of a float, not what is learned.
-What composes an expert's run is said by that run's signature.
+What composes an expert's run is said by that run's signature, and a file's hash stands for the file.
 """
 
 
@@ -43,7 +44,7 @@ def changes_identity(override: str) -> bool:
     """Whether a command-line override (`key=value`, `group=option`) can change a run's signature."""
     key = override.lstrip("+~").split("=", 1)[0].replace("/", ".")
     # The data set itself, which `datamodule.root` follows, and what an expert's signature follows.
-    if key in ("paths.videos", "algorithm.expert.overrides"):
+    if key in ("paths.videos", "algorithm.expert.overrides", "algorithm.expert_checkpoint"):
         return True
     return not any(key == excluded or key.startswith(f"{excluded}.") for excluded in EXCLUDED)
 

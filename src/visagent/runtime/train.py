@@ -293,7 +293,9 @@ def build(config: dict[str, Any]) -> tuple[pl.LightningModule, pl.LightningDataM
     """
     datamodule: pl.LightningDataModule = make("datamodule", config["datamodule"])
     parts = {group: make(group, config[group]) for group in ("network", "optimizer")}
-    if (expert := config["algorithm"].get("expert")) is not None:
+    if "expert" in config["algorithm"]:
+        parts["expert"] = None
+    if (expert := config["algorithm"].get("expert")) is not None and expert["signature"] is not None:
         from visagent.runtime.evaluate import trained
 
         # It may act in a world of the user's own where this run does.
