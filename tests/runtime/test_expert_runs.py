@@ -66,15 +66,20 @@ def test_it_is_waited_for(student, folder, monkeypatch, caplog):
     assert str(folder.path) in caplog.text
 
 
-def test_who_comes_second_to_the_lock_waits(student, folder, monkeypatch):
+def test_who_comes_second_to_the_lock_waits(student, folder):
     """Between a look at the lock and its own training another process has begun, and finished."""
+    asked = []
 
     def train(config):
+        asked.append(config)
         with folder.locked():
             finished(folder)
-            RunFolder(folder.path).locked().__enter__()
+            with RunFolder(folder.path).locked():
+                pytest.fail("two have the lock")
 
     have_expert(student, True, train)
+    assert [signature(config) for config in asked] == [folder.path.name]  # it has tried once, and was refused
+    assert folder.load().status == "FINISHED"
 
 
 @pytest.mark.parametrize(
