@@ -41,7 +41,8 @@ def augmentation_of(settings: SACSettings, spaces: WorldSpaces) -> AugmentationP
             f"algorithm.augmentation={settings.augmentation}: expected worlds that show pictures, got "
             f"{' and '.join(spaces.observation)}; type algorithm.augmentation=none, or datamodule.env.observe=pixels"
         )
-    return AugmentationPool(settings.augmentation, spaces.observation["pixels"][-1], settings.seed)
+    side = spaces.observation["pixels"][-1]
+    return AugmentationPool(settings.augmentation, side, settings.seed, settings.distractor_speed)
 
 
 class SAC(OffPolicyModule):

@@ -44,6 +44,11 @@ class SACSettings(LearnerSettings):
     augmentation: str = setting(
         "pool of augmentations, one of which each picture to learn from gets", among=POOLS, as_before="none"
     )
+    distractor_speed: float = setting(
+        "how far pictures that are mixed in drift from a frame to the next at most, as a share of their side",
+        least=0,
+        as_before=0.0,
+    )
     views: int = setting(
         "augmented views of an observation that the critics' loss is averaged over", symbol="M", least=1, as_before=1
     )
@@ -155,11 +160,6 @@ class ParallelCloningSettings(SACSettings):
     _target_: str = "lightning_modules.parallel_cloning.ParallelCloning"
     student_augmentation: str = setting(
         "pool of augmentations, one of which each picture that the student learns from gets", among=POOLS
-    )
-    distractor_speed: float = setting(
-        "how far pictures that are mixed in drift from a frame to the next at most, as a share of their side",
-        least=0,
-        as_before=0.0,
     )
     loss: str = setting("mean squared distance of actions, or the norm of all of a batch", among=("squared", "norm"))
 
