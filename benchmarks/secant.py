@@ -90,17 +90,22 @@ def _drawing() -> Iterator[Row]:
     yield Row("cartpole, 84 x 84, 4 samples a pixel", fast, reference, 4.0, "max", "steps/s", peer)
 
 
-def _student_policy(**convolutions: Any) -> PixelPolicy:
+def _settings(preset: str, group: str) -> dict[str, Any]:
+    """A group of a preset's config."""
     with config_folder():
-        settings = dict(compose_run(["experiment=secant/student_from_states"])["network"])
-    policy: PixelPolicy = make("network", {**settings, **convolutions})(SPACES)
+        return dict(compose_run([f"experiment=secant/{preset}"])[group])
+
+
+def _student_policy() -> PixelPolicy:
+    policy: PixelPolicy = make("network", _settings("student_from_states", "network"))(SPACES)
     return policy
 
 
 def _student(device: str, rounds: int) -> Iterator[Row]:
     policy, pixels = _student_policy().to(device), _pixels(BATCH, device)
     optimizer = torch.optim.Adam(policy.parameters(), 1e-3, fused=True)
-    pool, rng = AugmentationPool("combo1", SIDE, 0), torch.Generator().manual_seed(0)
+    speed = _settings("student_from_states", "algorithm")["distractor_speed"]
+    pool, rng = AugmentationPool("combo1", SIDE, 0, speed), torch.Generator().manual_seed(0)
     labels = torch.zeros(BATCH, 1, device=device)
 
     def update() -> None:
@@ -115,12 +120,11 @@ def _student(device: str, rounds: int) -> Iterator[Row]:
 
 
 def _adaptation(rounds: int) -> Iterator[Row]:
-    for name, convolutions in (("the same convolutions", {}), ("its 11 convolutions", ELEVEN)):
-        student = _student_policy()
-        with config_folder():
-            settings = dict(compose_run(["experiment=secant/inverse_dynamics"])["network"])
-        same = convolutions or {key: _of_layers(student, key) for key in ELEVEN}
-        network: SoftActorCritic = make("network", {**settings, **same})(SPACES)
+    own, student = _settings("student_from_states", "network"), _student_policy()
+    same = {key: own[key] for key in ELEVEN}
+    for name, convolutions in (("the same convolutions", same), ("its 11 convolutions", ELEVEN)):
+        settings = {**_settings("inverse_dynamics", "network"), **convolutions}
+        network: SoftActorCritic = make("network", settings)(SPACES)
         assert network.actor.trunk.projection is not None
         linear = network.actor.trunk.projection[0]
         assert isinstance(linear, nn.Linear)
@@ -128,7 +132,7 @@ def _adaptation(rounds: int) -> Iterator[Row]:
         adapting, one = AdaptingPolicy(network, inverse, 1e-3, 32), _pixels(1)
         state = adapting.initial_state(1)
 
-        def plain(student: PixelPolicy = student, one: Tensor = one) -> None:
+        def plain(one: Tensor = one) -> None:
             with torch.inference_mode():
                 for _ in range(10):
                     student(one)
@@ -141,17 +145,6 @@ def _adaptation(rounds: int) -> Iterator[Row]:
         yield Row(
             f"a student's action, {SIDE} x {SIDE}", 10 / times["student"], 1 / times["PAD"], 30.0, "max", "1/s", peer
         )
-
-
-def _of_layers(student: PixelPolicy, key: str) -> list[int]:
-    """A setting of the student's convolutions, read from its layers."""
-    layers = [layer for layer in student.stem if isinstance(layer, nn.Conv2d)]
-    read: dict[str, Callable[[nn.Conv2d], int]] = {
-        "pixel_channels": lambda layer: layer.out_channels,
-        "pixel_kernels": lambda layer: int(layer.kernel_size[0]),
-        "pixel_strides": lambda layer: int(layer.stride[0]),
-    }
-    return [read[key](layer) for layer in layers]
 
 
 class _Alone(SAC):
@@ -168,7 +161,7 @@ class _Plain:
     """SAC from pictures as one writes it down: the peer, with networks and sizes of ours."""
 
     def __init__(self, network: SoftActorCritic, settings: Any) -> None:
-        self.settings, self.network, self.target = settings, network, copy.deepcopy(network).requires_grad_(False)
+        self.network, self.target = network, copy.deepcopy(network).requires_grad_(False)
         self.log_alpha = torch.tensor(math.log(settings.temperature), requires_grad=True)
         self.critics = torch.optim.Adam(network.critic_parameters(), 1e-3)
         self.actor = torch.optim.Adam(network.actor.parameters(), 1e-3)
@@ -213,10 +206,9 @@ class _Plain:
 
 
 def _sac(device: str, rounds: int) -> Iterator[Row]:
-    with config_folder():
-        config = compose_run(["experiment=secant/expert"])
-    factory, optimizer = make("network", config["network"]), make("optimizer", config["optimizer"])
-    settings = SACSettings(**{name: value for name, value in config["algorithm"].items() if name != "_target_"})
+    factory, optimizer = (make(group, _settings("expert", group)) for group in ("network", "optimizer"))
+    told = _settings("expert", "algorithm")
+    settings = SACSettings(**{name: value for name, value in told.items() if name != "_target_"})
     ours = _Alone(settings, factory, optimizer)
     ours.network = factory(SPACES)
     ours.build()
