@@ -7,14 +7,14 @@ from __future__ import annotations
 from typing import Any
 
 from lightning_modules.inverse_dynamics import InverseDynamicsSAC
-from lightning_modules.random_policy import RandomPolicy
 from lightning_modules.reinforcement import NetworkFactory, OptimizerFactory
+from lightning_modules.untrained import Untrained
 from visagent.config.secant_schemas import PolicyAdaptationSettings
 from visagent.errors import ConfigError
 from visagent.networks.adaptation import AdaptingPolicy
 
 
-class PolicyAdaptation(RandomPolicy):
+class PolicyAdaptation(Untrained):
     """Tests a policy of SAC with inverse dynamics, which adapts to each episode; trains nothing.
 
     Args:

@@ -13,7 +13,7 @@ from visagent.errors import ConfigError
 from visagent.networks.mixed_precision import through_stem
 from visagent.networks.mlp import mlp
 from visagent.networks.pixels import convolutions, flattened
-from visagent.networks.policy import PolicyStep
+from visagent.networks.policy import Memoryless, PolicyStep
 
 Observation = Mapping[str, Tensor]
 
@@ -46,7 +46,7 @@ def small(layer: nn.Module) -> None:
         nn.init.uniform_(parameter, -3e-3, 3e-3)
 
 
-class DeterministicActorCritic(nn.Module):
+class DeterministicActorCritic(Memoryless):
     """mu(s) and one or two Q(s, a), behind a stem that the critics train where there are pixels.
 
     Args:
@@ -119,9 +119,6 @@ class DeterministicActorCritic(nn.Module):
         yield from self.critics.parameters()
         if self.stem is not None:
             yield from self.stem.parameters()
-
-    def initial_state(self, count: int) -> None:
-        """None: it remembers nothing."""
 
     def act(
         self,

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from visagent.envs.spaces import WorldSpaces
 from visagent.errors import ConfigError
 from visagent.networks.normalizers import RunningNormalizer
-from visagent.networks.policy import PolicyStep
+from visagent.networks.policy import Memoryless, PolicyStep
 
 
-class EvolvedPolicy(nn.Module):
+class EvolvedPolicy(Memoryless):
     """Fully connected layers with tanh, also at the output (dissertation, Section 3.6.2: SURREAL-ES).
 
     Args:
@@ -83,9 +83,6 @@ class EvolvedPolicy(nn.Module):
         if deterministic:
             return outputs
         return outputs + self.action_noise * torch.randn(outputs.shape, generator=generator)
-
-    def initial_state(self, count: int) -> None:
-        """None: it remembers nothing."""
 
     def act(
         self,

@@ -13,7 +13,7 @@ from visagent.errors import ConfigError
 from visagent.networks.mixed_precision import through_stem
 from visagent.networks.mlp import mlp
 from visagent.networks.pixels import begin_orthogonal, centred, convolutions, flattened
-from visagent.networks.policy import PolicyStep
+from visagent.networks.policy import Memoryless, PolicyStep
 from visagent.networks.soft_actor_critic import Trunk
 
 Observation = Mapping[str, Tensor]
@@ -67,7 +67,7 @@ class PixelPolicy(nn.Module):
         return action
 
 
-class StudentAndExpert(nn.Module):
+class StudentAndExpert(Memoryless):
     """What actors of imitation run: the student acts, the expert can be asked.
 
     Args:
@@ -104,9 +104,6 @@ class StudentAndExpert(nn.Module):
         policy: Any = self.expert
         action: Tensor = policy.act(seen, deterministic=True).action
         return action
-
-    def initial_state(self, count: int) -> None:
-        """None: it remembers nothing."""
 
     def act(
         self,

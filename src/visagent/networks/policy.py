@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,13 @@ class Policy(Protocol):
     def initial_state(self, count: int) -> Any:
         """The recurrent state of `count` fresh episodes."""
         ...
+
+
+class Memoryless(nn.Module):
+    """A policy that remembers nothing of an episode."""
+
+    def initial_state(self, count: int) -> None:
+        """None."""
 
 
 def begin_again(state: Any, places: Sequence[int]) -> Any:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from visagent.envs.spaces import ActionSpace, WorldSpaces
 from visagent.errors import ConfigError
-from visagent.networks.policy import PolicyStep
+from visagent.networks.policy import Memoryless, PolicyStep
 
 EXPECTED = (
     "a PyTorch 2 archive (torch.export.save) from pictures [N, 3 x frames, H, W], uint8 or float32 in [0, 255], or "
@@ -35,7 +35,7 @@ def _load(archive: bytes) -> torch.export.ExportedProgram:
         log.setLevel(before)
 
 
-class ProgramPolicy(nn.Module):
+class ProgramPolicy(Memoryless):
     """An exported program as a policy that stays as it is. It is loaded again in every process that needs it.
 
     Args:
@@ -66,9 +66,6 @@ class ProgramPolicy(nn.Module):
         self.part = "pixels" if len(shape) == 3 else "state"
         frames = shape[0] // 3 if self.part == "pixels" else 1
         self.spaces = WorldSpaces({self.part: shape}, ActionSpace("continuous", action_size), frames)
-
-    def initial_state(self, count: int) -> None:
-        """None: it remembers nothing."""
 
     def act(
         self,

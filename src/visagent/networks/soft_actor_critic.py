@@ -17,7 +17,7 @@ from visagent.errors import ConfigError
 from visagent.networks.mixed_precision import through_stem
 from visagent.networks.mlp import mlp
 from visagent.networks.pixels import begin_orthogonal, centred, convolutions, flattened
-from visagent.networks.policy import PolicyStep
+from visagent.networks.policy import Memoryless, PolicyStep
 
 Observation = Mapping[str, Tensor]
 
@@ -99,7 +99,7 @@ class TwinCritics(nn.Module):
         return torch.stack([critic(joined)[:, 0] for critic in self.critics])
 
 
-class SoftActorCritic(nn.Module):
+class SoftActorCritic(Memoryless):
     """A squashed Gaussian policy and twin critics, behind convolutions that the critics train where there are pixels.
 
     Args:
@@ -170,9 +170,6 @@ class SoftActorCritic(nn.Module):
         yield from self.critic.parameters()
         if self.stem is not None:
             yield from self.stem.parameters()
-
-    def initial_state(self, count: int) -> None:
-        """None: it remembers nothing."""
 
     def act(
         self,

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from visagent.envs.spaces import WorldSpaces
-from visagent.networks.policy import PolicyStep
+from visagent.networks.policy import Memoryless, PolicyStep
 
 
-class UniformPolicy(nn.Module):
+class UniformPolicy(Memoryless):
     """Draws every action uniformly, also where the mode of a distribution is asked for.
 
     Args:
@@ -22,9 +22,6 @@ class UniformPolicy(nn.Module):
     def __init__(self, spaces: WorldSpaces) -> None:
         super().__init__()
         self.spaces = spaces
-
-    def initial_state(self, count: int) -> None:
-        """None: it remembers nothing."""
 
     def act(
         self,
