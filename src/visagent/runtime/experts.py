@@ -1,4 +1,4 @@
-"""The run that a run needs: the expert that a student imitates is trained first, or waited for."""
+"""The run that a run needs: the expert that a student imitates is trained first, or waited for, and loaded."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 
 from visagent.config.composition import expert_config, expert_overrides
 from visagent.config.signature import signature
+from visagent.config.trust import dicts, registered
 from visagent.errors import ConfigError
 from visagent.runtime.record import RunBusy, RunFolder
 
@@ -48,6 +49,19 @@ def have_expert(config: Mapping[str, Any], alone: bool, train: Callable[[dict[st
         log.info("the expert first: %s", told)
         with suppress(RunBusy):  # another one was quicker
             train(needed)
+
+
+def trained_expert(config: Mapping[str, Any]) -> Any:
+    """The trained module of the run that a run needs; None where a policy from elsewhere stands in its place."""
+    from visagent.runtime.evaluate import trained
+
+    name = config["algorithm"]["expert"]["signature"]
+    if name is None:
+        return None
+    # It may act in a world of the user's own where this run does.
+    targets = {str(node.get("_target_")) for _, node in dicts(config["datamodule"]) if "_target_" in node}
+    module, _ = trained(Path(config["paths"]["outputs"]), name, sorted(targets - registered()))
+    return module
 
 
 def _finished(folder: RunFolder) -> bool:

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from visagent.config.composition import compose_run, config_folder
 from visagent.config.presets import conf_folder
 from visagent.config.secant_schemas import LOOKS
+from visagent.envs.dm_control_world import DRESSED
 from visagent.errors import ConfigError
 from visagent.runtime.building import make
 
@@ -24,7 +26,8 @@ STEPS = 5
 def dressed_tasks() -> list[str]:
     """Options of `env` whose worlds have looks."""
     folder = conf_folder() / "env"
-    return sorted(path.stem for path in folder.glob("*.yaml") if "- dm_control@_here_" in path.read_text())
+    domains = {path.stem: yaml.safe_load(path.read_text()).get("domain") for path in folder.glob("*.yaml")}
+    return sorted(task for task, domain in domains.items() if domain in DRESSED)
 
 
 def parser() -> argparse.ArgumentParser:

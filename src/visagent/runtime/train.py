@@ -16,14 +16,14 @@ from visagent.config.composition import with_expert
 from visagent.config.precision import SINGLE, precision_of
 from visagent.config.schemas import TrainConfig
 from visagent.config.signature import signature
-from visagent.config.trust import dicts, literal, registered
+from visagent.config.trust import literal
 from visagent.config.validation import check_targets, validate
 from visagent.errors import ConfigError, UserError, machine_message
 from visagent.runtime.building import make
 from visagent.runtime.checkpoints import checkpoint_to_resume, reading_checkpoint
 from visagent.runtime.credentials import public, without_credentials
 from visagent.runtime.drawing import draw
-from visagent.runtime.experts import have_expert
+from visagent.runtime.experts import have_expert, trained_expert
 from visagent.runtime.memory import keep_memory
 from visagent.runtime.record import Record, RunFolder, command, commit, hardware, now, versions
 from visagent.runtime.run_log import RunLog, logged
@@ -294,14 +294,7 @@ def build(config: dict[str, Any]) -> tuple[pl.LightningModule, pl.LightningDataM
     datamodule: pl.LightningDataModule = make("datamodule", config["datamodule"])
     parts = {group: make(group, config[group]) for group in ("network", "optimizer")}
     if "expert" in config["algorithm"]:
-        parts["expert"] = None
-    if (expert := config["algorithm"].get("expert")) is not None and expert["signature"] is not None:
-        from visagent.runtime.evaluate import trained
-
-        # It may act in a world of the user's own where this run does.
-        targets = {str(node.get("_target_")) for _, node in dicts(config["datamodule"]) if "_target_" in node}
-        allowed = sorted(targets - registered())
-        parts["expert"], _ = trained(Path(config["paths"]["outputs"]), expert["signature"], allowed)
+        parts["expert"] = trained_expert(config)
     module: pl.LightningModule = make("algorithm", config["algorithm"], **parts)
     return module, datamodule
 

@@ -157,10 +157,10 @@ def look_up(grid: Grid, own: tuple[str, ...], extra: tuple[str, ...], seed: int,
         raise ConfigError(
             f"table {grid.name}: {shlex.join(overrides)} composes to {got}, expected scale {grid.scale}, seed {seed}"
         )
-    return _found(label, overrides, config, known)
+    return _table_run(label, overrides, config, known)
 
 
-def _found(label: str, overrides: tuple[str, ...], config: Mapping[str, Any], known: Known) -> TableRun:
+def _table_run(label: str, overrides: tuple[str, ...], config: Mapping[str, Any], known: Known) -> TableRun:
     name = signature(config)
     folder = RunFolder(Path(config["paths"]["outputs"]) / "runs" / name)
     state, reason, record = _state(folder, name, config)
@@ -179,7 +179,7 @@ def _expert(config: Mapping[str, Any], told: tuple[str, ...], known: Known) -> T
         own = expert_overrides(config)
         shared = [override for override in told if is_shared(_key(override))]
         label = "expert: " + " ".join(override.removeprefix("experiment=") for override in own)
-        known.experts[asked["signature"]] = _found(label, (*own, *shared), needed, known)
+        known.experts[asked["signature"]] = _table_run(label, (*own, *shared), needed, known)
     return known.experts[asked["signature"]]
 
 
