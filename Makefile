@@ -40,7 +40,13 @@ gpu-check: setup
 	$(BIN)/visagent-train experiment=ppo/half_cheetah trainer.accelerator=gpu trainer.max_epochs=2 name=gpu-check
 	$(BIN)/visagent-train experiment=ddpg/pendulum trainer.accelerator=gpu trainer.max_epochs=2 name=gpu-check
 	$(BIN)/visagent-train experiment=option_mappo/tool_delivery trainer.accelerator=gpu trainer.max_epochs=4 name=gpu-check
+	$(BIN)/visagent-train experiment=secant/expert_paper trainer.accelerator=gpu trainer.max_epochs=2 name=gpu-check
+	$(BIN)/visagent-train experiment=secant/student_from_states trainer.accelerator=gpu trainer.max_epochs=2 name=gpu-check
+	$(BIN)/visagent-train experiment=secant/inverse_dynamics trainer.accelerator=gpu trainer.max_epochs=2 name=gpu-check
+	$(BIN)/visagent-train experiment=secant/policy_adaptation trainer.accelerator=gpu name=gpu-check \
+	  'algorithm.expert.overrides=[experiment=secant/inverse_dynamics,trainer.max_epochs=2,name=gpu-check]'
 	$(BIN)/python -m benchmarks navigation --device cuda
+	$(BIN)/python -m benchmarks secant --device cuda
 	$(BIN)/python -m benchmarks rubiksnet --device cuda
 
 setup:

@@ -6,6 +6,7 @@ import colorsys
 import copy
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
@@ -32,27 +33,53 @@ from visagent.networks.soft_actor_critic import SoftActorCritic
 from visagent.objectives.distillation import imitation_loss
 from visagent.runtime.building import make
 
-SIDE, KEY_SIDE, BATCH = 48, 84, 128
-SPACES = WorldSpaces({"pixels": (9, SIDE, SIDE)}, ActionSpace("continuous", 1), 3)
+KEY_SIDE, BATCH = 84, 128
 ELEVEN = {"pixel_channels": [32] * 11, "pixel_kernels": [3] * 11, "pixel_strides": [2] + [1] * 10}
 
 
+@dataclass(frozen=True)
+class Scale:
+    """Sizes of pictures and networks: those of the laptop on a CPU, the paper's on a GPU.
+
+    Attributes:
+        side: of pictures.
+        suffix: of presets' names.
+    """
+
+    side: int
+    suffix: str
+
+    @property
+    def spaces(self) -> WorldSpaces:
+        """Of three stacked frames."""
+        return WorldSpaces({"pixels": (9, self.side, self.side)}, ActionSpace("continuous", 1), 3)
+
+    def pixels(self, count: int, device: str = "cpu") -> Tensor:
+        """Stacks of noise."""
+        rng = torch.Generator().manual_seed(0)
+        shape = (count, *self.spaces.observation["pixels"])
+        return torch.randint(0, 256, shape, dtype=torch.uint8, generator=rng).to(device)
+
+
+LAPTOP, PAPER = Scale(48, ""), Scale(84, "_paper")
+
+
 def parts(device: str, long: bool) -> list[Part]:
-    """All rows of the area; drawing and acting are always on the CPU."""
+    """All rows of the area; drawing and acting are on the CPU, and not measured for a GPU."""
     torch.set_num_threads(1)
-    rounds = 15 if long else 5
+    rounds, scale = 15 if long else 5, LAPTOP if device == "cpu" else PAPER
+    learning = [
+        Part("student", 20, lambda: _student(scale, device, rounds)),
+        Part("SAC", 40, lambda: _sac(scale, device, rounds)),
+    ]
+    if device != "cpu":
+        return learning
     return [
         Part("green key", 3, _key),
         Part("drawing", 15, _drawing),
-        Part("student", 20, lambda: _student(device, rounds)),
-        Part("adaptation", 15, lambda: _adaptation(rounds)),
-        Part("SAC", 40, lambda: _sac(device, rounds)),
+        Part("adaptation", 15, lambda: _adaptation(scale, rounds)),
+        *learning,
     ]
-
-
-def _pixels(count: int, device: str = "cpu") -> Tensor:
-    rng = torch.Generator().manual_seed(0)
-    return torch.randint(0, 256, (count, *SPACES.observation["pixels"]), dtype=torch.uint8, generator=rng).to(device)
 
 
 def _key() -> Iterator[Row]:
@@ -96,16 +123,16 @@ def _settings(preset: str, group: str) -> dict[str, Any]:
         return dict(compose_run([f"experiment=secant/{preset}"])[group])
 
 
-def _student_policy() -> PixelPolicy:
-    policy: PixelPolicy = make("network", _settings("student_from_states", "network"))(SPACES)
+def _student_policy(scale: Scale) -> PixelPolicy:
+    policy: PixelPolicy = make("network", _settings(f"student{scale.suffix}", "network"))(scale.spaces)
     return policy
 
 
-def _student(device: str, rounds: int) -> Iterator[Row]:
-    policy, pixels = _student_policy().to(device), _pixels(BATCH, device)
+def _student(scale: Scale, device: str, rounds: int) -> Iterator[Row]:
+    policy, pixels = _student_policy(scale).to(device), scale.pixels(BATCH, device)
     optimizer = torch.optim.Adam(policy.parameters(), 1e-3, fused=True)
-    speed = _settings("student_from_states", "algorithm")["distractor_speed"]
-    pool, rng = AugmentationPool("combo1", SIDE, 0, speed), torch.Generator().manual_seed(0)
+    speed = _settings(f"student{scale.suffix}", "algorithm")["distractor_speed"]
+    pool, rng = AugmentationPool("combo1", scale.side, 0, speed), torch.Generator().manual_seed(0)
     labels = torch.zeros(BATCH, 1, device=device)
 
     def update() -> None:
@@ -115,21 +142,21 @@ def _student(device: str, rounds: int) -> Iterator[Row]:
         optimizer.step()
 
     times = alternating_medians({"augment": lambda: pool(pixels, rng), "update": update}, 4 * rounds, device)
-    name, peer = f"Combo1, {BATCH} stacks of {SIDE} x {SIDE}", "a quarter of a student's update"
+    name, peer = f"Combo1, {BATCH} stacks of {scale.side} x {scale.side}", "a quarter of a student's update"
     yield Row(name, 1000 * times["augment"], 1000 * times["update"] / 4, 1.0, "min", "ms", peer)
 
 
-def _adaptation(rounds: int) -> Iterator[Row]:
-    own, student = _settings("student_from_states", "network"), _student_policy()
+def _adaptation(scale: Scale, rounds: int) -> Iterator[Row]:
+    own, student = _settings("student", "network"), _student_policy(scale)
     same = {key: own[key] for key in ELEVEN}
     for name, convolutions in (("the same convolutions", same), ("its 11 convolutions", ELEVEN)):
         settings = {**_settings("inverse_dynamics", "network"), **convolutions}
-        network: SoftActorCritic = make("network", settings)(SPACES)
+        network: SoftActorCritic = make("network", settings)(scale.spaces)
         assert network.actor.trunk.projection is not None
         linear = network.actor.trunk.projection[0]
         assert isinstance(linear, nn.Linear)
         inverse = InverseDynamics(linear.in_features, linear.out_features, [256, 256], 1)
-        adapting, one = AdaptingPolicy(network, inverse, 1e-3, 32), _pixels(1)
+        adapting, one = AdaptingPolicy(network, inverse, 1e-3, 32), scale.pixels(1)
         state = adapting.initial_state(1)
 
         def plain(one: Tensor = one) -> None:
@@ -143,15 +170,25 @@ def _adaptation(rounds: int) -> Iterator[Row]:
         times = alternating_medians({"student": plain, "PAD": adapt}, 2 * rounds)
         peer = f"PAD with {name}"
         yield Row(
-            f"a student's action, {SIDE} x {SIDE}", 10 / times["student"], 1 / times["PAD"], 30.0, "max", "1/s", peer
+            f"a student's action, {scale.side} x {scale.side}",
+            10 / times["student"],
+            1 / times["PAD"],
+            30.0,
+            "max",
+            "1/s",
+            peer,
         )
 
 
 class _Alone(SAC):
     """SAC without a Trainer around it."""
 
-    data: Any = SimpleNamespace(spaces=SPACES)
+    spaces: WorldSpaces
     ranks = ALONE
+
+    @property
+    def data(self) -> Any:
+        return SimpleNamespace(spaces=self.spaces)
 
     def own_optimizers(self) -> list[torch.optim.Optimizer]:
         return self.configure_optimizers()
@@ -162,7 +199,8 @@ class _Plain:
 
     def __init__(self, network: SoftActorCritic, settings: Any) -> None:
         self.network, self.target = network, copy.deepcopy(network).requires_grad_(False)
-        self.log_alpha = torch.tensor(math.log(settings.temperature), requires_grad=True)
+        device = next(network.parameters()).device
+        self.log_alpha = torch.tensor(math.log(settings.temperature), device=device, requires_grad=True)
         self.critics = torch.optim.Adam(network.critic_parameters(), 1e-3)
         self.actor = torch.optim.Adam(network.actor.parameters(), 1e-3)
         self.alpha, self.turn = torch.optim.Adam([self.log_alpha], 1e-3), 0
@@ -205,16 +243,19 @@ class _Plain:
                 old.lerp_(new, 0.01)
 
 
-def _sac(device: str, rounds: int) -> Iterator[Row]:
-    factory, optimizer = (make(group, _settings("expert", group)) for group in ("network", "optimizer"))
-    told = _settings("expert", "algorithm")
+def _sac(scale: Scale, device: str, rounds: int) -> Iterator[Row]:
+    preset, spaces = f"expert{scale.suffix}", scale.spaces
+    factory, optimizer = (make(group, _settings(preset, group)) for group in ("network", "optimizer"))
+    told = _settings(preset, "algorithm")
     settings = SACSettings(**{name: value for name, value in told.items() if name != "_target_"})
     ours = _Alone(settings, factory, optimizer)
-    ours.network = factory(SPACES)
+    ours.spaces = spaces
+    ours.network = factory(spaces)
     ours.build()
     ours.to(device).train()
     ours.on_fit_start()
-    plain, pixels = _Plain(copy.deepcopy(ours.network), settings), _pixels(BATCH, device)
+    ours.turn = 0
+    plain, pixels = _Plain(copy.deepcopy(ours.network), settings), scale.pixels(BATCH, device)
     drawn = Transitions(
         torch.zeros(BATCH, 1, device=device), {"pixels": pixels}, {"pixels": pixels.flip(0)},
         torch.ones(BATCH, 1, device=device), torch.ones(BATCH, dtype=torch.int64, device=device),
@@ -225,7 +266,7 @@ def _sac(device: str, rounds: int) -> Iterator[Row]:
     def two_of_ours() -> None:
         for _ in range(2):  # the policy's turn is every second one
             ours.update(drawn, rng)
-            ours.updates += 1
+            ours.turn += 1
             ours.follow()
 
     def two_plain() -> None:
@@ -233,5 +274,5 @@ def _sac(device: str, rounds: int) -> Iterator[Row]:
             plain.update(drawn, rng)
 
     times = alternating_medians({"ours": two_of_ours, "plain": two_plain}, rounds, device)
-    name = f"SAC+crop, {BATCH} stacks of {SIDE} x {SIDE}"
+    name = f"SAC+crop, {BATCH} stacks of {scale.side} x {scale.side}"
     yield Row(name, 2 / times["ours"], 2 / times["plain"], 0.9, "max", "updates/s", "a plain PyTorch loop")

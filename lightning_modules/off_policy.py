@@ -19,7 +19,9 @@ class OffPolicyModule(ReinforcementModule):
     """
 
     updates: Tensor
-    """So far, of the run."""
+    """Of the run, before this iteration's."""
+    turn: int
+    """Updates so far, counted where nothing has to wait for a device."""
     purpose: ClassVar[str] = "update"
     """Of an iteration's random numbers, by which they are seeded."""
 
@@ -42,11 +44,13 @@ class OffPolicyModule(ReinforcementModule):
     def learn(self, batch: TransitionBatch) -> Metrics:
         sums: dict[str, Tensor] = {}
         rng = self.generator(self.purpose)
+        self.turn = int(self.updates)
         for drawn in batch.updates():
             for name, value in self.update(drawn, rng).items():
                 sums[name] = sums.get(name, torch.zeros((), device=self.device)) + value
-            self.updates += 1
+            self.turn += 1
             self.follow()
+        self.updates.fill_(self.turn)
         if not sums:
             return {"train/updates": self.updates.float()}
         means = self.ranks.sum(torch.stack(list(sums.values()))) / (self.ranks.count * len(batch.steps))
@@ -56,7 +60,7 @@ class OffPolicyModule(ReinforcementModule):
 
     def is_turn(self, every: int) -> bool:
         """Whether the number of updates so far is a multiple of another."""
-        return int(self.updates) % every == 0
+        return self.turn % every == 0
 
     def normal(self, rng: torch.Generator, like: Tensor) -> Tensor:
         """This rank's standard normal numbers, `[N, ...]` as a tensor's."""

@@ -13,9 +13,9 @@ from torch import Generator, Tensor
 from torch.nn.functional import conv2d, pad
 
 
-def _integers(low: int, high: int, count: int, generator: Generator) -> list[int]:
-    """So many whole numbers from `low` to `high`."""
-    return torch.randint(low, high + 1, (count,), generator=generator).tolist()
+def _integer(low: int, high: int, generator: Generator) -> int:
+    """A whole number from `low` to `high`."""
+    return int(torch.randint(low, high + 1, (), generator=generator))
 
 
 def _beside(pictures: Tensor, generator: Generator) -> dict[str, Any]:
@@ -37,33 +37,33 @@ def random_crop(pictures: Tensor, generator: Generator, padding: int = 4, mode: 
         mode: of `torch.nn.functional.pad`; `replicate` in DrQ.
     """
     count, _, height, width = pictures.shape
-    padded = pad(pictures, (padding,) * 4, mode)
-    tops, lefts = (_integers(0, 2 * padding, count, generator) for _ in range(2))
-    cropped = torch.empty_like(pictures)
-    for number, (top, left) in enumerate(zip(tops, lefts, strict=True)):
-        cropped[number] = padded[number, :, top : top + height, left : left + width]
-    return cropped
+    places = pad(pictures, (padding,) * 4, mode).unfold(2, height, 1).unfold(3, width, 1)
+    chosen = (torch.randint(2 * padding + 1, (count,), generator=generator).to(pictures.device) for _ in range(2))
+    top, left = chosen
+    return places[torch.arange(count, device=pictures.device), :, top, left]
 
 
-def _rectangles(shape: torch.Size, generator: Generator) -> list[tuple[slice, slice]]:
-    """A rectangle of each picture, its sides an eighth to a half of the picture's; the sizes are not in the paper."""
-    count, _, height, width = shape
+def _rectangles(pictures: Tensor, generator: Generator) -> Tensor:
+    """Where a rectangle of each picture lies, `[N, 1, H, W]`, true inside, its sides an eighth to a half of the
+    picture's; the sizes are not in the paper.
+    """
+    count, _, height, width = pictures.shape
     chosen = []
     for _ in range(count):
-        (tall,), (wide,) = (_integers(max(1, side // 8), side // 2, 1, generator) for side in (height, width))
-        (top,), (left,) = _integers(0, height - tall, 1, generator), _integers(0, width - wide, 1, generator)
-        chosen.append((slice(top, top + tall), slice(left, left + wide)))
-    return chosen
+        tall, wide = (_integer(max(1, side // 8), side // 2, generator) for side in (height, width))
+        top, left = _integer(0, height - tall, generator), _integer(0, width - wide, generator)
+        chosen.append((top, top + tall, left, left + wide))
+    top, bottom, left, right = torch.tensor(chosen).to(pictures.device)[:, :, None].unbind(1)
+    row, column = (torch.arange(side, device=pictures.device) for side in (height, width))
+    rows, columns = (row >= top) & (row < bottom), (column >= left) & (column < right)
+    return (rows[:, :, None] & columns[:, None])[:, None]
 
 
 def cutout_color(pictures: Tensor, generator: Generator) -> Tensor:
     """A rectangle of one colour, the same in all frames."""
-    changed = pictures.clone()
     colours = 255 * torch.rand(len(pictures), 3, generator=generator).to(pictures.device)
-    frames = pictures.shape[1] // 3
-    for number, (rows, columns) in enumerate(_rectangles(pictures.shape, generator)):
-        changed[number, :, rows, columns] = colours[number].repeat(frames)[:, None, None]
-    return changed
+    inside = _rectangles(pictures, generator)
+    return torch.where(inside, colours.repeat(1, pictures.shape[1] // 3)[:, :, None, None], pictures)
 
 
 def random_convolution(pictures: Tensor, generator: Generator) -> Tensor:
@@ -71,12 +71,11 @@ def random_convolution(pictures: Tensor, generator: Generator) -> Tensor:
     range by a sigmoid; kernel and range are not in the paper, they are DMControl-GB's. Each picture has a kernel of its
     own.
     """
-    changed = torch.empty_like(pictures)
-    kernels = torch.randn(len(pictures), 3, 3, 3, 3, generator=generator).to(pictures.device)
-    for number, kernel in enumerate(kernels):
-        frames = pad(pictures[number].reshape(-1, 3, *pictures.shape[2:]) / 255.0, (1, 1, 1, 1), "replicate")
-        changed[number] = conv2d(frames, kernel).sigmoid_().mul_(255.0).view_as(pictures[number])
-    return changed
+    count, channels, *sides = pictures.shape
+    kernels = torch.randn(3 * count, 3, 3, 3, generator=generator).to(pictures.device)
+    framed = pad(pictures / 255.0, (1, 1, 1, 1), "replicate").unflatten(1, (channels // 3, 3)).transpose(0, 1)
+    mixed = conv2d(framed.flatten(1, 2), kernels, groups=count).sigmoid_().mul_(255.0)
+    return mixed.view(channels // 3, count, 3, *sides).transpose(0, 1).reshape(pictures.shape)
 
 
 def random_network(pictures: Tensor, generator: Generator, unchanged: float = 0.1) -> Tensor:
@@ -125,10 +124,8 @@ def mixup(pictures: Tensor, generator: Generator, distractors: Tensor, speed: fl
 
 def cutmix(pictures: Tensor, generator: Generator, distractors: Tensor, speed: float = 0.0) -> Tensor:
     """A rectangle of another picture, at the same place in all frames; see `mixup`."""
-    changed, others = pictures.clone(), _others(pictures, generator, distractors, speed)
-    for number, (rows, columns) in enumerate(_rectangles(pictures.shape, generator)):
-        changed[number, :, rows, columns] = others[number, :, rows, columns]
-    return changed
+    others = _others(pictures, generator, distractors, speed)
+    return torch.where(_rectangles(pictures, generator), others, pictures)
 
 
 def _others(pictures: Tensor, generator: Generator, distractors: Tensor, speed: float) -> Tensor:
@@ -137,10 +134,10 @@ def _others(pictures: Tensor, generator: Generator, distractors: Tensor, speed: 
     others, frames = distractors[chosen.to(distractors.device)], pictures.shape[1] // 3
     if not speed:
         return others.repeat(1, frames, 1, 1)
-    velocities = speed * others.shape[-1] * (2 * torch.rand(len(others), 2, generator=generator) - 1)
-    drifted = torch.empty_like(pictures)
-    for number, (down, right) in enumerate(velocities.tolist()):
-        for frame in range(frames):
-            moved = others[number].roll((round(frame * down), round(frame * right)), (1, 2))
-            drifted[number, 3 * frame : 3 * frame + 3] = moved
-    return drifted
+    height, width = others.shape[2:]
+    velocities = speed * width * (2 * torch.rand(len(others), 2, generator=generator) - 1)
+    moved = (velocities.double()[:, :, None] * torch.arange(frames)).round().long()[..., None]  # [N, 2, F, 1]
+    rows, columns = ((torch.arange(side) - moved[:, axis]) % side for axis, side in enumerate((height, width)))
+    places = (rows[..., None] * width + columns[:, :, None]).flatten(2).to(pictures.device)[:, :, None]
+    pixels = others.flatten(2)[:, None].expand(-1, frames, -1, -1)
+    return pixels.gather(3, places.expand(pixels.shape)).view_as(pictures)
