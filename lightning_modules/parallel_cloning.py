@@ -29,7 +29,9 @@ class ParallelCloning(SAC):
     def build(self) -> None:
         super().build()
         settings, side = self.settings, self.data.spaces.observation["pixels"][-1]
-        self.strong = AugmentationPool(settings.student_augmentation, side, settings.seed, settings.distractor_speed)
+        self.strong = AugmentationPool(
+            settings.student_augmentation, side, settings.seed, settings.distractor_speed, settings.distractors
+        )
 
     def configure_optimizers(self) -> list[torch.optim.Optimizer]:
         student = self.make_optimizer(self.network.student.parameters())

@@ -42,7 +42,7 @@ def augmentation_of(settings: SACSettings, spaces: WorldSpaces) -> AugmentationP
             f"{' and '.join(spaces.observation)}; type algorithm.augmentation=none, or datamodule.env.observe=pixels"
         )
     side = spaces.observation["pixels"][-1]
-    return AugmentationPool(settings.augmentation, side, settings.seed, settings.distractor_speed)
+    return AugmentationPool(settings.augmentation, side, settings.seed, settings.distractor_speed, settings.distractors)
 
 
 class SAC(OffPolicyModule):

@@ -33,6 +33,7 @@ class SelfExpertCloning(OffPolicyModule):
 
     settings: SelfExpertCloningSettings
     network: StudentAndExpert
+    pool: AugmentationPool
 
     def __init__(
         self, settings: SelfExpertCloningSettings, network: NetworkFactory, optimizer: OptimizerFactory, expert: Any
@@ -55,7 +56,9 @@ class SelfExpertCloning(OffPolicyModule):
         self.network = StudentAndExpert(student, expert, expert.spaces)
         side = spaces.observation["pixels"][-1]
         settings = self.settings
-        self.pool = AugmentationPool(settings.augmentation, side, settings.seed, settings.distractor_speed)
+        self.pool = AugmentationPool(
+            settings.augmentation, side, settings.seed, settings.distractor_speed, settings.distractors
+        )
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return self.make_optimizer(self.network.student.parameters())

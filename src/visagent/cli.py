@@ -81,6 +81,13 @@ def looks() -> None:
     sys.exit(_guarded(main))
 
 
+def analyse() -> None:
+    """Entry point of `visagent-analyse`."""
+    from visagent.analyses.command import main
+
+    sys.exit(_guarded(main))
+
+
 def demos() -> None:
     """Entry point of `visagent-demos`."""
     from visagent.runtime.demonstrations import main
@@ -120,6 +127,12 @@ def _table() -> int:
         with launching(results):
             sys.argv = [sys.argv[0], *sweep_arguments(asked, results)]
             _hydra("train", _train_task)
+        results = look(asked)
+    if asked.run and results.to_analyse:
+        from visagent.analyses.command import analyse_by_default
+
+        for kind, run in results.to_analyse:
+            analyse_by_default(kind, run.folder)
         results = look(asked)
     return render(asked, results)
 

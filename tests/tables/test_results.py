@@ -324,3 +324,24 @@ def test_the_peak_of_a_run_and_when_it_reached_a_level(extra, finish):
     assert cells[("", "low", "when", "only")].values == {0: 100.0, 1: 100.0, 2: 100.0}
     assert cells[("", "high", "when", "only")].values == {1: 200.0, 2: 200.0}
     assert cells[("", "high", "when", "only")].missing == {0: "undefined in this run"}
+
+
+def test_numbers_of_analyses_are_read_from_the_runs_folders(extra, finish):
+    spec = make_spec(
+        measures={"rate": MeasureConfig("seconds", "analysis/latency/seconds_cpu", "min", 0.0)}, figures=[]
+    )
+    spec.table.claims, spec.table.panels, spec.table.aggregate = [], [], None
+    spec.table.rows = [RowConfig("cloning", {"preset": "behaviour_cloning"})]
+    tiny = expand("nobody/tiny", spec, "smoke")
+    for run in plan(tiny, extra).values():
+        finish(run, {"test/return": 1.0})
+    results = collect(tiny, plan(tiny, extra))
+    assert [kind for kind, _ in results.to_analyse] == ["latency"] * 3
+    one = results.to_analyse[0][1]
+    said = next(iter(results.cells.values())).missing[one.seed]
+    assert said == f"not analysed yet: visagent-analyse latency run={one.signature}"
+    one.folder.analyses.mkdir()
+    one.folder.keep_analysis("latency", {"seconds_cpu": 0.25}, {})
+    again = collect(tiny, plan(tiny, extra))
+    assert [run.seed for _, run in again.to_analyse] == [1, 2]
+    assert next(iter(again.cells.values())).values == {0: 0.25}

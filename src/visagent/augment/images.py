@@ -53,9 +53,9 @@ def _rectangles(pictures: Tensor, generator: Generator) -> Tensor:
         tall, wide = (_integer(max(1, side // 8), side // 2, generator) for side in (height, width))
         top, left = _integer(0, height - tall, generator), _integer(0, width - wide, generator)
         chosen.append((top, top + tall, left, left + wide))
-    top, bottom, left, right = torch.tensor(chosen).to(pictures.device)[:, :, None].unbind(1)
+    tops, bottoms, lefts, rights = torch.tensor(chosen).to(pictures.device)[:, :, None].unbind(1)
     row, column = (torch.arange(side, device=pictures.device) for side in (height, width))
-    rows, columns = (row >= top) & (row < bottom), (column >= left) & (column < right)
+    rows, columns = (row >= tops) & (row < bottoms), (column >= lefts) & (column < rights)
     return (rows[:, :, None] & columns[:, None])[:, None]
 
 
@@ -113,7 +113,7 @@ def mixup(pictures: Tensor, generator: Generator, distractors: Tensor, speed: fl
     Args:
         pictures: `[N, C, H, W]`.
         generator: draws alpha and I.
-        distractors: `[K, 3, H, W]`.
+        distractors: `[K, 3, H, W]`, in [0, 255].
         speed: how far I drifts from a frame to the next at most, as a share of its side; 0, as in the paper: all frames
             have the same.
     """
@@ -131,7 +131,7 @@ def cutmix(pictures: Tensor, generator: Generator, distractors: Tensor, speed: f
 def _others(pictures: Tensor, generator: Generator, distractors: Tensor, speed: float) -> Tensor:
     """Other pictures `[N, C, H, W]`, which drift from frame to frame, and come in again where they went out."""
     chosen = torch.randint(len(distractors), (len(pictures),), generator=generator)
-    others, frames = distractors[chosen.to(distractors.device)], pictures.shape[1] // 3
+    others, frames = distractors[chosen.to(distractors.device)].float(), pictures.shape[1] // 3
     if not speed:
         return others.repeat(1, frames, 1, 1)
     height, width = others.shape[2:]

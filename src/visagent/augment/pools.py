@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
 import torch
 from torch import Generator, Tensor
 
+from visagent.augment.distractors import made_distractors, read_distractors
 from visagent.augment.images import (
     cutmix,
     cutout_color,
@@ -18,8 +18,6 @@ from visagent.augment.images import (
     random_crop,
     random_network,
 )
-from visagent.seeding import derive_seed
-from visagent.textures import coloured_field
 
 
 def unchanged(pictures: Tensor, generator: Generator) -> Tensor:
@@ -48,7 +46,6 @@ POOLS = {
     "combo3": COMBO3,
 }
 """By name."""
-DISTRACTORS = 400
 
 
 class AugmentationPool:
@@ -57,18 +54,20 @@ class AugmentationPool:
     Args:
         name: of `POOLS`.
         side: of the pictures.
-        seed: of the pictures that are mixed in, fields of colour where nobody gives others.
+        seed: of pictures to mix in that are made.
         speed: of these pictures; see `visagent.augment.images.mixup`.
+        folder: of pictures to mix in; None: they are made. See `visagent.augment.distractors`.
+
+    Raises:
+        ConfigError: where there are none.
     """
 
-    def __init__(self, name: str, side: int, seed: int, speed: float = 0.0) -> None:
+    def __init__(self, name: str, side: int, seed: int, speed: float = 0.0, folder: str | None = None) -> None:
         self.augmentations: Sequence[str] = POOLS[name]
         self.speed = speed
         self.distractors: Tensor | None = None
         if set(self.augmentations) & set(DISTRACTED):
-            rng = np.random.default_rng(derive_seed(seed, "distractors"))
-            fields = np.stack([coloured_field(rng, side) for _ in range(DISTRACTORS)])
-            self.distractors = 255.0 * torch.from_numpy(fields).permute(0, 3, 1, 2).contiguous()
+            self.distractors = made_distractors(side, seed) if folder is None else read_distractors(folder, side)
 
     def __call__(self, pictures: Tensor, generator: Generator) -> Tensor:
         """Pictures `[N, C, H, W]` in [0, 255], augmented; the same picture may get another augmentation each time."""

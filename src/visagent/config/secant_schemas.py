@@ -17,9 +17,23 @@ POOLS = (
 WIDTHS = "widths of layers, such as [256,256]"
 
 
+@dataclass
+class DistractedSettings(LearnerSettings):
+    """What is mixed into pictures; see `visagent.augment.distractors`."""
+
+    distractor_speed: float = setting(
+        "how far pictures that are mixed in drift from a frame to the next at most, as a share of their side",
+        least=0,
+        as_before=0.0,
+    )
+    distractors: str | None = setting(
+        "folder of pictures that are mixed in, such as COCO's; null: fields of colour are made", as_before=None
+    )
+
+
 @registered("algorithm", "sac", Fit(("soft_actor_critic",), ("replay",)))
 @dataclass
-class SACSettings(LearnerSettings):
+class SACSettings(DistractedSettings):
     """Soft actor-critic; see `lightning_modules.sac.SAC`."""
 
     pixel_precisions: ClassVar[tuple[str, ...]] = ("bf16-mixed",)
@@ -43,11 +57,6 @@ class SACSettings(LearnerSettings):
     reward_scale: float = setting("factor of the rewards that the learner sees")
     augmentation: str = setting(
         "pool of augmentations, one of which each picture to learn from gets", among=POOLS, as_before="none"
-    )
-    distractor_speed: float = setting(
-        "how far pictures that are mixed in drift from a frame to the next at most, as a share of their side",
-        least=0,
-        as_before=0.0,
     )
     views: int = setting(
         "augmented views of an observation that the critics' loss is averaged over", symbol="M", least=1, as_before=1
@@ -122,7 +131,7 @@ class ExpertConfig:
 
 @registered("algorithm", "self_expert_cloning", Fit(("pixel_policy",), ("replay",)))
 @dataclass
-class SelfExpertCloningSettings(LearnerSettings):
+class SelfExpertCloningSettings(DistractedSettings):
     """Self-expert cloning; see `lightning_modules.self_expert_cloning.SelfExpertCloning`."""
 
     pixel_precisions: ClassVar[tuple[str, ...]] = ("bf16-mixed",)
@@ -135,11 +144,6 @@ class SelfExpertCloningSettings(LearnerSettings):
     )
     expert_hash: str | None = setting("of that file, from which it follows; null: not yet known", as_before=None)
     augmentation: str = setting("pool of augmentations, one of which each picture to learn from gets", among=POOLS)
-    distractor_speed: float = setting(
-        "how far pictures that are mixed in drift from a frame to the next at most, as a share of their side",
-        least=0,
-        as_before=0.0,
-    )
     loss: str = setting("mean squared distance of actions, or the norm of all of a batch", among=("squared", "norm"))
 
 

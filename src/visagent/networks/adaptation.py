@@ -63,6 +63,10 @@ class AdaptingPolicy(nn.Module):
         with torch.inference_mode(False):  # what was copied within it could not learn
             return Adapted(self.network.stem, self.inverse, self.lr)  # type: ignore[arg-type]
 
+    def embedding(self, observation: Observation) -> Tensor:
+        """Of observations `[B, ...]`, before anything adapts."""
+        return self.network.embedding(observation)
+
     def initial_state(self, count: int) -> AdaptedEpisodes:
         """What so many episodes begin with."""
         return AdaptedEpisodes(self, count)

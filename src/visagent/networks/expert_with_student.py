@@ -40,6 +40,10 @@ class ExpertWithStudent(SoftActorCritic):
             action = self.student(observation["pixels"])
             return PolicyStep(action, None, torch.zeros(len(action)))
 
+    def embedding(self, observation: Observation) -> Tensor:
+        """The student's, of observations `[B, ...]`."""
+        return self.student.embedding(observation["pixels"])
+
     def expert_action(self, observation: Observation) -> Tensor:
         """The expert's deterministic action `[N, A]`."""
         return super().act(observation, deterministic=True).action

@@ -60,10 +60,15 @@ class PixelPolicy(nn.Module):
         self.layers = mlp(projection, hidden, spaces.action.size, "relu")
         begin_orthogonal(self)
 
+    def embedding(self, pixels: Tensor) -> Tensor:
+        """Of pictures `[N, C, H, W]` in [0, 255], `[N, projection]`."""
+        features = through_stem(self.stem, centred(pixels, self.differences), self.mixed and self.training)
+        embedding: Tensor = self.trunk(features, None)
+        return embedding
+
     def forward(self, pixels: Tensor) -> Tensor:
         """Actions `[N, A]` of pictures `[N, C, H, W]` in [0, 255]."""
-        features = through_stem(self.stem, centred(pixels, self.differences), self.mixed and self.training)
-        action: Tensor = self.layers(self.trunk(features, None)).tanh()
+        action: Tensor = self.layers(self.embedding(pixels)).tanh()
         return action
 
 
@@ -96,6 +101,10 @@ class StudentAndExpert(Memoryless):
     @mixed.setter
     def mixed(self, value: bool) -> None:
         self.student.mixed = value
+
+    def embedding(self, observation: Observation) -> Tensor:
+        """The student's, of observations `[B, ...]`."""
+        return self.student.embedding(observation["pixels"])
 
     def expert_action(self, observation: Observation) -> Tensor:
         """The expert's deterministic action `[N, A]`."""

@@ -165,6 +165,11 @@ class SoftActorCritic(Memoryless):
         values: Tensor = self.critic(self.features(observation), self.state(observation), action)
         return values
 
+    def embedding(self, observation: Observation) -> Tensor:
+        """What the policy's hidden layers see of observations `[B, ...]`: the projection of pictures, and the state."""
+        embedding: Tensor = self.actor.trunk(self.features(observation), self.state(observation))
+        return embedding
+
     def critic_parameters(self) -> Iterator[nn.Parameter]:
         """Of the critics and the convolutions."""
         yield from self.critic.parameters()

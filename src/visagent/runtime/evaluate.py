@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from visagent.config.schemas import EvaluateConfig, TrainConfig
 from visagent.config.signature import difference
-from visagent.config.trust import literal
+from visagent.config.trust import literal, locate
 from visagent.config.validation import check_targets, validate
 from visagent.errors import ConfigError
 from visagent.runtime.checkpoints import check_checkpoint, reading_checkpoint
@@ -100,11 +100,21 @@ def trained(outputs: Path, run: str, allowed: Sequence[str] = ()) -> tuple[Any, 
     Raises:
         ConfigError: when there is no such run, it has no checkpoint yet, or its config would run the code of others.
     """
-    folder, _ = _finished_epoch(outputs, run)
+    folder = find_run(outputs / "runs", run)
+    stored = folder.runnable(allowed)
+    if _learns(stored):
+        _finished_epoch(outputs, run)
     here = {"accelerator": "cpu", "devices": 1, "num_nodes": 1, "strategy": "auto", "limit_test_batches": 0}
-    resolved = _with(folder.runnable(allowed), {"trainer": here})
-    _, module, datamodule = _tested(resolved, folder, False)
+    _, module, datamodule = _tested(_with(stored, {"trainer": here}), folder, False)
     return module.cpu().eval(), datamodule
+
+
+def _learns(config: dict[str, Any]) -> bool:
+    """Whether a run has weights of its own."""
+    from lightning_modules.untrained import Untrained
+
+    target = locate(str(config["algorithm"]["_target_"]), "algorithm")
+    return not (isinstance(target, type) and issubclass(target, Untrained))
 
 
 def _tested(resolved: dict[str, Any], folder: RunFolder, bar: bool) -> tuple[Any, Any, Any]:
@@ -112,7 +122,7 @@ def _tested(resolved: dict[str, Any], folder: RunFolder, bar: bool) -> tuple[Any
     from visagent.runtime.callbacks import AtomicCheckpointIO, Progress
     from visagent.runtime.train import build, build_trainer, prepare
 
-    checkpoint = check_checkpoint(folder)
+    checkpoint = check_checkpoint(folder) if _learns(resolved) else None
     prepare(resolved["threads"])
     module, datamodule = build(resolved)
     trainer = build_trainer(
@@ -126,6 +136,9 @@ def _tested(resolved: dict[str, Any], folder: RunFolder, bar: bool) -> tuple[Any
     with warnings.catch_warnings():
         # they have nothing to do here
         warnings.filterwarnings("ignore", message=".*callbacks used to create the checkpoint.*")
+        if checkpoint is None:
+            trainer.test(module, datamodule, verbose=False)
+            return trainer, module, datamodule
         with reading_checkpoint(checkpoint):
             trainer.test(module, datamodule, ckpt_path=str(checkpoint), weights_only=True, verbose=False)
     return trainer, module, datamodule

@@ -200,6 +200,22 @@ class RunFolder:
         """Pictures of the run."""
         return self.path / "figures"
 
+    @property
+    def analyses(self) -> Path:
+        """What `visagent-analyse` found."""
+        return self.path / "analyses"
+
+    def keep_analysis(self, kind: str, metrics: Mapping[str, float], settings: Mapping[str, Any]) -> None:
+        """Keep numbers of an analysis, and how they came about."""
+        about = {"command": command(), "commit": commit(), "hardware": hardware(), "created": now()}
+        content = {"metrics": _to_json(metrics), "settings": settings, **about}
+        write_atomically(self.analyses / f"{kind}.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+    def analysed(self) -> dict[str, float]:
+        """Numbers of all analyses, as `analysis/KIND/NAME`."""
+        found = {path.stem: json.loads(path.read_text())["metrics"] for path in sorted(self.analyses.glob("*.json"))}
+        return {f"analysis/{kind}/{name}": value for kind in found for name, value in _from_json(found[kind]).items()}
+
     def load(self) -> Record | None:
         """The record, or None before the run was first started."""
         path = self.path / "record.json"

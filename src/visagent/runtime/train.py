@@ -75,6 +75,10 @@ def train(config: DictConfig) -> Record:
             "or scale=laptop"
         )
     check_targets(resolved)
+    if (pictures := resolved["algorithm"].get("distractors")) is not None:
+        from visagent.augment.distractors import pictures_below
+
+        pictures_below(pictures)  # before an expert is trained
     alone = rank == 0 and not _several()
     have_expert(resolved, alone, lambda needed: train(OmegaConf.create(literal(needed))))
     folder.create(resolved)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,6 +19,8 @@ BETTER, CLOSE, WORSE = "✓", "≈", "✗"
 """At least as good as the paper's; worse by no more than the tolerance; worse by more. Of `better: same`: close, or ✗.
 """
 NO_METRIC = "the run has no such metric"
+ANALYSIS = "analysis/"
+"""How names of numbers begin that `visagent-analyse` finds, `analysis/KIND/NAME`."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,19 @@ class Results:
         """All runs of all waves."""
         return [run for wave in self.waves for run in wave]
 
+    @property
+    def to_analyse(self) -> list[tuple[str, TableRun]]:
+        """Analyses whose numbers are missing: kind and run, each once."""
+        wanted: dict[tuple[str, str], tuple[str, TableRun]] = {}
+        for cell in self.grid.cells.values():
+            for seed in self.grid.seeds:
+                run = self.runs[(cell.overrides, seed)]
+                for metric in cell.metrics:
+                    if metric.startswith(ANALYSIS) and run.state == "finished" and metric not in run.analysed:
+                        kind = metric.split("/")[1]
+                        wanted[kind, run.signature] = kind, run
+        return list(wanted.values())
+
 
 def collect(grid: Grid, runs: Mapping[RunKey, TableRun], extra: tuple[str, ...] = ()) -> Results:
     """Read the numbers of all cells from the finished runs."""
@@ -135,12 +150,19 @@ def _values(grid: Grid, cell: Cell, runs: Mapping[RunKey, TableRun]) -> tuple[di
         if run.state != "finished":
             missing[seed] = run.state + (f": {run.reason}" if run.reason else "")
         elif value is None:
-            missing[seed] = f"{NO_METRIC} ({' + '.join(cell.metrics)})"
+            missing[seed] = _absent(cell.metrics, run)
         elif not math.isfinite(value):
             missing[seed] = cell.spec.reason
         else:
             values[seed] = cell.spec.factor * value
     return values, missing
+
+
+def _absent(metrics: Sequence[str], run: TableRun) -> str:
+    for metric in metrics:
+        if metric.startswith(ANALYSIS) and metric not in run.analysed:
+            return f"not analysed yet: visagent-analyse {metric.split('/')[1]} run={run.signature}"
+    return f"{NO_METRIC} ({' + '.join(metrics)})"
 
 
 def _interval(grid: Grid, strata: list[NDArray[np.float64]]) -> tuple[float, float] | None:

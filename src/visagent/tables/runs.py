@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,6 +34,7 @@ class TableRun:
         reason: why a failed run failed.
         record: what the folder holds, where the state is `finished`.
         expert: the run that it needs, whose policy it imitates; None where it needs none.
+        analysed: what `visagent-analyse` found of it, where the state is `finished`.
     """
 
     label: str
@@ -46,6 +47,7 @@ class TableRun:
     reason: str | None
     record: Record | None
     expert: TableRun | None = None
+    analysed: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def level(self) -> int:
@@ -58,7 +60,7 @@ class TableRun:
         return shlex.join(["visagent-train", *self.overrides])
 
     def value(self, metrics: Sequence[str], reading: Reading = AT_THE_END) -> float | None:
-        """The sum of the record's metrics of these names, or None where one of them is missing.
+        """The sum of the record's metrics of these names, or of analyses', or None where one of them is missing.
 
         At the end, final metrics come first, then those of the last epoch. A level that was never reached is infinitely
         far.
@@ -67,7 +69,7 @@ class TableRun:
             return None
         epochs = [self.record.history[epoch] for epoch in sorted(self.record.history, key=int)]
         if reading.over == "end":
-            epochs = [{**(epochs[-1] if epochs else {}), **self.record.metrics}]
+            epochs = [{**(epochs[-1] if epochs else {}), **self.record.metrics, **self.analysed}]
         needed = [*metrics, reading.x] if reading.over == "reached" else metrics
         points = [
             (sum(epoch[name] for name in metrics), epoch) for epoch in epochs if all(name in epoch for name in needed)
@@ -165,7 +167,10 @@ def _table_run(label: str, overrides: tuple[str, ...], config: Mapping[str, Any]
     folder = RunFolder(Path(config["paths"]["outputs"]) / "runs" / name)
     state, reason, record = _state(folder, name, config)
     expert = None if state == "finished" else _expert(config, overrides, known)
-    return TableRun(label, overrides, int(config["seed"]), name, config, folder, state, reason, record, expert)
+    analysed = folder.analysed() if state == "finished" else {}
+    return TableRun(
+        label, overrides, int(config["seed"]), name, config, folder, state, reason, record, expert, analysed
+    )
 
 
 def _expert(config: Mapping[str, Any], told: tuple[str, ...], known: Known) -> TableRun | None:

@@ -206,7 +206,8 @@ class SpotWorld:
     drawing = 0.0
 
     def __init__(self, factory: SpotWorlds) -> None:
-        self.factory, self.random, self.taken = factory, np.random.default_rng(0), 0
+        self.factory, self.taken = factory, 0
+        self.random, self.looks = np.random.default_rng(0), np.random.default_rng(1)
         self.background, self.stack = np.array([20, 30, 60]), FrameStack(factory.frame_stack)
 
     def _show(self) -> Observation:
@@ -221,9 +222,9 @@ class SpotWorld:
 
     def reset(self, seed: int | None) -> Observation:
         if seed is not None:
-            self.random = np.random.default_rng(seed)
-        if self.factory.look == "any":
-            self.background = self.random.integers(0, 200, 3)
+            self.random, self.looks = np.random.default_rng(seed), np.random.default_rng([1, seed])
+        if self.factory.look == "any":  # drawn apart: places are the same in every look
+            self.background = self.looks.integers(0, 200, 3)
         self.taken = 0
         return self.stack.begin(self._show())
 
