@@ -313,6 +313,16 @@ class RobosuiteConfig:
     reward_shaping: bool = setting("whether parts of the task are rewarded, too")
     action_repeat: int = setting("control steps for each action; rewards add up", least=1)
     frame_stack: int = setting("observations joined, the newest last", least=1)
+    controller: str = setting(
+        "what an action says of an arm: velocities of its joints, or how its hand moves (operational space)",
+        among=("joint_velocity", "osc_pose"),
+        as_before="joint_velocity",
+    )
+    look: str = setting(
+        "look of the episodes that are learned from, and tested in first",
+        among=("train", "easy", "hard", "extreme"),
+        as_before="train",
+    )
     curriculum: CurriculumConfig = setting(
         "training episodes that begin from states of demonstrations",
         as_before=NO_CURRICULUM,

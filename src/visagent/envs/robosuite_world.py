@@ -1,5 +1,5 @@
-"""The six manipulation tasks of the dissertation's Robotics Suite (Section 2.4) in robosuite 1.5: joint velocities at
-10 Hz, states or pixels.
+"""Manipulation tasks in robosuite 1.5: the six of the dissertation's Robotics Suite (Section 2.4), joint velocities at
+10 Hz, states or pixels; and the four of SECANT (Section 5.5.3), poses of the hands at 20 Hz, in looks.
 
 robosuite's own JOINT_VELOCITY controller cannot be made in 1.5.2, and its controllers run in Python at every 2 ms of
 simulated time. Here the velocity servo is MuJoCo's own actuator and gravity is compensated by MuJoCo, so that a control
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from visagent.envs.demonstrations import Curriculum, Demonstration, load, save
 from visagent.envs.frames import FrameStack
+from visagent.envs.manipulation_looks import LOOKS, ROBOTS, SCENES, Wardrobe
 from visagent.envs.scripted import script
 from visagent.envs.spaces import ActionSpace, WorldSpaces
 from visagent.envs.world import Observation
@@ -75,6 +76,8 @@ class RobosuiteWorlds:
         reward_shaping: rewards also for parts of the task.
         action_repeat: control steps for each action; rewards add up.
         frame_stack: observations joined, the newest last.
+        controller: `joint_velocity`, or robosuite's `osc_pose` (operational space): six numbers for each hand.
+        look: of `visagent.envs.manipulation_looks.LOOKS`; an episode's scene follows from its seed.
         curriculum: from which states episodes begin while training; None for the task's own.
     """
 
@@ -90,7 +93,23 @@ class RobosuiteWorlds:
     reward_shaping: bool
     action_repeat: int
     frame_stack: int
+    controller: str = "joint_velocity"
+    look: str = "train"
     curriculum: Curriculum | None = None
+
+    def __post_init__(self) -> None:
+        if self.look not in LOOKS:
+            raise ConfigError(f"a look of env=robosuite: expected one of {', '.join(LOOKS)}, got {self.look!r}")
+        if self.look != "train" and not self.pixels:
+            raise ConfigError(
+                f"look={self.look}: expected worlds that show pictures, got the state alone; type "
+                "datamodule.env.pixels=84, or datamodule.test_looks=[]"
+            )
+        if self.controller == "osc_pose" and self.curriculum is not None and self.curriculum.probability > 0:
+            raise ConfigError(
+                "datamodule.env.curriculum: demonstrations are of joint velocities, got controller=osc_pose; type "
+                "datamodule.env.curriculum.probability=0"
+            )
 
     @property
     def name(self) -> str:
@@ -129,7 +148,7 @@ def _suite() -> Any:
     return suite
 
 
-def _prepared(xml: str, drawn: bool) -> str:
+def _prepared(xml: str, drawn: bool, servos: bool) -> str:
     """The model with robots on which gravity does not act and whose first moving links do not touch their bases.
 
     MuJoCo leaves out contacts of a body with its parent, but not where the parent is fixed to the world: Sawyer's first
@@ -138,10 +157,13 @@ def _prepared(xml: str, drawn: bool) -> str:
     Args:
         xml: robosuite's model.
         drawn: keep the meshes that are there to be seen alone: most of a model's memory.
+        servos: whether MuJoCo moves the robots; robosuite's controllers bear them, and want them as they are.
     """
     root = ElementTree.fromstring(xml)
     if not drawn:
         _without_looks(root)
+    if not servos:
+        return ElementTree.tostring(root, encoding="unicode")
     contact = root.find("contact")
     if contact is None:
         contact = ElementTree.SubElement(root, "contact")
@@ -181,7 +203,7 @@ def _without_looks(root: ElementTree.Element) -> None:
 class RobosuiteWorld:
     """One robosuite environment; see `RobosuiteWorlds`.
 
-    Actions are, for each arm in turn, joint velocities and then the gripper.
+    Actions are, for each arm in turn, joint velocities, or how its hand moves and turns, and then the gripper.
     """
 
     epoch: int | None = None
@@ -194,8 +216,11 @@ class RobosuiteWorld:
         self.env = self._build(drawn)
         self.steps = 0
         self.fps = factory.control_hz / factory.action_repeat
-        self._find_actuators()
+        self.arms: list[tuple[slice, NDArray[np.int64], Any, NDArray[np.int64]]] = []
+        self.servos = factory.controller == "joint_velocity"
+        self.actions = self._find_actuators() if self.servos else int(self.env.action_dim)
         self.renderer: Any = None
+        self.wardrobe: Wardrobe | None = None
         self.stack = FrameStack(factory.frame_stack)
         self.names = self._observables()
         frame: dict[str, tuple[int, ...]] = {}
@@ -229,16 +254,25 @@ class RobosuiteWorld:
             )
 
         base: Any = known[factory.task]
+        servos = factory.controller == "joint_velocity"
 
         class Prepared(base):
             def _initialize_sim(self, xml_string: str | None = None) -> None:
-                super()._initialize_sim(_prepared(xml_string or self.model.get_xml(), drawn))
+                super()._initialize_sim(_prepared(xml_string or self.model.get_xml(), drawn, servos))
 
         del known["Prepared"]  # the class registers itself under its name
-        arms = {"env_configuration": "single-robot"} if factory.task.startswith("TwoArm") else {}
-        configs = suite.controllers.load_composite_controller_config(robot=robot)
+        robots: Any = robot
+        arms = {}
+        if factory.task.startswith("TwoArm"):
+            models = importlib.import_module("robosuite.models.robots.robot_model").REGISTERED_ROBOTS
+            alone = models[robot]().arm_type == "bimanual"
+            robots = robot if alone else [robot, robot]
+            arms = {"env_configuration": "single-robot" if alone else "opposed"}
+        configs = suite.controllers.load_composite_controller_config(
+            **({} if servos else {"controller": "BASIC"}), robot=robot
+        )
         return Prepared(
-            robots=robot,
+            robots=robots,
             controller_configs=configs,
             has_renderer=False,
             has_offscreen_renderer=False,
@@ -253,12 +287,11 @@ class RobosuiteWorld:
             **arms,
         )
 
-    def _find_actuators(self) -> None:
-        """Turn the arms' motors into velocity servos, and find where an action goes."""
+    def _find_actuators(self) -> int:
+        """Turn the arms' motors into velocity servos, and find where an action goes; how many numbers it has."""
         env, model = self.env, self.env.sim.model._model
         self.substeps = round(env.control_timestep / env.model_timestep)
         model.opt.integrator = 3  # implicitfast: the servo's damping is integrated implicitly
-        self.arms: list[tuple[slice, NDArray[np.int64], Any, NDArray[np.int64]]] = []
         place = 0
         for robot in env.robots:
             for arm in robot.arms:
@@ -275,7 +308,7 @@ class RobosuiteWorld:
                 gripper = robot.gripper[arm] if len(fingers) else None
                 self.arms.append((slice(place, place + len(motors)), motors, gripper, fingers))
                 place += len(motors) + (gripper.dof if gripper is not None else 0)
-        self.actions = place
+        return place
 
     def _observables(self) -> list[str]:
         names = [name for name, observable in self.env._observables.items() if observable.is_enabled()]
@@ -315,12 +348,28 @@ class RobosuiteWorld:
             self.env.rng.bit_generator.state = np.random.default_rng(seed).bit_generator.state
             self.choices = np.random.default_rng([seed, 1])
         self.env.reset()
+        if self.factory.look != "train" and seed is not None:
+            self._dress(seed % SCENES)
         self.steps = 0
         if self.demonstrations and self.epoch is not None and self.factory.curriculum is not None:
             chosen = self.factory.curriculum.choose(self.demonstrations, self.epoch, self.choices)
             if chosen is not None:
                 self.restore(*chosen)
         return self.stack.begin(self._frame())
+
+    def _dress(self, number: int) -> None:
+        """Put on a scene."""
+        import mujoco
+
+        model, side = self.env.sim.model._model, self.factory.pixels
+        if self.renderer is None:
+            self._start_drawing(side, side)
+        if self.wardrobe is None:  # what it wore in training is what is drawn then
+            self.wardrobe = Wardrobe(model, self.factory.camera)
+        self.wardrobe.wear(self.factory.look, number)
+        self.renderer._gl_context.make_current()
+        for texture in range(model.ntex):
+            mujoco.mjr_uploadTexture(model, self.renderer._mjr_context, texture)
 
     def _demonstrations(self) -> list[Demonstration]:
         curriculum = self.factory.curriculum
@@ -372,6 +421,8 @@ class RobosuiteWorld:
 
     def _advance(self, action: NDArray[np.float64]) -> float:
         """One control step; the reward."""
+        if not self.servos:
+            return float(self.env.step(action)[1])
         import mujoco
 
         env, model, data = self.env, self.env.sim.model._model, self.env.sim.data._data
@@ -395,31 +446,36 @@ class RobosuiteWorld:
     def _draw(self, height: int, width: int) -> NDArray[np.uint8]:
         import mujoco
 
-        model, data = self.env.sim.model._model, self.env.sim.data._data
         fast = self.factory.render_quality == "fast"
         if self.renderer is None:
-            model.vis.global_.offwidth, model.vis.global_.offheight = max(width, 640), max(height, 480)
-            if fast:
-                model.vis.quality.offsamples = model.vis.quality.shadowsize = 0
-                self._simplify(model)
-            self.renderer = mujoco.Renderer(model, height, width)
-            self.options = mujoco.MjvOption()
-            self.options.geomgroup[:] = 0
-            self.options.geomgroup[OBJECT_GROUP] = 1
-            self.options.sitegroup[:] = 0
-        self.renderer.update_scene(data, self.factory.camera, self.options)
+            self._start_drawing(height, width)
+        self.renderer.update_scene(self.env.sim.data._data, self.factory.camera, self.options)
         if fast:
             self.renderer.scene.flags[mujoco.mjtRndFlag.mjRND_SHADOW] = 0
             self.renderer.scene.flags[mujoco.mjtRndFlag.mjRND_REFLECTION] = 0
         picture: NDArray[np.uint8] = self.renderer.render()
         return picture
 
+    def _start_drawing(self, height: int, width: int) -> None:
+        import mujoco
+
+        model = self.env.sim.model._model
+        model.vis.global_.offwidth, model.vis.global_.offheight = max(width, 640), max(height, 480)
+        if self.factory.render_quality == "fast":
+            model.vis.quality.offsamples = model.vis.quality.shadowsize = 0
+            self._simplify(model)
+        self.renderer = mujoco.Renderer(model, height, width)
+        self.options = mujoco.MjvOption()
+        self.options.geomgroup[:] = 0
+        self.options.geomgroup[OBJECT_GROUP] = 1
+        self.options.sitegroup[:] = 0
+
     @staticmethod
     def _simplify(model: Any) -> None:
         """Show robots by their collision shapes: a tenth of the faces."""
         for geom in range(model.ngeom):
             body = model.body(model.geom_bodyid[geom]).name
-            if not body.startswith(("robot", "gripper", "mount", "fixed_mount", "left_", "right_")):
+            if not body.startswith(ROBOTS):
                 continue
             if model.geom_group[geom] == 0:
                 model.geom_group[geom], model.geom_matid[geom], model.geom_rgba[geom] = OBJECT_GROUP, -1, GREY
