@@ -9,7 +9,7 @@ from PIL import Image
 
 from visagent.config.secant_schemas import LOOKS
 from visagent.errors import ConfigError
-from visagent.runtime.looks import dressed_tasks, main
+from visagent.runtime.looks import families, main
 
 
 @pytest.mark.skipif(find_spec("dm_control") is None, reason="dm_control is not installed")
@@ -21,7 +21,14 @@ def test_a_sheet_has_a_picture_for_each_task_and_look(tmp_path):
 
 
 def test_tasks_and_looks_that_there_are_not():
-    assert len(dressed_tasks()) == 8
+    suite, hands = families()
+    assert len(suite.tasks) == 8 and len(hands.tasks) == 4
+    with pytest.raises(ConfigError, match=r"--tasks: expected some of door_opening, .*, got walker_walk"):
+        main(["--tasks", "two_arm_lifting,walker_walk"])
+    with pytest.raises(
+        ConfigError, match="--looks: expected some of train, narrow, easy, hard, extreme, got video_easy"
+    ):
+        main(["--tasks", "two_arm_lifting", "--looks", "video_easy"])
     with pytest.raises(ConfigError, match=r"--tasks: expected some of ball_in_cup_catch, .*, got pendulum"):
         main(["--tasks", "pendulum"])
     with pytest.raises(ConfigError, match=f"--looks: expected some of {', '.join(LOOKS)}, got purple"):

@@ -320,7 +320,7 @@ class RobosuiteConfig:
     )
     look: str = setting(
         "look of the episodes that are learned from, and tested in first",
-        among=("train", "easy", "hard", "extreme"),
+        among=("train", "narrow", "easy", "hard", "extreme"),
         as_before="train",
     )
     curriculum: CurriculumConfig = setting(

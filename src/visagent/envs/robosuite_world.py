@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from visagent.envs.demonstrations import Curriculum, Demonstration, load, save
 from visagent.envs.frames import FrameStack
-from visagent.envs.manipulation_looks import LOOKS, ROBOTS, SCENES, Wardrobe
+from visagent.envs.manipulation_looks import LOOKS, ROBOTS, Wardrobe
 from visagent.envs.scripted import script
 from visagent.envs.spaces import ActionSpace, WorldSpaces
 from visagent.envs.world import Observation
@@ -221,6 +221,7 @@ class RobosuiteWorld:
         self.actions = self._find_actuators() if self.servos else int(self.env.action_dim)
         self.renderer: Any = None
         self.wardrobe: Wardrobe | None = None
+        self.scene = 0
         self.stack = FrameStack(factory.frame_stack)
         self.names = self._observables()
         frame: dict[str, tuple[int, ...]] = {}
@@ -348,8 +349,10 @@ class RobosuiteWorld:
             self.env.rng.bit_generator.state = np.random.default_rng(seed).bit_generator.state
             self.choices = np.random.default_rng([seed, 1])
         self.env.reset()
-        if self.factory.look != "train" and seed is not None:
-            self._dress(seed % SCENES)
+        self.scene = self.scene + 1 if seed is None else seed
+        # An evaluated episode has a seed; what begins after it is not looked at.
+        if self.factory.look != "train" and (seed is not None or self.epoch is not None):
+            self._dress(self.scene)
         self.steps = 0
         if self.demonstrations and self.epoch is not None and self.factory.curriculum is not None:
             chosen = self.factory.curriculum.choose(self.demonstrations, self.epoch, self.choices)
