@@ -20,7 +20,7 @@ class OffPolicyModule(ReinforcementModule):
 
     updates: Tensor
     """Of the run, before this iteration's."""
-    turn: int
+    turn = 0
     """Updates so far, counted where nothing has to wait for a device."""
     purpose: ClassVar[str] = "update"
     """Of an iteration's random numbers, by which they are seeded."""

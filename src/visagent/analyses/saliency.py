@@ -19,7 +19,7 @@ PATCH = 5
 """Pixels between two perturbations, and the standard deviation of where one acts (both papers)."""
 BLUR = 3.0
 """Standard deviation of what is blurred there, pixels (Greydanus et al.)."""
-COLUMNS = 4
+AT_ONCE, COLUMNS = 128, 4
 Shown = tuple[NDArray[np.uint8], NDArray[np.float32]]
 """A picture `[H, W, 3]` and its saliency `[h, w]`."""
 
@@ -38,9 +38,9 @@ def saliency(act: Callable[[Tensor], Tensor], pixels: Tensor) -> NDArray[np.floa
     down = (torch.arange(height)[None] - rows[:, None]).square()
     across = (torch.arange(width)[None] - columns[:, None]).square()
     masks = torch.exp(-(down[:, None, :, None] + across[None, :, None, :]) / (2.0 * PATCH**2)).flatten(0, 1)[:, None]
-    perturbed = picture.lerp(blurred(picture), masks)
-    actions = act(torch.cat([picture[None], perturbed]))
-    change: NDArray[np.float32] = 0.5 * (actions[1:] - actions[:1]).square().sum(dim=-1).numpy()
+    away = blurred(picture)
+    actions = torch.cat([act(picture.lerp(away, some)) for some in masks.split(AT_ONCE)])
+    change: NDArray[np.float32] = 0.5 * (actions - act(picture[None])).square().sum(dim=-1).numpy()
     return change.reshape(len(rows), len(columns))
 
 
