@@ -21,8 +21,8 @@ def test_a_sheet_has_a_picture_for_each_task_and_look(tmp_path):
 
 
 def test_tasks_and_looks_that_there_are_not():
-    suite, hands = families()
-    assert len(suite.tasks) == 8 and len(hands.tasks) == 4
+    suite, hands, rooms = families()
+    assert len(suite.tasks) == 8 and len(hands.tasks) == 4 and rooms.tasks == ["rooms"]
     with pytest.raises(ConfigError, match=r"--tasks: expected some of door_opening, .*, got walker_walk"):
         main(["--tasks", "two_arm_lifting,walker_walk"])
     with pytest.raises(

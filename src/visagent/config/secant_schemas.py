@@ -220,3 +220,17 @@ class DMControlConfig:
     look_data: str | None = setting(
         "folder of DMControl-GB's colours and films, its src/env/data; null: both are made", as_before=None
     )
+
+
+@registered("env", "rooms")
+@dataclass
+class RoomsConfig:
+    """Worlds in which a robot looks for a lamp; see `visagent.envs.rooms_world.RoomsWorlds`."""
+
+    _target_: str = "visagent.envs.rooms_world.RoomsWorlds"
+    pixels: int = setting("side of the pictures", least=1)
+    max_steps: int = setting("time limit in steps of a tenth of a second", least=1)
+    frame_stack: int = setting("observations joined, the newest last", least=1)
+    look: str = setting(
+        "rooms of the episodes that are learned from, and tested in first", among=("train", "narrow", "easy", "hard")
+    )

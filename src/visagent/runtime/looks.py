@@ -14,7 +14,7 @@ import yaml
 from visagent.config.composition import compose_run, config_folder
 from visagent.config.presets import conf_folder
 from visagent.config.secant_schemas import LOOKS
-from visagent.envs import manipulation_looks
+from visagent.envs import manipulation_looks, rooms_world
 from visagent.envs.dm_control_world import DRESSED
 from visagent.errors import ConfigError
 from visagent.runtime.building import make
@@ -41,7 +41,7 @@ class Family:
 
 
 def families() -> list[Family]:
-    """The Control Suite's tasks whose worlds have looks, and robosuite's."""
+    """The Control Suite's tasks whose worlds have looks, robosuite's, and rooms."""
     options = {path.stem: yaml.safe_load(path.read_text()) for path in sorted((conf_folder() / "env").glob("*.yaml"))}
     suite = [name for name, option in options.items() if option.get("domain") in DRESSED]
     hands = [name for name, option in options.items() if "_panda@_here_" in option.get("defaults", ())]
@@ -49,6 +49,7 @@ def families() -> list[Family]:
     return [
         Family("experiment=secant/expert", suite, LOOKS),
         Family("experiment=secant/manipulation_expert_paper", hands, manipulation_looks.LOOKS, fast),
+        Family("experiment=secant/rooms_sac", ["rooms"], rooms_world.LOOKS, ("datamodule.env.pixels=128",)),
     ]
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import io
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,6 +36,7 @@ FIELD_OF_VIEW = 72.0
 """Vertical, degrees."""
 PIXELS_PER_METRE = 72
 ART_COUNT, BOOK_COUNT = 8, 3
+LAMP = "lamp"
 
 
 def probe() -> str:
@@ -77,11 +79,29 @@ def _png(image: FloatImage | ByteImage) -> bytes:
     return buffer.getvalue()
 
 
-class RoomModel:
-    """Builds the MJCF text and the texture files of a room."""
+@dataclass(frozen=True)
+class Lamp:
+    """A globe that hangs from the ceiling.
 
-    def __init__(self, room: Room, style_seed: int) -> None:
-        self.room = room
+    Attributes:
+        x, z: where, metres.
+        height: of its middle, metres.
+        radius: metres.
+        finish: its colour, or a picture around it.
+    """
+
+    x: float
+    z: float
+    height: float
+    radius: float
+    finish: Colour | FloatImage
+
+
+class RoomModel:
+    """Builds the MJCF text and the texture files of a room, with a globe in it where one is given."""
+
+    def __init__(self, room: Room, style_seed: int, lamp: Lamp | None = None) -> None:
+        self.room, self.lamp = room, lamp
         self.rng = np.random.default_rng([style_seed, 77])
         self.palette = Palette(np.random.default_rng([style_seed, 78]))
         self.assets: dict[str, bytes] = {}
@@ -95,7 +115,24 @@ class RoomModel:
         self._walls()
         for placed in self.room.placed:
             self._piece(placed)
+        if self.lamp is not None:
+            self._hang(self.lamp)
         return self._document(), self.assets
+
+    def _hang(self, lamp: Lamp) -> None:
+        if isinstance(lamp.finish, np.ndarray):
+            self._texture("globe", lamp.finish, kind="cube", emission=0.3)
+            look = 'material="globe"'
+        else:
+            look = f'material="matte" rgba="{_rgba(lamp.finish)}"'
+        place, top = f"{lamp.x:.4f} {lamp.z:.4f}", lamp.height + lamp.radius
+        self.bodies.append(
+            f'<geom name="{LAMP}" type="sphere" size="{lamp.radius}" pos="{place} {lamp.height:.4f}" {look}/>'
+        )
+        self.bodies.append(
+            f'<geom type="cylinder" size="0.01" fromto="{place} {top:.4f} {place} {CEILING:.4f}" material="matte" '
+            'rgba="0.1 0.1 0.1 1"/>'
+        )
 
     def _texture(self, name: str, image: FloatImage, kind: str = "2d", emission: float = 0.0) -> None:
         self.assets[f"{name}.png"] = _png(image)
@@ -334,13 +371,15 @@ def _along(start: tuple[float, float], yaw: int, placed: Placed) -> tuple[float,
 class SceneRenderer:
     """Renders first-person frames of one room; close it, or use it as a context manager."""
 
-    def __init__(self, room: Room, style_seed: int, height: int = HEIGHT, width: int = WIDTH) -> None:
+    def __init__(
+        self, room: Room, style_seed: int, height: int = HEIGHT, width: int = WIDTH, lamp: Lamp | None = None
+    ) -> None:
         self.backend = require_headless()
         import mujoco
 
         self._mujoco: Any = mujoco
         self.room = room
-        document, assets = RoomModel(room, style_seed).build()
+        document, assets = RoomModel(room, style_seed, lamp).build()
         self.model: mujoco.MjModel = mujoco.MjModel.from_xml_string(document, assets)
         self.data: mujoco.MjData = mujoco.MjData(self.model)
         mujoco.mj_forward(self.model, self.data)
@@ -358,8 +397,19 @@ class SceneRenderer:
         """Free the OpenGL context."""
         self.renderer.close()
 
+    def share_of_lamp(self) -> float:
+        """Share of the last frame's pixels that show the lamp."""
+        self.renderer.enable_segmentation_rendering()
+        try:
+            seen = self.renderer.render()
+        finally:
+            self.renderer.disable_segmentation_rendering()
+        mujoco = self._mujoco
+        is_lamp = (seen[..., 0] == self.model.geom(LAMP).id) & (seen[..., 1] == int(mujoco.mjtObj.mjOBJ_GEOM))
+        return float(is_lamp.mean())
+
     def frame(
-        self, x: float, z: float, rotation: int, height: float = CAMERA_HEIGHT, pitch: float = PITCH
+        self, x: float, z: float, rotation: float, height: float = CAMERA_HEIGHT, pitch: float = PITCH
     ) -> NDArray[np.uint8]:
         """The view from (x, z) metres, looking to `rotation` degrees: `uint8 [height, width, 3]`."""
         yaw, tilt = math.radians(rotation), math.radians(pitch)
