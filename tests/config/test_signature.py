@@ -65,6 +65,7 @@ def test_every_excluded_key_exists(compose):
         "ppo/lift",
         "option_mappo/water_filling",
         "secant/student_from_states",
+        "secant/driving_sac_paper",
     )
     configs = [validate(compose(preset, tiny=False), TrainConfig) for preset in known]
 

@@ -139,3 +139,18 @@ def test_every_method_runs_with_debug_smoke(preset, compose):
     told = ("datamodule.test_looks=[color_hard]", "datamodule.test_episodes=1", "datamodule.film_episodes=0")
     record = train(compose(f"secant/{preset}", *told))
     assert record.status == "FINISHED" and {"test/return", "test/color_hard/return"} <= record.metrics.keys()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
+@pytest.mark.parametrize(
+    "preset, look, told",
+    [
+        ("rooms_student", "hard", ()),
+        ("manipulation_sac_paper", "extreme", ("datamodule.env.pixels=48", "datamodule.env.render_quality=fast")),
+    ],
+)
+def test_methods_run_in_rooms_and_with_hands(preset, look, told, compose):
+    told = (f"datamodule.test_looks=[{look}]", "datamodule.test_episodes=1", "datamodule.film_episodes=0", *told)
+    record = train(compose(f"secant/{preset}", *told))
+    assert {"test/success_rate", f"test/{look}/success_rate"} <= record.metrics.keys()

@@ -234,3 +234,21 @@ class RoomsConfig:
     look: str = setting(
         "rooms of the episodes that are learned from, and tested in first", among=("train", "narrow", "easy", "hard")
     )
+
+
+@registered("env", "carla")
+@dataclass
+class CarlaConfig:
+    """Driving on a running CARLA server; see `visagent.envs.carla_world.CarlaWorlds`."""
+
+    _target_: str = "visagent.envs.carla_world.CarlaWorlds"
+    host: str = setting("of the server")
+    port: int = setting("of the server", least=1, most=65535)
+    pixels: int = setting("side of a camera's picture; the panorama is five times as wide", least=1)
+    max_steps: int = setting("time limit in ticks of the simulation, whatever action_repeat", least=1)
+    action_repeat: int = setting("ticks for each action; rewards add up", least=1)
+    frame_stack: int = setting("observations joined, the newest last", least=1)
+    look: str = setting(
+        "weather of the episodes that are learned from, and tested in first",
+        among=("train", "wet_sunset", "wet_cloudy_noon", "soft_rain_sunset", "mid_rain_sunset", "hard_rain_noon"),
+    )

@@ -23,6 +23,8 @@ EXCLUDED = (
     "trainer.enable_model_summary",
     "datamodule.cache",
     "datamodule.env.cache",
+    "datamodule.env.host",
+    "datamodule.env.port",
     "datamodule.env.curriculum.cache",
     "datamodule.make_workers",
     "datamodule.workers",
