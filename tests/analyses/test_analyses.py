@@ -133,3 +133,6 @@ def test_json_holds_no_nan(tmp_path):
     assert json.loads((folder.analyses / "latency.json").read_text())["metrics"]["seconds_cuda"] is None
     found = folder.analysed()
     assert found["analysis/latency/seconds_cpu"] == 0.5 and np.isnan(found["analysis/latency/seconds_cuda"])
+    (folder.analyses / "cycle.json").write_text('{"metrics": {"two_')
+    with pytest.raises(ConfigError, match=r"cycle.json: expected what visagent-analyse wrote"):
+        folder.analysed()

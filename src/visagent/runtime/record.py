@@ -212,9 +212,22 @@ class RunFolder:
         write_atomically(self.analyses / f"{kind}.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
 
     def analysed(self) -> dict[str, float]:
-        """Numbers of all analyses, as `analysis/KIND/NAME`."""
-        found = {path.stem: json.loads(path.read_text())["metrics"] for path in sorted(self.analyses.glob("*.json"))}
-        return {f"analysis/{kind}/{name}": value for kind in found for name, value in _from_json(found[kind]).items()}
+        """Numbers of all analyses, as `analysis/KIND/NAME`.
+
+        Raises:
+            ConfigError: where a file does not read.
+        """
+        found: dict[str, float] = {}
+        for path in sorted(self.analyses.glob("*.json")):
+            try:
+                metrics = _from_json(json.loads(path.read_text())["metrics"])
+            except (ValueError, TypeError, KeyError, AttributeError) as error:
+                raise ConfigError(
+                    f"{path}: expected what visagent-analyse wrote, got something that does not read ({error}): delete "
+                    f"it, or type visagent-analyse {path.stem} run={self.path}"
+                ) from error
+            found |= {f"analysis/{path.stem}/{name}": value for name, value in metrics.items()}
+        return found
 
     def load(self) -> Record | None:
         """The record, or None before the run was first started."""
