@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from visagent.config.composition import compose_run, config_folder
-from visagent.envs.rooms_world import IN_A_ROW, LOOKS, SPEED, RoomsWorlds, places, touches
+from visagent.envs.rooms_world import IN_A_ROW, LOOKS, SPEED, RoomsWorlds, blocked, places
 from visagent.errors import ConfigError
 from visagent.runtime.building import make
 
@@ -33,7 +33,7 @@ def face(world, distance):
     for angle in range(0, 360, 10):
         way = math.radians(angle)
         there = x + distance * math.sin(way), z + distance * math.cos(way)
-        if not touches(world.room, *there):
+        if not blocked(world.room, *there):
             world.x, world.z, world.heading = *there, (angle + 180.0) % 360
             return
     pytest.skip("nothing is free around the lamp")
@@ -76,11 +76,11 @@ def test_it_moves_as_it_is_told_and_stops_at_walls(world):
     assert world.heading == 90.0
     for _ in range(400):
         world._move(0.05, 0.03)
-    assert not touches(world.room, world.x, world.z)
-    assert touches(world.room, 0.1, 1.0) and touches(world.room, world.room.width, world.room.depth)
+    assert not blocked(world.room, world.x, world.z)
+    assert blocked(world.room, 0.1, 1.0) and blocked(world.room, world.room.width, world.room.depth)
     piece = next(each for each in world.room.placed if not each.piece.flat and each.piece.bottom == 0)
     left, near, right, far = piece.footprint()
-    assert touches(world.room, (left + right) / 2, (near + far) / 2)
+    assert blocked(world.room, (left + right) / 2, (near + far) / 2)
 
 
 def test_a_seed_is_an_episode(world):

@@ -12,8 +12,6 @@ from visagent.errors import ConfigError
 from visagent.metrics.cycle_consistency import cycle_consistency, levels_without_skill
 from visagent.seeding import derive_seed
 
-KIND = "cycle"
-
 
 def analyse(subject: Subject, seed: int, trials: int, count: int, picture: Path) -> dict[str, float]:
     """Per cent of consistent observations, and the levels that need no skill.
@@ -31,7 +29,7 @@ def analyse(subject: Subject, seed: int, trials: int, count: int, picture: Path)
     Raises:
         ConfigError: with fewer looks, or episodes that are too short.
     """
-    looks = (TRAINING, *(look for look in subject.looks if look != TRAINING))
+    looks = subject.shown
     if len(looks) < 3:
         raise ConfigError(f"looks: expected two at least beside {TRAINING}, got {', '.join(subject.looks) or 'none'}")
     shares, drawn = [], None

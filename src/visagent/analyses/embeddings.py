@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from visagent.analyses.subject import TRAINING, Subject
+from visagent.analyses.subject import Subject
 from visagent.errors import ConfigError
 
-KIND = "embeddings"
 MARKERS = "o^sDvP*X"
 PERPLEXITY = 30.0
 
@@ -26,7 +25,7 @@ def analyse(subject: Subject, seed: int, picture: Path) -> dict[str, float]:
     Raises:
         ConfigError: where scikit-learn is missing.
     """
-    looks = (TRAINING, *(look for look in subject.looks if look != TRAINING))
+    looks = subject.shown
     episode = subject.trajectory(seed)
     embeddings = {look: subject.embedded(subject.again(episode, look)) for look in looks}
     places = in_the_plane(np.concatenate(list(embeddings.values())), seed)

@@ -13,7 +13,6 @@ from torch import nn
 from visagent.envs.spaces import WorldSpaces
 from visagent.seeding import generator
 
-KIND = "latency"
 WARM_UP = 10
 
 

@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import conv2d, interpolate, pad
 
-from visagent.analyses.subject import TRAINING, Subject, newest
+from visagent.analyses.subject import Subject, newest
 from visagent.seeding import generator
 
-KIND = "saliency"
 PATCH = 5
 """Pixels between two perturbations, and the standard deviation of where one acts (both papers)."""
 BLUR = 3.0
@@ -61,7 +60,7 @@ def analyse(subject: Subject, seed: int, picture: Path) -> dict[str, float]:
         seed: of the episode.
         picture: where it is drawn.
     """
-    looks = (TRAINING, *(look for look in subject.looks if look != TRAINING))
+    looks = subject.shown
     episode = subject.trajectory(seed)
     moments = np.linspace(0, len(episode.actions) - 1, COLUMNS + 1).astype(int)[1:]
     shown: dict[tuple[str, int], Shown] = {}

@@ -44,12 +44,17 @@ class Subject:
     Attributes:
         policy: that tests of the run have; it says `embedding(observation)`.
         worlds: as it was trained.
-        looks: that are analysed.
+        looks: that are analysed beside the training's.
     """
 
     policy: Any
     worlds: Any
     looks: tuple[str, ...]
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The training's look, then the others."""
+        return (TRAINING, *(look for look in self.looks if look != TRAINING))
 
     def trajectory(self, seed: int, look: str = TRAINING) -> Trajectory:
         """An episode of the policy, in a look."""

@@ -17,7 +17,7 @@ from visagent.envs.frames import FrameStack
 from visagent.envs.spaces import ActionSpace, WorldSpaces
 from visagent.envs.world import Observation
 from visagent.errors import ConfigError
-from visagent.scenes.layout import ROOM_TYPES, Room, build_room
+from visagent.scenes.layout import ROOM_TYPES, Room, build_room, touches
 from visagent.scenes.render import Lamp, SceneRenderer
 from visagent.textures import coloured_field
 
@@ -144,8 +144,7 @@ class RoomsWorld:
         self.scene = self.scene + 1 if seed is None else seed
         there = places(self.factory.look)
         self._enter(there[self.scene % len(there)])
-        free = self.room.location[self.random.permutation(len(self.room.location))]
-        self.x, self.z = next((float(x), float(z)) for x, z in free if not touches(self.room, float(x), float(z)))
+        self.x, self.z = free_place(self.room, self.random, RADIUS)
         self.heading = float(self.random.uniform(0.0, 360.0))
         self.steps = self.in_a_row = 0
         self.success = False
@@ -166,7 +165,7 @@ class RoomsWorld:
     def _move(self, along_x: float, along_z: float) -> None:
         """As far as nothing is in the way; along what is."""
         for dx, dz in ((along_x, along_z), (along_x, 0.0), (0.0, along_z)):
-            if not touches(self.room, self.x + dx, self.z + dz):
+            if not blocked(self.room, self.x + dx, self.z + dz):
                 self.x, self.z = self.x + dx, self.z + dz
                 return
 
@@ -186,21 +185,22 @@ class RoomsWorld:
 
 def _lamp(room: Room, place: Place) -> Lamp:
     """Where nothing stands below, drawn from the layout's seed."""
-    rng = np.random.default_rng([place.layout, 5])
-    free = room.location[rng.permutation(len(room.location))]
-    x, z = next((float(x), float(z)) for x, z in free if not touches(room, float(x), float(z), GLOBE))
+    x, z = free_place(room, np.random.default_rng([place.layout, 5]), GLOBE)
     finish = GREY if place.grey else coloured_field(np.random.default_rng([place.style, 6]), FACE)
     return Lamp(x, z, HANGS, GLOBE, finish)
 
 
-def touches(room: Room, x: float, z: float, radius: float = RADIUS) -> bool:
+def free_place(room: Room, rng: np.random.Generator, radius: float) -> tuple[float, float]:
+    """A place of the room's grid around which a disc touches nothing, metres."""
+    order = rng.permutation(len(room.location))
+    return next((float(x), float(z)) for x, z in room.location[order] if not blocked(room, float(x), float(z), radius))
+
+
+def blocked(room: Room, x: float, z: float, radius: float = RADIUS) -> bool:
     """Whether a disc around a point, metres, touches a wall or what stands on the floor."""
     if not (radius <= x <= room.width - radius and radius <= z <= room.depth - radius):
         return True
     standing = [placed.footprint() for placed in room.placed if not placed.piece.flat and placed.piece.bottom == 0]
     if room.partition is not None:
         standing.append(room.partition)
-    return any(
-        math.hypot(max(left - x, 0.0, x - right), max(near - z, 0.0, z - far)) < radius
-        for left, near, right, far in standing
-    )
+    return any(touches(rectangle, x, z, radius) for rectangle in standing)

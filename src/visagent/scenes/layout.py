@@ -129,10 +129,11 @@ def inside(a: Rectangle, outer: Rectangle) -> bool:
     return a[0] >= outer[0] - 1e-3 and a[1] >= outer[1] - 1e-3 and a[2] <= outer[2] + 1e-3 and a[3] <= outer[3] + 1e-3
 
 
-def _touches(rectangle: Rectangle, x: float, z: float) -> bool:
+def touches(rectangle: Rectangle, x: float, z: float, radius: float = AGENT_RADIUS) -> bool:
+    """Whether a disc around a point, metres, touches a rectangle."""
     dx = max(rectangle[0] - x, 0.0, x - rectangle[2])
     dz = max(rectangle[1] - z, 0.0, z - rectangle[3])
-    return bool(np.hypot(dx, dz) < AGENT_RADIUS)
+    return bool(np.hypot(dx, dz) < radius)
 
 
 class _Builder:
@@ -255,7 +256,7 @@ class _Builder:
         columns, rows = round(room.width / GRID), round(room.depth / GRID)
 
         def clear(x: float, z: float) -> bool:
-            return not any(_touches(block, x, z) for block in blocks)
+            return not any(touches(block, x, z) for block in blocks)
 
         cells = {(i, j) for i in range(1, columns) for j in range(1, rows) if clear(i * GRID, j * GRID)}
         blocked = set()
