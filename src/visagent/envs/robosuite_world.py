@@ -16,14 +16,14 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 from numpy.typing import NDArray
 
 from visagent.envs.demonstrations import Curriculum, Demonstration, load, save
 from visagent.envs.frames import FrameStack
-from visagent.envs.manipulation_looks import LOOKS, ROBOTS, Wardrobe
+from visagent.envs.manipulation_looks import LOOKS, Wardrobe
+from visagent.envs.robosuite_model import OBJECT_GROUP, prepared, simplify
 from visagent.envs.scripted import script
 from visagent.envs.spaces import ActionSpace, WorldSpaces
 from visagent.envs.world import Observation
@@ -53,8 +53,6 @@ SERVO_GAIN = 5.0
 """Gain of the velocity servo in N m s / rad for each N m of the actuator's range."""
 SCRIPTED, SCRIPTED_STEPS = 20, 300
 """Demonstrations of a script that are made where none are there, and their control steps at most."""
-OBJECT_GROUP, UNDRAWN_GROUP = 1, 4
-GREY = (0.45, 0.45, 0.48, 1.0)
 
 
 @dataclass(frozen=True)
@@ -148,58 +146,6 @@ def _suite() -> Any:
     return suite
 
 
-def _prepared(xml: str, drawn: bool, servos: bool) -> str:
-    """The model with robots on which gravity does not act and whose first moving links do not touch their bases.
-
-    MuJoCo leaves out contacts of a body with its parent, but not where the parent is fixed to the world: Sawyer's first
-    joint would be held by its base.
-
-    Args:
-        xml: robosuite's model.
-        drawn: keep the meshes that are there to be seen alone: most of a model's memory.
-        servos: whether MuJoCo moves the robots; robosuite's controllers bear them, and want them as they are.
-    """
-    root = ElementTree.fromstring(xml)
-    if not drawn:
-        _without_looks(root)
-    if not servos:
-        return ElementTree.tostring(root, encoding="unicode")
-    contact = root.find("contact")
-    if contact is None:
-        contact = ElementTree.SubElement(root, "contact")
-
-    def walk(body: ElementTree.Element, fixed: tuple[str, ...]) -> None:
-        name = body.get("name", "")
-        if name.startswith(("robot", "gripper")):
-            body.set("gravcomp", "1")
-            if body.find("joint") is not None:
-                for base in fixed:
-                    ElementTree.SubElement(contact, "exclude", body1=base, body2=name)
-                fixed = ()
-            elif fixed or "_base" in name:
-                fixed = (*fixed, name)
-        for child in body.findall("body"):
-            walk(child, fixed)
-
-    for body in root.findall("worldbody/body"):
-        walk(body, ())
-    return ElementTree.tostring(root, encoding="unicode")
-
-
-def _without_looks(root: ElementTree.Element) -> None:
-    """Make meshes that touch nothing grains of sand; they keep their names, which robosuite asks for."""
-    for geom in root.iter("geom"):
-        if geom.get("type") == "mesh" and geom.get("contype") == "0" and geom.get("conaffinity") == "0":
-            del geom.attrib["mesh"]
-            geom.set("type", "sphere")
-            geom.set("size", "0.001")
-    used = {geom.get("mesh") for geom in root.iter("geom")}
-    assets = root.find("asset")
-    for mesh in [] if assets is None else assets.findall("mesh"):
-        if mesh.get("name") not in used:
-            assets.remove(mesh)  # type: ignore[union-attr]
-
-
 class RobosuiteWorld:
     """One robosuite environment; see `RobosuiteWorlds`.
 
@@ -259,7 +205,7 @@ class RobosuiteWorld:
 
         class Prepared(base):
             def _initialize_sim(self, xml_string: str | None = None) -> None:
-                super()._initialize_sim(_prepared(xml_string or self.model.get_xml(), drawn, servos))
+                super()._initialize_sim(prepared(xml_string or self.model.get_xml(), drawn, servos))
 
         del known["Prepared"]  # the class registers itself under its name
         robots: Any = robot
@@ -466,24 +412,12 @@ class RobosuiteWorld:
         model.vis.global_.offwidth, model.vis.global_.offheight = max(width, 640), max(height, 480)
         if self.factory.render_quality == "fast":
             model.vis.quality.offsamples = model.vis.quality.shadowsize = 0
-            self._simplify(model)
+            simplify(model)
         self.renderer = mujoco.Renderer(model, height, width)
         self.options = mujoco.MjvOption()
         self.options.geomgroup[:] = 0
         self.options.geomgroup[OBJECT_GROUP] = 1
         self.options.sitegroup[:] = 0
-
-    @staticmethod
-    def _simplify(model: Any) -> None:
-        """Show robots by their collision shapes: a tenth of the faces."""
-        for geom in range(model.ngeom):
-            body = model.body(model.geom_bodyid[geom]).name
-            if not body.startswith(ROBOTS):
-                continue
-            if model.geom_group[geom] == 0:
-                model.geom_group[geom], model.geom_matid[geom], model.geom_rgba[geom] = OBJECT_GROUP, -1, GREY
-            else:
-                model.geom_group[geom] = UNDRAWN_GROUP
 
     @property
     def success(self) -> bool:
