@@ -7,14 +7,19 @@ export OMP_NUM_THREADS ?= 1
 # Where images set it, every process that a test or a sweep starts would compile our modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test lint bench browse gpu-check setup
+.PHONY: run test test-cluster lint bench browse gpu-check setup
 
 run: setup
 	$(BIN)/visagent-train experiment=navigation/dagger
 
-# Without the slow tests; `make test SLOW=1` runs them too.
+# Without the slow tests; `make test SLOW=1` runs them too, and `make test CLUSTER=1` those on a Slurm of their own.
 test: setup lint
-	$(BIN)/pytest -n 2 --dist loadgroup --durations=25 $(if $(SLOW),,-m "not slow")
+	$(BIN)/pytest -n 2 --dist loadgroup --durations=25 -m "$(if $(SLOW),$(if $(CLUSTER),,not cluster),$(if $(CLUSTER),not slow,not slow and not cluster))"
+
+# The tests on a Slurm of their own: two nodes on this machine, which tools/slurm-dev starts and ends; apt installs it.
+test-cluster: export VISAGENT_REQUIRE_SLURM = 1
+test-cluster: setup
+	$(BIN)/pytest -n 0 --durations=25 -m cluster
 
 lint: setup
 	$(BIN)/ruff check .

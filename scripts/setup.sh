@@ -3,12 +3,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
-stamp=.venv/.set-up
-key=$(cat pyproject.toml constraints.txt scripts/setup.sh cuda_ext/build.py cuda_ext/csrc/* | sha256sum | cut -d' ' -f1)
-if [ "$(cat "$stamp" 2>/dev/null || true)" = "$key" ]; then
-    exit 0
-fi
-
 as_root=()
 if [ "$(id -u)" != 0 ] && sudo -n true 2>/dev/null; then as_root=(sudo -n); fi
 
@@ -25,6 +19,17 @@ apt_install() {
     echo "    apt-get install -y $*" >&2
     exit 1
 }
+
+# Tests of clusters are skipped, with the reason, where there is no Slurm to start; it may not be possible to install one.
+if [ "${VISAGENT_REQUIRE_SLURM:-}" = 1 ] && ! { [ -x /usr/sbin/slurmctld ] && [ -x /usr/sbin/mariadbd ] && [ -x /usr/sbin/munged ]; }; then
+    (apt_install "no Slurm for the tests of clusters" slurm-wlm munge slurmdbd mariadb-server) || true
+fi
+
+stamp=.venv/.set-up
+key=$(cat pyproject.toml constraints.txt scripts/setup.sh cuda_ext/build.py cuda_ext/csrc/* | sha256sum | cut -d' ' -f1)
+if [ "$(cat "$stamp" 2>/dev/null || true)" = "$key" ]; then
+    exit 0
+fi
 
 command -v "$python" >/dev/null || apt_install "no $python" python3 python3-venv
 if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then

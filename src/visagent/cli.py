@@ -235,7 +235,9 @@ def _guarded(main: Callable[[], int | None], root: str | None = None, wants_trac
             raise
         from visagent.config.messages import composition_message
 
-        _fail(f"error: {error}" if isinstance(error, UserError) else f"error: {composition_message(error, root)}")
+        if isinstance(error, UserError):
+            _fail(f"error: {error}", error.status)
+        _fail(f"error: {composition_message(error, root)}")
     except YAMLError as error:
         if wants_traceback or root is None:
             raise
@@ -260,8 +262,8 @@ def _guarded(main: Callable[[], int | None], root: str | None = None, wants_trac
         sys.exit(128 + (stop.args[0] if stop.args else signal.SIGINT))
 
 
-def _fail(message: str) -> NoReturn:
+def _fail(message: str, status: int = 2) -> NoReturn:
     from visagent.runtime.credentials import without_credentials
 
     print(without_credentials(message), file=sys.stderr)
-    sys.exit(2)
+    sys.exit(status)

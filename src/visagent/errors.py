@@ -10,6 +10,9 @@ import re
 class UserError(Exception):
     """Something asked for cannot be done; the message says what was got, what is expected and what to type."""
 
+    status = 2
+    """With which a command ends."""
+
 
 class ConfigError(UserError, ValueError):
     """A config value, or a combination of them, that cannot be run."""

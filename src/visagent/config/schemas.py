@@ -16,6 +16,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from visagent.config import navigation_schemas, option_schemas, reinforcement_schemas, secant_schemas, video_schemas
+from visagent.config.cluster_schemas import LauncherConfig, MachineConfig
 from visagent.config.precision import check_precision
 from visagent.config.registry import GROUP_SCHEMAS, moved
 from visagent.config.scales import SCALES
@@ -78,6 +79,8 @@ class TrainConfig:
     progress: ProgressConfig = field(default_factory=ProgressConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
     paths: PathsConfig = field(default_factory=PathsConfig)
+    launcher: LauncherConfig = field(default_factory=LauncherConfig)
+    machine: MachineConfig = field(default_factory=MachineConfig)
 
     def check(self) -> None:
         require(0 <= self.seed < 2**32, "seed", self.seed, "a whole number from 0 to 4294967295")

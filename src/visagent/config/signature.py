@@ -32,6 +32,8 @@ EXCLUDED = (
     "datamodule.address",
     "datamodule.timeout",
     "datamodule.eval_batch_size",
+    "launcher",
+    "machine",
     "progress",
     "logger",
     "paths",

@@ -19,7 +19,9 @@ from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
 from pytorch_lightning.callbacks import Callback, Checkpoint, RichProgressBar
 
 from visagent.errors import DivergedError
+from visagent.runtime.allocation import this_node
 from visagent.runtime.checkpoints import FORMAT, STAMP, check_content, reading_checkpoint
+from visagent.runtime.mlflow_logger import MLflowTracker
 from visagent.runtime.record import Record, RunFolder
 
 
@@ -127,13 +129,25 @@ class EpochCheckpoint(Checkpoint):
     """Saves everything at the end of every epoch to one file, and nowhere else.
 
     `ModelCheckpoint(save_top_k=0, save_last=True)` looks like the same but saves nothing until the run ends.
+
+    Args:
+        path: the file.
+        tracker: what is told of metrics; it has all of the epoch's on the disk before the checkpoint is.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, tracker: MLflowTracker | None = None) -> None:
+        self.path, self.tracker = path, tracker
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        values = trainer._logger_connector.metrics["log"]  # on all ranks: reading may reduce over them
+        if self.tracker is not None:
+            logged = {key: float(value) for key, value in values.items()}
+            step = logged.pop("step", trainer.fit_loop.epoch_loop._batches_that_stepped - 1)
+            self.tracker.log_early(logged, int(step))
+            self.tracker.before_checkpoint()
         trainer.save_checkpoint(self.path)
+        if self.tracker is not None:
+            self.tracker.after_checkpoint()
 
 
 class RecordEpochs(Checkpoint):
@@ -145,6 +159,13 @@ class RecordEpochs(Checkpoint):
     def __init__(self, folder: RunFolder, record: Record) -> None:
         self.folder, self.record = folder, record
         self.written = -1
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Name the machines of all ranks."""
+        nodes = [this_node()] * trainer.world_size
+        if trainer.world_size > 1:
+            torch.distributed.all_gather_object(nodes, this_node())
+        self.record.hardware["nodes"] = ", ".join(dict.fromkeys(nodes))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.written = trainer.current_epoch

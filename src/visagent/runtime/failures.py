@@ -34,12 +34,12 @@ class Failures(Callback):
             return
         job_return.__class__ = SaidJobReturn
         hydra, error = config.get("hydra"), job_return._return_value
-        # which says it itself
-        if (
-            hydra is None
-            or hydra.mode != RunMode.MULTIRUN
-            or str(hydra.sweeper.get("_target_")).endswith("TableSweeper")
-        ):
+        if hydra is None or hydra.mode != RunMode.MULTIRUN or by_table(config):
             return
         if isinstance(error, UserError):
             print(f"failed: {' '.join(job_return.overrides or ())}: {error}", file=sys.stderr)
+
+
+def by_table(config: DictConfig) -> bool:
+    """Whether a sweep is that of a table's runs, which says itself what failed."""
+    return str(config.hydra.sweeper.get("_target_")).endswith("TableSweeper")

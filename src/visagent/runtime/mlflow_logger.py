@@ -16,6 +16,7 @@ from lightning_utilities.core.rank_zero import rank_zero_only
 from pytorch_lightning.loggers import Logger
 
 from visagent.runtime.credentials import without_credentials
+from visagent.runtime.journal import Journal
 from visagent.runtime.outbox import PARAM_LENGTH, Outbox, Store, deliver_ended, names_tags, outbox_path, safe_name
 from visagent.runtime.record import PARENT_VARIABLE
 from visagent.runtime.tracking import TrackingUnavailable, end_cut_off, patience, settle
@@ -38,6 +39,19 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield path, str(value)
 
 
+def _told(history: Mapping[str, Mapping[str, float]]) -> list[dict[str, Any]]:
+    """What an MLflow is told of epochs that were done before it knew the run."""
+    moment = int(time.time() * 1000)
+    items = [
+        [safe_name(key), value, moment, int(values["step"])]
+        for values in history.values()
+        if "step" in values
+        for key, value in values.items()
+        if key != "step"
+    ]
+    return [{"do": "metrics", "items": items}] if items else []
+
+
 class MLflowTracker(Logger):
     """A Lightning logger that never waits for MLflow and never closes the run (the runtime knows how it ended).
 
@@ -53,6 +67,7 @@ class MLflowTracker(Logger):
     def __init__(self, store: Store, outbox: Outbox, on_run: Callable[[str], None] | None = None) -> None:
         super().__init__()
         self.store, self.outbox, self._on_run = store, outbox, on_run
+        self.journal = Journal(outbox.path.parent)
         self._metrics: list[list[Any]] = []
         self._names: dict[str, str] = {}
         self._condition = threading.Condition()
@@ -71,9 +86,20 @@ class MLflowTracker(Logger):
         config: Mapping[str, Any],
         tags: Mapping[str, str],
         on_run: Callable[[str], None] | None = None,
+        history: Mapping[str, Mapping[str, float]] | None = None,
     ) -> MLflowTracker:
         """Go on with `run_id`, or create a run with the config's parameters; waits for MLflow's first answer, but not
         long.
+
+        Args:
+            store: where to.
+            folder: the run's.
+            run_id: of MLflow's run, where there is one.
+            name: of a new one.
+            config: of the run.
+            tags: of it.
+            on_run: see the class.
+            history: of epochs that are done, which an MLflow gets that does not know the run.
         """
         tags = {
             **tags,
@@ -86,12 +112,14 @@ class MLflowTracker(Logger):
             "name": name,
             "tags": {key: without_credentials(value) for key, value in tags.items()},
             "params": [[params[key], without_credentials(value)[:PARAM_LENGTH]] for key, value in flatten(config)],
-            "then": [{"do": "artifact", "file": "config.yaml", "folder": None}],
+            "then": [{"do": "artifact", "file": "config.yaml", "folder": None}, *_told(history or {})],
         }
         outbox = Outbox(outbox_path(folder, store.uri, store.outputs), run_id)
         # What an earlier attempt could not send follows; how that one began and ended does not matter any more.
         outbox.pending = [opening, *(thing for thing in outbox.pending if thing["do"] not in ("open", "status"))]
         tracker = cls(store, outbox, on_run)
+        if tracker.journal.before:
+            outbox.add({"do": "metrics", "items": tracker.journal.before})
         settle()
         import mlflow  # noqa: F401 (takes seconds, which are not the server's)
 
@@ -122,21 +150,44 @@ class MLflowTracker(Logger):
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Queue metrics; `step` is the run's own time (see the glossary), not Lightning's."""
-        moment = int(time.time() * 1000)
         with self._condition:
-            for key in metrics:
-                if key not in self._names:
-                    self._names[key] = safe_name(key)
-                    if changed := names_tags({self._names[key]: key}):
-                        self.outbox.add({"do": "tags", "items": [[tag, value] for tag, value in changed.items()]})
-            self._metrics += [
-                [self._names[key], float(value), moment, int(step or 0)]
-                for key, value in metrics.items()
-                if key != "epoch"
-            ]
+            self._metrics += self.journal.fresh(self._items(metrics, step))
             if len(self._metrics) >= FLUSH_COUNT and not self._failures:
                 self._wanted = True
                 self._condition.notify_all()
+
+    @rank_zero_only
+    def log_early(self, metrics: Mapping[str, float], step: int) -> None:
+        """Queue what Lightning logs only after an epoch's checkpoint: of a run that is killed in between, nobody would
+        log it again.
+        """
+        with self._condition:
+            items = self._items(metrics, step)
+            self._metrics += self.journal.fresh(items)
+            self.journal.expect_again(items)
+
+    def _items(self, metrics: Mapping[str, float], step: int | None) -> list[list[Any]]:
+        """Metrics as MLflow takes them; the lock is held."""
+        moment = int(time.time() * 1000)
+        for key in metrics:
+            if key not in self._names:
+                self._names[key] = safe_name(key)
+                if changed := names_tags({self._names[key]: key}):
+                    self.outbox.add({"do": "tags", "items": [[tag, value] for tag, value in changed.items()]})
+        return [
+            [self._names[key], float(value), moment, int(step or 0)] for key, value in metrics.items() if key != "epoch"
+        ]
+
+    @rank_zero_only
+    def before_checkpoint(self) -> None:
+        """Have all that was logged on the disk: with the checkpoint it is not logged again."""
+        with self._condition:
+            self._collect()
+
+    @rank_zero_only
+    def after_checkpoint(self) -> None:
+        """What was logged so far is of an epoch that is done."""
+        self.journal.mark()
 
     @rank_zero_only
     def save(self) -> None:
@@ -164,6 +215,8 @@ class MLflowTracker(Logger):
         with self._condition:
             self._collect()
             self.outbox.add({"do": "status", "status": status, "time": int(time.time() * 1000)})
+            if status == "FINISHED":  # nothing will be logged again
+                self.journal.mark()
             self._closing = True
             self._condition.notify_all()
         left = -1
@@ -183,6 +236,7 @@ class MLflowTracker(Logger):
     def _collect(self) -> None:
         """Hand the queued metrics to the outbox; the lock is held."""
         if self._metrics:
+            self.journal.write(self._metrics)
             self.outbox.add({"do": "metrics", "items": self._metrics})
             self._metrics = []
 
@@ -205,6 +259,8 @@ class MLflowTracker(Logger):
             if self._down is not None or closing:
                 self.outbox.keep()
             with self._condition:
+                if self.outbox.safe():
+                    self.journal.forget_marked()
                 self._rounds += 1
                 self._done = closing
                 self._condition.notify_all()

@@ -142,6 +142,11 @@ class Outbox:
                 return
             self._on_disk = len(self.pending)
 
+    def safe(self) -> bool:
+        """Whether all metrics are sent, or lie in the file."""
+        with self._lock:
+            return not any(thing["do"] == "metrics" for thing in self.pending[self._on_disk :])
+
     def send(self, store: Store) -> None:
         """Do what is pending, in its order. An artifact that fails stays for later and holds nothing up.
 

@@ -56,6 +56,7 @@ class Record:
 
     Attributes:
         status: RUNNING (or cut off: see `RunFolder.is_locked`), FINISHED, FAILED or KILLED.
+        idle_attempts: how many in a row, up to the last, had to make way for other jobs before an epoch was done.
         env_steps: environment steps so far.
         metrics: final numbers, `test/...`.
         history: metrics at the end of each epoch, keyed by the epoch's number as text; NaN where undefined.
@@ -76,6 +77,7 @@ class Record:
     created: str = field(default_factory=now)
     finished: str | None = None
     attempts: int = 0
+    idle_attempts: int = 0
     seconds: float = 0.0
     env_steps: int = 0
     metrics: dict[str, float] = field(default_factory=dict)

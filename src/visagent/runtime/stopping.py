@@ -16,6 +16,10 @@ class Cancelled(KeyboardInterrupt):
     """The user (Ctrl-C) or a signal of `WISHES` (whose number is the argument) ends the run."""
 
 
+class Preempted(Cancelled):
+    """The scheduler wants the run to make way; it goes on when its job's turn comes again."""
+
+
 @contextmanager
 def signals_cancel(received: list[int]) -> Iterator[None]:
     """Within, SIGTERM and SIGHUP end the program like Ctrl-C does; their numbers go to `received`.

@@ -19,6 +19,7 @@ from visagent.config.signature import signature
 from visagent.config.trust import literal
 from visagent.config.validation import check_targets, validate
 from visagent.errors import ConfigError, UserError, machine_message
+from visagent.runtime.allocation import check_tasks, global_rank, meet, several_processes
 from visagent.runtime.building import make
 from visagent.runtime.checkpoints import checkpoint_to_resume, reading_checkpoint
 from visagent.runtime.credentials import public, without_credentials
@@ -27,7 +28,7 @@ from visagent.runtime.experts import have_expert, trained_expert
 from visagent.runtime.memory import keep_memory
 from visagent.runtime.record import Record, RunFolder, command, commit, hardware, now, versions
 from visagent.runtime.run_log import RunLog, logged
-from visagent.runtime.stopping import Cancelled, signals_cancel
+from visagent.runtime.stopping import Cancelled, Preempted, signals_cancel
 from visagent.runtime.tracking import TrackingUnavailable, ask, check_tracking, tracking_uri
 
 if TYPE_CHECKING:
@@ -38,7 +39,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-__all__ = ["Cancelled", "build", "build_trainer", "forget_absent_gpu", "global_rank", "prepare", "train"]
+__all__ = ["Cancelled", "build", "build_trainer", "forget_absent_gpu", "prepare", "train"]
+IDLE_ATTEMPTS = 2
+"""In a row, without an epoch, after which a run that is to make way is not put back into the queue."""
 LAST_WORDS_SECONDS = 5.0
 """How long the first rank waits for what another one, whose end ended it too, has to say."""
 
@@ -56,6 +59,7 @@ def train(config: DictConfig) -> Record:
         UserError: for anything that the user can mend.
     """
     resolved = with_expert(validate(config, TrainConfig))
+    check_tasks(resolved["trainer"])
     outputs = Path(resolved["paths"]["outputs"])
     check_tracking(resolved["logger"], outputs)
     name = signature(resolved)
@@ -89,25 +93,6 @@ def train(config: DictConfig) -> Record:
         return _tracked(resolved, folder, record, outputs)
 
 
-def global_rank(trainer: dict[str, Any]) -> int:
-    """This process's place among all that train the run together, before Lightning knows it.
-
-    torchrun says it (`RANK`), as does Slurm of a job's tasks (`SLURM_PROCID`); processes that Lightning starts have a
-    `LOCAL_RANK` on the node that `NODE_RANK` (or torchrun's `GROUP_RANK`) names. A shell within a Slurm job is its task
-    0, whatever it starts.
-    """
-    if "RANK" in os.environ:
-        return int(os.environ["RANK"])
-    if task := int(os.environ.get("SLURM_PROCID", "0")):
-        return task
-    node, local = (
-        int(os.environ.get("NODE_RANK", os.environ.get("GROUP_RANK", "0"))),
-        int(os.environ.get("LOCAL_RANK", "0")),
-    )
-    devices = str(trainer.get("devices", 1))
-    return node * int(os.environ.get("LOCAL_WORLD_SIZE", devices if devices.isdigit() else "1")) + local
-
-
 def _new_record(config: dict[str, Any], name: str) -> Record:
     return Record(
         signature=name,
@@ -128,6 +113,10 @@ def _followed(config: dict[str, Any], folder: RunFolder, record: Record, rank: i
         try:
             with signals_cancel([]):
                 _fit(config, folder, record, None)
+        except (KeyboardInterrupt, SystemExit) as error:
+            if _makes_way(error):
+                raise Preempted from error
+            raise
         except Exception as error:  # whatever it is, the first rank's record shall say it
             cause = _cause(error)
             written.write(f"{cause}\n")
@@ -152,7 +141,7 @@ def _tracked(config: dict[str, Any], folder: RunFolder, record: Record, outputs:
         record.status, record.error, record.command = "RUNNING", None, command()
         record.commit, record.versions, record.hardware = commit(), versions(), hardware()
         record.attempts += 1
-        began, before = time.monotonic(), record.seconds
+        began, before, epochs = time.monotonic(), record.seconds, len(record.history)
         trackers: list[MLflowTracker] = []
         received: list[int] = []
         try:
@@ -163,6 +152,8 @@ def _tracked(config: dict[str, Any], folder: RunFolder, record: Record, outputs:
                 _fit(config, folder, record, next(iter(trackers), None))
                 record.status = "FINISHED"
         except BaseException as error:  # noqa: BLE001 (goes on, once the record says it)
+            if _makes_way(error):
+                _wait(folder, record, written, epochs)
             _failed(error, folder, record, written, received)
         finally:
             record.seconds, record.finished = before + time.monotonic() - began, now()
@@ -190,6 +181,32 @@ def _failed(error: BaseException, folder: RunFolder, record: Record, written: Ru
     raise error
 
 
+def _makes_way(error: BaseException) -> bool:
+    """Whether a run ends because the scheduler wants it to make way, which Lightning turns into an end of its own."""
+    return isinstance(error, Preempted) or isinstance(error.__context__, Preempted)
+
+
+def _wait(folder: RunFolder, record: Record, written: RunLog, epochs: int) -> NoReturn:
+    """Put into the record that a run goes on later; one that does not get on has failed.
+
+    Args:
+        folder, record, written: of the run.
+        epochs: that were done when this attempt began.
+    """
+    record.idle_attempts = record.idle_attempts + 1 if len(record.history) == epochs else 0
+    if record.idle_attempts >= IDLE_ATTEMPTS:
+        record.status, record.idle_attempts = "FAILED", 0
+        record.error = (
+            f"{IDLE_ATTEMPTS} attempts in a row had to make way before they had finished an epoch: give each more time "
+            "with launcher.timeout_min=MINUTES, or make epochs shorter"
+        )
+        written.write(f"{record.error}\n")
+        raise UserError(record.error)
+    record.status = "KILLED"
+    written.write("makes way, and goes on when its job's turn comes again\n")
+    raise Preempted
+
+
 def _last_words(error: BaseException, folder: RunFolder) -> str | None:
     """Why another rank failed, where this one's error may come of that: the other one may write a moment later."""
     if isinstance(error, UserError) or not _several():
@@ -206,7 +223,7 @@ def _several() -> bool:
     """
     torch = sys.modules.get("torch")
     joined = torch is not None and torch.distributed.is_available() and torch.distributed.is_initialized()
-    return joined or int(os.environ.get("WORLD_SIZE", "1")) > 1
+    return joined or several_processes()
 
 
 def _finish(folder: RunFolder, record: Record, trackers: list[MLflowTracker], written: RunLog) -> None:
@@ -262,7 +279,14 @@ def _tracker(config: dict[str, Any], folder: RunFolder, record: Record, outputs:
 
     store = Store(uri, config["logger"]["experiment"], outputs)
     tracker = MLflowTracker.open(
-        store, folder.path, record.mlflow_run_id, f"{record.name}-s{record.seed}", public(config), tags, known
+        store,
+        folder.path,
+        record.mlflow_run_id,
+        f"{record.name}-s{record.seed}",
+        public(config),
+        tags,
+        known,
+        record.history,
     )
     folder.save(record)
     return tracker
@@ -335,6 +359,7 @@ def prepare(threads: int) -> None:
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message=".*`training_step` returned `None`.*")
     warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
+    warnings.filterwarnings("ignore", message=".*The `srun` command is available.*")
     warnings.filterwarnings("ignore", message=".*`LightningModule.configure_optimizers` returned `None`.*")
 
 
@@ -359,16 +384,19 @@ def _fit(config: dict[str, Any], folder: RunFolder, record: Record, tracker: MLf
 
     from visagent.runtime.callbacks import AtomicCheckpointIO, EpochCheckpoint, Progress, RandomState, RecordEpochs
     from visagent.runtime.divergence import StopWhereDiverged, diverged, undefined_metric
-    from visagent.runtime.launching import leave_time_for_last_words
+    from visagent.runtime.launching import cluster_environment, leave_time_for_last_words
+    from visagent.runtime.preemption import MakeWay
 
     leave_time_for_last_words()
+    meet()
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     module, datamodule = build(config)
     callbacks: list[pl.Callback] = [
         RandomState(),
         RecordEpochs(folder, record),
         StopWhereDiverged(),
-        EpochCheckpoint(folder.checkpoint),
+        EpochCheckpoint(folder.checkpoint, tracker),
+        MakeWay(),
     ]
     if config["progress"]["bar"]:
         callbacks.append(Progress(refresh_rate=config["progress"]["refresh_rate"]))
@@ -376,7 +404,7 @@ def _fit(config: dict[str, Any], folder: RunFolder, record: Record, tracker: MLf
         config,
         callbacks=callbacks,
         logger=tracker or False,
-        plugins=[AtomicCheckpointIO()],
+        plugins=[AtomicCheckpointIO(), *cluster_environment()],
         enable_progress_bar=config["progress"]["bar"],
         default_root_dir=str(folder.path),
     )

@@ -1,0 +1,152 @@
+"""A scheduler's wish that a run make way and go on later: the run stops where nothing is lost, if there is time.
+
+The signal only leaves a note. The training looks at it after every batch; a thread looks at it, too, and puts the job
+back into the queue at the last moment where the training does not come to look, as it would after any kill.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import signal
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from types import FrameType
+from typing import Any
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
+
+from visagent.runtime.allocation import ask_slurm, this_job
+from visagent.runtime.stopping import Preempted
+
+log = logging.getLogger(__name__)
+SIGNAL = signal.SIGUSR2
+"""Submitit's, at a time limit; sites that preempt with a warning send the one that the job has asked for, which is
+this.
+"""
+USUAL_SECONDS = 30.0
+"""How long a run may go on after the signal, where nobody says."""
+CLOSING_SECONDS = 5.0
+"""What is kept for writing the record, telling MLflow, and asking for the queue."""
+LOOK_SECONDS = 0.2
+
+
+@dataclass
+class Wish:
+    """The scheduler's, once it has come.
+
+    Attributes:
+        requeue: puts the job back into the queue, and does not return.
+        asked: when the signal came, on the monotonic clock; None before.
+        until: when the process will be ended.
+    """
+
+    requeue: Callable[[], None]
+    asked: float | None = None
+    until: float | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def note(self, number: int, frame: FrameType | None) -> None:
+        """The signal's handler."""
+        if self.asked is None:
+            self.asked = time.monotonic()
+
+    def seconds_left(self) -> float:
+        """Until the run has to begin to close."""
+        if self.until is None:
+            assert self.asked is not None
+            self.until = self.asked + _granted()
+        return self.until - CLOSING_SECONDS - time.monotonic()
+
+    def go(self) -> None:
+        """Put the job back into the queue, once."""
+        if self._lock.acquire(blocking=False):
+            self.requeue()
+
+    def watch(self) -> None:
+        """The thread: wait for the signal, then for the last moment."""
+        while self.asked is None or self.seconds_left() > -CLOSING_SECONDS / 2:
+            time.sleep(LOOK_SECONDS)
+        log.warning("the run did not come to a place to stop at: its job goes back into the queue as it is")
+        self.go()
+
+
+_wish: Wish | None = None
+
+
+def listen(requeue: Callable[[], None]) -> Wish:
+    """Take note of the scheduler's signal from now on, also of one that has come before and was held back.
+
+    Args:
+        requeue: puts the job back into the queue.
+    """
+    global _wish
+    _wish = Wish(requeue)
+    signal.signal(SIGNAL, _wish.note)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {SIGNAL})
+    threading.Thread(target=_wish.watch, name="preemption", daemon=True).start()
+    return _wish
+
+
+def wished() -> Wish | None:
+    """The scheduler's wish, where one has come."""
+    return _wish if _wish is not None and _wish.asked is not None else None
+
+
+class MakeWay(Callback):
+    """Ends a run that is to make way: at the end of an epoch where there is time for that, else after a batch.
+
+    Several ranks stop together, as soon as one of them has to.
+    """
+
+    def __init__(self) -> None:
+        self._began: float | None = None
+        self._longest = 0.0
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        moment = time.monotonic()
+        if self._began is not None:
+            self._longest = max(self._longest, moment - self._began)
+        self._began = moment
+        # the epoch before has its checkpoint: there is no better place
+        self._stop_where(wished() is not None, trainer)
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *others: Any) -> None:
+        self._stop_where(self._cannot_finish(), trainer)
+
+    def on_validation_batch_end(self, trainer: pl.Trainer, *others: Any) -> None:
+        self._stop_where(self._cannot_finish(), trainer)
+
+    def on_test_batch_end(self, trainer: pl.Trainer, *others: Any) -> None:
+        self._stop_where(self._cannot_finish(), trainer)
+
+    def _cannot_finish(self) -> bool:
+        """Whether the run is to make way, and the epoch would take longer than there is time."""
+        wish = wished()
+        if wish is None:
+            return False
+        left = wish.seconds_left()
+        needed = 0.0 if self._began is None else self._began + self._longest - time.monotonic()
+        return left <= max(needed, 0.0)
+
+    def _stop_where(self, wanted: bool, trainer: pl.Trainer) -> None:
+        if _wish is None:  # no job that can go back into a queue
+            return
+        if trainer.world_size > 1:
+            wanted = trainer.strategy.reduce_boolean_decision(wanted, all=False)
+        if wanted:
+            raise Preempted(SIGNAL)
+
+
+def _granted() -> float:
+    """Seconds from now to the moment at which Slurm ends this job: what preemption and time limits alike set."""
+    job = this_job()
+    said = ask_slurm("scontrol", "show", "job", "-o", job) if job is not None else ""
+    match = re.search(r"\bEndTime=(\S+)", said)
+    if match is None or match.group(1) == "Unknown":
+        return USUAL_SECONDS
+    return (datetime.fromisoformat(match.group(1)) - datetime.now()).total_seconds()

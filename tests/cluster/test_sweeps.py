@@ -1,0 +1,87 @@
+"""Sweeps whose runs are jobs: what is submitted, what is waited for, and what is said of a job that is lost."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import pytest
+from mlflow import MlflowClient
+
+from chromium import wait_for
+from processes import Command, records, run
+
+pytestmark = [pytest.mark.cluster, pytest.mark.process, pytest.mark.xdist_group("cluster")]
+
+
+@pytest.fixture
+def ask(empty_tracking, tmp_path):
+    (tmp_path / "mlflow.db").write_bytes(empty_tracking.read_bytes())
+    return (
+        "experiment=ppo/cartpole",
+        "debug=smoke",
+        "launcher=slurm",
+        "launcher.timeout_min=30",
+        f"paths.outputs={tmp_path}",
+    )
+
+
+def parents(outputs):
+    client = MlflowClient(f"sqlite:///{outputs}/mlflow.db")
+    (experiment,) = [each for each in client.search_experiments() if each.name == "visagent"]
+    return client.search_runs([experiment.experiment_id], "tags.`visagent.kind` = 'multirun'")
+
+
+def test_a_sweep_runs_as_jobs_and_once_only(slurm, ask, tmp_path):
+    done = run("visagent-train", *ask, "seed=0,1,2,3,4,5")
+    assert [each["status"] for each in records(tmp_path)] == ["FINISHED"] * 6
+    (parent,) = parents(tmp_path)
+    assert parent.info.status == "FINISHED"
+    assert done.stderr.count("log: ") == 6 and done.stderr.count("ended, done") == 6
+    before = slurm.say("sacct", "-X", "-n", "-o", "JobID")
+    again = run("visagent-train", *ask, "seed=0,1,2,3,4,5")
+    assert again.stderr.count("finished before") == 6
+    assert slurm.say("sacct", "-X", "-n", "-o", "JobID") == before, "nothing is submitted twice"
+
+
+def test_a_lost_job_is_named_and_the_others_go_on(slurm, ask, tmp_path):
+    long = (*ask, "trainer.max_epochs=40")
+    command = Command("visagent-train", *long, "seed=0,1,2")
+    wait_for(lambda: len(records(tmp_path)) == 3, "three runs to begin", 300)
+    (victim,) = [each for each in records(tmp_path) if each["seed"] == 1]
+    folder = tmp_path / "runs" / victim["signature"]
+    for process in slurm.tasks(job_of(folder)):
+        os.kill(process, signal.SIGKILL)
+    done = command.wait()
+    assert done.returncode == 1, done.stderr
+    assert {each["seed"]: each["status"] for each in records(tmp_path)} == {0: "FINISHED", 1: "RUNNING", 2: "FINISHED"}
+    said = next(part for part in done.stderr.split("\nfailed: ")[1:])
+    assert "seed=1" in said and job_of(folder) in said and "FAILED" in said and "the end of" in said
+    assert "error: 1 of 3 runs failed" in done.stderr
+    assert parents(tmp_path)[0].info.status == "FAILED"
+    again = run("visagent-train", *long, "seed=0,1,2")
+    assert again.stderr.count("finished before") == 2 and again.stderr.count("log: ") == 1
+    assert [each["status"] for each in records(tmp_path)] == ["FINISHED"] * 3
+    assert parents(tmp_path)[0].info.status == "FINISHED"
+
+
+def job_of(folder):
+    from visagent.runtime.queue import remembered
+    from visagent.runtime.record import RunFolder
+
+    return remembered(RunFolder(folder)).job
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (("launcher.nodes=2",), "type trainer.num_nodes=2"),
+        (("trainer.devices=3", "machine.gpus_per_node=2", "trainer.accelerator=gpu"), "type trainer.devices=2"),
+        (("trainer.devices=auto",), "type trainer.devices=1"),
+    ],
+)
+def test_a_contradiction_is_refused_before_anything_is_submitted(slurm, ask, overrides, said, tmp_path):
+    before = slurm.say("sacct", "-X", "-n", "-o", "JobID")
+    done = run("visagent-train", *ask, *overrides, "seed=0,1", check=False)
+    assert done.returncode == 2 and said in done.stderr
+    assert slurm.say("sacct", "-X", "-n", "-o", "JobID") == before and not (tmp_path / "runs").exists()
