@@ -121,6 +121,14 @@ class Command:
         out, err = (path.read_text() if path.exists() else "" for path in (self._out, self._err))
         return SimpleNamespace(returncode=code, stdout=out, stderr=err)
 
+    def __enter__(self) -> Command:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """A command whose test has failed does not go on."""
+        if (self._cold.poll() if self._cold is not None else self._forked.exitcode) is None:
+            self.end()
+
     def end(self, number: signal.Signals = signal.SIGKILL, all_of_it: bool = True) -> SimpleNamespace:
         """Send a signal to its session, or to itself alone, and wait."""
         (os.killpg if all_of_it else os.kill)(self.pid, number)

@@ -46,13 +46,13 @@ def test_a_sweep_runs_as_jobs_and_once_only(slurm, ask, tmp_path):
 
 def test_a_lost_job_is_named_and_the_others_go_on(slurm, ask, tmp_path):
     long = (*ask, "trainer.max_epochs=40")
-    command = Command("visagent-train", *long, "seed=0,1,2")
-    wait_for(lambda: len(records(tmp_path)) == 3, "three runs to begin", 300)
-    (victim,) = [each for each in records(tmp_path) if each["seed"] == 1]
-    folder = tmp_path / "runs" / victim["signature"]
-    for process in slurm.tasks(job_of(folder)):
-        os.kill(process, signal.SIGKILL)
-    done = command.wait()
+    with Command("visagent-train", *long, "seed=0,1,2") as command:
+        wait_for(lambda: len(records(tmp_path)) == 3, "three runs to begin", 300)
+        (victim,) = [each for each in records(tmp_path) if each["seed"] == 1]
+        folder = tmp_path / "runs" / victim["signature"]
+        for process in slurm.tasks(job_of(folder)):
+            os.kill(process, signal.SIGKILL)
+        done = command.wait()
     assert done.returncode == 1, done.stderr
     assert {each["seed"]: each["status"] for each in records(tmp_path)} == {0: "FINISHED", 1: "RUNNING", 2: "FINISHED"}
     said = next(part for part in done.stderr.split("\nfailed: ")[1:])
@@ -85,3 +85,21 @@ def test_a_contradiction_is_refused_before_anything_is_submitted(slurm, ask, ove
     done = run("visagent-train", *ask, *overrides, "seed=0,1", check=False)
     assert done.returncode == 2 and said in done.stderr
     assert slurm.say("sacct", "-X", "-n", "-o", "JobID") == before and not (tmp_path / "runs").exists()
+
+
+def test_a_table_is_built_from_one_array(slurm, empty_tracking, tmp_path):
+    (tmp_path / "mlflow.db").write_bytes(empty_tracking.read_bytes())
+    before = set(slurm.say("sacct", "-X", "-n", "-P", "-o", "JobID").split())
+    done = run(
+        "visagent-table",
+        "navigation/table1",
+        "--run",
+        "--scale",
+        "smoke",
+        "launcher=slurm",
+        f"paths.outputs={tmp_path}",
+    )
+    jobs = set(slurm.say("sacct", "-X", "-n", "-P", "-o", "JobID").split()) - before
+    assert {each["status"] for each in records(tmp_path)} == {"FINISHED"}
+    assert len({job.split("_")[0] for job in jobs}) == 1 and len(jobs) == len(records(tmp_path)) > 1
+    assert "Missing" not in (tmp_path / "tables" / "navigation").joinpath("table1.md").read_text(), done.stdout

@@ -68,8 +68,15 @@ def test_options_may_stand_anywhere_and_overrides_find_their_place():
     )
 
 
-@pytest.mark.parametrize("launcher", [[], ["hydra/launcher=submitit_slurm", "hydra.launcher.partition=gpu"]])
-def test_the_sweep_gets_every_override_unchanged(launcher, tmp_path, extra):
+@pytest.mark.parametrize(
+    ("launcher", "chosen"),
+    [
+        ([], "joblib"),
+        (["hydra/launcher=submitit_slurm", "hydra.launcher.partition=gpu"], "submitit_slurm"),
+        (["launcher=slurm", "launcher.partition=gpu"], "visagent_cluster"),
+    ],
+)
+def test_the_sweep_gets_every_override_unchanged(launcher, chosen, tmp_path, extra):
     asked = parse(
         ["nobody/tiny", "--run", "--scale", "smoke", "--jobs", "4", "--seeds", "5", *launcher, *extra, *NASTY]
     )
@@ -78,9 +85,10 @@ def test_the_sweep_gets_every_override_unchanged(launcher, tmp_path, extra):
     config = compose_sweep(arguments[1:])
     sweeper = instantiate(config.hydra.sweeper)
     assert arguments[0] == "-m" and sweeper.table == "nobody/tiny" and sweeper.seeds == [5] and sweeper.scale == "smoke"
-    assert sweeper.overrides == [*extra, *NASTY, "progress=quiet"]
+    of_runs = [each for each in launcher if each.startswith("launcher")]
+    assert sweeper.overrides == [*of_runs, *extra, *NASTY, "progress=quiet"]
     assert config.paths.outputs == f"{tmp_path}/outputs"  # for the sweep itself
-    assert config.hydra.runtime.choices["hydra/launcher"] == ("submitit_slurm" if launcher else "joblib")
+    assert config.hydra.runtime.choices["hydra/launcher"] == chosen
     assert config.hydra.launcher.get("n_jobs") == (None if launcher else 2)  # no more than there are runs
 
 

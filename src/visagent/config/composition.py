@@ -23,7 +23,7 @@ from visagent.errors import ConfigError
 
 Composed = dict[tuple[str, ...], DictConfig]
 """Configs by what composed them, without a seed."""
-SHARED = ("paths", "logger", "progress", "threads")
+SHARED = ("paths", "logger", "progress", "threads", "launcher", "machine")
 DEVICES = ("accelerator", "devices", "num_nodes", "strategy")
 """What a run that another one needs has from that, of its trainer, too: where it happens, not what."""
 PRESET_NAME = "${hydra:runtime.choices.experiment}"

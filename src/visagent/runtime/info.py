@@ -14,6 +14,7 @@ from pathlib import Path
 from visagent.config.presets import conf_folder, presets
 from visagent.errors import ConfigError
 from visagent.runtime.credentials import without_credentials
+from visagent.runtime.queue import shown_state
 from visagent.runtime.record import RunFolder, commit, hardware, versions
 from visagent.runtime.tracking import tracking_uri
 
@@ -135,6 +136,6 @@ def _runs(outputs: Path) -> None:
                 "  (not all in MLflow yet)" if folder.unsent() else ""
             )
             print(
-                f"  {record.signature}  {folder.state(record):9} {record.name}  seed {record.seed}  {record.scale}  "
-                f"{done}"
+                f"  {record.signature}  {shown_state(folder, record):9} {record.name}  seed {record.seed}  "
+                f"{record.scale}  {done}"
             )

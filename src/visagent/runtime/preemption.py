@@ -42,12 +42,14 @@ class Wish:
     Attributes:
         requeue: puts the job back into the queue, and does not return.
         asked: when the signal came, on the monotonic clock; None before.
-        until: when the process will be ended.
+        until: when the process will be ended; None as long as nobody was asked.
+        for_another: whether a job waits for this one's place, rather than this one's time being up.
     """
 
     requeue: Callable[[], None]
     asked: float | None = None
     until: float | None = None
+    for_another: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def note(self, number: int, frame: FrameType | None) -> None:
@@ -58,8 +60,8 @@ class Wish:
     def seconds_left(self) -> float:
         """Until the run has to begin to close."""
         if self.until is None:
-            assert self.asked is not None
-            self.until = self.asked + _granted()
+            seconds, self.for_another = _granted()
+            self.until = time.monotonic() + seconds
         return self.until - CLOSING_SECONDS - time.monotonic()
 
     def go(self) -> None:
@@ -100,6 +102,7 @@ def wished() -> Wish | None:
 class MakeWay(Callback):
     """Ends a run that is to make way: at the end of an epoch where there is time for that, else after a batch.
 
+    For another job that is the first end of an epoch; where its own time is up, the run uses what is left of it.
     Several ranks stop together, as soon as one of them has to.
     """
 
@@ -108,12 +111,13 @@ class MakeWay(Callback):
         self._longest = 0.0
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        moment = time.monotonic()
+        moment, first = time.monotonic(), self._began is None
         if self._began is not None:
             self._longest = max(self._longest, moment - self._began)
         self._began = moment
-        # the epoch before has its checkpoint: there is no better place
-        self._stop_where(wished() is not None, trainer)
+        # The epoch before has its checkpoint: there is no better place. An attempt has to get on by an epoch, though.
+        cannot = self._cannot_finish()
+        self._stop_where(not first and (cannot or ((wish := wished()) is not None and wish.for_another)), trainer)
 
     def on_train_batch_end(self, trainer: pl.Trainer, *others: Any) -> None:
         self._stop_where(self._cannot_finish(), trainer)
@@ -142,11 +146,11 @@ class MakeWay(Callback):
             raise Preempted(SIGNAL)
 
 
-def _granted() -> float:
-    """Seconds from now to the moment at which Slurm ends this job: what preemption and time limits alike set."""
+def _granted() -> tuple[float, bool]:
+    """Seconds from now to the moment at which Slurm ends this job, and whether it does so for another one."""
     job = this_job()
     said = ask_slurm("scontrol", "show", "job", "-o", job) if job is not None else ""
-    match = re.search(r"\bEndTime=(\S+)", said)
-    if match is None or match.group(1) == "Unknown":
-        return USUAL_SECONDS
-    return (datetime.fromisoformat(match.group(1)) - datetime.now()).total_seconds()
+    known = dict(re.findall(r"\b(EndTime|PreemptTime)=(\d\S+)", said))
+    if "EndTime" not in known:
+        return USUAL_SECONDS, True
+    return (datetime.fromisoformat(known["EndTime"]) - datetime.now()).total_seconds(), "PreemptTime" in known

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from visagent.runtime.allocation import SECONDS
-from visagent.runtime.record import RunFolder, now, write_atomically
+from visagent.runtime.record import Record, RunFolder, now, write_atomically
 
 FILE = "job.json"
 FRESH_SECONDS = 1.0
@@ -94,6 +94,14 @@ def waiting(folder: RunFolder) -> str | None:
         return known.job if known.job in live_jobs() else None
     except QueueSilent:
         return None
+
+
+def shown_state(folder: RunFolder, record: Record) -> str:
+    """The record's status as it is shown: WAITING where the run has made way and its job waits for its turn."""
+    state = folder.state(record)
+    if state not in ("KILLED", "CUT OFF") or (job := waiting(folder)) is None:
+        return state
+    return f"WAITING (job {job})"
 
 
 def _ask(*command: str) -> str:

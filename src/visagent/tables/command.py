@@ -31,8 +31,8 @@ DESCRIPTION = (
 )
 EPILOG = """KEY=VALUE overrides go to every run of the table, for example datamodule.scenes=DIR (the runs are then
 others), trainer.accelerator=gpu or paths.outputs=DIR; confidence=0.9 and bootstrap_samples=... to the intervals;
-hydra/launcher=submitit_slurm and hydra.launcher.KEY=VALUE choose what starts the runs of --run. Files go to
-outputs/tables/; tables/index.html shows all of them."""
+launcher=slurm machine=NAME launcher.KEY=VALUE choose what starts the runs of --run. Files go to outputs/tables/;
+tables/index.html shows all of them."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,14 @@ def look(asked: Asked) -> Results:
 
 def sweep_arguments(asked: Asked, results: Results) -> list[str]:
     """The Hydra arguments that launch what is missing."""
-    chosen = next((o.split("=", 1)[1] for o in asked.hydra if o.startswith("hydra/launcher=")), None)
+    chosen = next(
+        (
+            o.split("=", 1)[1]
+            for o in (*asked.hydra, *asked.overrides)
+            if o.startswith(("hydra/launcher=", "launcher="))
+        ),
+        None,
+    )
     launcher = [] if chosen is not None else ["hydra/launcher=joblib"]
     if chosen in (None, "joblib"):
         launcher.append(f"hydra.launcher.n_jobs={min(asked.jobs, len(results.to_launch))}")
@@ -132,7 +139,8 @@ def sweep_arguments(asked: Asked, results: Results) -> list[str]:
     ]
     quiet = [] if any(o.startswith("progress=") for o in asked.overrides) else ["progress=quiet"]
     overrides = f"hydra.sweeper.overrides=[{','.join(_encoded(o) for o in [*asked.overrides, *quiet])}]"
-    shared = [o for o in asked.overrides if o.startswith(("paths.", "logger"))]  # what the sweep itself needs
+    # what the sweep itself needs
+    shared = [o for o in asked.overrides if o.startswith(("paths.", "logger", "launcher", "machine"))]
     return ["-m", *sweeper, overrides, *launcher, "hydra.job_logging.root.level=WARNING", *asked.hydra, *shared]
 
 

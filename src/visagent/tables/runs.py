@@ -12,6 +12,7 @@ from typing import Any, Literal
 from visagent.config.composition import Composed, compose_run, config_folder, expert_config, expert_overrides, is_shared
 from visagent.config.signature import difference, signature
 from visagent.errors import ConfigError
+from visagent.runtime.queue import waiting
 from visagent.runtime.record import Record, RunFolder
 from visagent.tables.grid import AT_THE_END, Grid, Reading
 
@@ -192,7 +193,7 @@ def _state(folder: RunFolder, name: str, config: Mapping[str, Any]) -> tuple[Sta
     try:
         record = folder.load()
         if record is None:
-            return ("running" if folder.is_locked() else "not started"), None, None
+            return ("running" if folder.is_locked() or waiting(folder) is not None else "not started"), None, None
         stored = folder.config()
     except ConfigError as error:
         return "failed", str(error), None
@@ -205,7 +206,7 @@ def _state(folder: RunFolder, name: str, config: Mapping[str, Any]) -> tuple[Sta
         return "failed", f"{folder.path} holds another run than its name says: move it away", None
     if record.status == "FINISHED":
         return "finished", None, record
-    if folder.is_locked():
+    if folder.is_locked() or (record.status in ("KILLED", "RUNNING") and waiting(folder) is not None):
         return "running", None, None
     if record.status == "FAILED":
         return "failed", _last_line(record.error), None
