@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from cluster_tests import TOOL
+from cluster_tests import TOOL, environment_of, processes
 
 from chromium import wait_for
 
@@ -33,16 +33,12 @@ class Slurm:
     def tasks(self, job: str) -> list[int]:
         """Processes that a job's tasks run in, as Slurm has started them."""
         found = []
-        for path in Path("/proc").glob("[0-9]*/environ"):
-            try:
-                variables = path.read_bytes().split(b"\0")
-            except OSError:
-                continue
-            names = {name: value for name, _, value in (each.partition(b"=") for each in variables)}
-            array, index = names.get(b"SLURM_ARRAY_JOB_ID"), names.get(b"SLURM_ARRAY_TASK_ID")
-            this = b"_".join((array, index)) if array and index else names.get(b"SLURM_JOB_ID")
-            if this == job.encode() and b"SLURM_STEP_NUM_TASKS" in names:
-                found.append(int(path.parent.name))
+        for number, _ in processes():
+            variables = environment_of(number)
+            array = variables.get("SLURM_ARRAY_JOB_ID")
+            this = f"{array}_{variables['SLURM_ARRAY_TASK_ID']}" if array else variables.get("SLURM_JOB_ID")
+            if this == job and "SLURM_STEP_NUM_TASKS" in variables:
+                found.append(number)
         return sorted(found)
 
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import time
 from typing import Any
 
@@ -65,7 +66,8 @@ class RayActors(QueuedActors):
         workers: how many, one CPU each, spread over the nodes.
         ahead: tasks that a worker may be ahead of the learner; 0 for synchronous.
         max_lag: versions; None for any.
-        address: of the cluster, `HOST:PORT` or `auto`; None to start one on this machine.
+        address: of the cluster, `HOST:PORT` or `auto`; None for the environment's (`RAY_ADDRESS`), or to start one on
+            this machine.
         timeout: see `QueuedActors`.
 
     Raises:
@@ -86,6 +88,7 @@ class RayActors(QueuedActors):
         self._make_role = make_role
         self._ray = ray = _ray()
         self._ours = not ray.is_initialized()
+        address = address or os.environ.get("RAY_ADDRESS")
         if self._ours:
             settings: dict[str, Any] = {"include_dashboard": False, "log_to_driver": False, "configure_logging": False}
             local = {} if address else {"num_cpus": max(workers, 1)}

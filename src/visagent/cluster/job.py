@@ -11,6 +11,8 @@ from hydra.core.utils import JobReturn, JobStatus, run_job, setup_globals
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
+from visagent.cluster.ray_nodes import head, serve, wants_nodes
+
 
 class Job:
     """Runs one of a sweep's runs; pickled by submitit.
@@ -44,18 +46,28 @@ class Job:
         with open_dict(config.hydra.job):
             config.hydra.job.id = environment.job_id
             config.hydra.job.num = number
+        nothing = JobReturn(overrides=overrides, status=JobStatus.COMPLETED)  # the first task's is what counts
         try:
-            return run_job(
-                hydra_context=self.hydra_context,
-                task_function=self.task_function,
-                config=config,
-                job_dir_key="hydra.sweep.dir",
-                job_subdir_key="hydra.sweep.subdir",
-            )
+            if not wants_nodes(config):
+                return self._run(config)
+            if environment.global_rank > 0:
+                serve(environment.paths.folder, config.datamodule.actors)
+                return nothing
+            with head(environment.paths.folder, config.datamodule.actors):
+                return self._run(config)
         except Preempted:
             if environment.global_rank == 0:
                 wish.go()
-            return JobReturn(overrides=overrides, status=JobStatus.COMPLETED)  # of a rank whose job goes back
+            return nothing
+
+    def _run(self, config: DictConfig) -> JobReturn:
+        return run_job(
+            hydra_context=self.hydra_context,
+            task_function=self.task_function,
+            config=config,
+            job_dir_key="hydra.sweep.dir",
+            job_subdir_key="hydra.sweep.subdir",
+        )
 
     def checkpoint(self, *arguments: Any) -> Any:
         """What submitit runs when the job's turn comes again: the same."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from visagent.cluster.ray_nodes import wants_nodes
 from visagent.errors import ConfigError
 
 MANY_TIMES = 1_000_000
@@ -58,12 +59,18 @@ def resources(config: Mapping[str, Any], label: str) -> Resources:
         ConfigError: where launcher, machine and trainer contradict each other, with what to type.
     """
     launcher, machine, trainer = config["launcher"], config["machine"], config["trainer"]
-    nodes, devices = trainer.get("num_nodes", 1), _devices(trainer, label)
-    if launcher["nodes"] not in (None, nodes):
+    nodes, devices, lent = trainer.get("num_nodes", 1), _devices(trainer, label), wants_nodes(config)
+    if lent and (nodes, devices) != (1, 1):
+        raise ConfigError(
+            f"{label}: launcher.nodes={launcher['nodes']} actors=ray: expected one learner, got trainer.num_nodes="
+            f"{nodes} trainer.devices={devices}; type trainer.num_nodes=1 trainer.devices=1"
+        )
+    if not lent and launcher["nodes"] not in (None, nodes):
         raise ConfigError(
             f"{label}: launcher.nodes={launcher['nodes']}: expected the trainer's number of nodes, {nodes}; type "
-            f"trainer.num_nodes={launcher['nodes']}, or leave launcher.nodes out"
+            f"trainer.num_nodes={launcher['nodes']}, or leave launcher.nodes out, or have actors there: actors=ray"
         )
+    nodes = launcher["nodes"] if lent else nodes
     if launcher["kind"] != "slurm" and nodes > 1:
         raise ConfigError(
             f"{label}: trainer.num_nodes={nodes}: expected 1 with launcher={launcher['kind']}, which has this machine "
@@ -83,7 +90,7 @@ def resources(config: Mapping[str, Any], label: str) -> Resources:
             f"{machine['cpus_per_node']} (machine.cpus_per_node); type launcher.cpus_per_task="
             f"{max(1, machine['cpus_per_node'] // devices)}"
         )
-    return Resources(nodes, devices, devices if wants else None, cpus, _settings(launcher), _setup(config))
+    return Resources(nodes, devices, devices if wants else None, cpus, _settings(launcher, lent), _setup(config))
 
 
 def _devices(trainer: Mapping[str, Any], label: str) -> int:
@@ -100,11 +107,12 @@ def _devices(trainer: Mapping[str, Any], label: str) -> int:
 def _processors(config: Mapping[str, Any]) -> int:
     """One for each thread of the learner, for each actor in a process of its own, and for each process that reads."""
     data = config["datamodule"]
-    actors = data.get("actors", 0) if data.get("pool") == "process" else 0
+    nodes = config["launcher"]["nodes"] or 1
+    actors = -(-data.get("actors", 0) // nodes) if data.get("pool") in ("process", "ray") else 0
     return int(config["threads"]) + int(actors) + int(data.get("workers") or 0)
 
 
-def _settings(launcher: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+def _settings(launcher: Mapping[str, Any], lent: bool) -> tuple[tuple[str, Any], ...]:
     settings: dict[str, Any] = {"timeout_min": launcher["timeout_min"]}
     if launcher["mem_gb"] is not None:
         settings["mem_gb"] = launcher["mem_gb"]
@@ -117,7 +125,9 @@ def _settings(launcher: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
     if launcher["srun_args"]:
         settings["slurm_srun_args"] = launcher["srun_args"]
     # A job that is preempted or whose node fails goes back into the queue, whatever the site's default.
-    settings["slurm_additional_parameters"] = {"requeue": True, **launcher["sbatch"]}
+    # One whose nodes serve a learner on the first goes on without another that fails.
+    going_on = {"no-kill": True} if lent else {}
+    settings["slurm_additional_parameters"] = {"requeue": True, **going_on, **launcher["sbatch"]}
     return tuple(settings.items())
 
 

@@ -13,6 +13,8 @@ from visagent.errors import ConfigError
 
 SECONDS = 30.0
 """How long a client command of Slurm may take."""
+SERVED = "VISAGENT_SERVED"
+"""Environment variable of a task that trains alone, as the step's others serve it with actors."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +37,10 @@ class Task:
 def this_task() -> Task | None:
     """This process as one of Slurm's tasks; None where srun has not started it.
 
-    A batch script and an interactive shell have the job's variables too, but are no step's task.
+    A batch script and an interactive shell have the job's variables too, but are no step's task; one that the others
+    serve counts as the only one.
     """
-    if "SLURM_STEP_NUM_TASKS" not in os.environ or "SLURM_PROCID" not in os.environ:
+    if SERVED in os.environ or "SLURM_STEP_NUM_TASKS" not in os.environ or "SLURM_PROCID" not in os.environ:
         return None
     variables = os.environ
     return Task(
@@ -121,9 +124,8 @@ def meet() -> None:
     if task is None or task.count == 1 or "MASTER_ADDR" in os.environ:
         return
     nodes = os.environ.get("SLURM_STEP_NODELIST", os.environ.get("SLURM_NODELIST", ""))
-    first = ask_slurm("scontrol", "show", "hostnames", nodes).split()
-    about = ask_slurm("scontrol", "show", "node", "-o", first[0]) if first else ""
-    address = next((word.removeprefix("NodeAddr=") for word in about.split() if word.startswith("NodeAddr=")), None)
+    first = next(iter(ask_slurm("scontrol", "show", "hostnames", nodes).split()), None)
+    address = None if first is None else _address(first)
     try:
         socket.getaddrinfo(address, None)
     except OSError as error:
@@ -133,6 +135,16 @@ def meet() -> None:
             "'launcher.setup=[export MASTER_ADDR=...]'"
         ) from error
     os.environ["MASTER_ADDR"] = str(address)
+
+
+def node_address() -> str:
+    """The IP address of this node, as Slurm has it."""
+    return socket.gethostbyname(_address(this_node()) or socket.gethostname())
+
+
+def _address(node: str) -> str | None:
+    words = ask_slurm("scontrol", "show", "node", "-o", node).split()
+    return next((word.removeprefix("NodeAddr=") for word in words if word.startswith("NodeAddr=")), None)
 
 
 def ask_slurm(*command: str) -> str:
