@@ -40,7 +40,7 @@ fi
 
 echo "set-up: installing into .venv (about 5 minutes and 8 GB the first time)"
 [ -x .venv/bin/python ] || "$python" -m venv .venv
-.venv/bin/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.[dev,export,ray,robosuite,secant,torchcodec]'
+.venv/bin/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.[dev,export,ray,robosuite,secant,server,torchcodec]'
 # pip compiles 24,000 modules on one core, this on all. Templates among them are no Python: what fails is left to its import.
 .venv/bin/python -m compileall -q -q -j 0 .venv/lib || true
 

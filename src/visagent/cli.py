@@ -88,6 +88,13 @@ def analyse() -> None:
     sys.exit(_guarded(main))
 
 
+def mlflow_server() -> None:
+    """Entry point of `visagent-mlflow-server`."""
+    from visagent.runtime.mlflow_server import main
+
+    sys.exit(_guarded(main))
+
+
 def demos() -> None:
     """Entry point of `visagent-demos`."""
     from visagent.runtime.demonstrations import main

@@ -17,10 +17,11 @@ class Slurm:
     """The cluster, and what its client commands say."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.environment = {**os.environ, "SLURM_CONF": str(folder / "slurm.conf")}
 
     def say(self, *command: str) -> str:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout.strip()
+        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=True, timeout=60)
+        return done.stdout.strip()
 
     def running(self) -> list[str]:
         """Jobs that a node works on."""
@@ -61,5 +62,5 @@ def slurm(_started: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Slurm]:
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     cluster = Slurm(_started)
     yield cluster
-    subprocess.run(["scancel", "--user", str(os.getuid())], capture_output=True)
+    cluster.say("scancel", "--user", str(os.getuid()))
     cluster.wait_for_nobody()

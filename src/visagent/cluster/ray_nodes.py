@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import logging
 import os
 import secrets
 import signal
@@ -22,7 +23,10 @@ from typing import Any
 from visagent.errors import UserError
 from visagent.runtime.allocation import SERVED, node_address, this_task
 
-HEAD_SECONDS, STOP_SECONDS, LOOK_SECONDS = 180.0, 15.0, 0.5
+log = logging.getLogger(__name__)
+HEAD_SECONDS, NODES_SECONDS, STOP_SECONDS, LOOK_SECONDS = 180.0, 120.0, 15.0, 0.5
+STARTED = "Ray runtime started."
+"""What `ray start` says once a node has joined."""
 STORE_BYTES = 200_000_000
 """Of the object store on each node, in shared memory; batches are read at once."""
 TOKEN, MODE = "RAY_AUTH_TOKEN", "RAY_AUTH_MODE"
@@ -58,6 +62,7 @@ def head(folder: Path, cpus: int) -> Iterator[None]:
             _await(lambda: _listens(address, port), process, folder / "ray-head.log")
             place.touch(mode=0o600)
             place.write_text(json.dumps({"address": f"{address}:{port}", "token": token}))
+            _meet(place)
             os.environ |= {"RAY_ADDRESS": f"{address}:{port}", SERVED: "1"}
             yield
     finally:
@@ -86,10 +91,32 @@ def serve(folder: Path, cpus: int) -> None:
         time.sleep(LOOK_SECONDS)
     os.environ |= {TOKEN: found["token"], MODE: "token"}
     task = this_task()
-    log = folder / f"ray-node{0 if task is None else task.number}.log"
-    with _started([f"--address={found['address']}"], node_address(), cpus, log) as process:
+    number = 0 if task is None else task.number
+    said = folder / f"ray-node{number}.log"
+    said.unlink(missing_ok=True)
+    with _started([f"--address={found['address']}"], node_address(), cpus, said) as process:
         while process.poll() is None and place.is_file():
+            if STARTED in said.read_text(errors="replace"):
+                _mark(place, number).touch()
             time.sleep(LOOK_SECONDS)
+    _mark(place, number).unlink(missing_ok=True)
+
+
+def _meet(place: Path) -> None:
+    """Wait for the other tasks' nodes, so that actors are spread over all: not for ever, as one may have failed."""
+    task = this_task()
+    others = range(1, 1 if task is None else task.count)
+    deadline = time.monotonic() + NODES_SECONDS
+    while absent := [number for number in others if not _mark(place, number).is_file()]:
+        if time.monotonic() > deadline:
+            log.warning("no Ray on the nodes of the job's tasks %s: the run goes on without them", absent)
+            return
+        time.sleep(LOOK_SECONDS)
+
+
+def _mark(place: Path, number: int) -> Path:
+    """A file that says that a task's node has joined."""
+    return place.with_suffix(f".node{number}")
 
 
 def _place(folder: Path) -> Path:

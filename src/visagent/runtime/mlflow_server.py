@@ -1,0 +1,87 @@
+"""`visagent-mlflow-server`: one MLflow for all who work on a machine or a cluster; a thin command over MLflow's own."""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import ipaddress
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from visagent.errors import ConfigError
+from visagent.runtime.credentials import without_credentials
+from visagent.runtime.tracking import database_file, settle
+
+DRIVERS = {"postgresql": "psycopg2", "mysql": "pymysql"}
+"""Python's modules for databases that MLflow speaks to, where the address names none."""
+EPILOG = """Users then type MLFLOW_TRACKING_URI=http://HOST:PORT, or set machine.tracking_uri once for a site. Whoever
+reaches the server can read and change everything: outside one machine put it behind a network of your own or a proxy
+that asks for passwords. Arguments after -- go to `mlflow server`."""
+
+
+def command(arguments: Sequence[str]) -> list[str]:
+    """The command line of MLflow's server.
+
+    Raises:
+        ConfigError: for a database whose driver is not installed, or an address outside this machine that was not
+            asked for twice.
+    """
+    parser = argparse.ArgumentParser("visagent-mlflow-server", description=__doc__, epilog=EPILOG)
+    parser.add_argument(
+        "--database",
+        metavar="URI",
+        default="sqlite:///outputs/mlflow.db",
+        help="sqlite:///FILE, or postgresql://USER:PASSWORD@HOST/NAME for many runs at once (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--artifacts", metavar="DIR", type=Path, default=Path("outputs/mlflow-artifacts"), help="(default: %(default)s)"
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="interface to listen on (default: this machine alone)")
+    parser.add_argument("--port", type=int, default=5000, help="(default: %(default)s)")
+    parser.add_argument("--open", action="store_true", help="allow a host that other machines reach")
+    given = list(arguments)
+    place = given.index("--") if "--" in given else len(given)
+    asked, rest = parser.parse_args(given[:place]), given[place + 1 :]
+    if not _loopback(asked.host) and not asked.open:
+        raise ConfigError(
+            f"--host {asked.host}: expected this machine's loopback, got an interface that others may reach, and "
+            "MLflow asks nobody for a password; type --open too if that is meant"
+        )
+    scheme = asked.database.partition(":")[0]
+    driver = DRIVERS.get(scheme)
+    if driver is not None and importlib.util.find_spec(driver) is None:
+        raise ConfigError(
+            f"--database {without_credentials(asked.database)}: expected the Python module {driver}, found none; type "
+            + ("pip install 'visagent[server]'" if scheme == "postgresql" else f"pip install {driver}")
+        )
+    file = database_file(asked.database)
+    if file is not None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    elif scheme == "sqlite":
+        raise ConfigError(f"--database {asked.database}: expected sqlite:///FILE")
+    asked.artifacts.mkdir(parents=True, exist_ok=True)
+    return [
+        str(Path(sys.executable).with_name("mlflow")),
+        "server",
+        f"--backend-store-uri={asked.database}",
+        f"--artifacts-destination={asked.artifacts.resolve().as_uri()}",
+        f"--host={asked.host}",
+        f"--port={asked.port}",
+        *rest,
+    ]
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def main() -> None:
+    """Become MLflow's server."""
+    line = command(sys.argv[1:])
+    settle()
+    os.execv(line[0], line)
