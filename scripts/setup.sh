@@ -21,8 +21,8 @@ apt_install() {
 }
 
 # Tests of clusters are skipped, with the reason, where there is no Slurm to start; it may not be possible to install one.
-if [ "${VISAGENT_REQUIRE_SLURM:-}" = 1 ] && ! { [ -x /usr/sbin/slurmctld ] && [ -x /usr/sbin/mariadbd ] && [ -x /usr/sbin/munged ]; }; then
-    (apt_install "no Slurm for the tests of clusters" slurm-wlm munge slurmdbd mariadb-server) || true
+if [ "${VISAGENT_REQUIRE_SLURM:-}" = 1 ] && ! { [ -x /usr/sbin/slurmctld ] && [ -x /usr/sbin/mariadbd ] && [ -x /usr/sbin/munged ] && [ -d /usr/lib/postgresql ]; }; then
+    (apt_install "no Slurm for the tests of clusters" slurm-wlm munge slurmdbd mariadb-server postgresql) || true
 fi
 
 stamp=.venv/.set-up

@@ -79,7 +79,7 @@ def answers(monkeypatch, address):
     def ask(*command):
         return "n1\nn2\n" if "hostnames" in command else f"NodeName=n1 Arch=x NodeAddr={address} State=IDLE"
 
-    monkeypatch.setattr(allocation, "ask_slurm", ask)
+    monkeypatch.setattr(allocation.slurm, "ask", ask)
 
 
 def test_tasks_meet_at_the_address_that_slurm_has(within, monkeypatch):

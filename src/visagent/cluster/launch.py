@@ -4,6 +4,7 @@ they end.
 
 from __future__ import annotations
 
+import logging
 import pickle
 import shutil
 import subprocess
@@ -25,9 +26,13 @@ from visagent.config.composition import Composed, compose_run, config_folder
 from visagent.config.signature import signature
 from visagent.errors import ConfigError, UserError
 from visagent.runtime.failures import by_table
-from visagent.runtime.queue import QueueSilent, last_state, live_jobs, remember, remembered, tail
+from visagent.runtime.locking import NETWORK, file_system
+from visagent.runtime.queue import remember, remembered, tail
 from visagent.runtime.record import RunFolder
+from visagent.runtime.slurm import QueueSilent, last_state, live_jobs
+from visagent.runtime.tracking import database_file, tracking_uri
 
+log = logging.getLogger(__name__)
 LOOK_SECONDS = 1.0
 """Between two looks at the jobs."""
 GONE_LOOKS = 3
@@ -106,6 +111,8 @@ class Sweep:
         executor = EXECUTORS[kind]
         if executor == "slurm" and shutil.which("sbatch") is None:
             raise ConfigError("launcher=slurm: expected sbatch on this machine, found none; type launcher=parallel")
+        if executor == "slurm":
+            _warn_of_files(planned[0].config)
         to_submit = [run for run in planned if not self._known(run, executor)]
         try:
             if executor == "local":
@@ -230,6 +237,20 @@ class Sweep:
 
     def _say(self, text: str) -> None:
         print(text, file=sys.stderr, flush=True)
+
+
+def _warn_of_files(config: Mapping[str, Any]) -> None:
+    """Say so where jobs of several machines would write into one SQLite file over a network."""
+    if not config["logger"]["enabled"]:
+        return
+    file = database_file(tracking_uri(config["logger"], Path(config["paths"]["outputs"])))
+    if file is not None and (kind := file_system(file.parent)) in NETWORK:
+        log.warning(
+            "MLflow's database %s lies on %s, where SQLite's locks are not reliable: type visagent-mlflow-server on a "
+            "machine that all nodes reach, and machine.tracking_uri=http://HOST:PORT here",
+            file,
+            kind,
+        )
 
 
 def _outcome(run: Planned) -> JobReturn | None:

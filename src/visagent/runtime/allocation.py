@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
-import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from visagent.errors import ConfigError
+from visagent.runtime import slurm
 
-SECONDS = 30.0
-"""How long a client command of Slurm may take."""
 SERVED = "VISAGENT_SERVED"
 """Environment variable of a task that trains alone, as the step's others serve it with actors."""
 
@@ -124,7 +122,7 @@ def meet() -> None:
     if task is None or task.count == 1 or "MASTER_ADDR" in os.environ:
         return
     nodes = os.environ.get("SLURM_STEP_NODELIST", os.environ.get("SLURM_NODELIST", ""))
-    first = next(iter(ask_slurm("scontrol", "show", "hostnames", nodes).split()), None)
+    first = next(iter(slurm.ask("scontrol", "show", "hostnames", nodes).split()), None)
     address = None if first is None else _address(first)
     try:
         socket.getaddrinfo(address, None)
@@ -143,13 +141,5 @@ def node_address() -> str:
 
 
 def _address(node: str) -> str | None:
-    words = ask_slurm("scontrol", "show", "node", "-o", node).split()
+    words = slurm.ask("scontrol", "show", "node", "-o", node).split()
     return next((word.removeprefix("NodeAddr=") for word in words if word.startswith("NodeAddr=")), None)
-
-
-def ask_slurm(*command: str) -> str:
-    """What a client command of Slurm answers; nothing where there is none, or it fails."""
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=SECONDS).stdout
-    except (OSError, subprocess.SubprocessError):
-        return ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import ipaddress
 import os
 import sys
@@ -14,8 +13,6 @@ from visagent.errors import ConfigError
 from visagent.runtime.credentials import without_credentials
 from visagent.runtime.tracking import database_file, settle
 
-DRIVERS = {"postgresql": "psycopg2", "mysql": "pymysql"}
-"""Python's modules for databases that MLflow speaks to, where the address names none."""
 EPILOG = """Users then type MLFLOW_TRACKING_URI=http://HOST:PORT, or set machine.tracking_uri once for a site. Whoever
 reaches the server can read and change everything: outside one machine put it behind a network of your own or a proxy
 that asks for passwords. Arguments after -- go to `mlflow server`."""
@@ -50,11 +47,14 @@ def command(arguments: Sequence[str]) -> list[str]:
             "MLflow asks nobody for a password; type --open too if that is meant"
         )
     scheme = asked.database.partition(":")[0]
-    driver = DRIVERS.get(scheme)
-    if driver is not None and importlib.util.find_spec(driver) is None:
+    if (absent := _absent_driver(asked.database)) is not None:
         raise ConfigError(
-            f"--database {without_credentials(asked.database)}: expected the Python module {driver}, found none; type "
-            + ("pip install 'visagent[server]'" if scheme == "postgresql" else f"pip install {driver}")
+            f"--database {without_credentials(asked.database)}: expected the Python module {absent}, found none; type "
+            + (
+                "pip install 'visagent[server]'"
+                if scheme.startswith("postgresql")
+                else f"{scheme}+DRIVER://... for another one"
+            )
         )
     file = database_file(asked.database)
     if file is not None:
@@ -71,6 +71,22 @@ def command(arguments: Sequence[str]) -> list[str]:
         f"--port={asked.port}",
         *rest,
     ]
+
+
+def _absent_driver(uri: str) -> str | None:
+    """The module that SQLAlchemy needs for an address, where it is not installed."""
+    from sqlalchemy.engine import make_url
+    from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+
+    try:
+        make_url(uri).get_dialect().import_dbapi()
+    except ImportError as error:
+        return error.name
+    except (ArgumentError, NoSuchModuleError) as error:
+        raise ConfigError(
+            f"--database {without_credentials(uri)}: expected sqlite:///FILE or postgresql://USER@HOST/NAME ({error})"
+        ) from error
+    return None
 
 
 def _loopback(host: str) -> bool:

@@ -20,7 +20,8 @@ from typing import Any
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
 
-from visagent.runtime.allocation import ask_slurm, this_job
+from visagent.runtime import slurm
+from visagent.runtime.allocation import this_job
 from visagent.runtime.stopping import Preempted
 
 log = logging.getLogger(__name__)
@@ -149,7 +150,7 @@ class MakeWay(Callback):
 def _granted() -> tuple[float, bool]:
     """Seconds from now to the moment at which Slurm ends this job, and whether it does so for another one."""
     job = this_job()
-    said = ask_slurm("scontrol", "show", "job", "-o", job) if job is not None else ""
+    said = slurm.ask("scontrol", "show", "job", "-o", job) if job is not None else ""
     known = dict(re.findall(r"\b(EndTime|PreemptTime)=(\d\S+)", said))
     if "EndTime" not in known:
         return USUAL_SECONDS, True

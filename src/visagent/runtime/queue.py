@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import getpass
 import json
-import subprocess
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from visagent.runtime.allocation import SECONDS
 from visagent.runtime.record import Record, RunFolder, now, write_atomically
+from visagent.runtime.slurm import QueueSilent, live_jobs
 
 FILE = "job.json"
-FRESH_SECONDS = 1.0
-"""How long one answer of the queue serves, for a program that asks for many runs."""
 
 
 @dataclass(frozen=True)
@@ -50,41 +45,6 @@ def remembered(folder: RunFolder) -> QueuedJob | None:
         return None
 
 
-class QueueSilent(Exception):
-    """Slurm does not answer, so that nothing can be said of its jobs."""
-
-
-_answer: tuple[float, dict[str, str]] | None = None
-
-
-def live_jobs() -> dict[str, str]:
-    """This user's jobs that have not ended, by id, and their states.
-
-    Raises:
-        QueueSilent: when there is no Slurm, or it does not answer.
-    """
-    global _answer
-    if _answer is None or time.monotonic() - _answer[0] > FRESH_SECONDS:
-        lines = _ask("squeue", "-h", "-r", "-u", getpass.getuser(), "-o", "%i|%T").splitlines()
-        _answer = time.monotonic(), {job: state for job, _, state in (line.strip().partition("|") for line in lines)}
-    return _answer[1]
-
-
-def last_state(job: str) -> str:
-    """How a job that is not in the queue any more has ended, as Slurm's accounting or its controller says it."""
-    for command in (("sacct", "-X", "-n", "-P", "-j", job, "-o", "State"), ("scontrol", "show", "job", "-o", job)):
-        try:
-            said = _ask(*command).strip()
-        except QueueSilent:
-            continue
-        if command[0] == "sacct" and said:
-            return said.splitlines()[-1]
-        words = [word for word in said.split() if word.startswith("JobState=")]
-        if words:
-            return words[-1].removeprefix("JobState=")
-    return "UNKNOWN"
-
-
 def waiting(folder: RunFolder) -> str | None:
     """The job that a run waits with or runs in; None where there is none, or where nobody can say."""
     known = remembered(folder)
@@ -102,16 +62,6 @@ def shown_state(folder: RunFolder, record: Record) -> str:
     if state not in ("KILLED", "CUT OFF") or (job := waiting(folder)) is None:
         return state
     return f"WAITING (job {job})"
-
-
-def _ask(*command: str) -> str:
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
-    except (OSError, subprocess.SubprocessError) as error:
-        raise QueueSilent(f"{command[0]}: {error}") from error
-    if done.returncode:
-        raise QueueSilent(f"{command[0]}: {done.stderr.strip() or done.returncode}")
-    return done.stdout
 
 
 def tail(path: Path, lines: int = 20) -> Sequence[str]:

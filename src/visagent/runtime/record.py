@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import math
 import os
@@ -13,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -28,6 +27,7 @@ from visagent.config.signature import difference
 from visagent.config.trust import refuse_foreign
 from visagent.errors import ConfigError
 from visagent.runtime.credentials import public, without_credentials
+from visagent.runtime.locking import held, is_held
 
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 PARENT_VARIABLE = "VISAGENT_PARENT_RUN"
@@ -364,36 +364,23 @@ class RunFolder:
             RunBusy: when another process holds it.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        with (self.path / "lock").open("a+") as file:
-            try:
-                for _ in range(LOCK_TRIES - 1):  # another process may only be looking whether it is held
-                    with suppress(BlockingIOError):
-                        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                        break
-                    time.sleep(0.1)
-                else:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                raise RunBusy(
-                    f"the run in {self.path} is being worked on by process {file.read().strip() or '?'}: wait for it, "
-                    "or change seed=... or name=..."
-                ) from None
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
+        with ExitStack() as until_the_end:
+            for left in reversed(range(LOCK_TRIES)):
+                try:
+                    until_the_end.enter_context(held(self.path / "lock"))
+                    break
+                except BlockingIOError as error:
+                    if left == 0:
+                        raise RunBusy(
+                            f"the run in {self.path} is being worked on by {error.strerror}: wait for it, or change "
+                            "seed=... or name=..."
+                        ) from None
+                time.sleep(0.1)  # the other process may only be looking whether it is held
             yield
 
     def is_locked(self) -> bool:
         """Whether a living process works on the run."""
-        if not (self.path / "lock").is_file():
-            return False
-        with (self.path / "lock").open() as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-            except BlockingIOError:
-                return True
-        return False
+        return is_held(self.path / "lock")
 
 
 def find_run(runs: Path, wanted: str) -> RunFolder:

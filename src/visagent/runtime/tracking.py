@@ -24,6 +24,7 @@ from urllib.parse import unquote
 
 from visagent.errors import ConfigError, UserError
 from visagent.runtime.credentials import HIDDEN, without_credentials
+from visagent.runtime.locking import take
 from visagent.runtime.record import RunFolder
 
 if TYPE_CHECKING:
@@ -242,7 +243,7 @@ def _making_tables(uri: str, outputs: Path) -> Iterator[None]:
         deadline = time.monotonic() + LOCK_SECONDS
         while True:
             with suppress(BlockingIOError):
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                take(lock, fcntl.LOCK_EX)
                 break
             if time.monotonic() > deadline:
                 raise TrackingUnavailable(f"another process has held {lock.name} for {LOCK_SECONDS:.0f} seconds")
@@ -341,7 +342,7 @@ def hold(outputs: Path, name: str) -> TextIO | None:
     path.parent.mkdir(parents=True, exist_ok=True)
     file = path.open("a+")
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        take(file, fcntl.LOCK_EX)
     except BlockingIOError:
         file.close()
         return None
