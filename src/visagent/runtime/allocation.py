@@ -130,7 +130,7 @@ def meet() -> None:
         raise ConfigError(
             f"Slurm job {task.job}: expected an address of its first node that resolves, got {address or nodes!r} "
             f"({error.strerror}); name one with MASTER_ADDR in the environment, for example with "
-            "'launcher.setup=[export MASTER_ADDR=...]'"
+            "'launcher.setup=[\"export MASTER_ADDR=...\"]'"
         ) from error
     os.environ["MASTER_ADDR"] = str(address)
 
