@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -12,6 +13,9 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from visagent.cluster.ray_nodes import head, serve, wants_nodes
+
+LOWEST_PORT, PORTS = 15000, 10000
+"""Where tasks of this machine meet: at a port by their job's number, as Slurm's do with Lightning."""
 
 
 class Job:
@@ -39,6 +43,8 @@ class Job:
 
         environment = submitit.JobEnvironment()
         environment.paths.result_pickle.unlink(missing_ok=True)  # of an attempt that was put back into the queue
+        if environment.cluster == "local" and environment.num_tasks > 1:
+            _introduce(environment)
         wish = listen(_requeue(signal.getsignal(signal.SIGUSR2)))
         Singleton.set_state(self.state)
         setup_globals()
@@ -74,6 +80,16 @@ class Job:
         import submitit
 
         return submitit.helpers.DelayedSubmission(self, *arguments)
+
+
+def _introduce(environment: Any) -> None:
+    """Tell a task of this machine's what Slurm would tell one of its own; Lightning reads it."""
+    os.environ |= {
+        "LOCAL_RANK": str(environment.local_rank),
+        "WORLD_SIZE": str(environment.num_tasks),
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(LOWEST_PORT + int(environment.job_id) % PORTS),
+    }
 
 
 def _requeue(handler: Any) -> Callable[[], None]:
