@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -26,12 +28,35 @@ def listening(monkeypatch):
     monkeypatch.setattr(preemption, "_granted", lambda: tuple(granted))
     monkeypatch.setattr(preemption, "_wish", None)
     requeued = []
-    wish = listen(lambda: requeued.append(time.monotonic()))
+
+    def requeue():
+        requeued.append(time.monotonic())
+        raise SystemExit(3)
+
+    ended = []
+
+    def end(status):
+        ended.append(status)
+        threading.Event().wait()  # the process is gone
+
+    monkeypatch.setattr(preemption.os, "_exit", end)
+    wish = listen(requeue)
     yield wish, granted, requeued
     wish.asked, wish.until = time.monotonic(), 0.0  # ends the thread
-    while not requeued:
+    while not ended:
         time.sleep(0.01)
+    assert ended == [3]
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {SIGNAL})
     signal.signal(SIGNAL, before)
+
+
+def send():
+    """As Slurm does: to the process, of which one thread receives it."""
+    os.kill(os.getpid(), SIGNAL)
+    deadline = time.monotonic() + 60
+    while preemption.wished() is None:
+        assert time.monotonic() < deadline, "the signal did not come"
+        time.sleep(0.001)
 
 
 def after_epochs(count, monkeypatch):
@@ -43,7 +68,7 @@ def after_epochs(count, monkeypatch):
         begun(self, trainer, module)
         epochs.append(trainer.current_epoch)
         if len(epochs) == count:
-            signal.raise_signal(SIGNAL)
+            send()
 
     monkeypatch.setattr(MakeWay, "on_train_epoch_start", start)
     return epochs
@@ -86,6 +111,7 @@ def test_it_stops_after_a_batch_where_there_is_no_time_for_the_epoch(listening, 
 def test_attempts_that_finish_no_epoch_end_the_run(listening, compose, monkeypatch):
     _, granted, _ = listening
     granted[0] = preemption.CLOSING_SECONDS
+    monkeypatch.setenv("SUBMITIT_EXECUTOR", "local")
     config = compose(PRESET, "trainer.max_epochs=6", "logger=none")
     after_epochs(1, monkeypatch)
     with pytest.raises(Preempted):
@@ -97,10 +123,26 @@ def test_attempts_that_finish_no_epoch_end_the_run(listening, compose, monkeypat
     assert record.status == "FAILED" and "before they had finished an epoch" in record.error
 
 
+def test_attempts_that_end_without_a_word_count_too(compose, monkeypatch):
+    """A job that was killed twice before its first epoch was done, and begins again."""
+    monkeypatch.setenv("SUBMITIT_EXECUTOR", "local")
+    config = compose(PRESET, "trainer.max_epochs=2", "logger=none")
+    train(config)
+    record = only_record(config)
+    assert record.idle_attempts == 0
+    record.status, record.idle_attempts = "RUNNING", IDLE_ATTEMPTS
+    (folder,) = Path(config.paths.outputs).glob("runs/*")
+    RunFolder(folder).save(record)
+    with pytest.raises(UserError, match="2 attempts in a row"):
+        train(config)
+    assert only_record(config).status == "FAILED" and only_record(config).idle_attempts == 0
+    assert train(config).status == "FINISHED"
+
+
 def test_a_training_that_does_not_look_goes_back_at_the_last_moment(listening):
     _, granted, requeued = listening
     granted[0] = preemption.CLOSING_SECONDS
-    signal.raise_signal(SIGNAL)
+    send()
     deadline = time.monotonic() + 60
     while not requeued:
         assert time.monotonic() < deadline

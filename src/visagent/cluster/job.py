@@ -64,7 +64,7 @@ class Job:
         except Preempted:
             if environment.global_rank == 0:
                 wish.go()
-            return nothing
+            return nothing  # Slurm ends this task with the job
 
     def _run(self, config: DictConfig) -> JobReturn:
         return run_job(

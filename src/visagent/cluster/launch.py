@@ -35,9 +35,9 @@ from visagent.runtime.tracking import database_file, tracking_uri
 log = logging.getLogger(__name__)
 LOOK_SECONDS = 1.0
 """Between two looks at the jobs."""
-GONE_LOOKS = 3
-"""Looks at which a job is neither in the queue nor has a result before it counts as lost: a file system of several
-nodes shows files late.
+GONE_LOOKS, LATE_LOOKS = 3, 90
+"""Looks at which a job is neither in the queue nor has a result before it counts as lost; and where Slurm says that it
+has completed, as a file system of several nodes may show files a minute late.
 """
 EXECUTORS = {"slurm": "slurm", "submitit_local": "local"}
 
@@ -134,13 +134,16 @@ class Sweep:
         return returns
 
     def _plan(self, jobs: Sequence[Sequence[str]], first: int) -> list[Planned]:
-        planned, known = [], Composed()
+        planned, known, seen = [], Composed(), dict[Path, str]()
         with config_folder():
             for number, overrides in enumerate(jobs, start=first):
                 config = compose_run(overrides, known)
                 name = signature(config)
                 folder = RunFolder(config["paths"]["run"] or Path(config["paths"]["outputs"]) / "runs" / name)
                 folder.check(config)
+                label = " ".join(overrides)
+                if (other := seen.setdefault(folder.path, label)) != label:
+                    raise ConfigError(f"{label}: expected another run, got the one that {other} is, too; leave one out")
                 asked = resources(config, " ".join(overrides))
                 planned.append(Planned(number, list(overrides), config, folder, asked))
         return planned
@@ -182,7 +185,10 @@ class Sweep:
         for group in groups.values():
             for run, job in zip(group, self._submitted(group, executor), strict=True):
                 run.job = job
-                remember(run.folder, job.job_id, self.outputs / "jobs" / "%j", job.num_tasks)
+                for task in range(job.num_tasks):  # of another job, which had this number before
+                    job.task(task).paths.result_pickle.unlink(missing_ok=True)
+                if executor == "slurm":
+                    remember(run.folder, job.job_id, self.outputs / "jobs" / "%j", job.num_tasks)
                 self._say(f"job {job.job_id}: {run.label}\n    log: {_log(job)}")
 
     def _submitted(self, group: Sequence[Planned], executor: str) -> Sequence[Any]:
@@ -266,7 +272,14 @@ def _outcome(run: Planned) -> JobReturn | None:
         run.gone = 0
     if run.gone < GONE_LOOKS:
         return None
-    state = last_state(run.job.job_id) if hasattr(run.job, "watcher") and _is_slurm(run.job) else first.state
+    record = run.folder.load()
+    if record is not None and record.status == "FINISHED":
+        return _by_record(run)
+    if not _is_slurm(run.job):
+        return _failed(run, f"job {run.job.job_id} is lost, submitit's state of it is {first.state}")
+    state = last_state(run.job.job_id)
+    if state.startswith("COMPLETED") and run.gone < LATE_LOOKS:
+        return None
     return _failed(run, f"job {run.job.job_id} is lost, Slurm's state of it is {state}")
 
 
@@ -290,6 +303,8 @@ def _result(run: Planned, task: Any) -> JobReturn | None:
         outcome, result = pickle.loads(task.paths.result_pickle.read_bytes())
     except (EOFError, OSError):  # not all of it is there yet
         return None
+    except Exception as error:  # noqa: BLE001 (of a class that does not unpickle: whatever it says, the others go on)
+        return _failed(run, f"job {run.job.job_id} ended with what cannot be read ({error})")
     if outcome == "success" and isinstance(result, JobReturn):
         return result
     return _failed(run, f"job {run.job.job_id} failed before its run began: {str(result).strip().splitlines()[-1]}")

@@ -45,7 +45,8 @@ class Resources:
         if self.gpus_per_node:
             asked["gpus_per_node"] = self.gpus_per_node
         asked |= {key: value for key, value in self.settings if executor == "slurm" or not key.startswith("slurm_")}
-        return asked | {f"{executor}_setup": list(self.setup)}
+        # On this machine the jobs have this process's environment.
+        return asked | ({"slurm_setup": list(self.setup)} if executor == "slurm" else {})
 
 
 def resources(config: Mapping[str, Any], label: str) -> Resources:
@@ -77,7 +78,11 @@ def resources(config: Mapping[str, Any], label: str) -> Resources:
             "alone; type launcher=slurm"
         )
     there = machine["gpus_per_node"]
+    if there is None and launcher["kind"] == "submitit_local" and trainer.get("accelerator") != "cpu":
+        there = _gpus_here()
     wants = trainer.get("accelerator") in ("gpu", "cuda") or (trainer.get("accelerator") == "auto" and bool(there))
+    if wants and there == 0:
+        raise ConfigError(f"{label}: trainer.accelerator=gpu: expected a GPU, got none; type trainer.accelerator=cpu")
     if wants and there is not None and devices > there:
         raise ConfigError(
             f"{label}: trainer.devices={devices}: expected at most the GPUs of a node, {there} (machine.gpus_per_node);"
@@ -90,7 +95,7 @@ def resources(config: Mapping[str, Any], label: str) -> Resources:
             f"{machine['cpus_per_node']} (machine.cpus_per_node); type launcher.cpus_per_task="
             f"{max(1, machine['cpus_per_node'] // devices)}"
         )
-    return Resources(nodes, devices, devices if wants else None, cpus, _settings(launcher, lent), _setup(config))
+    return Resources(nodes, devices, devices if wants else None, cpus, _settings(launcher, lent, cpus), _setup(config))
 
 
 def _devices(trainer: Mapping[str, Any], label: str) -> int:
@@ -104,6 +109,12 @@ def _devices(trainer: Mapping[str, Any], label: str) -> int:
     )
 
 
+def _gpus_here() -> int:
+    import torch
+
+    return torch.cuda.device_count()
+
+
 def _processors(config: Mapping[str, Any]) -> int:
     """One for each thread of the learner, for each actor in a process of its own, and for each process that reads."""
     data = config["datamodule"]
@@ -112,7 +123,7 @@ def _processors(config: Mapping[str, Any]) -> int:
     return int(config["threads"]) + int(actors) + int(data.get("workers") or 0)
 
 
-def _settings(launcher: Mapping[str, Any], lent: bool) -> tuple[tuple[str, Any], ...]:
+def _settings(launcher: Mapping[str, Any], lent: bool, cpus: int) -> tuple[tuple[str, Any], ...]:
     settings: dict[str, Any] = {"timeout_min": launcher["timeout_min"]}
     if launcher["mem_gb"] is not None:
         settings["mem_gb"] = launcher["mem_gb"]
@@ -122,8 +133,7 @@ def _settings(launcher: Mapping[str, Any], lent: bool) -> tuple[tuple[str, Any],
         settings["slurm_array_parallelism"] = launcher["at_once"]
     if launcher["exclusive"]:
         settings["slurm_exclusive"] = True
-    if launcher["srun_args"]:
-        settings["slurm_srun_args"] = launcher["srun_args"]
+    settings["slurm_srun_args"] = [f"--cpus-per-task={cpus}", *launcher["srun_args"]]  # not inherited from sbatch
     # A job that is preempted or whose node fails goes back into the queue, whatever the site's default.
     # One whose nodes serve a learner on the first goes on without another that fails.
     going_on = {"no-kill": True} if lent else {}

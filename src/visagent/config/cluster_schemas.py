@@ -48,6 +48,17 @@ class LauncherConfig:
             self.at_once,
             "at least 1",
         )
+        for name in ("nodes", "partition", "qos", "account", "constraint", "nodelist", "exclude", "dependency"):
+            value, usual = getattr(self, name), name in ("partition", "qos", "account")  # which a machine may say
+            require(
+                value is None or usual or self.kind == "slurm", f"launcher.{name}", value, "null without launcher=slurm"
+            )
+        require(
+            not self.setup or self.kind == "slurm",
+            "launcher.setup",
+            self.setup,
+            "none without launcher=slurm: jobs of this machine have this environment",
+        )
         most = self.timeout_min * 60
         require(
             self.kind != "slurm" or self.signal_delay_s < most,

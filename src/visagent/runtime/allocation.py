@@ -55,6 +55,11 @@ def this_job() -> str | None:
     return f"{array}_{os.environ['SLURM_ARRAY_TASK_ID']}" if array else job
 
 
+def in_a_queue() -> bool:
+    """Whether this process is a job that may be put back into a queue; submitit says so in all of its jobs."""
+    return "SUBMITIT_EXECUTOR" in os.environ
+
+
 def this_node() -> str:
     """The name of this machine, as Slurm knows it where it does."""
     return os.environ.get("SLURMD_NODENAME") or socket.gethostname()
@@ -96,6 +101,8 @@ def check_tasks(trainer: Mapping[str, Any]) -> None:
     if task is None or "RANK" in os.environ:
         return
     nodes, devices = trainer.get("num_nodes", 1), trainer.get("devices", 1)
+    if task.count == 1 and str(nodes) == "1":  # a shell, or one that Lightning starts others from
+        return
     if str(nodes).isdigit() and str(devices).isdigit() and (int(nodes), int(nodes) * int(devices)) == _shape(task):
         return
     each = task.count // task.nodes

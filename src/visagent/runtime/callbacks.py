@@ -184,6 +184,7 @@ class RecordEpochs(Checkpoint):
         """On all ranks: reading the values may reduce over them."""
         if not trainer.is_global_zero:
             return
+        self.record.idle_attempts = 0
         # what is undefined stands there as NaN
         self.record.history[str(trainer.current_epoch)] = dict(sorted(values.items()))
         self.record.env_steps = int(getattr(pl_module, "env_steps", 0))  # none where the data come from files

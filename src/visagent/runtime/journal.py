@@ -5,6 +5,7 @@ second try neither loses one nor says one twice.
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections import Counter
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ from typing import Any
 
 from visagent.runtime.record import write_atomically
 
+log = logging.getLogger(__name__)
 FILE = "mlflow-epoch.jsonl"
 
 
@@ -30,8 +32,10 @@ class Journal:
         self.path = folder / FILE
         self.before: list[list[Any]] = self._read()
         """What an attempt that was cut off has left."""
-        self._known = Counter(_key(item) for item in self.before)
+        self._told_before = Counter(_key(item) for item in self.before)
+        self._told_early: Counter[tuple[str, int]] = Counter()
         self._written, self._marked = len(self.before), 0
+        self._refused = False
 
     def _read(self) -> list[list[Any]]:
         if not self.path.is_file():
@@ -49,41 +53,54 @@ class Journal:
         """Those of some metrics that were not told before."""
         found = []
         for item in items:
-            if self._known[_key(item)] > 0:
-                self._known[_key(item)] -= 1
-            else:
+            told = next((told for told in (self._told_before, self._told_early) if told[_key(item)] > 0), None)
+            if told is None:
                 found.append(item)
+            else:
+                told[_key(item)] -= 1
         return found
 
     def expect_again(self, items: Sequence[list[Any]]) -> None:
         """Some metrics were told early: they come once more, and are then no news."""
-        self._known.update(_key(item) for item in items)
+        self._told_early.update(_key(item) for item in items)
 
     def write(self, items: Sequence[list[Any]]) -> None:
         """Have metrics on the disk, before MLflow is told."""
-        if not items:
+        if not items or self._refused:
             return
-        with self.path.open("a") as file:
-            file.write("".join(json.dumps(item) + "\n" for item in items))
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with self.path.open("a") as file:
+                file.write("".join(json.dumps(item) + "\n" for item in items))
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            self._give_up(error)
         self._written += len(items)
 
     def mark(self) -> None:
-        """What was written so far is of an epoch that has its checkpoint."""
+        """What was written so far is of an epoch that has its checkpoint, and what was left is not said again."""
         self._marked = self._written
+        self._told_before.clear()
 
     def forget_marked(self) -> None:
         """Drop what is marked: MLflow has it, or an outbox keeps it."""
-        if not self._marked:
+        if not self._marked or self._refused:
             return
-        left = self.path.read_text().splitlines(keepends=True)[self._marked :] if self.path.is_file() else []
-        if left:
-            write_atomically(self.path, "".join(left))
-        else:
-            self.path.unlink(missing_ok=True)
+        try:
+            left = self.path.read_text().splitlines(keepends=True)[self._marked :] if self.path.is_file() else []
+            if left:
+                write_atomically(self.path, "".join(left))
+            else:
+                self.path.unlink(missing_ok=True)
+        except OSError as error:
+            self._give_up(error)
         self._written -= self._marked
         self._marked = 0
+
+    def _give_up(self, error: OSError) -> None:
+        """Say it once, and go on without: metrics of an epoch that is cut off may then stand in MLflow twice."""
+        self._refused = True
+        log.warning("%s cannot be written (%s): the run goes on without it", self.path, error.strerror)
 
 
 def _key(item: Sequence[Any]) -> tuple[str, int]:

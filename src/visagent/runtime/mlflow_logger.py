@@ -8,7 +8,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,15 +39,15 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
             yield path, str(value)
 
 
-def _told(history: Mapping[str, Mapping[str, float]]) -> list[dict[str, Any]]:
-    """What an MLflow is told of epochs that were done before it knew the run."""
+def _told(history: Mapping[str, Mapping[str, float]], known: Container[tuple[str, int]]) -> list[dict[str, Any]]:
+    """What an MLflow is told of epochs that were done before it knew the run, besides what is kept for it anyway."""
     moment = int(time.time() * 1000)
     items = [
         [safe_name(key), value, moment, int(values["step"])]
         for values in history.values()
         if "step" in values
         for key, value in values.items()
-        if key != "step"
+        if key != "step" and (safe_name(key), int(values["step"])) not in known
     ]
     return [{"do": "metrics", "items": items}] if items else []
 
@@ -107,17 +107,19 @@ class MLflowTracker(Logger):
         }
         params = {key: safe_name(key) for key, _ in flatten(config)}
         tags |= names_tags({safe: key for key, safe in params.items()})
+        outbox = Outbox(outbox_path(folder, store.uri, store.outputs), run_id)
+        tracker = cls(store, outbox, on_run)
+        kept = [item for thing in outbox.pending if thing["do"] == "metrics" for item in thing["items"]]
+        known = {(item[0], item[3]) for item in [*kept, *tracker.journal.before]}
         opening = {
             "do": "open",
             "name": name,
             "tags": {key: without_credentials(value) for key, value in tags.items()},
             "params": [[params[key], without_credentials(value)[:PARAM_LENGTH]] for key, value in flatten(config)],
-            "then": [{"do": "artifact", "file": "config.yaml", "folder": None}, *_told(history or {})],
+            "then": [{"do": "artifact", "file": "config.yaml", "folder": None}, *_told(history or {}, known)],
         }
-        outbox = Outbox(outbox_path(folder, store.uri, store.outputs), run_id)
         # What an earlier attempt could not send follows; how that one began and ended does not matter any more.
         outbox.pending = [opening, *(thing for thing in outbox.pending if thing["do"] not in ("open", "status"))]
-        tracker = cls(store, outbox, on_run)
         if tracker.journal.before:
             outbox.add({"do": "metrics", "items": tracker.journal.before})
         settle()
@@ -187,7 +189,8 @@ class MLflowTracker(Logger):
     @rank_zero_only
     def after_checkpoint(self) -> None:
         """What was logged so far is of an epoch that is done."""
-        self.journal.mark()
+        with self._condition:
+            self.journal.mark()
 
     @rank_zero_only
     def save(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ipaddress
 import os
+import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,6 +39,13 @@ def command(arguments: Sequence[str]) -> list[str]:
     parser.add_argument("--host", default="127.0.0.1", help="interface to listen on (default: this machine alone)")
     parser.add_argument("--port", type=int, default=5000, help="(default: %(default)s)")
     parser.add_argument("--open", action="store_true", help="allow a host that other machines reach")
+    parser.add_argument(
+        "--name",
+        action="append",
+        default=[],
+        metavar="HOST",
+        help="a further name that others reach it by, beside this machine's own (again for more)",
+    )
     given = list(arguments)
     place = given.index("--") if "--" in given else len(given)
     asked, rest = parser.parse_args(given[:place]), given[place + 1 :]
@@ -69,6 +77,8 @@ def command(arguments: Sequence[str]) -> list[str]:
         f"--artifacts-destination={asked.artifacts.resolve().as_uri()}",
         f"--host={asked.host}",
         f"--port={asked.port}",
+        # MLflow refuses requests to other names, so that no web page can speak to it.
+        *([f"--allowed-hosts={','.join(_names(asked.name))}"] if asked.open else []),
         *rest,
     ]
 
@@ -87,6 +97,13 @@ def _absent_driver(uri: str) -> str | None:
             f"--database {without_credentials(uri)}: expected sqlite:///FILE or postgresql://USER@HOST/NAME ({error})"
         ) from error
     return None
+
+
+def _names(further: Sequence[str]) -> list[str]:
+    """Patterns of what clients may call the server: this machine's names, addresses of private networks."""
+    names = dict.fromkeys(("localhost", "127.0.0.1", socket.gethostname(), socket.getfqdn(), *further))
+    private = ["10.*", "192.168.*", *(f"172.{second}.*" for second in range(16, 32))]
+    return [*names, *(f"{name}:*" for name in names), *private]
 
 
 def _loopback(host: str) -> bool:

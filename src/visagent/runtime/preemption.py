@@ -2,20 +2,25 @@
 
 The signal only leaves a note. The training looks at it after every batch; a thread looks at it, too, and puts the job
 back into the queue at the last moment where the training does not come to look, as it would after any kill.
+
+Slurm sends its signal to every process of a step. This one holds it back and has the thread receive it: what it starts
+(actors, loaders, Ray) inherits that, and is not ended by it.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 import re
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
@@ -65,17 +70,32 @@ class Wish:
             self.until = time.monotonic() + seconds
         return self.until - CLOSING_SECONDS - time.monotonic()
 
-    def go(self) -> None:
-        """Put the job back into the queue, once."""
-        if self._lock.acquire(blocking=False):
+    def go(self) -> NoReturn:
+        """Put the job back into the queue, and end the process as submitit does.
+
+        Raises:
+            SystemExit: afterwards.
+        """
+        with self._lock:  # the other one that asks may be at it; where it succeeds, it ends this process, too
             self.requeue()
+        raise SystemExit(1)
 
     def watch(self) -> None:
         """The thread: wait for the signal, then for the last moment."""
         while self.asked is None or self.seconds_left() > -CLOSING_SECONDS / 2:
-            time.sleep(LOOK_SECONDS)
+            if self.asked is not None:
+                time.sleep(LOOK_SECONDS)
+            elif signal.sigtimedwait({SIGNAL}, LOOK_SECONDS) is not None:
+                self.note(SIGNAL, None)
         log.warning("the run did not come to a place to stop at: its job goes back into the queue as it is")
-        self.go()
+        while True:
+            try:
+                self.go()
+            except SystemExit as end:  # of a thread, which would end that alone
+                os._exit(end.code if isinstance(end.code, int) else 1)
+            except (OSError, subprocess.SubprocessError) as error:
+                log.warning("the job does not go back into the queue (%s): trying again", error)
+            time.sleep(LOOK_SECONDS)
 
 
 _wish: Wish | None = None
@@ -89,8 +109,8 @@ def listen(requeue: Callable[[], None]) -> Wish:
     """
     global _wish
     _wish = Wish(requeue)
-    signal.signal(SIGNAL, _wish.note)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {SIGNAL})
+    signal.signal(SIGNAL, _wish.note)  # threads that are older than this may still receive it
+    signal.pthread_sigmask(signal.SIG_BLOCK, {SIGNAL})
     threading.Thread(target=_wish.watch, name="preemption", daemon=True).start()
     return _wish
 
@@ -124,10 +144,11 @@ class MakeWay(Callback):
         self._stop_where(self._cannot_finish(), trainer)
 
     def on_validation_batch_end(self, trainer: pl.Trainer, *others: Any) -> None:
-        self._stop_where(self._cannot_finish(), trainer)
+        if trainer.world_size == 1:  # ranks may evaluate different numbers of batches: they could not agree here
+            self._stop_where(self._cannot_finish(), trainer)
 
     def on_test_batch_end(self, trainer: pl.Trainer, *others: Any) -> None:
-        self._stop_where(self._cannot_finish(), trainer)
+        self.on_validation_batch_end(trainer)
 
     def _cannot_finish(self) -> bool:
         """Whether the run is to make way, and the epoch would take longer than there is time."""
@@ -147,11 +168,21 @@ class MakeWay(Callback):
             raise Preempted(SIGNAL)
 
 
+def for_another() -> bool:
+    """Whether Slurm is ending this process's job for another one, of which it may say nothing but SIGTERM."""
+    return _wish is not None and "PreemptTime" in _said_of_job()
+
+
 def _granted() -> tuple[float, bool]:
     """Seconds from now to the moment at which Slurm ends this job, and whether it does so for another one."""
-    job = this_job()
-    said = slurm.ask("scontrol", "show", "job", "-o", job) if job is not None else ""
-    known = dict(re.findall(r"\b(EndTime|PreemptTime)=(\d\S+)", said))
+    known = _said_of_job()
     if "EndTime" not in known:
         return USUAL_SECONDS, True
     return (datetime.fromisoformat(known["EndTime"]) - datetime.now()).total_seconds(), "PreemptTime" in known
+
+
+def _said_of_job() -> dict[str, str]:
+    """When this process's job ends, and since when it makes way, as far as Slurm says."""
+    job = this_job()
+    said = slurm.ask("scontrol", "show", "job", "-o", job) if job is not None else ""
+    return dict(re.findall(r"\b(EndTime|PreemptTime)=(\d\S+)", said))

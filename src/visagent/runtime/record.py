@@ -56,7 +56,7 @@ class Record:
 
     Attributes:
         status: RUNNING (or cut off: see `RunFolder.is_locked`), FINISHED, FAILED or KILLED.
-        idle_attempts: how many in a row, up to the last, had to make way for other jobs before an epoch was done.
+        idle_attempts: how many in a row, up to this one, have not finished an epoch.
         env_steps: environment steps so far.
         metrics: final numbers, `test/...`.
         history: metrics at the end of each epoch, keyed by the epoch's number as text; NaN where undefined.

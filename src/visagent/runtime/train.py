@@ -19,7 +19,7 @@ from visagent.config.signature import signature
 from visagent.config.trust import literal
 from visagent.config.validation import check_targets, validate
 from visagent.errors import ConfigError, UserError, machine_message
-from visagent.runtime.allocation import check_tasks, global_rank, meet, several_processes
+from visagent.runtime.allocation import check_tasks, global_rank, in_a_queue, meet, several_processes
 from visagent.runtime.building import make
 from visagent.runtime.checkpoints import checkpoint_to_resume, reading_checkpoint
 from visagent.runtime.credentials import public, without_credentials
@@ -141,19 +141,22 @@ def _tracked(config: dict[str, Any], folder: RunFolder, record: Record, outputs:
         record.status, record.error, record.command = "RUNNING", None, command()
         record.commit, record.versions, record.hardware = commit(), versions(), hardware()
         record.attempts += 1
-        began, before, epochs = time.monotonic(), record.seconds, len(record.history)
+        record.idle_attempts += in_a_queue()  # until an epoch is done
+        began, before = time.monotonic(), record.seconds
         trackers: list[MLflowTracker] = []
         received: list[int] = []
         try:
             with signals_cancel(received):
+                _check_progress(record, IDLE_ATTEMPTS)
                 folder.save(record)
                 if config["logger"]["enabled"]:
                     trackers.append(_tracker(config, folder, record, outputs))
                 _fit(config, folder, record, next(iter(trackers), None))
                 record.status = "FINISHED"
         except BaseException as error:  # noqa: BLE001 (goes on, once the record says it)
-            if _makes_way(error):
-                _wait(folder, record, written, epochs)
+            if _makes_way(error) or (received and _for_another()):
+                _wait(record, written)
+            record.idle_attempts = 0
             _failed(error, folder, record, written, received)
         finally:
             record.seconds, record.finished = before + time.monotonic() - began, now()
@@ -186,22 +189,38 @@ def _makes_way(error: BaseException) -> bool:
     return isinstance(error, Preempted) or isinstance(error.__context__, Preempted)
 
 
-def _wait(folder: RunFolder, record: Record, written: RunLog, epochs: int) -> NoReturn:
-    """Put into the record that a run goes on later; one that does not get on has failed.
+def _for_another() -> bool:
+    """Whether Slurm ends this job for another one, though it has sent no more than any end of a job."""
+    from visagent.runtime.preemption import for_another
+
+    return for_another()
+
+
+def _check_progress(record: Record, most: int) -> None:
+    """Refuse to go on in a job whose attempts finish no epoch: it would go back into the queue for ever.
 
     Args:
-        folder, record, written: of the run.
-        epochs: that were done when this attempt began.
+        record: of the run.
+        most: attempts in a row without an epoch, this one among them, that are all right.
+
+    Raises:
+        UserError: naming what to type.
     """
-    record.idle_attempts = record.idle_attempts + 1 if len(record.history) == epochs else 0
-    if record.idle_attempts >= IDLE_ATTEMPTS:
-        record.status, record.idle_attempts = "FAILED", 0
-        record.error = (
-            f"{IDLE_ATTEMPTS} attempts in a row had to make way before they had finished an epoch: give each more time "
-            "with launcher.timeout_min=MINUTES, or make epochs shorter"
+    if record.idle_attempts > most:
+        raise UserError(
+            f"{IDLE_ATTEMPTS} attempts in a row ended before they had finished an epoch: give each more time with "
+            "launcher.timeout_min=MINUTES, or make epochs shorter"
         )
-        written.write(f"{record.error}\n")
-        raise UserError(record.error)
+
+
+def _wait(record: Record, written: RunLog) -> NoReturn:
+    """Put into the record that a run goes on later; one that does not get on has failed."""
+    try:
+        _check_progress(record, IDLE_ATTEMPTS - 1)
+    except UserError as error:
+        record.status, record.error, record.idle_attempts = "FAILED", str(error), 0
+        written.write(f"{error}\n")
+        raise
     record.status = "KILLED"
     written.write("makes way, and goes on when its job's turn comes again\n")
     raise Preempted

@@ -128,6 +128,8 @@ def sweep_arguments(asked: Asked, results: Results) -> list[str]:
         None,
     )
     launcher = [] if chosen is not None else ["hydra/launcher=joblib"]
+    if chosen == "parallel" and not any(o.startswith("launcher.at_once=") for o in asked.overrides):
+        launcher.append(f"launcher.at_once={min(asked.jobs, len(results.to_launch))}")
     if chosen in (None, "joblib"):
         launcher.append(f"hydra.launcher.n_jobs={min(asked.jobs, len(results.to_launch))}")
     seeds = [f"hydra.sweeper.seeds=[{','.join(map(str, asked.seeds))}]"] if asked.seeds is not None else []
