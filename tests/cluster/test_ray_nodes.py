@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -14,8 +15,9 @@ from cluster_tests import TOOL, environment_of, processes
 from chromium import wait_for
 from processes import Command, record, records, run
 
-pytest.importorskip("ray")
 pytestmark = [
+    # not imported here: Ray reads the environment of its tests as it is imported
+    pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed"),
     pytest.mark.cluster,
     pytest.mark.process,
     pytest.mark.xdist_group("cluster"),

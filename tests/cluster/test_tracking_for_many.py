@@ -16,6 +16,7 @@ from mlflow import MlflowClient
 import processes  # noqa: F401 (the server that forks processes has MLflow in it then)
 from chromium import free_port, wait_for
 from visagent import cli
+from visagent.runtime import mlflow_logger
 from visagent.runtime.mlflow_logger import MLflowTracker
 from visagent.runtime.mlflow_server import command
 from visagent.runtime.outbox import Store
@@ -51,7 +52,8 @@ def postgres() -> Iterator[str]:
 
 
 def write(uri: str, outputs: Path, number: int) -> None:
-    """One run: a process of its own writes its metrics."""
+    """One run: a process of its own writes its metrics, and has patience with a machine that has other things to do."""
+    mlflow_logger.START_SECONDS = mlflow_logger.CLOSE_SECONDS = 300.0
     folder = outputs / "runs" / f"r{number}"
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text("{}\n")

@@ -89,8 +89,8 @@ class Results:
 
     @property
     def waves(self) -> list[list[TableRun]]:
-        """Runs that `--run` starts: all that are neither finished nor being worked on, and the experts that they need,
-        each once; a wave needs those before.
+        """Runs that `--run` starts, or waits for where they are jobs: all that are neither finished nor being worked on
+        elsewhere, and the experts that they need, each once; a wave needs those before.
         """
         wanted = {run.signature: run for run in self.unfinished}
         for needed in self.unfinished:
@@ -99,7 +99,7 @@ class Results:
                 wanted.setdefault(run.signature, run)
                 run = run.expert
         levels = sorted({run.level for run in wanted.values()})
-        waves = [[run for run in wanted.values() if run.level == level and run.state != "running"] for level in levels]
+        waves = [[run for run in wanted.values() if run.level == level and not run.elsewhere] for level in levels]
         return [wave for wave in waves if wave]
 
     @property

@@ -56,6 +56,13 @@ class TableRun:
         return 0 if self.expert is None or self.expert.state == "finished" else 1 + self.expert.level
 
     @property
+    def elsewhere(self) -> bool:
+        """Whether another process works on it, for which no launcher waits: one of Slurm's jobs is waited for."""
+        if self.state != "running":
+            return False
+        return self.config["launcher"]["kind"] != "slurm" or waiting(self.folder) is None
+
+    @property
     def command(self) -> str:
         """What starts or resumes it by hand."""
         return shlex.join(["visagent-train", *self.overrides])
