@@ -6,7 +6,7 @@ import pytest
 
 from processes import record, run
 
-pytestmark = [pytest.mark.process, pytest.mark.slow]
+pytestmark = [pytest.mark.process, pytest.mark.cluster]
 
 
 def test_two_tasks_of_one_job_train_together(tmp_path):

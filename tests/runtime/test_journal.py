@@ -57,7 +57,7 @@ def test_an_epoch_is_forgotten_once_its_metrics_are_safe_and_the_next_one_stays(
     assert not (tmp_path / FILE).exists()
 
 
-@pytest.mark.slow
+@pytest.mark.cluster  # what happens to runs there; it needs no Slurm
 @pytest.mark.process
 def test_twenty_kills_lose_no_metric_and_double_none(empty_tracking, tmp_path):
     drawn = random.Random(0)
