@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+import shlex
 import shutil
 import subprocess
 import sys
@@ -116,7 +117,7 @@ class Sweep:
         to_submit = [run for run in planned if not self._known(run, executor)]
         try:
             if executor == "local":
-                self._one_after_another(to_submit, [run for run in planned if run.found])
+                self._wait([run for run in planned if run.found], to_submit)
             else:
                 self._submit(to_submit, executor)
                 self._wait([run for run in planned if run.number not in self.returns])
@@ -206,23 +207,20 @@ class Sweep:
             raise UserError(f"sbatch refuses {group[0].label}: {str(error).strip().splitlines()[-1]}") from error
         return jobs
 
-    def _one_after_another(self, runs: Sequence[Planned], found: Sequence[Planned]) -> None:
-        """On this machine: no more at a time than are wanted."""
-        waiting = list(runs)
-        working = list(found)
+    def _wait(self, runs: Sequence[Planned], later: Sequence[Planned] = ()) -> None:
+        """Until all have ended.
+
+        Args:
+            runs: that are under way.
+            later: that this machine begins with as others end, no more at a time than are wanted.
+        """
+        working, waiting = list(runs), list(later)
+        at_once = waiting[0].config["launcher"]["at_once"] if waiting else None
         while waiting or working:
-            at_once = runs[0].config["launcher"]["at_once"] if runs else None
             while waiting and (at_once is None or sum(run.job is not None for run in working) < at_once):
                 run = waiting.pop(0)
                 self._submit([run], "local")
                 working.append(run)
-            working = [run for run in working if not self._ended(run)]
-            if waiting or working:
-                time.sleep(LOOK_SECONDS)
-
-    def _wait(self, runs: Sequence[Planned]) -> None:
-        working = list(runs)
-        while working:
             working = [run for run in working if not self._ended(run)]
             if working:
                 time.sleep(LOOK_SECONDS)
@@ -335,8 +333,6 @@ def _python() -> str:
     """The command that starts Python with submitit's signal held back until there is a handler for it: before that, the
     signal would end the process, and the job for good.
     """
-    import shlex
-
     python = shlex.quote(sys.executable)
     try:
         held = subprocess.run(["env", "--block-signal=USR2", "true"], capture_output=True).returncode == 0
