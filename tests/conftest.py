@@ -33,7 +33,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from chromium import DRIVER, Browser, free_port
 from visagent.envs.navigation import SceneTables
-from visagent.runtime import train as runtime_train
+from visagent.runtime import fitting
 from visagent.runtime.record import Record
 from visagent.runtime.train import train
 from visagent.scenes.dump import list_dumps, read_dump
@@ -237,7 +237,7 @@ def trained(compose: Compose, shared: Path) -> Trained:
 @pytest.fixture
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Runs draw no pictures, which takes longer than their training."""
-    monkeypatch.setattr(runtime_train, "draw", lambda *_: None)
+    monkeypatch.setattr(fitting, "draw", lambda *_: None)
 
 
 @pytest.fixture

@@ -30,6 +30,7 @@ from chromium import wait_for
 BIN = Path(sys.executable).parent
 PRELOADED = [
     "visagent.cli",
+    "visagent.runtime.fitting",
     "visagent.runtime.train",
     "visagent.runtime.evaluate",
     "visagent.runtime.mlflow_logger",

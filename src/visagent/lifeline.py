@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import time
+from multiprocessing import connection
 
 WATCHER, WATCH_SECONDS = "end-with-parent", 1.0
 
@@ -20,11 +21,15 @@ def end_with_parent(grace: float = 0.0) -> None:
     if any(thread.name == WATCHER for thread in threading.enumerate()):
         return
     starter = multiprocessing.parent_process()
-    parent = os.getppid() if starter is None or starter.pid is None else starter.pid  # it may be gone already
+    parent = os.getppid()  # another one than the starter where a server forks, or where that is gone already
 
     def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(WATCH_SECONDS)
+        direct = starter is None or starter.pid == parent
+        while not (direct and os.getppid() != parent):
+            if starter is None:
+                time.sleep(WATCH_SECONDS)
+            elif connection.wait([starter.sentinel], WATCH_SECONDS):
+                break
         if grace:
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(grace)

@@ -19,7 +19,8 @@ from visagent.config.precision import SINGLE, check_precision, precision_of
 from visagent.config.schemas import GROUP_SCHEMAS, TrainConfig
 from visagent.config.validation import validate
 from visagent.errors import ConfigError
-from visagent.runtime.train import build, build_trainer, train
+from visagent.runtime.fitting import build, build_trainer
+from visagent.runtime.train import train
 
 ROOT = Path(__file__).parents[2]
 ALGORITHMS = GROUP_SCHEMAS["algorithm"]

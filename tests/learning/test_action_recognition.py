@@ -23,7 +23,8 @@ from visagent.networks import rubiksnet
 from visagent.networks.parameter_groups import parameter_groups
 from visagent.networks.rubiksnet import RubiksNet, save_official_checkpoint
 from visagent.objectives.action_recognition import budget_loss, temperature
-from visagent.runtime.train import build, train
+from visagent.runtime.fitting import build
+from visagent.runtime.train import train
 from visagent.seeding import derive_seed
 from visagent.video.synthetic import ACTIONS, Example
 

@@ -9,7 +9,8 @@ from comparing import assert_same, checkpoint, folder_of
 from visagent.config.presets import presets
 from visagent.config.schemas import TrainConfig
 from visagent.config.validation import validate
-from visagent.runtime.train import build, build_trainer, train
+from visagent.runtime.fitting import build, build_trainer
+from visagent.runtime.train import train
 
 METHODS = ("navigation/behaviour_cloning", "navigation/dagger", "navigation/safe_dagger")
 

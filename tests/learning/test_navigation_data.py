@@ -12,7 +12,8 @@ from comparing import checkpoint
 from visagent.config.schemas import TrainConfig
 from visagent.config.validation import validate
 from visagent.errors import ConfigError
-from visagent.runtime.train import build, train
+from visagent.runtime.fitting import build
+from visagent.runtime.train import train
 from visagent.scenes.graph import shortest_path_distance
 from visagent.testing.scenes import write_grid_dump
 

@@ -19,7 +19,8 @@ from visagent.config.validation import validate
 from visagent.errors import ConfigError
 from visagent.networks.batch_norm import GlobalBatchNorm2d
 from visagent.runtime.callbacks import RandomState
-from visagent.runtime.train import build, train
+from visagent.runtime.fitting import build
+from visagent.runtime.train import train
 from visagent.seeding import generator
 
 PRESET = "rubiksnet/something_v2"

@@ -26,7 +26,8 @@ from visagent.experience.replay import ReplayMissing
 from visagent.learning.decoupled import decoupled
 from visagent.learning.fast_gradients import FastActorCritic
 from visagent.runtime.building import make
-from visagent.runtime.train import Cancelled, build, train
+from visagent.runtime.fitting import build
+from visagent.runtime.train import Cancelled, train
 
 FAMILIES = ("ppo", "ddpg", "evolution")
 SLOW = ("ppo/lift_curriculum", "ppo/pendulum_pixels")

@@ -26,12 +26,14 @@ from visagent.errors import ConfigError, UserError, machine_message
 from visagent.lifeline import end_with_parent
 from visagent.runtime import info as runtime_info
 from visagent.runtime import train as runtime_train
+from visagent.runtime.allocation import global_rank
 from visagent.runtime.drawing import draw
 from visagent.runtime.evaluate import evaluate
+from visagent.runtime.fitting import forget_absent_gpu
 from visagent.runtime.record import Record, RunFolder, find_run, write_atomically
 from visagent.runtime.report import learning_curves, metric_table
 from visagent.runtime.stopping import signals_cancel
-from visagent.runtime.train import Cancelled, forget_absent_gpu, global_rank, train
+from visagent.runtime.train import Cancelled, train
 
 PRESET = "navigation/behaviour_cloning"
 
@@ -371,7 +373,7 @@ def test_a_record_that_cannot_be_written_closes_the_tracker_and_says_so(compose,
             closed.append(status)
 
     monkeypatch.setattr(runtime_train, "_tracker", lambda *_: Tracker())
-    monkeypatch.setattr(runtime_train, "_fit", lambda *_: monkeypatch.setattr(RunFolder, "save", full))
+    monkeypatch.setattr(runtime_train, "fit", lambda *_: monkeypatch.setattr(RunFolder, "save", full))
 
     def full(self, record):
         raise OSError(errno.ENOSPC, "No space left on device", str(self.path / "record.json"))
@@ -416,7 +418,7 @@ def test_a_second_node_leaves_the_record_alone(compose, monkeypatch):
     monkeypatch.setenv("RANK", "2")
     monkeypatch.setenv("LOCAL_RANK", "0")
     fitted = []
-    monkeypatch.setattr(runtime_train, "_fit", lambda *given: fitted.append(given[-1]))
+    monkeypatch.setattr(runtime_train, "fit", lambda *given: fitted.append(given[-1]))
     config = compose(PRESET, "logger=mlflow")
     train(config)
     (folder,) = Path(config.paths.outputs).glob("runs/*")
@@ -435,7 +437,7 @@ def test_a_failure_of_another_rank_is_the_records_cause(compose, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setenv("LOCAL_RANK", "1")
-        patch.setattr(runtime_train, "_fit", fail)
+        patch.setattr(runtime_train, "fit", fail)
         with pytest.raises(ConfigError):
             train(config)
     (path,) = Path(config.paths.outputs).glob("runs/*")
@@ -451,7 +453,7 @@ def test_a_failure_of_another_rank_is_the_records_cause(compose, monkeypatch):
         raise RuntimeError("Connection closed by peer")
 
     monkeypatch.setenv("WORLD_SIZE", "2")
-    monkeypatch.setattr(runtime_train, "_fit", follow)
+    monkeypatch.setattr(runtime_train, "fit", follow)
     with pytest.raises(UserError, match=said):
         train(compose(PRESET))
     assert folder.load().status == "FAILED" and folder.load().error == said

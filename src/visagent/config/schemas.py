@@ -15,7 +15,15 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from visagent.config import navigation_schemas, option_schemas, reinforcement_schemas, secant_schemas, video_schemas
+from visagent.config import (
+    classification_schemas,
+    learner_schemas,
+    navigation_schemas,
+    option_schemas,
+    reinforcement_schemas,
+    secant_schemas,
+    video_schemas,
+)
 from visagent.config.cluster_schemas import LauncherConfig, MachineConfig
 from visagent.config.precision import check_precision
 from visagent.config.registry import GROUP_SCHEMAS, moved
@@ -76,6 +84,7 @@ class TrainConfig:
     optimizer: Any = None
     datamodule: Any = None
     trainer: Any = None
+    learners: Any = setting("how several learners keep together; null for one, as usual", as_before=None)
     progress: ProgressConfig = field(default_factory=ProgressConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
     paths: PathsConfig = field(default_factory=PathsConfig)
@@ -93,6 +102,14 @@ class TrainConfig:
             "a name in one line, or none for the preset's",
         )
         require(self.scale in SCALES, "scale", self.scale, " or ".join(SCALES))
+        for name in ("devices", "num_nodes"):
+            value = (self.trainer or {}).get(name, 1)
+            require(
+                self.learners is None or str(value) == "1" or self.learners.get("count", 1) == 1,
+                f"trainer.{name}",
+                value,
+                "1 with several learners, each of which has one",
+            )
         check_precision(
             schema_of((self.algorithm or {}).get("_target_", "")), self.trainer or {}, self.datamodule or {}
         )
@@ -133,7 +150,15 @@ class ExportConfig:
 
 
 __all__ = ["GROUP_SCHEMAS"]  # complete here, once the files are imported that register their schemas
-FAMILIES = (navigation_schemas, option_schemas, reinforcement_schemas, secant_schemas, video_schemas)
+FAMILIES = (
+    classification_schemas,
+    learner_schemas,
+    navigation_schemas,
+    option_schemas,
+    reinforcement_schemas,
+    secant_schemas,
+    video_schemas,
+)
 """The files that do."""
 REQUIRED_GROUPS = ("algorithm", "network", "optimizer", "datamodule", "trainer")
 

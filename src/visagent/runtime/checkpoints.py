@@ -80,6 +80,20 @@ def checkpoint_to_resume(folder: RunFolder) -> Path | None:
     return previous
 
 
+def finished_epochs(folder: RunFolder) -> dict[int, Path]:
+    """The checkpoints that are whole, by how many epochs the run had finished."""
+    import torch
+
+    there = [path for path in (folder.previous_checkpoint, folder.checkpoint) if path.is_file() and not damage(path)]
+    found = {}
+    for path in there:
+        with reading_checkpoint(path):
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        check_content(path, content)
+        found[int(content["epoch"]) + 1] = path
+    return found
+
+
 def check_content(path: Path, content: Any) -> None:
     """Refuse what is no checkpoint of a run.
 

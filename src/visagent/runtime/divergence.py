@@ -77,7 +77,7 @@ class StopWhereDiverged(Checkpoint):
             self._look(trainer, pl_module, batch_idx)
             return
         if isinstance(outputs, Mapping) and isinstance(outputs.get("loss"), Tensor):
-            self._losses.append((batch_idx, outputs["loss"], _clock(pl_module).clone()))
+            self._losses.append((batch_idx, outputs["loss"], clock(pl_module).clone()))
         if (batch_idx + 1) % EVERY == 0:
             self._look(trainer, pl_module, batch_idx)
 
@@ -90,12 +90,12 @@ class StopWhereDiverged(Checkpoint):
 
     def _look(self, trainer: pl.Trainer, module: pl.LightningModule, batch: int | None) -> None:
         metrics = {name: float(value) for name, value in trainer.callback_metrics.items() if is_decisive(name)}
-        clock = _clock(module)
+        moment = clock(module)
         undefined = undefined_metric(metrics)
         if self._losses:
             wrong = (~torch.stack([loss for _, loss, _ in self._losses]).isfinite()).nonzero()
             if len(wrong):
-                batch, loss, clock = self._losses[int(wrong[0])]
+                batch, loss, moment = self._losses[int(wrong[0])]
                 undefined = (undefined[0] if undefined else "train/loss", float(loss))
             self._losses = []
         undefined = undefined or undefined_weight(module)
@@ -105,10 +105,10 @@ class StopWhereDiverged(Checkpoint):
             else trainer.strategy.reduce_boolean_decision(bool(undefined), all=False)
         )
         if together:
-            raise diverged(trainer, module, undefined, batch, int(clock))
+            raise diverged(trainer, module, undefined, batch, int(moment))
 
 
-def _clock(module: pl.LightningModule) -> Tensor:
+def clock(module: pl.LightningModule) -> Tensor:
     """The buffer that is a module's time: `env_steps`, or what its `clock` names; of a module without one, Lightning's
     steps.
     """

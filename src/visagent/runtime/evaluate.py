@@ -120,7 +120,7 @@ def _learns(config: dict[str, Any]) -> bool:
 def _tested(resolved: dict[str, Any], folder: RunFolder, bar: bool) -> tuple[Any, Any, Any]:
     """Trainer, module and DataModule after a test with the last checkpoint."""
     from visagent.runtime.callbacks import AtomicCheckpointIO, Progress
-    from visagent.runtime.train import build, build_trainer, prepare
+    from visagent.runtime.fitting import build, build_trainer, prepare
 
     checkpoint = check_checkpoint(folder) if _learns(resolved) else None
     prepare(resolved["threads"])

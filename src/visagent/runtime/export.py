@@ -52,7 +52,7 @@ def export(config: DictConfig) -> Path:
         raise ConfigError("expected either run=SIGNATURE or checkpoint=FILE.pth.tar (RubiksNet's released format)")
     folder = find_run(Path(asked["paths"]["outputs"]) / "runs", asked["run"]) if asked["run"] is not None else None
     stored = folder.runnable(asked["allow_targets"]) if folder is not None else {}
-    from visagent.runtime.train import prepare
+    from visagent.runtime.fitting import prepare
 
     prepare(asked["threads"])
     import torch

@@ -3,43 +3,41 @@
 from __future__ import annotations
 
 import logging
-import os
 import sys
 import time
 import traceback
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from omegaconf import DictConfig, OmegaConf
 
 from visagent.config.composition import with_expert
-from visagent.config.precision import SINGLE, precision_of
 from visagent.config.schemas import TrainConfig
 from visagent.config.signature import signature
 from visagent.config.trust import literal
 from visagent.config.validation import check_targets, validate
 from visagent.errors import ConfigError, UserError, machine_message
-from visagent.runtime.allocation import check_tasks, global_rank, in_a_queue, meet, several_processes
-from visagent.runtime.building import make
-from visagent.runtime.checkpoints import checkpoint_to_resume, reading_checkpoint
+from visagent.lifeline import end_with_parent
+from visagent.runtime.allocation import check_tasks, global_rank, in_a_queue, several_processes
 from visagent.runtime.credentials import public, without_credentials
-from visagent.runtime.drawing import draw
-from visagent.runtime.experts import have_expert, trained_expert
-from visagent.runtime.memory import keep_memory
+from visagent.runtime.experts import have_expert
+from visagent.runtime.fitting import fit
+from visagent.runtime.learners import STOP_SECONDS, Learner, Place, another_learner, in_the_background, learner_of
 from visagent.runtime.record import Record, RunFolder, command, commit, hardware, now, versions
 from visagent.runtime.run_log import RunLog, logged
 from visagent.runtime.stopping import Cancelled, Preempted, signals_cancel
 from visagent.runtime.tracking import TrackingUnavailable, ask, check_tracking, tracking_uri
 
 if TYPE_CHECKING:
-    import pytorch_lightning as pl
+    from multiprocessing.connection import Connection
 
     from visagent.runtime.mlflow_logger import MLflowTracker
 
 log = logging.getLogger(__name__)
 
 
-__all__ = ["Cancelled", "build", "build_trainer", "forget_absent_gpu", "prepare", "train"]
+__all__ = ["Cancelled", "train"]
 IDLE_ATTEMPTS = 2
 """In a row, without an epoch, after which a run that is to make way is not put back into the queue."""
 LAST_WORDS_SECONDS = 5.0
@@ -112,7 +110,7 @@ def _followed(config: dict[str, Any], folder: RunFolder, record: Record, rank: i
     with logged(folder.log(rank), _title(folder, record.attempts + 1)) as written:
         try:
             with signals_cancel([]):
-                _fit(config, folder, record, None)
+                fit(config, folder, record, None)
         except (KeyboardInterrupt, SystemExit) as error:
             if _makes_way(error):
                 raise Preempted from error
@@ -131,8 +129,38 @@ def _cause(error: BaseException) -> str:
     return without_credentials(message or "".join(traceback.format_exception(error)))
 
 
-def _tracked(config: dict[str, Any], folder: RunFolder, record: Record, outputs: Path) -> Record:
-    """Run with the record, the log and the tracker kept true, however it ends."""
+def learn_too(config: dict[str, Any], number: int, place: Place, end: Connection) -> None:
+    """What a learner of a run does that is not the first, in a process of its own.
+
+    Args:
+        config: resolved, of this learner; see `visagent.runtime.learners.config_of`.
+        number: of the learner.
+        place: where it finds the others.
+        end: closed by the first one when that is done.
+    """
+    end_with_parent(grace=STOP_SECONDS)
+    folder = RunFolder(config["paths"]["run"])
+    with in_the_background(end, folder.log()), folder.locked():
+        folder.create(config)
+        record = folder.load() or _new_record(config, signature(config))
+        learner = another_learner(config, number, place)
+        try:
+            _tracked(config, folder, record, Path(config["paths"]["outputs"]), learner)
+        finally:
+            learner.learners.leave()
+
+
+def _tracked(
+    config: dict[str, Any], folder: RunFolder, record: Record, outputs: Path, learner: Learner | None = None
+) -> Record:
+    """Run with the record, the log and the tracker kept true, however it ends.
+
+    Args:
+        config: resolved.
+        folder, record: of the run.
+        outputs: where all runs are.
+        learner: this process's part, where it is one of the run's other learners.
+    """
     with logged(folder.log(), _title(folder, record.attempts + 1)) as written:
         if record.attempts:
             status = "cut off" if record.status == "RUNNING" else record.status
@@ -151,7 +179,8 @@ def _tracked(config: dict[str, Any], folder: RunFolder, record: Record, outputs:
                 folder.save(record)
                 if config["logger"]["enabled"]:
                     trackers.append(_tracker(config, folder, record, outputs))
-                _fit(config, folder, record, next(iter(trackers), None))
+                with nullcontext(learner) if learner else learner_of(config, folder, learn_too) as one:
+                    fit(config, folder, record, next(iter(trackers), None), one)
                 record.status = "FINISHED"
         except BaseException as error:  # noqa: BLE001 (goes on, once the record says it)
             if _makes_way(error) or (received and _for_another()):
@@ -330,124 +359,3 @@ def _deliver(config: dict[str, Any], folder: RunFolder, outputs: Path) -> None:
             error,
             folder.path,
         )
-
-
-def build(config: dict[str, Any]) -> tuple[pl.LightningModule, pl.LightningDataModule]:
-    """The module and the DataModule that a resolved config names.
-
-    Raises:
-        UserError: when one of them refuses its settings.
-    """
-    datamodule: pl.LightningDataModule = make("datamodule", config["datamodule"])
-    parts = {group: make(group, config[group]) for group in ("network", "optimizer")}
-    if "expert" in config["algorithm"]:
-        parts["expert"] = trained_expert(config)
-    module: pl.LightningModule = make("algorithm", config["algorithm"], **parts)
-    return module, datamodule
-
-
-def build_trainer(config: dict[str, Any], **settings: Any) -> pl.Trainer:
-    """The Trainer that a resolved config names, with further arguments.
-
-    Raises:
-        ConfigError: when Lightning refuses the settings.
-    """
-    trainer: pl.Trainer = make("trainer", config["trainer"], **settings)
-    asked = precision_of(config["trainer"])
-    if trainer.precision != asked:  # Lightning takes another one where the device has none of that
-        device = trainer.strategy.root_device.type
-        raise ConfigError(
-            f"trainer.precision: expected one that {device} has, got {asked!r}; type trainer.precision={SINGLE}, or "
-            f"{trainer.precision}"
-        )
-    return trainer
-
-
-def prepare(threads: int) -> None:
-    """Process-wide settings, once torch may be imported."""
-    import warnings
-
-    import torch
-
-    torch.set_num_threads(threads)
-    keep_memory()
-    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-    logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
-    logging.getLogger("matplotlib").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message=".*`training_step` returned `None`.*")
-    warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
-    warnings.filterwarnings("ignore", message=".*The `srun` command is available.*")
-    warnings.filterwarnings("ignore", message=".*`LightningModule.configure_optimizers` returned `None`.*")
-
-
-def forget_absent_gpu() -> None:
-    """Undo what importing Lightning did where there is no GPU; call it afterwards.
-
-    It has PyTorch look for one through NVML, which guards processes that fork from a GPU. Every step of an optimizer
-    looks, and without NVML each look searches the disk for it: 40 microseconds, a tenth of a small network's step.
-    """
-    import torch
-
-    if not torch.cuda.is_available():
-        os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
-
-
-def _fit(config: dict[str, Any], folder: RunFolder, record: Record, tracker: MLflowTracker | None) -> None:
-    resumed = checkpoint_to_resume(folder)
-    prepare(config["threads"])
-    import pytorch_lightning as pl
-
-    forget_absent_gpu()
-
-    from visagent.runtime.callbacks import AtomicCheckpointIO, EpochCheckpoint, Progress, RandomState, RecordEpochs
-    from visagent.runtime.divergence import StopWhereDiverged, diverged, undefined_metric
-    from visagent.runtime.launching import cluster_environment, leave_time_for_last_words
-    from visagent.runtime.preemption import MakeWay
-
-    leave_time_for_last_words()
-    meet()
-    pl.seed_everything(config["seed"], workers=True, verbose=False)
-    module, datamodule = build(config)
-    callbacks: list[pl.Callback] = [
-        RandomState(),
-        RecordEpochs(folder, record),
-        StopWhereDiverged(),
-        EpochCheckpoint(folder.checkpoint, tracker),
-        MakeWay(),
-    ]
-    if config["progress"]["bar"]:
-        callbacks.append(Progress(refresh_rate=config["progress"]["refresh_rate"]))
-    trainer = build_trainer(
-        config,
-        callbacks=callbacks,
-        logger=tracker or False,
-        plugins=[AtomicCheckpointIO(), *cluster_environment()],
-        enable_progress_bar=config["progress"]["bar"],
-        default_root_dir=str(folder.path),
-    )
-    record.hardware["device"] = _device_name(trainer)
-    if resumed is None:
-        trainer.fit(module, datamodule, weights_only=True)
-    else:
-        with reading_checkpoint(resumed):
-            trainer.fit(module, datamodule, ckpt_path=str(resumed), weights_only=True)
-    if config["evaluate_after_training"]:
-        trainer.test(module, datamodule, verbose=False)
-        record.metrics = {
-            key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("test/")
-        }
-        undefined = undefined_metric(record.metrics)
-        if undefined is not None:
-            raise diverged(trainer, module, undefined, None, record.env_steps)
-    if trainer.is_global_zero:
-        draw(module, folder, record, tracker)
-
-
-def _device_name(trainer: pl.Trainer) -> str:
-    import torch
-
-    device = trainer.strategy.root_device
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    return f"{trainer.world_size} x {name}"

@@ -1,0 +1,165 @@
+"""A run's training and tests: what a config names is built, trained from where its last attempt stopped, and tested."""
+
+from __future__ import annotations
+
+import logging
+import os
+from typing import TYPE_CHECKING, Any
+
+from visagent.config.precision import SINGLE, precision_of
+from visagent.errors import ConfigError
+from visagent.runtime.allocation import meet
+from visagent.runtime.building import make
+from visagent.runtime.checkpoints import checkpoint_to_resume, reading_checkpoint
+from visagent.runtime.drawing import draw
+from visagent.runtime.experts import trained_expert
+from visagent.runtime.memory import keep_memory
+from visagent.runtime.record import Record, RunFolder
+
+if TYPE_CHECKING:
+    import pytorch_lightning as pl
+
+    from visagent.runtime.learners import Learner
+    from visagent.runtime.mlflow_logger import MLflowTracker
+
+
+def build(config: dict[str, Any]) -> tuple[pl.LightningModule, pl.LightningDataModule]:
+    """The module and the DataModule that a resolved config names.
+
+    Raises:
+        UserError: when one of them refuses its settings.
+    """
+    datamodule: pl.LightningDataModule = make("datamodule", config["datamodule"])
+    parts = {group: make(group, config[group]) for group in ("network", "optimizer")}
+    if "expert" in config["algorithm"]:
+        parts["expert"] = trained_expert(config)
+    module: pl.LightningModule = make("algorithm", config["algorithm"], **parts)
+    return module, datamodule
+
+
+def build_trainer(config: dict[str, Any], **settings: Any) -> pl.Trainer:
+    """The Trainer that a resolved config names, with further arguments.
+
+    Raises:
+        ConfigError: when Lightning refuses the settings.
+    """
+    trainer: pl.Trainer = make("trainer", config["trainer"], **settings)
+    asked = precision_of(config["trainer"])
+    if trainer.precision != asked:  # Lightning takes another one where the device has none of that
+        device = trainer.strategy.root_device.type
+        raise ConfigError(
+            f"trainer.precision: expected one that {device} has, got {asked!r}; type trainer.precision={SINGLE}, or "
+            f"{trainer.precision}"
+        )
+    return trainer
+
+
+def prepare(threads: int) -> None:
+    """Process-wide settings, once torch may be imported."""
+    import warnings
+
+    import torch
+
+    torch.set_num_threads(threads)
+    keep_memory()
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+    logging.getLogger("lightning_fabric").setLevel(logging.ERROR)
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*`training_step` returned `None`.*")
+    warnings.filterwarnings("ignore", message=".*GPU available but not used.*")
+    warnings.filterwarnings("ignore", message=".*The `srun` command is available.*")
+    warnings.filterwarnings("ignore", message=".*`LightningModule.configure_optimizers` returned `None`.*")
+
+
+def forget_absent_gpu() -> None:
+    """Undo what importing Lightning did where there is no GPU; call it afterwards.
+
+    It has PyTorch look for one through NVML, which guards processes that fork from a GPU. Every step of an optimizer
+    looks, and without NVML each look searches the disk for it: 40 microseconds, a tenth of a small network's step.
+    """
+    import torch
+
+    if not torch.cuda.is_available():
+        os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
+
+
+def fit(
+    config: dict[str, Any],
+    folder: RunFolder,
+    record: Record,
+    tracker: MLflowTracker | None,
+    learner: Learner | None = None,
+) -> None:
+    """Train a run from where it stopped to its last epoch, and test what it has learned.
+
+    Args:
+        config: resolved.
+        folder: of the run, whose checkpoint is gone on from and written.
+        record: filled, and saved after each epoch.
+        tracker: told of all metrics.
+        learner: this process's part, where the run has several learners.
+
+    Raises:
+        UserError: for what the user can mend.
+    """
+    resumed = checkpoint_to_resume(folder) if learner is None else learner.meet(folder)
+    prepare(config["threads"])
+    import pytorch_lightning as pl
+
+    forget_absent_gpu()
+
+    from visagent.runtime.callbacks import AtomicCheckpointIO, EpochCheckpoint, Progress, RandomState, RecordEpochs
+    from visagent.runtime.divergence import StopWhereDiverged, diverged, undefined_metric
+    from visagent.runtime.keep_together import KeepTogether
+    from visagent.runtime.launching import cluster_environment, leave_time_for_last_words
+    from visagent.runtime.preemption import MakeWay
+
+    leave_time_for_last_words()
+    meet()
+    pl.seed_everything(config["seed"], workers=True, verbose=False)
+    module, datamodule = build(config)
+    together = [] if learner is None else [KeepTogether(learner)]
+    callbacks: list[pl.Callback] = [
+        *together,
+        RandomState(),
+        RecordEpochs(folder, record),
+        StopWhereDiverged(),
+        EpochCheckpoint(folder.checkpoint, tracker),
+        MakeWay(),
+    ]
+    if config["progress"]["bar"]:
+        callbacks.append(Progress(refresh_rate=config["progress"]["refresh_rate"]))
+    trainer = build_trainer(
+        config,
+        callbacks=callbacks,
+        logger=tracker or False,
+        plugins=[AtomicCheckpointIO(), *cluster_environment()],
+        enable_progress_bar=config["progress"]["bar"],
+        default_root_dir=str(folder.path),
+    )
+    record.hardware["device"] = _device_name(trainer, 1 if learner is None else learner.learners.settings.count)
+    if resumed is None:
+        trainer.fit(module, datamodule, weights_only=True)
+    else:
+        with reading_checkpoint(resumed):
+            trainer.fit(module, datamodule, ckpt_path=str(resumed), weights_only=True)
+    if config["evaluate_after_training"]:
+        trainer.test(module, datamodule, verbose=False)
+        record.metrics = {
+            key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("test/")
+        }
+        undefined = undefined_metric(record.metrics)
+        if undefined is not None:
+            raise diverged(trainer, module, undefined, None, record.env_steps)
+    if trainer.is_global_zero and (learner is None or learner.number == 0):
+        draw(module, folder, record, tracker)
+
+
+def _device_name(trainer: pl.Trainer, learners: int) -> str:
+    import torch
+
+    device = trainer.strategy.root_device
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+    return f"{trainer.world_size * learners} x {name}"

@@ -1,0 +1,106 @@
+"""When the learners of a run exchange what they have learned, as Lightning's training goes on."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback
+
+from visagent.errors import ConfigError
+from visagent.learning.exchange import floating
+from visagent.learning.learners import Copy, Synchronous
+from visagent.runtime.divergence import clock
+from visagent.runtime.learners import Learner
+
+
+class FirstBatches:
+    """The beginning of a loader.
+
+    Args:
+        loader: of batches.
+        count: how many of them.
+    """
+
+    def __init__(self, loader: Any, count: int) -> None:
+        self.loader, self.count = loader, count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __iter__(self) -> Iterator[Any]:
+        return islice(iter(self.loader), self.count)
+
+
+class KeepTogether(Callback):
+    """Has a learner exchange gradients before a step, weights after a batch, and measures at an epoch's end how far the
+    learners are apart.
+
+    It logs, of the first learner: `train/divergence`; `learners/alive`; `learners/samples`, of all together;
+    `learners/updates`, batches of this one; `learners/seconds`, what its batches have taken, waiting for others among
+    it.
+    """
+
+    def __init__(self, learner: Learner) -> None:
+        self.learner, self.learners = learner, learner.learners
+        self._batches, self._seconds, self._began = 0, 0.0, 0.0
+        self._copy: Copy
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"batches": self._batches, "seconds": self._seconds, "learners": self.learners.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._batches, self._seconds = state_dict["batches"], state_dict["seconds"]
+        self.learners.load_state_dict(state_dict["learners"])
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Have all learners' epochs end together where they are in step.
+
+        Raises:
+            ConfigError: for a method whose steps are its own where every step is to be everyone's.
+        """
+        if isinstance(self.learners, Synchronous) and self.learners.others and not pl_module.automatic_optimization:
+            raise ConfigError(
+                f"learners=synchronous: expected a method of one step a batch, got {type(pl_module).__name__}, which "
+                "takes its own steps; type learners=averaging, or leave learners out and type trainer.devices=2"
+            )
+
+        if stage == "fit" and self.learners.in_step:
+            data: Any = trainer.datamodule  # type: ignore[attr-defined]
+            own = data.train_dataloader
+            data.train_dataloader = lambda: self._as_long_as_all(own())
+
+    def _as_long_as_all(self, loader: Any) -> Any:
+        return FirstBatches(loader, self.learners.fewest(len(loader))) if hasattr(loader, "__len__") else loader
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._copy = Copy(lambda: floating(pl_module.state_dict().values()), lambda: float(clock(pl_module)))
+        self.learners.begin(self._copy, self.learner.store, self.learner.check, self.learner.fresh)
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *others: Any) -> None:
+        self._began = time.perf_counter()
+
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
+    ) -> None:
+        self.learners.gradients(pl_module.parameters())
+        if not self._copy.moving.locked():
+            self._copy.moving.acquire()  # until the step is done
+
+    def on_train_batch_end(self, trainer: pl.Trainer, *others: Any) -> None:
+        if self._copy.moving.locked():
+            self._copy.moving.release()
+        self._batches += 1
+        self.learners.exchange(self._batches)
+        self._seconds += time.perf_counter() - self._began
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.learner.check_errors()
+        told = self.learners.report()
+        pl_module.log("train/divergence", told.pop("divergence"))
+        told |= {"updates": float(self._batches), "seconds": self._seconds}
+        pl_module.log_dict({f"learners/{name}": value for name, value in told.items()})
