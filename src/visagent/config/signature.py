@@ -33,6 +33,7 @@ EXCLUDED = (
     "datamodule.timeout",
     "datamodule.eval_batch_size",
     "launcher",
+    "learners.patience",
     "machine",
     "progress",
     "logger",
