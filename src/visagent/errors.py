@@ -22,6 +22,10 @@ class MissingFileError(UserError, FileNotFoundError):
     """A file or folder that a config names is not there."""
 
 
+class OthersGone(UserError):
+    """A learner waited in vain for the others of its run: why, one of those knows."""
+
+
 class DivergedError(UserError, ArithmeticError):
     """A loss, weights or returns of a run are not finite any more."""
 

@@ -60,8 +60,16 @@ def resources(config: Mapping[str, Any], label: str) -> Resources:
         ConfigError: where launcher, machine and trainer contradict each other, with what to type.
     """
     launcher, machine, trainer = config["launcher"], config["machine"], config["trainer"]
+    learners = _learners(config)
     nodes, devices, lent = trainer.get("num_nodes", 1), _devices(trainer, label), wants_nodes(config)
-    if lent and (nodes, devices) != (1, 1):
+    if learners > 1 and launcher["nodes"] is not None:
+        if launcher["nodes"] > learners:
+            raise ConfigError(
+                f"{label}: launcher.nodes={launcher['nodes']}: expected at most as many nodes as there are learners, "
+                f"{learners}; type learners.count={launcher['nodes']}"
+            )
+        lent = True
+    elif lent and (nodes, devices) != (1, 1):
         raise ConfigError(
             f"{label}: launcher.nodes={launcher['nodes']} actors=ray: expected one learner, got trainer.num_nodes="
             f"{nodes} trainer.devices={devices}; type trainer.num_nodes=1 trainer.devices=1"
@@ -69,7 +77,8 @@ def resources(config: Mapping[str, Any], label: str) -> Resources:
     if not lent and launcher["nodes"] not in (None, nodes):
         raise ConfigError(
             f"{label}: launcher.nodes={launcher['nodes']}: expected the trainer's number of nodes, {nodes}; type "
-            f"trainer.num_nodes={launcher['nodes']}, or leave launcher.nodes out, or have actors there: actors=ray"
+            f"trainer.num_nodes={launcher['nodes']}, or leave launcher.nodes out, or have actors there (actors=ray) or "
+            f"learners (learners=gossip learners.count={launcher['nodes']})"
         )
     nodes = launcher["nodes"] if lent else nodes
     if launcher["kind"] != "slurm" and nodes > 1:
@@ -95,7 +104,8 @@ def resources(config: Mapping[str, Any], label: str) -> Resources:
             f"{machine['cpus_per_node']} (machine.cpus_per_node); type launcher.cpus_per_task="
             f"{max(1, machine['cpus_per_node'] // devices)}"
         )
-    return Resources(nodes, devices, devices if wants else None, cpus, _settings(launcher, lent, cpus), _setup(config))
+    gpus = devices if learners == 1 else min(-(-learners // nodes), there or 1)
+    return Resources(nodes, devices, gpus if wants else None, cpus, _settings(launcher, lent, cpus), _setup(config))
 
 
 def _devices(trainer: Mapping[str, Any], label: str) -> int:
@@ -116,11 +126,18 @@ def _gpus_here() -> int:
 
 
 def _processors(config: Mapping[str, Any]) -> int:
-    """One for each thread of the learner, for each actor in a process of its own, and for each process that reads."""
-    data = config["datamodule"]
+    """One for each thread of a learner, for each actor in a process of its own, and for each process that reads, as
+    many times as there are learners on a node.
+    """
+    data, learners = config["datamodule"], _learners(config)
     nodes = config["launcher"]["nodes"] or 1
-    actors = -(-data.get("actors", 0) // nodes) if data.get("pool") in ("process", "ray") else 0
-    return int(config["threads"]) + int(actors) + int(data.get("workers") or 0)
+    actors = -(-data.get("actors", 0) // (nodes if learners == 1 else 1))
+    actors = actors if data.get("pool") in ("process", "ray") else 0
+    return (int(config["threads"]) + int(actors) + int(data.get("workers") or 0)) * -(-learners // nodes)
+
+
+def _learners(config: Mapping[str, Any]) -> int:
+    return int((config.get("learners") or {}).get("count", 1))
 
 
 def _settings(launcher: Mapping[str, Any], lent: bool, cpus: int) -> tuple[tuple[str, Any], ...]:

@@ -27,7 +27,7 @@ from visagent.config.learner_schemas import (
     ParameterServerSettings,
     SynchronousSettings,
 )
-from visagent.errors import UserError
+from visagent.errors import OthersGone, UserError
 from visagent.learning.exchange import divergence, elastic_difference, fill, flatten
 from visagent.learning.peers import Gone, Peers
 from visagent.seeding import derive_seed
@@ -241,7 +241,7 @@ class InStep(Learners):
             work(self._group).wait()
         except RuntimeError as error:
             kind = type(self).__name__.lower()
-            raise UserError(
+            raise OthersGone(
                 f"learner {self.number} waited in vain for the others ({str(error).splitlines()[0]}): expected all "
                 f"{self.settings.count}, as learners={kind} has it; why one is gone is in learners/NUMBER/log.txt of "
                 "the run's folder. The same command goes on from the last epoch that all have; learners=gossip goes "

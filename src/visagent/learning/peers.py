@@ -11,8 +11,10 @@ import hmac
 import http.client
 import logging
 import random
+import socket
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -55,9 +57,25 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, host: str, key: str, answer: Answer) -> None:
         super().__init__((host, 0), _Handler)
         self.key, self.answer = key, answer
+        self._connections: set[Any] = set()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._connections.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self._connections.discard(request)
+        super().shutdown_request(request)
+
+    def server_close(self) -> None:
+        """Also connections that are open, which have threads of their own."""
+        super().server_close()
+        for connection in list(self._connections):
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        log.debug("a question of %s was not answered", client_address, exc_info=True)
+        log.warning("a question of %s was not answered", client_address, exc_info=True)
 
 
 class Peers:

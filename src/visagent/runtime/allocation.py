@@ -90,9 +90,9 @@ def global_rank(trainer: Mapping[str, Any]) -> int:
     return node * int(os.environ.get("LOCAL_WORLD_SIZE", devices if devices.isdigit() else "1")) + local
 
 
-def check_tasks(trainer: Mapping[str, Any]) -> None:
+def check_tasks(trainer: Mapping[str, Any], learners: int = 1) -> None:
     """Refuse to train where srun has started another number of tasks than the trainer has processes: each of them would
-    train the whole run, in one folder.
+    train the whole run, in one folder. Several learners may be spread over as many tasks or fewer.
 
     Raises:
         ConfigError: with what to type.
@@ -105,6 +105,13 @@ def check_tasks(trainer: Mapping[str, Any]) -> None:
         return
     if str(nodes).isdigit() and str(devices).isdigit() and (int(nodes), int(nodes) * int(devices)) == _shape(task):
         return
+    if learners > 1 and (str(nodes), str(devices)) == ("1", "1"):
+        if task.count <= learners:
+            return
+        raise ConfigError(
+            f"Slurm job {task.job}: expected at most as many tasks as there are learners, {learners}, got "
+            f"{task.count}; type learners.count={task.count}, or srun --ntasks={learners}"
+        )
     each = task.count // task.nodes
     raise ConfigError(
         f"Slurm job {task.job}: expected a step with as many tasks as the trainer has processes (trainer.num_nodes="

@@ -47,7 +47,7 @@ class KeepTogether(Callback):
 
     def __init__(self, learner: Learner) -> None:
         self.learner, self.learners = learner, learner.learners
-        self._batches, self._seconds, self._began = 0, 0.0, 0.0
+        self._batches, self._seconds, self._began, self._moving = 0, 0.0, 0.0, False
         self._copy: Copy
 
     def state_dict(self) -> dict[str, Any]:
@@ -88,11 +88,12 @@ class KeepTogether(Callback):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
         self.learners.gradients(pl_module.parameters())
-        if not self._copy.moving.locked():
-            self._copy.moving.acquire()  # until the step is done
+        if not self._moving:
+            self._moving = self._copy.moving.acquire()  # until the step is done
 
     def on_train_batch_end(self, trainer: pl.Trainer, *others: Any) -> None:
-        if self._copy.moving.locked():
+        if self._moving:
+            self._moving = False
             self._copy.moving.release()
         self._batches += 1
         self.learners.exchange(self._batches)

@@ -1,4 +1,5 @@
-"""The learners of a run: the command's own process is the first, the others are processes of this machine.
+"""The learners of a run: the command's own process is the first, the others are processes of this machine, or of the
+other tasks of its Slurm step.
 
 Each has a run folder of its own, `learners/NUMBER` in the run's, with its record, log and checkpoints. MLflow, tests
 and pictures are the first one's.
@@ -6,35 +7,41 @@ and pictures are the first one's.
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import secrets
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from datetime import timedelta
-from multiprocessing import connection, get_context
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from visagent.errors import ConfigError, UserError
+from visagent.runtime.allocation import node_address, this_task
 from visagent.runtime.building import make
 from visagent.runtime.record import RunFolder
 from visagent.seeding import derive_seed
 
 log = logging.getLogger(__name__)
 PRELOADED = [
-    "visagent.runtime.fitting",
-    "visagent.runtime.callbacks",
-    "visagent.learning.learners",
+    "visagent.runtime.train",
+    "visagent.runtime.keep_together",
+    "visagent.runtime.mlflow_logger",
     "pytorch_lightning",
 ]
 """What all learners import: once, by the process that they are forked from."""
-STOP_SECONDS, WORDS_SECONDS, LOOK_SECONDS = 3.0, 5.0, 1.0
-"""For a learner to end when it is told to; to say why it failed; between two looks at those that still learn."""
+STOP_SECONDS, LOOK_SECONDS = 3.0, 0.5
+"""For a learner to end when it is told to; between two looks at the others."""
+FIRST_SECONDS = 300.0
+"""How long another task waits for the first one to say where it is."""
 HERE = "127.0.0.1"
+Learn = Callable[..., None]
+"""What another learner does, in a process of its own: `learn(config, number, place)`."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +65,7 @@ class Learner:
     Attributes:
         number: 0 of the first.
         learners: how they keep together; see `visagent.learning.learners`.
-        store: where they leave word for each other, a `torch.distributed.TCPStore`.
+        store: where they leave word for each other, a `torch.distributed.TCPStore` of the first one's.
         host: this one's address.
         key: see `Place`.
         check: raises when it is no use to wait for the others.
@@ -90,15 +97,31 @@ class Learner:
         self.fresh = chosen is None
         return chosen
 
+    def stay(self) -> None:
+        """Say that this learner is done, and answer the others until the first one is done, too."""
+        try:
+            self.store.set(f"done/{self.number}", "")
+            while not self.store.check(["over"]):
+                time.sleep(LOOK_SECONDS)
+        except RuntimeError:  # the first one's store is gone with it
+            return
+
+    def failed(self, cause: str) -> None:
+        """Say why this learner has failed."""
+        try:
+            self.store.set(f"failed/{self.number}", cause)
+        except RuntimeError:
+            return
+
 
 @contextmanager
-def learner_of(config: Mapping[str, Any], folder: RunFolder, learn: Callable[..., None]) -> Iterator[Learner | None]:
+def learner_of(config: Mapping[str, Any], folder: RunFolder, learn: Learn) -> Iterator[Learner | None]:
     """The first learner of a run, with the others at work; None where the run has but one, as usual.
 
     Args:
         config: resolved.
         folder: of the run.
-        learn: what another learner does: `learn(config, number, place, end)`, in a process of its own.
+        learn: what another learner does.
 
     Raises:
         UserError: when another one failed, and this one's error may come of that.
@@ -106,34 +129,67 @@ def learner_of(config: Mapping[str, Any], folder: RunFolder, learn: Callable[...
     if config["learners"] is None:
         yield None
         return
-    from torch.distributed import TCPStore  # type: ignore[attr-defined]
-
     learners = make("learners", config["learners"])
-    store = TCPStore(HERE, 0, None, True, wait_for_workers=False)
-    place = Place(HERE, store.port, secrets.token_hex(32))
-    others = Others(config, folder, learn, place, range(1, learners.settings.count))
+    task = this_task()
+    tasks = 1 if task is None else task.count
+    host = _here(tasks)
+    store = _store(Place(host, 0, ""), first=True)
+    place = Place(host, store.port, secrets.token_hex(32))
+    said = _place_file(folder)
+    others = Others(config, folder, learn, place, range(tasks, learners.settings.count, tasks), store)
     try:
-        yield Learner(0, learners, store, HERE, place.key, others.check, others.check_errors)
-        others.wait(learners)
+        if tasks > 1:
+            _say(said, place)
+        yield Learner(0, learners, store, host, place.key, others.check, others.check_errors)
+        others.wait(learners, range(1, learners.settings.count))
     except UserError as error:
         if (cause := others.cause()) is not None:
             raise UserError(cause) from error
         raise
     finally:
+        store.set("over", "")
+        said.unlink(missing_ok=True)
         others.stop()
         learners.leave()
 
 
+def serve_learners(config: Mapping[str, Any], folder: RunFolder, learn: Learn, rank: int) -> None:
+    """Run this task's share of a run's learners, as long as the first one, in another task, works.
+
+    Args:
+        config: resolved, of the run.
+        folder: of the run.
+        learn: see `learner_of`.
+        rank: of this task.
+
+    Raises:
+        UserError: when the first one is not there.
+    """
+    task, said = this_task(), _place_file(folder)
+    deadline = time.monotonic() + FIRST_SECONDS
+    while (place := _read(said)) is None:
+        if time.monotonic() > deadline:
+            raise UserError(
+                f"the run's first learner is not there after {FIRST_SECONDS:.0f} seconds: see {folder.log()}"
+            )
+        time.sleep(LOOK_SECONDS)
+    store = _store(place)
+    numbers = range(rank, config["learners"]["count"], 1 if task is None else task.count)
+    others = Others(config, folder, learn, place, numbers, store)
+    try:
+        while not store.check(["over"]):
+            time.sleep(LOOK_SECONDS)
+    except RuntimeError:  # the first one has ended, and its store with it
+        log.warning("the first learner has ended")
+    finally:
+        others.stop()
+
+
 def another_learner(config: Mapping[str, Any], number: int, place: Place) -> Learner:
     """A learner of a run other than the first, in its own process."""
-    from torch.distributed import TCPStore  # type: ignore[attr-defined]
-
-    store = TCPStore(place.host, place.port, None, False, timeout=timedelta(seconds=60))
-    return Learner(number, make("learners", config["learners"]), store, HERE, place.key, _nothing, _nothing)
-
-
-def _nothing() -> None:
-    """For those that do not look after the others."""
+    task = this_task()
+    host, nothing = _here(1 if task is None else task.count), lambda: None
+    return Learner(number, make("learners", config["learners"]), _store(place), host, place.key, nothing, nothing)
 
 
 def config_of(config: Mapping[str, Any], folder: RunFolder, number: int) -> dict[str, Any]:
@@ -165,50 +221,31 @@ def config_of(config: Mapping[str, Any], folder: RunFolder, number: int) -> dict
     }
 
 
-def _device(trainer: Mapping[str, Any], number: int) -> dict[str, Any]:
-    """One of this machine's GPUs, in turn, where the run has one."""
-    if trainer.get("accelerator") not in ("auto", "gpu", "cuda"):
-        return {}
-    import torch
-
-    there = torch.cuda.device_count()
-    return {"devices": [number % there]} if there > 1 else {}
-
-
 class Others:
-    """The other learners' processes.
+    """Other learners in processes of this machine.
 
     Args:
         config: resolved, of the run.
         folder: of the run.
-        learn: see `learner_of`.
+        learn: what they do.
         place: where they find the first.
         numbers: which they are.
+        store: of the first.
     """
 
     def __init__(
-        self,
-        config: Mapping[str, Any],
-        folder: RunFolder,
-        learn: Callable[..., None],
-        place: Place,
-        numbers: range,
+        self, config: Mapping[str, Any], folder: RunFolder, learn: Learn, place: Place, numbers: range, store: Any
     ) -> None:
         context = get_context("forkserver")  # each import takes seconds of a processor
         context.set_forkserver_preload(PRELOADED)
-        self._ends: dict[int, connection.Connection] = {}
+        self._store, self._count = store, config["learners"]["count"]
         self._processes: dict[int, Any] = {}
-        self._folders = {number: RunFolder(folder.path / "learners" / str(number)) for number in numbers}
-        self._before = {number: _attempts(each) for number, each in self._folders.items()}
-        self._done: set[int] = set()
         try:
             for number in numbers:
-                ours, theirs = context.Pipe()
-                given = (config_of(config, folder, number), number, place, theirs)
+                given = (config_of(config, folder, number), number, place)
                 process = context.Process(target=learn, args=given, name=f"visagent-learner-{number}")
                 process.start()
-                theirs.close()
-                self._ends[number], self._processes[number] = ours, process
+                self._processes[number] = process
         except BaseException:  # Ctrl-C, or no memory for another one
             self.stop()
             raise
@@ -219,6 +256,7 @@ class Others:
         Raises:
             UserError: when one is not.
         """
+        self.check_errors()
         for number, process in self._processes.items():
             if not process.is_alive():
                 raise UserError(self.cause() or f"learner {number} ended with exit code {process.exitcode}")
@@ -229,72 +267,101 @@ class Others:
         Raises:
             UserError: with the error.
         """
-        if any(process.exitcode == 1 for process in self._processes.values()) and (cause := self.cause()) is not None:
+        if (cause := self.cause()) is not None:
             raise UserError(cause)
 
     def cause(self) -> str | None:
-        """Why one of them failed in this attempt, in its own words; None where none has said so."""
-        deadline = time.monotonic() + WORDS_SECONDS
-        while True:
-            for number, folder in self._folders.items():
-                record = folder.load()
-                if record is None or record.attempts <= self._before[number] or record.status != "FAILED":
-                    continue
-                if "waited in vain" not in (record.error or ""):  # for the one that failed
-                    return f"learner {number} failed: {record.error}"
-            if time.monotonic() > deadline or all(process.is_alive() for process in self._processes.values()):
-                return None
-            time.sleep(0.1)
+        """Why one of them failed, in its own words, which it leaves before it ends; None where none has."""
+        failed = [number for number in range(self._count) if self._store.check([f"failed/{number}"])]
+        return f"learner {failed[0]} failed: {self._store.get(f'failed/{failed[0]}').decode()}" if failed else None
 
-    def wait(self, learners: Any) -> None:
-        """Until those have finished that still answer."""
-        busy = {number for number, process in self._processes.items() if process.is_alive()}
+    def wait(self, learners: Any, numbers: range) -> None:
+        """Until those are done that are still there.
+
+        Args:
+            learners: how they keep together.
+            numbers: of all others, of other machines too.
+        """
         said = False
-        while busy:
-            ready = connection.wait([self._ends[number] for number in busy], LOOK_SECONDS)
-            self._done |= {number for number in busy if self._ends[number] in ready}  # or its process has ended
-            busy -= self._done
+        while True:
+            busy = {number for number in numbers if not self._store.check([f"done/{number}"])}
+            busy -= {number for number, process in self._processes.items() if not process.is_alive()}
             answering = learners.answering()
             busy &= busy if answering is None else answering
-            if busy and not said:
+            if not busy:
+                return
+            if not said:
                 log.info("this learner is done, and waits for learners %s", ", ".join(map(str, sorted(busy))))
             said = True
+            time.sleep(LOOK_SECONDS)
 
     def stop(self) -> None:
-        """End those that still run."""
-        for number, process in self._processes.items():
-            self._ends[number].close()
-            if number not in self._done:
-                process.terminate()
+        """End those that still run; the store says before whether they may end by themselves."""
         deadline = time.monotonic() + STOP_SECONDS
+        for number, process in self._processes.items():
+            if process.is_alive() and not self._is_done(number):
+                process.terminate()
         for process in self._processes.values():
             process.join(max(0.0, deadline - time.monotonic()))
             if process.is_alive():
                 process.kill()
                 process.join()
 
+    def _is_done(self, number: int) -> bool:
+        try:
+            return bool(self._store.check([f"done/{number}"]))
+        except RuntimeError:  # the first one's store is gone with it
+            return False
 
-def _attempts(folder: RunFolder) -> int:
-    record = folder.load()
-    return 0 if record is None else record.attempts
 
-
-@contextmanager
-def in_the_background(end: connection.Connection, say: Path) -> Iterator[None]:
-    """Within, a learner works whose process is not the command's own: what it says goes to a file, and once it is done
-    it stays until the first one is, so that it answers the others.
-
-    Args:
-        end: closed by the first learner when that is done, or has ended.
-        say: the file.
-    """
+def in_the_background(say: Path) -> None:
+    """Have what libraries of this process print go to a file; what Python says, its log writes."""
     say.parent.mkdir(parents=True, exist_ok=True)
     with say.open("ab") as file:
-        for stream in (1, 2):  # of libraries that print by themselves
+        for stream in (1, 2):
             os.dup2(file.fileno(), stream)
-    sys.stdout = sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 (to the end: what Python says, the log writes)
+    sys.stdout = sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115 (to the end of the process)
     logging.getLogger("visagent").setLevel(logging.INFO)
-    yield
-    with suppress(OSError, EOFError):
-        end.send("done")
-        end.recv()
+
+
+def _here(tasks: int) -> str:
+    """The address at which the other learners reach this process."""
+    return HERE if tasks == 1 else node_address()
+
+
+def _store(place: Place, first: bool = False) -> Any:
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
+    return TCPStore(place.host, place.port, None, first, timeout=timedelta(seconds=60), wait_for_workers=False)
+
+
+def _device(trainer: Mapping[str, Any], number: int) -> dict[str, Any]:
+    """One of this machine's GPUs, in turn, where the run has one."""
+    if trainer.get("accelerator") not in ("auto", "gpu", "cuda"):
+        return {}
+    import torch
+
+    there = torch.cuda.device_count()
+    return {"devices": [number % there]} if there > 1 else {}
+
+
+def _place_file(folder: RunFolder) -> Path:
+    """Where the first task's learner says where it is: a file of this attempt."""
+    step = [os.environ.get(f"SLURM_{name}", "0") for name in ("JOB_ID", "RESTART_COUNT", "STEP_ID")]
+    return folder.path / f"learners-{'-'.join(step)}.json"
+
+
+def _say(file: Path, place: Place) -> None:
+    """For the owner's eyes alone, and as a whole."""
+    partial = file.with_suffix(".partial")
+    partial.unlink(missing_ok=True)
+    partial.touch(mode=0o600)
+    partial.write_text(json.dumps(asdict(place)))
+    os.replace(partial, file)
+
+
+def _read(file: Path) -> Place | None:
+    try:
+        return Place(**json.loads(file.read_text()))
+    except FileNotFoundError:
+        return None

@@ -17,21 +17,27 @@ from visagent.config.schemas import TrainConfig
 from visagent.config.signature import signature
 from visagent.config.trust import literal
 from visagent.config.validation import check_targets, validate
-from visagent.errors import ConfigError, UserError, machine_message
+from visagent.errors import ConfigError, OthersGone, UserError, machine_message
 from visagent.lifeline import end_with_parent
 from visagent.runtime.allocation import check_tasks, global_rank, in_a_queue, several_processes
 from visagent.runtime.credentials import public, without_credentials
 from visagent.runtime.experts import have_expert
 from visagent.runtime.fitting import fit
-from visagent.runtime.learners import STOP_SECONDS, Learner, Place, another_learner, in_the_background, learner_of
+from visagent.runtime.learners import (
+    STOP_SECONDS,
+    Learner,
+    Place,
+    another_learner,
+    in_the_background,
+    learner_of,
+    serve_learners,
+)
 from visagent.runtime.record import Record, RunFolder, command, commit, hardware, now, versions
 from visagent.runtime.run_log import RunLog, logged
 from visagent.runtime.stopping import Cancelled, Preempted, signals_cancel
 from visagent.runtime.tracking import TrackingUnavailable, ask, check_tracking, tracking_uri
 
 if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
-
     from visagent.runtime.mlflow_logger import MLflowTracker
 
 log = logging.getLogger(__name__)
@@ -57,7 +63,7 @@ def train(config: DictConfig) -> Record:
         UserError: for anything that the user can mend.
     """
     resolved = with_expert(validate(config, TrainConfig))
-    check_tasks(resolved["trainer"])
+    check_tasks(resolved["trainer"], (resolved["learners"] or {}).get("count", 1))
     outputs = Path(resolved["paths"]["outputs"])
     check_tracking(resolved["logger"], outputs)
     name = signature(resolved)
@@ -110,7 +116,10 @@ def _followed(config: dict[str, Any], folder: RunFolder, record: Record, rank: i
     with logged(folder.log(rank), _title(folder, record.attempts + 1)) as written:
         try:
             with signals_cancel([]):
-                fit(config, folder, record, None)
+                if config["learners"] is None:
+                    fit(config, folder, record, None)
+                else:
+                    serve_learners(config, folder, learn_too, rank)
         except (KeyboardInterrupt, SystemExit) as error:
             if _makes_way(error):
                 raise Preempted from error
@@ -129,23 +138,28 @@ def _cause(error: BaseException) -> str:
     return without_credentials(message or "".join(traceback.format_exception(error)))
 
 
-def learn_too(config: dict[str, Any], number: int, place: Place, end: Connection) -> None:
+def learn_too(config: dict[str, Any], number: int, place: Place) -> None:
     """What a learner of a run does that is not the first, in a process of its own.
 
     Args:
         config: resolved, of this learner; see `visagent.runtime.learners.config_of`.
         number: of the learner.
         place: where it finds the others.
-        end: closed by the first one when that is done.
     """
     end_with_parent(grace=STOP_SECONDS)
     folder = RunFolder(config["paths"]["run"])
-    with in_the_background(end, folder.log()), folder.locked():
+    in_the_background(folder.log())
+    with folder.locked():
         folder.create(config)
         record = folder.load() or _new_record(config, signature(config))
         learner = another_learner(config, number, place)
         try:
             _tracked(config, folder, record, Path(config["paths"]["outputs"]), learner)
+            learner.stay()
+        except Exception as error:
+            if not isinstance(error, OthersGone):
+                learner.failed(_cause(error))
+            raise
         finally:
             learner.learners.leave()
 
