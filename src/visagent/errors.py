@@ -53,12 +53,22 @@ NUMBER = re.compile(r"\[Errno (\d+)\]|errno = (\d+)")
 """How an error number looks in texts: of worker processes, and of HDF5."""
 
 
+MET = re.compile(r"waiting for clients\. (\d+)/(\d+) clients joined")
+"""PyTorch's words where a process waited in vain for others."""
+
+
 def machine_message(error: BaseException) -> str | None:
     """One line for what the machine refuses (no space, no right to write, too many open files), with what to do; None
     for any other error.
 
-    Only an `OSError`, or an error that quotes one, can be of this kind.
+    Only an `OSError`, or an error that quotes one, can be of this kind, or PyTorch's that processes have not met.
     """
+    if met := MET.search(str(error)):
+        return (
+            f"{met.group(1)} of {met.group(2)} processes of the run found each other in time: expected all of them; "
+            "what the others say is in log.rank*.txt of the run's folder, and MASTER_ADDR=ADDRESS MASTER_PORT=PORT in "
+            "the environment have them meet elsewhere"
+        )
     number, place = (error.errno, error.filename) if isinstance(error, OSError) else (None, None)
     if number is None and (match := NUMBER.search(str(error))):
         number = int(match.group(1) or match.group(2))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 
@@ -37,6 +38,25 @@ def test_two_nodes_learn_what_one_process_learns(family, slurm, dumps, tmp_path)
     one, two = (checkpoint(tmp_path / name)["state_dict"] for name in ("one", "two"))
     for name, value in one.items():
         torch.testing.assert_close(two[name], value, rtol=1e-4, atol=1e-4, msg=name)
+
+
+def test_learners_on_two_nodes_gossip(slurm, tmp_path):
+    """Three of them: the first and the third on the first task's node, the second on the other."""
+    words = ("experiment=distributed/digits", "learners=gossip", "learners.count=3", "trainer.max_epochs=6")
+    quiet = ("progress=none", "logger=none", "trainer.accelerator=cpu", f"paths.outputs={tmp_path}")
+    run("visagent-train", *words, *quiet, "launcher=slurm", "launcher.nodes=2")
+    first = record(tmp_path)
+    assert first["status"] == "FINISHED" and len(first["history"]) == 6
+    assert all(values["learners/alive"] == 3.0 for values in first["history"].values())
+    assert first["history"]["5"]["learners/samples"] > first["history"]["5"]["step"]
+    nodes = {0: first["hardware"]["nodes"]}
+    for number in (1, 2):
+        (path,) = tmp_path.glob(f"runs/*/learners/{number}/record.json")
+        other = json.loads(path.read_text())
+        assert other["status"] == "FINISHED" and len(other["history"]) == 6
+        nodes[number] = other["hardware"]["nodes"]
+    assert nodes[0] == nodes[2] != nodes[1] and set(nodes.values()) == {"n1", "n2"}
+    assert not list(tmp_path.glob("runs/*/learners-*.json")), "where they met is nobody's to know"
 
 
 def test_tasks_that_the_trainer_does_not_know_are_refused(slurm, dumps, tmp_path):

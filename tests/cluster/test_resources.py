@@ -47,6 +47,16 @@ def test_a_task_has_a_processor_for_each_of_its_processes():
     assert lent.parameters("slurm")["slurm_additional_parameters"]["no-kill"] is True
 
 
+def test_learners_are_spread_over_nodes():
+    four = ("learners=gossip", "learners.count=4")
+    spread = asked(*four, "launcher.nodes=2", "actors=process", "datamodule.actors=2")
+    assert (spread.nodes, spread.tasks_per_node, spread.cpus_per_task) == (2, 1, 6)
+    assert asked(*four).cpus_per_task == 4 and asked(*four).nodes == 1
+    with_gpus = ("trainer.accelerator=gpu", "machine.gpus_per_node=8")
+    assert asked(*four, "launcher.nodes=2", *with_gpus).gpus_per_node == 2
+    assert asked(*four, "trainer.accelerator=gpu", "machine.gpus_per_node=3").gpus_per_node == 3
+
+
 def test_a_sites_names_and_lines_reach_the_batch_script(tmp_path):
     found = asked(
         "machine.partition=gpu",
@@ -76,6 +86,7 @@ def test_a_sites_names_and_lines_reach_the_batch_script(tmp_path):
         (("launcher.cpus_per_task=9", "machine.cpus_per_node=8"), "type launcher.cpus_per_task=8"),
         (("actors=ray", "launcher.nodes=2", "trainer.num_nodes=2"), "type trainer.num_nodes=1 trainer.devices=1"),
         (("launcher=submitit_local", "trainer.num_nodes=2"), "type launcher=slurm"),
+        (("learners=gossip", "launcher.nodes=3"), "type learners.count=3"),
     ],
 )
 def test_contradictions_are_refused(overrides, said):

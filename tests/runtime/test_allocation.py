@@ -71,6 +71,9 @@ def test_other_numbers_of_tasks_are_refused(trainer, said, within):
 def test_the_trainers_own_number_of_tasks_is_right(within):
     within(STEP)
     check_tasks({"num_nodes": 2, "devices": 2})
+    check_tasks({"num_nodes": 1, "devices": 1}, learners=4)
+    with pytest.raises(ConfigError, match=r"as there are learners, 3, got 4; type learners.count=4"):
+        check_tasks({"num_nodes": 1, "devices": 1}, learners=3)
     within(STEP | {"RANK": "1"})  # torchrun within a step counts by itself
     check_tasks({"num_nodes": 1, "devices": 4})
 

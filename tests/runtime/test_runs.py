@@ -11,9 +11,11 @@ import shutil
 import signal
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from hydra import compose as hydra_compose
 from hydra import initialize_config_module
@@ -361,6 +363,13 @@ def test_what_the_machine_refuses_is_known_by_its_words_too():
         assert machine_message(other) is None
 
 
+def test_processes_that_do_not_meet_are_counted():
+    with pytest.raises(torch.distributed.DistStoreError) as waited:
+        torch.distributed.TCPStore("127.0.0.1", 0, 2, True, timeout=timedelta(seconds=1))
+    said = machine_message(waited.value)
+    assert said.startswith("1 of 2 processes of the run found each other in time") and "MASTER_PORT=PORT" in said
+
+
 def test_a_record_that_cannot_be_written_closes_the_tracker_and_says_so(compose, monkeypatch, caplog):
     """A disk that is full to the end: one message, and the first reason stays."""
     closed = []
@@ -448,7 +457,7 @@ def test_a_failure_of_another_rank_is_the_records_cause(compose, monkeypatch):
     folder.save(Record(path.name, PRESET, "c", 0, "smoke"))
     assert (folder.load().status, folder.load().error) == ("FAILED", said)
 
-    def follow(config, folder, record, tracker):  # or it comes to an end of its own, which is no cause
+    def follow(config, folder, record, tracker, learner):  # or it comes to an end of its own, which is no cause
         folder.failed(1, "its videos do not read")
         raise RuntimeError("Connection closed by peer")
 

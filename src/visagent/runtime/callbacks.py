@@ -7,6 +7,7 @@ from __future__ import annotations
 import io
 import os
 import random
+from collections import Counter
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -154,18 +155,25 @@ class RecordEpochs(Checkpoint):
     """Writes each epoch's metrics into the record; an epoch run again after a resume overwrites its entry.
 
     A `Checkpoint` by type, because Lightning calls those after the module's own hook at an epoch's end.
+
+    Args:
+        folder, record: of the run.
+        learners: that the run has, each with devices like these.
     """
 
-    def __init__(self, folder: RunFolder, record: Record) -> None:
-        self.folder, self.record = folder, record
+    def __init__(self, folder: RunFolder, record: Record, learners: int = 1) -> None:
+        self.folder, self.record, self.learners = folder, record, learners
         self.written = -1
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Name the machines of all ranks."""
-        nodes = [this_node()] * trainer.world_size
+        """Name the machines and devices of all ranks."""
+        there = [(this_node(), device_name(trainer.strategy.root_device))] * trainer.world_size
         if trainer.world_size > 1:
-            torch.distributed.all_gather_object(nodes, this_node())
-        self.record.hardware["nodes"] = ", ".join(dict.fromkeys(nodes))
+            torch.distributed.all_gather_object(there, there[0])
+        self.record.hardware["nodes"] = ", ".join(dict.fromkeys(node for node, _ in there))
+        devices = Counter(device for _, device in there)
+        named = ", ".join(f"{count * self.learners} x {device}" for device, count in devices.items())
+        self.record.hardware["device"] = named
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.written = trainer.current_epoch
@@ -189,6 +197,11 @@ class RecordEpochs(Checkpoint):
         self.record.history[str(trainer.current_epoch)] = dict(sorted(values.items()))
         self.record.env_steps = int(getattr(pl_module, "env_steps", 0))  # none where the data come from files
         self.folder.save(self.record)
+
+
+def device_name(device: torch.device) -> str:
+    """What a device is called."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
 
 
 class Progress(RichProgressBar):

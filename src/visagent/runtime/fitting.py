@@ -124,7 +124,7 @@ def fit(
     callbacks: list[pl.Callback] = [
         *together,
         RandomState(),
-        RecordEpochs(folder, record),
+        RecordEpochs(folder, record, 1 if learner is None else learner.learners.settings.count),
         StopWhereDiverged(),
         EpochCheckpoint(folder.checkpoint, tracker),
         MakeWay(),
@@ -139,7 +139,6 @@ def fit(
         enable_progress_bar=config["progress"]["bar"],
         default_root_dir=str(folder.path),
     )
-    record.hardware["device"] = _device_name(trainer, 1 if learner is None else learner.learners.settings.count)
     if resumed is None:
         trainer.fit(module, datamodule, weights_only=True)
     else:
@@ -155,11 +154,3 @@ def fit(
             raise diverged(trainer, module, undefined, None, record.env_steps)
     if trainer.is_global_zero and (learner is None or learner.number == 0):
         draw(module, folder, record, tracker)
-
-
-def _device_name(trainer: pl.Trainer, learners: int) -> str:
-    import torch
-
-    device = trainer.strategy.root_device
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-    return f"{trainer.world_size * learners} x {name}"
