@@ -25,7 +25,6 @@ from visagent.errors import ConfigError, UserError
 from visagent.runtime.allocation import node_address, this_task
 from visagent.runtime.building import make
 from visagent.runtime.record import RunFolder
-from visagent.seeding import derive_seed
 
 log = logging.getLogger(__name__)
 PRELOADED = [
@@ -203,6 +202,8 @@ def config_of(config: Mapping[str, Any], folder: RunFolder, number: int) -> dict
     Raises:
         ConfigError: where its data cannot be others.
     """
+    from visagent.seeding import derive_seed
+
     if "seed" not in config["datamodule"]:
         raise ConfigError(
             "learners: expected a DataModule with a seed, by which each learner has data of its own, got "
