@@ -13,21 +13,33 @@ apt_install() {
     if command -v apt-get >/dev/null && { [ "$(id -u)" = 0 ] || [ ${#as_root[@]} -gt 0 ]; }; then
         echo "set-up: $why; installing $*"
         "${as_root[@]}" apt-get update -qq || true # a stale list may still hold what is wanted; the install says so if not
-        if DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get install -y -qq --no-install-recommends "$@"; then return 0; fi
+        if DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get -o DPkg::Lock::Timeout=600 install -y -qq --no-install-recommends "$@"; then return 0; fi
     fi
     echo "set-up: $why, and it cannot be installed from here. Run as root, then type the same make command again:" >&2
     echo "    apt-get install -y $*" >&2
     exit 1
 }
 
-# Tests of clusters are skipped, with the reason, where there is no Slurm to start; it may not be possible to install one.
-if [ "${VISAGENT_REQUIRE_SLURM:-}" = 1 ] && ! { [ -x /usr/sbin/slurmctld ] && [ -x /usr/sbin/mariadbd ] && [ -x /usr/sbin/munged ] && [ -d /usr/lib/postgresql ]; }; then
-    (apt_install "no Slurm for the tests of clusters" slurm-wlm munge slurmdbd mariadb-server postgresql) || true
-fi
+# What pip needs not: installed beside it, as both take minutes.
+system_packages() {
+    # Tests of clusters are skipped, with the reason, where there is no Slurm to start; it may not be possible to install one.
+    if [ "${VISAGENT_REQUIRE_SLURM:-}" = 1 ] && ! { [ -x /usr/sbin/slurmctld ] && [ -x /usr/sbin/mariadbd ] && [ -x /usr/sbin/munged ] && [ -d /usr/lib/postgresql ]; }; then
+        (apt_install "no Slurm for the tests of clusters" slurm-wlm munge slurmdbd mariadb-server postgresql) || true
+    fi
+    # Tests that look at pages are skipped without a browser; where it is required, it is installed.
+    if [ "${VISAGENT_REQUIRE_BROWSER:-}" = 1 ] && ! { command -v chromium && command -v chromedriver; } >/dev/null; then
+        apt_install "no browser for the tests that look at pages" chromium chromium-driver
+    fi
+    # Without a compiler the op runs in plain PyTorch, with a warning; where it is required, one is installed.
+    if [ "${VISAGENT_REQUIRE_OP:-}" = 1 ] && ! command -v "${CXX:-g++}" >/dev/null; then apt_install "no C++ compiler for the shift op" g++; fi
+}
+system_packages &
+beside=$!
 
 stamp=.venv/.set-up
 key=$(cat pyproject.toml constraints.txt scripts/setup.sh cuda_ext/build.py cuda_ext/csrc/* | sha256sum | cut -d' ' -f1)
 if [ "$(cat "$stamp" 2>/dev/null || true)" = "$key" ]; then
+    wait $beside
     exit 0
 fi
 
@@ -44,6 +56,8 @@ echo "set-up: installing into .venv (about 5 minutes and 8 GB the first time)"
 # pip compiles 24,000 modules on one core, this on all. Templates among them are no Python: what fails is left to its import.
 .venv/bin/python -m compileall -q -q -j 0 .venv/lib || true
 
+wait $beside
+
 renders() { .venv/bin/python -c 'from visagent.scenes.render import probe; print("set-up: headless OpenGL works with MUJOCO_GL=" + probe())' 2>/dev/null; }
 if ! renders; then
     apt_install "no headless OpenGL for rendering the embedded scenes" libegl1 libgl1-mesa-dri libosmesa6
@@ -56,11 +70,5 @@ fi
 if [ "${VISAGENT_REQUIRE_TORCHCODEC:-}" = 1 ] && ! .venv/bin/python -c 'import torchcodec.decoders' 2>/dev/null; then
     apt_install "no FFmpeg for datamodule.backend=torchcodec" ffmpeg
 fi
-# Tests that look at pages are skipped without a browser; where it is required, it is installed.
-if [ "${VISAGENT_REQUIRE_BROWSER:-}" = 1 ] && ! { command -v chromium && command -v chromedriver; } >/dev/null; then
-    apt_install "no browser for the tests that look at pages" chromium chromium-driver
-fi
-# Without a compiler the op runs in plain PyTorch, with a warning; where it is required, one is installed.
-if [ "${VISAGENT_REQUIRE_OP:-}" = 1 ] && ! command -v "${CXX:-g++}" >/dev/null; then apt_install "no C++ compiler for the shift op" g++; fi
 .venv/bin/python -m cuda_ext.build
 echo "$key" >"$stamp"
