@@ -22,6 +22,7 @@ class SafeDAgger(DAgger):
     """
 
     settings: SafeDAggerSettings
+    unequal_batches = True  # learners in step cannot have one batch each of another kind
 
     def setup(self, stage: str) -> None:
         if not hasattr(self.data, "collect_safety"):

@@ -87,6 +87,7 @@ def test_a_sites_names_and_lines_reach_the_batch_script(tmp_path):
         (("actors=ray", "launcher.nodes=2", "trainer.num_nodes=2"), "type trainer.num_nodes=1 trainer.devices=1"),
         (("launcher=submitit_local", "trainer.num_nodes=2"), "type launcher=slurm"),
         (("learners=gossip", "launcher.nodes=3"), "type learners.count=3"),
+        (("learners=gossip", "launcher.nodes=2", "actors=ray"), "type actors=process"),
     ],
 )
 def test_contradictions_are_refused(overrides, said):

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from visagent.config.learner_schemas import GossipSettings, ParameterServerSettings
+from visagent.errors import ConfigError
 from visagent.learning.exchange import divergence, elastic_difference, fill, flatten, floating
 from visagent.learning.learners import Copy, Gossip, Learners, ParameterServer
 from visagent.learning.peers import Gone, Peers
@@ -175,5 +176,19 @@ def test_learners_in_step_begin_where_all_can():
     one, other = Learners(settings), Learners(settings)
     store["epochs/1"] = "[0, 4, 5]"
     assert one.common_epoch(0, store, [5, 6], lambda: None) == 5
+    store["epochs/0"] = "[0, 1]"
+    assert other.common_epoch(1, store, [], lambda: None) == 0, "it was ended before it had saved its first"
     store["epochs/0"] = "[0, 6, 7]"
-    assert other.common_epoch(1, store, [4, 5], lambda: None) == 0
+    with pytest.raises(ConfigError, match=r"learner 0 \[6, 7\], learner 1 none; put back what is lacking"):
+        other.common_epoch(1, store, [], lambda: None)
+
+
+def test_other_threads_see_no_weights_within_a_step():
+    weights = torch.tensor([1.0])
+    copy = Copy(lambda: [weights], lambda: 0.0, steps_apart=True)
+    weights.fill_(2.0)
+    assert copy.read_still().item() == 1.0 and copy.read().item() == 2.0
+    copy.keep()
+    assert copy.read_still().item() == 2.0
+    copy.write(torch.tensor([3.0]))
+    assert copy.read_still().item() == 3.0

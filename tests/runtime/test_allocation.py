@@ -74,6 +74,9 @@ def test_the_trainers_own_number_of_tasks_is_right(within):
     check_tasks({"num_nodes": 1, "devices": 1}, learners=4)
     with pytest.raises(ConfigError, match=r"as there are learners, 3, got 4; type learners.count=4"):
         check_tasks({"num_nodes": 1, "devices": 1}, learners=3)
+    within({"WORLD_SIZE": "2", "RANK": "1"})
+    with pytest.raises(ConfigError, match="start it without torchrun"):
+        check_tasks({"num_nodes": 1, "devices": 1}, learners=1)
     within(STEP | {"RANK": "1"})  # torchrun within a step counts by itself
     check_tasks({"num_nodes": 1, "devices": 4})
 

@@ -20,9 +20,11 @@ from visagent.config.schemas import TrainConfig
 from visagent.config.signature import signature
 from visagent.config.validation import validate
 from visagent.errors import ConfigError, UserError
+from visagent.learning.learners import Averaging, Synchronous
 from visagent.networks.perceptron import Perceptron
 from visagent.runtime.building import make
-from visagent.runtime.learners import another_learner, config_of, learner_of
+from visagent.runtime.keep_together import KeepTogether
+from visagent.runtime.learners import another_learner, config_of, learner_of, place_on_node
 from visagent.runtime.record import RunFolder
 from visagent.runtime.train import train
 from visagent.seeding import derive_seed
@@ -137,8 +139,8 @@ def test_how_many_there_are_is_part_of_a_run_and_how_long_they_wait_is_not():
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (("learners=gossip", "trainer.devices=2"), "trainer.devices: expected 1 with several learners"),
-        (("learners=gossip", "trainer.num_nodes=2"), "trainer.num_nodes: expected 1 with several learners"),
+        (("learners=gossip", "trainer.devices=2"), "trainer.devices: expected 1 with learners"),
+        (("learners=gossip", "trainer.num_nodes=2"), "trainer.num_nodes: expected 1 with learners"),
         (("learners=averaging", "learners.every=0"), "learners.every: expected 10 or another number at least 1"),
         (("learners=parameter_server", "learners.pull=1.5"), "learners.pull"),
     ],
@@ -154,6 +156,54 @@ def test_a_method_with_steps_of_its_own_takes_no_synchronous_ones(compose, tmp_p
         train(compose("ppo/cartpole", "learners=synchronous"))
     done = train(compose("ppo/cartpole", "learners=averaging", "learners.every=1"))
     assert done.status == "FINISHED" and done.history["1"]["train/divergence"] > 0
+
+
+@pytest.mark.parametrize("way", ["gossip", "averaging"])
+def test_a_run_goes_on_though_some_learners_are_further(way, compose, tmp_path):
+    """One has finished, the other was stopped an epoch before; those in step go back to where both can begin."""
+    config = compose(PRESET, *FEW, f"learners={way}", "learners.every=2")
+    done = train(config)
+    folder, unbroken = folder_of(done, tmp_path), checkpoint(done, tmp_path)
+    folder.previous_checkpoint.replace(folder.checkpoint)
+    done.status, done.metrics = "KILLED", {}
+    del done.history[str(EPOCHS - 1)]
+    folder.save(done)
+    again = train(config)
+    assert again.status == "FINISHED" and again.attempts == 2 and len(again.history) == EPOCHS
+    assert again.history[str(EPOCHS - 1)]["learners/alive"] == 2.0 and again.hardware["device"] == "2 x cpu"
+    if way == "averaging":
+        assert_same(checkpoint(again, tmp_path)["state_dict"], unbroken["state_dict"])
+
+
+@pytest.mark.parametrize(
+    ("way", "module", "trainer", "said"),
+    [
+        (Synchronous, {"automatic_optimization": True}, {"precision": "16-mixed"}, "type trainer.precision=bf16-mixed"),
+        (Averaging, {"unequal_batches": True}, {"precision": "32-true"}, "type learners=gossip"),
+    ],
+)
+def test_what_cannot_be_in_step_is_refused(way, module, trainer, said):
+    learner = SimpleNamespace(learners=way(SimpleNamespace(count=2)))
+    with pytest.raises(ConfigError, match=said):
+        KeepTogether(learner).setup(SimpleNamespace(**trainer), SimpleNamespace(**module), "fit")
+
+
+@pytest.mark.parametrize(
+    ("number", "variables", "place"),
+    [
+        (3, {}, 3),
+        (1, {"SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_NUM_NODES": "2", "SLURM_PROCID": "1", "SLURM_LOCALID": "0"}, 0),
+        (3, {"SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_NUM_NODES": "2", "SLURM_PROCID": "1", "SLURM_LOCALID": "0"}, 1),
+        (7, {"SLURM_STEP_NUM_TASKS": "4", "SLURM_STEP_NUM_NODES": "2", "SLURM_PROCID": "3", "SLURM_LOCALID": "1"}, 3),
+    ],
+)
+def test_learners_of_a_node_have_places_of_their_own(number, variables, place, monkeypatch):
+    for name in [*os.environ]:
+        if name.startswith("SLURM"):
+            monkeypatch.delenv(name)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert place_on_node(number) == place
 
 
 def failing(config, number, place):

@@ -62,6 +62,11 @@ def resources(config: Mapping[str, Any], label: str) -> Resources:
     launcher, machine, trainer = config["launcher"], config["machine"], config["trainer"]
     learners = _learners(config)
     nodes, devices, lent = trainer.get("num_nodes", 1), _devices(trainer, label), wants_nodes(config)
+    if learners > 1 and lent:
+        raise ConfigError(
+            f"{label}: launcher.nodes={launcher['nodes']} actors=ray: expected one learner, got {learners}; type "
+            "actors=process, with which each learner has actors beside it"
+        )
     if learners > 1 and launcher["nodes"] is not None:
         if launcher["nodes"] > learners:
             raise ConfigError(

@@ -105,10 +105,10 @@ class TrainConfig:
         for name in ("devices", "num_nodes"):
             value = (self.trainer or {}).get(name, 1)
             require(
-                self.learners is None or str(value) == "1" or self.learners.get("count", 1) == 1,
+                self.learners is None or str(value) == "1",
                 f"trainer.{name}",
                 value,
-                "1 with several learners, each of which has one",
+                "1 with learners, each of which has one",
             )
         check_precision(
             schema_of((self.algorithm or {}).get("_target_", "")), self.trainer or {}, self.datamodule or {}

@@ -27,7 +27,7 @@ from visagent.config.learner_schemas import (
     ParameterServerSettings,
     SynchronousSettings,
 )
-from visagent.errors import OthersGone, UserError
+from visagent.errors import ConfigError, OthersGone, UserError
 from visagent.learning.exchange import divergence, elastic_difference, fill, flatten
 from visagent.learning.peers import Gone, Peers
 from visagent.seeding import derive_seed
@@ -40,12 +40,19 @@ class Copy:
     """A learner's own network.
 
     Args:
-        tensors: its floating parameters and buffers, alike in all learners.
+        tensors: what of it is exchanged, floating, alike in all learners.
         samples: how many it has learned from so far.
+        steps_apart: whether its steps cannot be waited for, as the method takes them by itself: other threads are then
+            given what was `kept` last.
     """
 
-    def __init__(self, tensors: Callable[[], Sequence[Tensor]], samples: Callable[[], float]) -> None:
+    def __init__(
+        self, tensors: Callable[[], Sequence[Tensor]], samples: Callable[[], float], steps_apart: bool = False
+    ) -> None:
         self.tensors, self.samples, self.moving = tensors, samples, threading.Lock()
+        self._kept: Tensor | None = None
+        if steps_apart:
+            self.keep()
 
     def read(self) -> Tensor:
         """All weights, `[elements]`; for the learner itself."""
@@ -53,6 +60,8 @@ class Copy:
 
     def read_still(self) -> Tensor:
         """All weights, between two steps of the learner; for other threads."""
+        if self._kept is not None:
+            return self._kept
         with self.moving:
             return self.read()
 
@@ -60,6 +69,12 @@ class Copy:
         """Take other weights."""
         with self.moving:
             fill(self.tensors(), values)
+        if self._kept is not None:
+            self.keep()
+
+    def keep(self) -> None:
+        """What other threads are given until this is called again."""
+        self._kept = self.read()
 
 
 class Learners:
@@ -74,6 +89,8 @@ class Learners:
 
     in_step = False
     """Whether all take their steps together, and so must begin at the same epoch."""
+    buffers = True
+    """Whether buffers, such as running means, are exchanged, too."""
     number: int
     copy: Copy
 
@@ -91,13 +108,24 @@ class Learners:
         Args:
             number: of this learner.
             store: that all reach.
-            mine: epochs at which this one can; 0 always.
+            mine: epochs at which this one can, beside 0.
             check: raises where it is no use to wait.
+
+        Raises:
+            ConfigError: when it is the beginning though a learner is further than its first epoch: nothing is lost
+                without a word.
         """
         store.set(f"epochs/{number}", json.dumps(sorted({0, *mine})))
-        known = self.awaited("epochs", store, check)
-        common = set.intersection(*(set(json.loads(each)) for each in known.values()))
-        return int(max(common))
+        there = [set(json.loads(each)) for each in self.awaited("epochs", store, check).values()]
+        common = max(set.intersection(*there))
+        if common == 0 and max(set.union(*there)) > 1:
+            have = ", ".join(f"learner {each} {sorted(epochs - {0}) or 'none'}" for each, epochs in enumerate(there))
+            raise ConfigError(
+                f"expected checkpoints of an epoch that all learners have finished, got those of {have}; put back what "
+                "is lacking in learners/NUMBER/checkpoints of the run's folder, or delete the folder to train the run "
+                "anew"
+            )
+        return int(common)
 
     def awaited(self, what: str, store: Store, check: Callable[[], None]) -> dict[int, str]:
         """What all learners have put into the store.
@@ -142,7 +170,7 @@ class Learners:
         """How many batches an epoch has, where this learner has data for so many: those in step take as many each."""
         return batches
 
-    def gradients(self, parameters: Iterable[Tensor]) -> None:
+    def gradients(self, optimizer: torch.optim.Optimizer) -> None:
         """Before a step of the optimizer."""
 
     def exchange(self, batch: int) -> None:
@@ -154,7 +182,7 @@ class Learners:
 
     def report(self) -> dict[str, float]:
         """At an epoch's end: `divergence` (see `visagent.learning.exchange.divergence`), how many learners are
-        `alive`, and the `samples` of all together. For the first learner, whose record the run's is.
+        `alive`, and the `samples` of all together; of the first learner, whose record the run's is.
         """
         return {"divergence": 0.0, "alive": 1.0, "samples": self.copy.samples()}
 
@@ -219,7 +247,9 @@ class InStep(Learners):
         }
 
     def leave(self) -> None:
-        self._group = None
+        if self._group is not None:
+            self._group.abort()  # whoever waits does so in vain, and says so at once
+            self._group = None
 
     def _divergence(self) -> float:
         raise NotImplementedError
@@ -256,10 +286,22 @@ class Synchronous(InStep):
 
     settings: SynchronousSettings
 
-    def gradients(self, parameters: Iterable[Tensor]) -> None:
-        there = [parameter.grad for parameter in parameters if parameter.grad is not None]
-        if self.others and there:
-            fill(there, self._sum(flatten(there)) / self.settings.count)
+    def gradients(self, optimizer: torch.optim.Optimizer) -> None:
+        """Of all parameters, whether or not this learner's batch has moved them; and of the rates, which may follow
+        schedules of different lengths.
+        """
+        if not self.others:
+            return
+        groups = optimizer.param_groups
+        parameters = [parameter for group in groups for parameter in group["params"] if parameter.requires_grad]
+        for parameter in parameters:
+            if parameter.grad is None:
+                parameter.grad = torch.zeros_like(parameter)
+        rates = torch.tensor([float(group["lr"]) for group in groups], dtype=torch.float64)
+        gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+        fill(gradients, self._sum(flatten(gradients)) / self.settings.count)
+        for group, rate in zip(groups, (self._sum(rates) / self.settings.count).tolist(), strict=True):
+            group["lr"] = rate
 
     def _divergence(self) -> float:
         mean, apart = self._mean_of_weights()
@@ -312,7 +354,18 @@ class Independent(Learners):
         known = self.awaited("address", store, check)
         self.peers.know({each: tuple(json.loads(address)) for each, address in known.items()})
         if fresh and self.number > 0:
-            copy.write(self._vector(self.peers.ask(0, "/weights")))
+            copy.write(self._vector(self._first_answer()))
+
+    def _first_answer(self) -> bytes:
+        """The first learner's weights, for which it may take its time."""
+        deadline = time.monotonic() + START_SECONDS
+        while True:
+            try:
+                return self.peers.ask(0, "/weights")
+            except Gone as error:
+                if time.monotonic() > deadline:
+                    raise UserError(f"{error}: it did not begin within {START_SECONDS:.0f} seconds") from error
+            time.sleep(LOOK_SECONDS)
 
     def exchange(self, batch: int) -> None:
         if self.others and batch % self.settings.every == 0:
@@ -339,19 +392,22 @@ class Independent(Learners):
         raise ValueError(f"no such question: {question}")
 
     def report(self) -> dict[str, float]:
-        if not self.others or self.number > 0:
+        if not self.others:
             return super().report()
         there = [float(answer) for answer in self.peers.ask_all("/samples").values()]
+        if self.number > 0:
+            return {}
         apart, self._apart = self._divergence() if self._apart is None else self._apart, None
         return {"divergence": apart, "alive": 1.0 + len(there), "samples": self.copy.samples() + sum(there)}
 
     def _divergence(self) -> float:
         """Before the epoch's first exchange; of those that answer."""
-        there = [self._vector(answer) for answer in self.peers.ask_all("/weights").values()]
+        alive = sorted(self.peers.alive)
+        there = [self._vector(answer) for answer in self.peers.ask_all("/weights", alive).values()]
         return divergence([self.copy.read(), *there])
 
     def answering(self) -> set[int] | None:
-        return set(self.peers.ask_all("/alive")) if self._met() else set()
+        return set(self.peers.ask_all("/alive", sorted(self.peers.alive))) if self._met() else set()
 
     def leave(self) -> None:
         if self._met():
@@ -388,6 +444,7 @@ class ParameterServer(Independent):
     """
 
     settings: ParameterServerSettings
+    buffers = False  # a centre that begins with statistics of nothing would draw all to those
     _centre: Tensor | None = None
 
     def __init__(self, settings: ParameterServerSettings) -> None:

@@ -13,7 +13,7 @@ import logging
 import random
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -123,10 +123,15 @@ class Peers:
             log.warning("learner %d answers again", number)
         return answer
 
-    def ask_all(self, question: str) -> dict[int, bytes]:
-        """What those answer that do, those among them that did not the last time."""
+    def ask_all(self, question: str, numbers: Iterable[int] | None = None) -> dict[int, bytes]:
+        """What those answer that do.
+
+        Args:
+            question: see `Answer`.
+            numbers: whom to ask; None for all, those among them that did not answer the last time.
+        """
         answers = {}
-        for number in self._addresses:
+        for number in self._addresses if numbers is None else numbers:
             try:
                 answers[number] = self.ask(number, question)
             except Gone:

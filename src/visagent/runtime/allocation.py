@@ -90,13 +90,18 @@ def global_rank(trainer: Mapping[str, Any]) -> int:
     return node * int(os.environ.get("LOCAL_WORLD_SIZE", devices if devices.isdigit() else "1")) + local
 
 
-def check_tasks(trainer: Mapping[str, Any], learners: int = 1) -> None:
+def check_tasks(trainer: Mapping[str, Any], learners: int | None = None) -> None:
     """Refuse to train where srun has started another number of tasks than the trainer has processes: each of them would
     train the whole run, in one folder. Several learners may be spread over as many tasks or fewer.
 
     Raises:
         ConfigError: with what to type.
     """
+    if learners is not None and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise ConfigError(
+            f"learners: expected one process, which starts the others, got {os.environ['WORLD_SIZE']} (WORLD_SIZE); "
+            "start it without torchrun"
+        )
     task = this_task()
     if task is None or "RANK" in os.environ:
         return
@@ -105,7 +110,7 @@ def check_tasks(trainer: Mapping[str, Any], learners: int = 1) -> None:
         return
     if str(nodes).isdigit() and str(devices).isdigit() and (int(nodes), int(nodes) * int(devices)) == _shape(task):
         return
-    if learners > 1 and (str(nodes), str(devices)) == ("1", "1"):
+    if learners is not None and (str(nodes), str(devices)) == ("1", "1"):
         if task.count <= learners:
             return
         raise ConfigError(

@@ -165,7 +165,7 @@ class RecordEpochs(Checkpoint):
         self.folder, self.record, self.learners = folder, record, learners
         self.written = -1
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Name the machines and devices of all ranks."""
         there = [(this_node(), device_name(trainer.strategy.root_device))] * trainer.world_size
         if trainer.world_size > 1:

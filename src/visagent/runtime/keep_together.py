@@ -40,9 +40,8 @@ class KeepTogether(Callback):
     """Has a learner exchange gradients before a step, weights after a batch, and measures at an epoch's end how far the
     learners are apart.
 
-    It logs, of the first learner: `train/divergence`; `learners/alive`; `learners/samples`, of all together;
-    `learners/updates`, batches of this one; `learners/seconds`, what its batches have taken, waiting for others among
-    it.
+    The first learner logs `train/divergence`; `learners/alive`; `learners/samples`, of all together;
+    `learners/updates`, batches of its own; `learners/seconds`, what these have taken, with all waiting for others.
     """
 
     def __init__(self, learner: Learner) -> None:
@@ -61,24 +60,45 @@ class KeepTogether(Callback):
         """Have all learners' epochs end together where they are in step.
 
         Raises:
-            ConfigError: for a method whose steps are its own where every step is to be everyone's.
+            ConfigError: for a method or a precision with which learners cannot be in step.
         """
-        if isinstance(self.learners, Synchronous) and self.learners.others and not pl_module.automatic_optimization:
+        if not self.learners.others:
+            return
+        if isinstance(self.learners, Synchronous) and not pl_module.automatic_optimization:
             raise ConfigError(
                 f"learners=synchronous: expected a method of one step a batch, got {type(pl_module).__name__}, which "
                 "takes its own steps; type learners=averaging, or leave learners out and type trainer.devices=2"
             )
-
+        if isinstance(self.learners, Synchronous) and trainer.precision == "16-mixed":
+            raise ConfigError(
+                "learners=synchronous: expected a precision without a scale of its own for each learner, got 16-mixed; "
+                "type trainer.precision=bf16-mixed"
+            )
+        if self.learners.in_step and getattr(pl_module, "unequal_batches", False):
+            raise ConfigError(
+                f"learners: expected batches that are alike, got {type(pl_module).__name__}, whose batches are of "
+                "several kinds; type learners=gossip"
+            )
         if stage == "fit" and self.learners.in_step:
             data: Any = trainer.datamodule  # type: ignore[attr-defined]
             own = data.train_dataloader
             data.train_dataloader = lambda: self._as_long_as_all(own())
 
     def _as_long_as_all(self, loader: Any) -> Any:
-        return FirstBatches(loader, self.learners.fewest(len(loader))) if hasattr(loader, "__len__") else loader
+        if not hasattr(loader, "__len__"):
+            return loader
+        self._began = time.perf_counter()
+        count = self.learners.fewest(len(loader))
+        self._seconds += time.perf_counter() - self._began
+        return FirstBatches(loader, count)
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._copy = Copy(lambda: floating(pl_module.state_dict().values()), lambda: float(clock(pl_module)))
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Also of a learner that has finished already, which the others still ask."""
+
+        def tensors() -> list[torch.Tensor]:
+            return floating(pl_module.state_dict().values() if self.learners.buffers else pl_module.parameters())
+
+        self._copy = Copy(tensors, lambda: float(clock(pl_module)), not pl_module.automatic_optimization)
         self.learners.begin(self._copy, self.learner.store, self.learner.check, self.learner.fresh)
 
     def on_train_batch_start(self, trainer: pl.Trainer, *others: Any) -> None:
@@ -87,21 +107,26 @@ class KeepTogether(Callback):
     def on_before_optimizer_step(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
     ) -> None:
-        self.learners.gradients(pl_module.parameters())
+        self.learners.gradients(optimizer)
         if not self._moving:
             self._moving = self._copy.moving.acquire()  # until the step is done
 
-    def on_train_batch_end(self, trainer: pl.Trainer, *others: Any) -> None:
+    def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *others: Any) -> None:
         if self._moving:
             self._moving = False
             self._copy.moving.release()
+        if not pl_module.automatic_optimization:
+            self._copy.keep()
         self._batches += 1
         self.learners.exchange(self._batches)
         self._seconds += time.perf_counter() - self._began
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.learner.check_errors()
+        self._began = time.perf_counter()
         told = self.learners.report()
-        pl_module.log("train/divergence", told.pop("divergence"))
-        told |= {"updates": float(self._batches), "seconds": self._seconds}
-        pl_module.log_dict({f"learners/{name}": value for name, value in told.items()})
+        self._seconds += time.perf_counter() - self._began
+        if self.learner.number == 0:
+            pl_module.log("train/divergence", told.pop("divergence"))
+            told |= {"updates": float(self._batches), "seconds": self._seconds}
+            pl_module.log_dict({f"learners/{name}": value for name, value in told.items()})

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import secrets
+import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -93,6 +94,9 @@ class Learner:
         if self.learners.in_step and self.learners.others:
             mine = finished_epochs(folder)
             chosen = mine.get(self.learners.common_epoch(self.number, self.store, mine, self.check))
+            if chosen == folder.previous_checkpoint:  # or the next epoch's would push it out for one of this epoch
+                os.replace(chosen, folder.checkpoint)
+                chosen = folder.checkpoint
         self.fresh = chosen is None
         return chosen
 
@@ -140,7 +144,7 @@ def learner_of(config: Mapping[str, Any], folder: RunFolder, learn: Learn) -> It
         if tasks > 1:
             _say(said, place)
         yield Learner(0, learners, store, host, place.key, others.check, others.check_errors)
-        others.wait(learners, range(1, learners.settings.count))
+        others.wait(learners)
     except UserError as error:
         if (cause := others.cause()) is not None:
             raise UserError(cause) from error
@@ -148,6 +152,8 @@ def learner_of(config: Mapping[str, Any], folder: RunFolder, learn: Learn) -> It
     finally:
         store.set("over", "")
         said.unlink(missing_ok=True)
+        if learners.in_step:  # one that waits for this one hears no signal
+            learners.leave()
         others.stop()
         learners.leave()
 
@@ -174,7 +180,11 @@ def serve_learners(config: Mapping[str, Any], folder: RunFolder, learn: Learn, r
         time.sleep(LOOK_SECONDS)
     store = _store(place)
     numbers = range(rank, config["learners"]["count"], 1 if task is None else task.count)
-    others = Others(config, folder, learn, place, numbers, store)
+    try:
+        others = Others(config, folder, learn, place, numbers, store)
+    except Exception as error:
+        store.set(f"failed/{rank}", str(error))
+        raise
     try:
         while not store.check(["over"]):
             time.sleep(LOOK_SECONDS)
@@ -276,23 +286,30 @@ class Others:
         failed = [number for number in range(self._count) if self._store.check([f"failed/{number}"])]
         return f"learner {failed[0]} failed: {self._store.get(f'failed/{failed[0]}').decode()}" if failed else None
 
-    def wait(self, learners: Any, numbers: range) -> None:
-        """Until those are done that are still there.
+    def wait(self, learners: Any) -> None:
+        """Until those are done that are still there, of other machines too.
 
         Args:
             learners: how they keep together.
-            numbers: of all others, of other machines too.
+
+        Raises:
+            UserError: when one has failed.
         """
-        said = False
+        said, deadline = False, time.monotonic() + learners.settings.patience
         while True:
-            busy = {number for number in numbers if not self._store.check([f"done/{number}"])}
+            self.check_errors()
+            busy = {number for number in range(1, self._count) if not self._store.check([f"done/{number}"])}
             busy -= {number for number, process in self._processes.items() if not process.is_alive()}
             answering = learners.answering()
             busy &= busy if answering is None else answering
             if not busy:
                 return
+            names = ", ".join(map(str, sorted(busy)))
+            if learners.in_step and time.monotonic() > deadline:
+                log.warning("learners %s did not say that they are done: the run ends without them", names)
+                return
             if not said:
-                log.info("this learner is done, and waits for learners %s", ", ".join(map(str, sorted(busy))))
+                log.info("this learner is done, and waits for learners %s", names)
             said = True
             time.sleep(LOOK_SECONDS)
 
@@ -333,7 +350,12 @@ def _here(tasks: int) -> str:
 def _store(place: Place, first: bool = False) -> Any:
     from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
-    return TCPStore(place.host, place.port, None, first, timeout=timedelta(seconds=60), wait_for_workers=False)
+    limits: dict[str, Any] = {"timeout": timedelta(seconds=60), "wait_for_workers": False}
+    if not first:
+        return TCPStore(place.host, place.port, None, False, **limits)
+    listening = socket.create_server((place.host, 0))  # a store's own would be at every address of this machine
+    port = listening.getsockname()[1]
+    return TCPStore(place.host, port, None, True, master_listen_fd=listening.detach(), **limits)
 
 
 def _device(trainer: Mapping[str, Any], number: int) -> dict[str, Any]:
@@ -343,7 +365,16 @@ def _device(trainer: Mapping[str, Any], number: int) -> dict[str, Any]:
     import torch
 
     there = torch.cuda.device_count()
-    return {"devices": [number % there]} if there > 1 else {}
+    return {"devices": [place_on_node(number) % there]} if there > 1 else {}
+
+
+def place_on_node(number: int) -> int:
+    """A learner's place among those of its machine; they are dealt out to the tasks of a step."""
+    task = this_task()
+    if task is None:
+        return number
+    local = int(os.environ.get("SLURM_LOCALID", "0"))
+    return number // task.count * (task.count // task.nodes) + local
 
 
 def _place_file(folder: RunFolder) -> Path:

@@ -63,7 +63,7 @@ def train(config: DictConfig) -> Record:
         UserError: for anything that the user can mend.
     """
     resolved = with_expert(validate(config, TrainConfig))
-    check_tasks(resolved["trainer"], (resolved["learners"] or {}).get("count", 1))
+    check_tasks(resolved["trainer"], None if resolved["learners"] is None else resolved["learners"]["count"])
     outputs = Path(resolved["paths"]["outputs"])
     check_tracking(resolved["logger"], outputs)
     name = signature(resolved)
@@ -149,19 +149,19 @@ def learn_too(config: dict[str, Any], number: int, place: Place) -> None:
     end_with_parent(grace=STOP_SECONDS)
     folder = RunFolder(config["paths"]["run"])
     in_the_background(folder.log())
-    with folder.locked():
-        folder.create(config)
-        record = folder.load() or _new_record(config, signature(config))
-        learner = another_learner(config, number, place)
-        try:
+    learner = another_learner(config, number, place)
+    try:
+        with folder.locked():
+            folder.create(config)
+            record = folder.load() or _new_record(config, signature(config))
             _tracked(config, folder, record, Path(config["paths"]["outputs"]), learner)
             learner.stay()
-        except Exception as error:
-            if not isinstance(error, OthersGone):
-                learner.failed(_cause(error))
-            raise
-        finally:
-            learner.learners.leave()
+    except Exception as error:
+        if not isinstance(error, OthersGone):
+            learner.failed(_cause(error))
+        raise
+    finally:
+        learner.learners.leave()
 
 
 def _tracked(
