@@ -22,6 +22,8 @@ from visagent.tables.statistics import MINIMUM_SEEDS, mean, stratified_bootstrap
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
 """Okabe & Ito's, told apart by most eyes."""
+HATCHES = ("", "//", "..", "xx")
+"""Of bars, where there are more of them than colours."""
 
 
 def draw(results: Results, narrow: bool = False) -> list[tuple[FigureConfig, Figure]]:
@@ -61,7 +63,8 @@ def bars(results: Results, spec: FigureConfig, narrow: bool = False) -> Figure |
             shown = [cells[(panel, row, measure, column)] for column in columns]
             place = np.arange(len(columns)) + (number - (len(rows) - 1) / 2) * width
             heights = np.array([np.nan if cell.value is None else cell.value for cell in shown])
-            axes.bar(place, heights, width * 0.92, color=COLOURS[number % len(COLOURS)], label=row)
+            colour, hatch = COLOURS[number % len(COLOURS)], HATCHES[number // len(COLOURS) % len(HATCHES)]
+            axes.bar(place, heights, width * 0.92, color=colour, hatch=hatch, edgecolor="white", linewidth=0, label=row)
             for x, cell in zip(place, shown, strict=True):
                 if cell.interval is not None and cell.value is not None:
                     reach = [[max(0.0, cell.value - cell.interval[0])], [max(0.0, cell.interval[1] - cell.value)]]
