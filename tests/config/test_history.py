@@ -89,11 +89,10 @@ def test_the_value_that_means_as_before_is_no_part_of_the_identity():
 
 @pytest.mark.usefixtures("_young")
 def test_what_a_stored_config_lacks_is_filled_in():
-    whole = _config({**NEUTRAL, "old": 3}, {"patience": None})
-    assert completed(_config({}, {})) == whole
-    assert completed(_config({"scale": 5.0, "inner": {"depth": 2}}, {"patience": 9})) == _config(
-        {**NEUTRAL, "old": 3, "scale": 5.0, "inner": {"depth": 2}}, {"patience": 9}
-    )
+    alone = {"learners": None}
+    assert completed(_config({}, {})) == _config({**NEUTRAL, "old": 3}, {"patience": None}) | alone
+    filled = completed(_config({"scale": 5.0, "inner": {"depth": 2}}, {"patience": 9}))
+    assert filled == _config({**NEUTRAL, "old": 3, "scale": 5.0, "inner": {"depth": 2}}, {"patience": 9}) | alone
     assert identity(completed(_config({}, {})))["algorithm"] == {"_target_": "young.Young", "width": 4, "old": 3}
 
 

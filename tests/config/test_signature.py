@@ -67,10 +67,11 @@ def test_every_excluded_key_exists(compose):
         "secant/student_from_states",
         "secant/driving_sac_paper",
     )
-    configs = [validate(compose(preset, tiny=False), TrainConfig) for preset in known]
+    several = compose("distributed/digits", "learners=gossip")
+    configs = [validate(each, TrainConfig) for each in (several, *(compose(preset, tiny=False) for preset in known))]
 
     def there(node, parts):
-        return not parts or (parts[0] in node and there(node[parts[0]], parts[1:]))
+        return not parts or (node is not None and parts[0] in node and there(node[parts[0]], parts[1:]))
 
     for key in EXCLUDED:
         assert any(there(config, key.split(".")) for config in configs), key
