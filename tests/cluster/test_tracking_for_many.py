@@ -79,6 +79,7 @@ def test_sixteen_runs_lose_no_metric(database, tmp_path, request):
     client = MlflowClient(uri)
     runs = client.search_runs([client.get_experiment_by_name("many").experiment_id])
     assert [run.info.status for run in runs] == ["FINISHED"] * RUNS
+    assert {run.info.artifact_uri.split("/mlflow-artifacts/")[0] for run in runs} == {tmp_path.as_uri()}
     for run in runs:
         for metric in range(METRICS):
             history = client.get_metric_history(run.info.run_id, f"m/{metric}")

@@ -197,7 +197,8 @@ def _experiment(client: MlflowClient, existing: Any, uri: str, name: str, output
         if existing.lifecycle_stage == "deleted":
             client.restore_experiment(existing.experiment_id)
         return str(existing.experiment_id)
-    location = (outputs / "mlflow-artifacts").resolve().as_uri() if uri.startswith("sqlite:") else None
+    # a server has a place of its own; without one MLflow would take a folder below the working directory
+    location = (outputs / "mlflow-artifacts").resolve().as_uri() if uri.startswith(DATABASES) else None
     try:
         return str(client.create_experiment(name, artifact_location=location, tags=KIND))
     except MlflowException:  # another process was faster
