@@ -9,7 +9,7 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from lightning_modules.making import make_network
+from lightning_modules.making import make_network, make_optimizer
 from lightning_modules.path_examples import PathExample, drawn, examples_of
 from lightning_modules.schedules import rate, scale_learning_rates
 from visagent.actors.navigation_rollout import follow, rollout
@@ -162,9 +162,6 @@ class BehaviourCloning(pl.LightningModule):
         return drawn(self.examples, self.tables)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        try:
-            return self._make_optimizer(parameter for parameter in self.parameters() if parameter.requires_grad)
-        except (TypeError, ValueError) as error:
-            raise ConfigError(
-                f"optimizer: expected settings that it takes, got an error ({error}); --cfg job shows them"
-            ) from error
+        learned = (parameter for parameter in self.parameters() if parameter.requires_grad)
+        optimizer: torch.optim.Optimizer = make_optimizer(self._make_optimizer, learned)
+        return optimizer

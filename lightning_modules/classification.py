@@ -9,10 +9,9 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
-from lightning_modules.making import make_network
+from lightning_modules.making import make_network, make_optimizer
 from lightning_modules.schedules import rate, scale_learning_rates
 from visagent.config.classification_schemas import ClassificationSettings
-from visagent.errors import ConfigError
 from visagent.experience.labelled_pictures import PictureBatch
 from visagent.seeding import derive_seed
 
@@ -77,12 +76,8 @@ class Classification(pl.LightningModule):
         return ["trainer.gradient_clip_val=1.0"] if self.trainer.gradient_clip_val is None else []
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        try:
-            return self._make_optimizer(self.parameters())
-        except (TypeError, ValueError) as error:
-            raise ConfigError(
-                f"optimizer: expected settings that it takes, got an error ({error}); --cfg job shows them"
-            ) from error
+        optimizer: torch.optim.Optimizer = make_optimizer(self._make_optimizer, self.parameters())
+        return optimizer
 
 
 def _accuracy(scores: Tensor, label: Tensor) -> Tensor:

@@ -25,3 +25,17 @@ def make_network(factory: Callable[..., Any], *arguments: Any, **settings: Any) 
             f"network: {name} cannot be made for this method and its data ({error}); choose another one with "
             "network=NAME"
         ) from error
+
+
+def make_optimizer(factory: Callable[..., Any], parameters: Any) -> Any:
+    """The optimizer that a factory makes of parameters, or of groups of them.
+
+    Raises:
+        ConfigError: when it refuses its settings.
+    """
+    try:
+        return factory(parameters)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"optimizer: expected settings that it takes, got an error ({error}); --cfg job shows them"
+        ) from error

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lightning_modules.actor_report import ActorReport
 from lightning_modules.full_precision import in_full_precision
-from lightning_modules.making import make_network
+from lightning_modules.making import make_network, make_optimizer
 from lightning_modules.schedules import linear, scale_learning_rates
 from visagent.config.reinforcement_schemas import LearnerSettings, ScheduledSettings
 from visagent.envs.spaces import WorldSpaces
@@ -152,12 +152,8 @@ class ReinforcementModule(ActorReport):
         Raises:
             ConfigError: when it refuses its settings.
         """
-        try:
-            return self._make_optimizer([{"params": list(parameters)}])
-        except (TypeError, ValueError) as error:
-            raise ConfigError(
-                f"optimizer: expected settings that it takes, got an error ({error}); --cfg job shows them"
-            ) from error
+        optimizer: torch.optim.Optimizer = make_optimizer(self._make_optimizer, [{"params": list(parameters)}])
+        return optimizer
 
     def own_optimizers(self) -> list[torch.optim.Optimizer]:
         """PyTorch's optimizers, without Lightning's wrappers, which cost more than a small network's step."""

@@ -11,7 +11,9 @@ import torch
 from visagent.config.learner_schemas import GossipSettings, ParameterServerSettings
 from visagent.errors import ConfigError
 from visagent.learning.exchange import divergence, elastic_difference, fill, flatten, floating
-from visagent.learning.learners import Copy, Gossip, Learners, ParameterServer
+from visagent.learning.independent import Gossip, ParameterServer
+from visagent.learning.learners import Copy
+from visagent.learning.meeting import Meeting
 from visagent.learning.peers import Gone, Peers
 
 
@@ -120,6 +122,10 @@ class Store(dict):
     set = dict.__setitem__
 
 
+def meeting(number, store, count=2):
+    return Meeting(number, count, store, "127.0.0.1", "key", lambda: None)
+
+
 def joined(kind, settings, weights):
     """Learners of one process with these weights."""
     store = Store()
@@ -127,8 +133,8 @@ def joined(kind, settings, weights):
     copies = [Copy(lambda own=own: [own], lambda: 10.0) for own in weights]
 
     def begin(number):
-        found[number].meet(number, store, lambda: None, "127.0.0.1", "key")
-        found[number].begin(copies[number], store, lambda: None, False)
+        found[number].meet(meeting(number, store))
+        found[number].begin(copies[number], False)
 
     threads = [threading.Thread(target=begin, args=(number,)) for number in range(len(found))]
     for thread in threads:
@@ -172,15 +178,15 @@ def test_a_centre_draws_both_learners():
 
 
 def test_learners_in_step_begin_where_all_can():
-    store, settings = Store(), SimpleNamespace(count=2)
-    one, other = Learners(settings), Learners(settings)
+    store = Store()
+    one, other = meeting(0, store), meeting(1, store)
     store["epochs/1"] = "[0, 4, 5]"
-    assert one.common_epoch(0, store, [5, 6], lambda: None) == 5
+    assert one.common_epoch([5, 6]) == 5
     store["epochs/0"] = "[0, 1]"
-    assert other.common_epoch(1, store, [], lambda: None) == 0, "it was ended before it had saved its first"
+    assert other.common_epoch([]) == 0, "it was ended before it had saved its first"
     store["epochs/0"] = "[0, 6, 7]"
     with pytest.raises(ConfigError, match=r"learner 0 \[6, 7\], learner 1 none; put back what is lacking"):
-        other.common_epoch(1, store, [], lambda: None)
+        other.common_epoch([])
 
 
 def test_other_threads_see_no_weights_within_a_step():

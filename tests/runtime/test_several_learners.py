@@ -20,7 +20,7 @@ from visagent.config.schemas import TrainConfig
 from visagent.config.signature import signature
 from visagent.config.validation import validate
 from visagent.errors import ConfigError, UserError
-from visagent.learning.learners import Averaging, Synchronous
+from visagent.learning.in_step import Averaging, Synchronous
 from visagent.networks.perceptron import Perceptron
 from visagent.runtime.building import make
 from visagent.runtime.keep_together import KeepTogether
@@ -225,7 +225,7 @@ def test_nobody_waits_for_a_learner_that_did_not_begin(learn, said, compose, tmp
     folder.create(config)
     with pytest.raises(UserError, match=said), learner_of(config, folder, learn) as first:
         while True:  # until it raises
-            first.check()
+            first.meeting.check()
 
 
 def learner_process(outputs, number):

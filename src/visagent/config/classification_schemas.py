@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from visagent.config.registry import Fit, registered
 from visagent.config.settings import Settings, setting
 
-SCHEDULES = ("constant", "cosine")
-
 
 @registered("algorithm", "classification", Fit(("perceptron",), ("digits",)))
 @dataclass
 class ClassificationSettings(Settings):
     """See `lightning_modules.classification.Classification`."""
 
-    schedule: str = setting("the learning rate over the run", among=SCHEDULES)
+    schedule: str = setting("the learning rate over the run", among=("constant", "cosine"))
     seed: int = setting("seed of the first weights")
     _target_: str = "lightning_modules.classification.Classification"
 

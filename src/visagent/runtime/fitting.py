@@ -152,5 +152,5 @@ def fit(
         undefined = undefined_metric(record.metrics)
         if undefined is not None:
             raise diverged(trainer, module, undefined, None, record.env_steps)
-    if trainer.is_global_zero and (learner is None or learner.number == 0):
+    if trainer.is_global_zero and (learner is None or learner.meeting.number == 0):
         draw(module, folder, record, tracker)

@@ -13,7 +13,8 @@ from pytorch_lightning.callbacks import Callback
 
 from visagent.errors import ConfigError
 from visagent.learning.exchange import floating
-from visagent.learning.learners import Copy, Synchronous
+from visagent.learning.in_step import Synchronous
+from visagent.learning.learners import Copy
 from visagent.runtime.divergence import clock
 from visagent.runtime.learners import Learner
 
@@ -99,7 +100,7 @@ class KeepTogether(Callback):
             return floating(pl_module.state_dict().values() if self.learners.buffers else pl_module.parameters())
 
         self._copy = Copy(tensors, lambda: float(clock(pl_module)), not pl_module.automatic_optimization)
-        self.learners.begin(self._copy, self.learner.store, self.learner.check, self.learner.fresh)
+        self.learners.begin(self._copy, self.learner.fresh)
 
     def on_train_batch_start(self, trainer: pl.Trainer, *others: Any) -> None:
         self._began = time.perf_counter()
@@ -126,7 +127,7 @@ class KeepTogether(Callback):
         self._began = time.perf_counter()
         told = self.learners.report()
         self._seconds += time.perf_counter() - self._began
-        if self.learner.number == 0:
+        if self.learner.meeting.number == 0:
             pl_module.log("train/divergence", told.pop("divergence"))
             told |= {"updates": float(self._batches), "seconds": self._seconds}
             pl_module.log_dict({f"learners/{name}": value for name, value in told.items()})

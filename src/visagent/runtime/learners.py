@@ -63,22 +63,14 @@ class Learner:
     """This process's part in a run of several learners.
 
     Attributes:
-        number: 0 of the first.
         learners: how they keep together; see `visagent.learning.learners`.
-        store: where they leave word for each other, a `torch.distributed.TCPStore` of the first one's.
-        host: this one's address.
-        key: see `Place`.
-        check: raises when it is no use to wait for the others.
-        check_errors: raises when one of them failed by an error.
+        meeting: where they find each other, a `visagent.learning.meeting.Meeting`.
+        check_errors: raises when one of the others failed by an error.
         fresh: whether it begins, rather than goes on.
     """
 
-    number: int
     learners: Any
-    store: Any
-    host: str
-    key: str
-    check: Callable[[], None]
+    meeting: Any
     check_errors: Callable[[], None]
     fresh: bool = True
 
@@ -89,11 +81,11 @@ class Learner:
         """
         from visagent.runtime.checkpoints import checkpoint_to_resume, finished_epochs
 
-        self.learners.meet(self.number, self.store, self.check, self.host, self.key)
+        self.learners.meet(self.meeting)
         chosen = checkpoint_to_resume(folder)
         if self.learners.in_step and self.learners.others:
             mine = finished_epochs(folder)
-            chosen = mine.get(self.learners.common_epoch(self.number, self.store, mine, self.check))
+            chosen = mine.get(self.meeting.common_epoch(mine))
             if chosen == folder.previous_checkpoint:  # or the next epoch's would push it out for one of this epoch
                 os.replace(chosen, folder.checkpoint)
                 chosen = folder.checkpoint
@@ -103,8 +95,8 @@ class Learner:
     def stay(self) -> None:
         """Say that this learner is done, and answer the others until the first one is done, too."""
         try:
-            self.store.set(f"done/{self.number}", "")
-            while not self.store.check(["over"]):
+            self.meeting.store.set(f"done/{self.meeting.number}", "")
+            while not self.meeting.store.check(["over"]):
                 time.sleep(LOOK_SECONDS)
         except RuntimeError:  # the first one's store is gone with it
             return
@@ -112,7 +104,7 @@ class Learner:
     def failed(self, cause: str) -> None:
         """Say why this learner has failed."""
         try:
-            self.store.set(f"failed/{self.number}", cause)
+            self.meeting.store.set(f"failed/{self.meeting.number}", cause)
         except RuntimeError:
             return
 
@@ -143,7 +135,7 @@ def learner_of(config: Mapping[str, Any], folder: RunFolder, learn: Learn) -> It
     try:
         if tasks > 1:
             _say(said, place)
-        yield Learner(0, learners, store, host, place.key, others.check, others.check_errors)
+        yield Learner(learners, _meeting(0, learners, store, host, place, others.check), others.check_errors)
         others.wait(learners)
     except UserError as error:
         if (cause := others.cause()) is not None:
@@ -195,10 +187,20 @@ def serve_learners(config: Mapping[str, Any], folder: RunFolder, learn: Learn, r
 
 
 def another_learner(config: Mapping[str, Any], number: int, place: Place) -> Learner:
-    """A learner of a run other than the first, in its own process."""
-    task = this_task()
-    host, nothing = _here(1 if task is None else task.count), lambda: None
-    return Learner(number, make("learners", config["learners"]), _store(place), host, place.key, nothing, nothing)
+    """A learner of a run other than the first, in its own process; it does not look after the others."""
+    task, learners = this_task(), make("learners", config["learners"])
+    host = _here(1 if task is None else task.count)
+    return Learner(learners, _meeting(number, learners, _store(place), host, place, _nothing), _nothing)
+
+
+def _meeting(number: int, learners: Any, store: Any, host: str, place: Place, check: Callable[[], None]) -> Any:
+    from visagent.learning.meeting import Meeting
+
+    return Meeting(number, learners.settings.count, store, host, place.key, check)
+
+
+def _nothing() -> None:
+    """What is looked at by those who do not look."""
 
 
 def config_of(config: Mapping[str, Any], folder: RunFolder, number: int) -> dict[str, Any]:
