@@ -21,14 +21,16 @@ def end_with_parent(grace: float = 0.0) -> None:
     if any(thread.name == WATCHER for thread in threading.enumerate()):
         return
     starter = multiprocessing.parent_process()
-    parent = os.getppid()  # another one than the starter where a server forks, or where that is gone already
+    sentinel = None if starter is None else starter.sentinel  # joblib's workers have none
+    parent: int | None = os.getppid() if starter is None else starter.pid
+    if sentinel is not None and parent != os.getppid():  # a server forks for the starter, or that is gone already
+        parent = None
 
     def watch() -> None:
-        direct = starter is None or starter.pid == parent
-        while not (direct and os.getppid() != parent):
-            if starter is None:
+        while parent is None or os.getppid() == parent:
+            if sentinel is None:
                 time.sleep(WATCH_SECONDS)
-            elif connection.wait([starter.sentinel], WATCH_SECONDS):
+            elif connection.wait([sentinel], WATCH_SECONDS):
                 break
         if grace:
             os.kill(os.getpid(), signal.SIGTERM)

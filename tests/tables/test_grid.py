@@ -30,9 +30,11 @@ COMPOSED: Composed = {}
 
 
 def scales_of(name: str) -> list[str]:
-    """Scales that a table has; all, where it has those of another one."""
+    """Scales that a table has, its own and those of what it begins from."""
     spec = yaml.safe_load((conf_folder() / "table" / f"{name}.yaml").read_text())
-    return [scale for scale in SCALES if scale in spec.get("scales", SCALES)]
+    above = [part.removeprefix("/table/") for part in spec.get("defaults", []) if str(part).startswith("/table/")]
+    there = {*spec.get("scales", ()), *(scale for part in above for scale in scales_of(part))}
+    return [scale for scale in SCALES if scale in there]
 
 
 TABLES_AT = [(name, scale) for name in tables() for scale in scales_of(name)]
