@@ -13,9 +13,9 @@ run: setup
 	$(BIN)/visagent-train experiment=navigation/dagger
 
 # Without the slow tests; `make test SLOW=1` runs them too, and `make test CLUSTER=1` those on a Slurm of their own,
-# with a third worker for them: they wait for jobs most of the time.
+# with four workers: they wait for jobs most of the time.
 test: setup lint
-	$(BIN)/pytest -n $(if $(CLUSTER),3,2) --dist loadgroup --durations=25 -m "$(if $(SLOW),$(if $(CLUSTER),,not cluster),$(if $(CLUSTER),not slow,not slow and not cluster))"
+	$(BIN)/pytest -n $(if $(CLUSTER),4,2) --dist loadgroup --durations=25 -m "$(if $(SLOW),$(if $(CLUSTER),,not cluster),$(if $(CLUSTER),not slow,not slow and not cluster))"
 
 # The tests on a Slurm of their own: two nodes on this machine, which tools/slurm-dev starts and ends; apt installs it.
 test-cluster: export VISAGENT_REQUIRE_SLURM = 1

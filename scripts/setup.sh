@@ -53,10 +53,11 @@ fi
 echo "set-up: installing into .venv (about 5 minutes and 8 GB the first time)"
 [ -x .venv/bin/python ] || "$python" -m venv .venv
 .venv/bin/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.[dev,export,ray,robosuite,secant,server,torchcodec]'
-# pip compiles 24,000 modules on one core, this on all. Templates among them are no Python: what fails is left to its import.
-.venv/bin/python -m compileall -q -q -j 0 .venv/lib || true
 
 wait $beside
+# pip would compile 25,000 modules. A command needs a fifth of them; those of all commands are compiled here, beside the op.
+.venv/bin/python -c 'import mlflow.tracking, matplotlib.pyplot, visagent.cli, visagent.runtime.fitting, visagent.runtime.mlflow_logger, visagent.tables.command' 2>/dev/null &
+compiled=$!
 
 renders() { .venv/bin/python -c 'from visagent.scenes.render import probe; print("set-up: headless OpenGL works with MUJOCO_GL=" + probe())' 2>/dev/null; }
 if ! renders; then
@@ -71,4 +72,5 @@ if [ "${VISAGENT_REQUIRE_TORCHCODEC:-}" = 1 ] && ! .venv/bin/python -c 'import t
     apt_install "no FFmpeg for datamodule.backend=torchcodec" ffmpeg
 fi
 .venv/bin/python -m cuda_ext.build
+wait $compiled || true # what is wrong, a command says
 echo "$key" >"$stamp"

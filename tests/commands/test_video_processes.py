@@ -29,16 +29,16 @@ def arguments(videos, outputs, *more):
 def test_kill_and_resume_is_bitwise(videos, synthetic, tmp_path):
     """kill -9 with decoding workers at work, the same command again."""
     synthetic("something_v2")
-    long = ("trainer.max_epochs=6", "datamodule.workers=1", "datamodule.batch_size=2", "network.variant=rubiks3d-aq")
+    long = ("trainer.max_epochs=4", "datamodule.workers=1", "datamodule.batch_size=2", "network.variant=rubiks3d-aq")
     unbroken, broken = tmp_path / "a", tmp_path / "b"
     run("visagent-train", *arguments(videos, unbroken, *long))
     kill_when(
-        lambda: any(len(r["history"]) >= 3 for r in records(broken)),
+        lambda: any(len(r["history"]) >= 2 for r in records(broken)),
         "visagent-train",
         *arguments(videos, broken, *long),
     )
     killed = record(broken)
-    assert killed["status"] == "RUNNING" and 3 <= len(killed["history"]) < 6
+    assert killed["status"] == "RUNNING" and 2 <= len(killed["history"]) < 4
     assert "resuming the run" in run("visagent-train", *arguments(videos, broken, *long)).stdout
     one, other = checkpoint(unbroken), checkpoint(broken)
     assert all(torch.equal(one["state_dict"][key], other["state_dict"][key]) for key in one["state_dict"])

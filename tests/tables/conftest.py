@@ -10,7 +10,7 @@ import pytest
 import yaml
 from tiny_table import make_spec, numbers
 
-from visagent.config.composition import compose_run
+from visagent.config.composition import Composed, compose_run
 from visagent.config.table_schemas import TableRootConfig
 from visagent.runtime.record import Record
 from visagent.tables.grid import Grid, expand
@@ -18,11 +18,12 @@ from visagent.tables.runs import TableRun, plan
 
 Finish = Callable[..., None]
 ANYWHERE = "/in/the/folder/of/a/test"
+_GROUPS: Composed = {}
 
 
 @cache
 def _composed(overrides: tuple[str, ...]) -> dict[str, Any]:
-    return compose_run(overrides)
+    return compose_run(overrides, _GROUPS)
 
 
 def _replaced(node: Any, one: str, other: str) -> Any:

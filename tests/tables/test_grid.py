@@ -11,7 +11,6 @@ import yaml
 from tiny_table import make_spec
 
 from slow import only
-from visagent.config.composition import Composed
 from visagent.config.presets import conf_folder, tables
 from visagent.config.scales import SCALES
 from visagent.config.table_schemas import ClaimConfig, ColumnConfig, FigureConfig, MeasureConfig, RowConfig, ScaleConfig
@@ -26,9 +25,6 @@ ONE_SEED = {f"rubiksnet/table6_{number}" for number in (1, 2, 3, 6)}
 """Counts, latencies, and accuracies that take days of a GPU each."""
 
 
-COMPOSED: Composed = {}
-
-
 def scales_of(name: str) -> list[str]:
     """Scales that a table has, its own and those of what it begins from."""
     spec = yaml.safe_load((conf_folder() / "table" / f"{name}.yaml").read_text())
@@ -41,9 +37,8 @@ TABLES_AT = [(name, scale) for name in tables() for scale in scales_of(name)]
 
 
 @pytest.fixture
-def composed_once(monkeypatch):
-    """What tables share is composed once: a third of a second each."""
-    monkeypatch.setattr("visagent.tables.runs.Known", lambda _, experts: Known(COMPOSED, experts))
+def composed_once(monkeypatch, known):
+    monkeypatch.setattr("visagent.tables.runs.Known", lambda _, experts: Known(known, experts))
 
 
 @pytest.mark.usefixtures("composed_once")

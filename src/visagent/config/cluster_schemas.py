@@ -27,6 +27,9 @@ class LauncherConfig:
     mem_gb: float | None = setting("memory of a job on each node, in GB; null for the site's usual", above=0)
     timeout_min: int = setting("time limit of an attempt, in minutes", least=1, most=MINUTES_OF_A_YEAR)
     signal_delay_s: int = setting("seconds before the time limit at which a run is told to stop", least=1)
+    meeting_s: float = setting(
+        "seconds for which the tasks of a job wait for each other before they train", above=0, as_before=300.0
+    )
     partition: str | None = setting("Slurm's partition")
     account: str | None = setting("who pays")
     qos: str | None = setting("Slurm's quality of service")

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_module
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -22,7 +24,9 @@ from visagent.config.validation import validate
 from visagent.errors import ConfigError
 
 Composed = dict[tuple[str, ...], DictConfig]
-"""Configs by what composed them, without a seed."""
+"""Configs by what chose their groups."""
+VALUE = re.compile(r"(?!hydra\.)(\w+(\.\w+)+|name|seed|scale|threads)=")
+"""How overrides begin that set a value of what groups have brought, and choose none."""
 SHARED = ("paths", "logger", "progress", "threads", "launcher", "machine")
 DEVICES = ("accelerator", "devices", "num_nodes", "strategy")
 """What a run that another one needs has from that, of its trainer, too: where it happens, not what."""
@@ -69,34 +73,49 @@ def compose_run(overrides: Sequence[str], known: Composed | None = None) -> dict
 
     Args:
         overrides: of the command line.
-        known: filled; many runs that differ by their seeds are composed once.
+        known: filled; many runs that choose the same groups are composed once.
 
     Raises:
         ConfigError: when it cannot be run.
         HydraException: when it does not compose.
     """
     refuse_empty_groups(overrides)
-    config = _composed(overrides, {} if known is None else known)
+    config = composed(overrides, {} if known is None else known)
     return with_expert(validate(config, TrainConfig), known)
 
 
-def _composed(overrides: Sequence[str], known: Composed) -> DictConfig:
-    """A composed config, named; a number for a seed is set in a copy of what is known without it."""
-    seeds = [override for override in overrides if re.fullmatch(r"seed=\d+", override)]
-    others = tuple(override for override in overrides if override not in seeds)
-    if others not in known:
-        config = compose("train", list(others), return_hydra_config=True)
-        raw = OmegaConf.to_container(config, resolve=False)
-        assert isinstance(raw, dict)
-        choices = config.hydra.runtime.choices
-        with open_dict(config):
-            del config["hydra"]
-            if raw["name"] == PRESET_NAME:
-                config.name = choices["experiment"]
-        known[others] = config
-    config = copy.deepcopy(known[others])
-    if seeds:
-        config.seed = int(seeds[-1].removeprefix("seed="))
+def composed(overrides: Sequence[str], known: Composed) -> DictConfig:
+    """The named config of a run, within `config_folder()`. What chooses groups is composed once, values are set in a
+    copy of that.
+
+    Args:
+        overrides: of the command line.
+        known: filled.
+
+    Raises:
+        HydraException: when it does not compose.
+    """
+    groups = tuple(override for override in overrides if not VALUE.match(override))
+    values = [override for override in overrides if VALUE.match(override)]
+    parsed = OverridesParser.create().parse_overrides(values)
+    if any(override.is_sweep_override() for override in parsed):
+        return _loaded(overrides)  # which refuses it
+    if groups not in known:
+        known[groups] = _loaded(groups)
+    config = copy.deepcopy(known[groups])
+    ConfigLoaderImpl._apply_overrides_to_config(parsed, config)
+    return config
+
+
+def _loaded(overrides: Sequence[str]) -> DictConfig:
+    config = compose("train", list(overrides), return_hydra_config=True)
+    raw = OmegaConf.to_container(config, resolve=False)
+    assert isinstance(raw, dict)
+    choices = config.hydra.runtime.choices
+    with open_dict(config):
+        del config["hydra"]
+        if raw["name"] == PRESET_NAME:
+            config.name = choices["experiment"]
     return config
 
 

@@ -20,6 +20,9 @@ from visagent.config.trainer_settings import check_numbers, check_trainer, signa
 from visagent.config.trust import dicts, locate
 from visagent.errors import ConfigError
 
+_MERGED: set[tuple[type, str]] = set()
+"""Schemas and values that OmegaConf has found to have their types; the configs of a table are nearly all the same."""
+
 
 def validate(config: DictConfig, root: type) -> dict[str, Any]:
     """Check a composed config against its schemas, without importing what it instantiates.
@@ -112,12 +115,13 @@ def _check_rules(node: DictConfig, schema: type, path: str) -> None:
         for item in fields(schema)
         if isinstance(values.get(item.name), dict) and not str(item.type).startswith("dict")
     }
-    try:
-        OmegaConf.merge(
-            OmegaConf.structured(schema), {name: value for name, value in values.items() if name not in nested}
-        )
-    except OmegaConfBaseException as error:
-        raise ConfigError(f"{path or 'config'}: {str(error).splitlines()[0]}") from error
+    own = {name: value for name, value in values.items() if name not in nested}
+    if (merged := (schema, repr(own))) not in _MERGED:
+        try:
+            OmegaConf.merge(OmegaConf.structured(schema), own)
+        except OmegaConfBaseException as error:
+            raise ConfigError(f"{path or 'config'}: {str(error).splitlines()[0]}") from error
+        _MERGED.add(merged)
     check_numbers({name: value for name, value in values.items() if not isinstance(value, dict)}, path)
     check_bounds(schema, values, path)
     check = getattr(schema, "check", None)

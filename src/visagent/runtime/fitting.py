@@ -113,11 +113,13 @@ def fit(
     from visagent.runtime.callbacks import AtomicCheckpointIO, EpochCheckpoint, Progress, RandomState, RecordEpochs
     from visagent.runtime.divergence import StopWhereDiverged, diverged, undefined_metric
     from visagent.runtime.keep_together import KeepTogether
-    from visagent.runtime.launching import cluster_environment, leave_time_for_last_words
+    from visagent.runtime.launching import cluster_environment, leave_time_for_last_words, wait_for_others
     from visagent.runtime.preemption import MakeWay
 
     leave_time_for_last_words()
-    meet()
+    if learner is None:
+        meet()
+        wait_for_others(config["launcher"]["meeting_s"])
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     module, datamodule = build(config)
     together = [] if learner is None else [KeepTogether(learner)]
