@@ -16,8 +16,8 @@ from visagent.errors import ConfigError
 from visagent.networks.batch_norm import synchronize_batch_norm
 from visagent.networks.deploy import exportable_run
 from visagent.networks.parameter_groups import parameter_groups
-from visagent.networks.rubiksnet import initialize_from
 from visagent.networks.shift import INITIAL_TEMPERATURE
+from visagent.networks.weights import initialize_from
 from visagent.objectives.action_recognition import budget_loss, temperature
 from visagent.seeding import derive_seed
 from visagent.video.dataset import VideoBatch, require_same_classes

@@ -201,7 +201,7 @@ def _flags_first(arguments: Sequence[str]) -> list[str]:
 
 
 PATHS = re.compile(
-    r"\+{0,2}(paths\.\w+|run|output|checkpoint|[\w.]+\.(scenes|root|cache|demonstrations|initialize_from|extractor_weights|dir))"
+    r"\+{0,2}(paths\.\w+|run|output|checkpoint|[\w.]+\.(scenes|root|cache|demonstrations|initialize_from|extractor_weights|weights|dir))"
 )
 
 

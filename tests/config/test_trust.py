@@ -59,7 +59,7 @@ def put(path, value):
         ("optimizer._target_", "torch.optimised.Adam"),
         ("algorithm._target_", "lightning_modules.ppo.torch.load"),
         ("algorithm._target_", "lightning_modules.ppo.PPO.load_from_checkpoint"),
-        ("algorithm._target_", "visagent.networks.rubiksnet.read_checkpoint"),
+        ("algorithm._target_", "visagent.networks.weights.read_checkpoint"),
         ("algorithm._target_", "${oc.env:HOME}"),
         ("algorithm._target_", "hydra.utils.get_method"),
         ("algorithm._target_", "hydra.utils.instantiate"),

@@ -15,12 +15,12 @@ from visagent.networks.counting import cost
 from visagent.networks.rubiksnet import (
     VARIANTS,
     RubiksNet,
-    initialize_from,
     load_official_checkpoint,
     save_official_checkpoint,
 )
 from visagent.networks.shift import AttentionShift, RubiksShift3D, TemporalShift, shiftnet_offsets, tsm_offsets
 from visagent.networks.video_resnet import VideoResNet
+from visagent.networks.weights import initialize_from
 
 CHECKPOINTS = ("rubiksnet_tiny", "rubiksnet_tiny_aq")
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -290,7 +290,7 @@ def test_inflation_of_a_spatial_network(variant, tmp_path):
     assert torch.equal(deep.backbone.conv1.weight, flat.backbone.conv1.weight)
     attention = [name for name in deep.state_dict() if name.endswith((".conv2.0.weight", ".conv2.0.T"))]
     assert kept == sorted(["new_fc.weight", "new_fc.bias", *attention])
-    with pytest.raises(ConfigError, match="choose the tier and variant"):
+    with pytest.raises(ConfigError, match="that it was made with"):
         initialize_from(RubiksNet("small", 8, 8, variant), tmp_path / "run.ckpt")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -12,16 +11,18 @@ import pytest
 import torch
 from hydra import compose as hydra_compose
 from hydra import initialize_config_module
-from hydra.utils import instantiate
+from omegaconf import OmegaConf
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from slow import first
+from visagent.config.presets import options
 from visagent.config.schemas import register
 from visagent.config.validation import locate, parameters
 from visagent.errors import ConfigError
 from visagent.networks.deploy import MOST_GROUPS, SeparableShift, WholeShift, action_network, deployable
 from visagent.networks.rubiksnet import RubiksNet, save_official_checkpoint
 from visagent.runtime.export import export
+from visagent.runtime.fitting import network_of
 from visagent.runtime.train import train
 
 
@@ -91,11 +92,11 @@ def classifiers():
     """The networks in conf/network that classify clips, by what their classes take."""
     register()
     found = []
-    for path in sorted((Path(__file__).parents[2] / "conf/network").glob("*.yaml")):
+    for name in options("network"):
         with initialize_config_module("visagent.conf", version_base="1.3"):
-            network = hydra_compose(f"network/{path.stem}").network
+            network = hydra_compose(f"network/{name}").network
         if {"num_classes", "num_frames"} <= set(parameters(locate(network._target_, "network"))):
-            found.append((path.stem, network))
+            found.append((name, network))
     assert len(found) >= 5, "a network that classifies clips is known by its arguments"
     return found
 
@@ -107,7 +108,9 @@ def test_every_classifier_is_exported_in_operations_that_every_runtime_has(monke
     for name, tier in rubiksnet.TIERS.items():  # deeper ones repeat the same blocks
         monkeypatch.setitem(rubiksnet.TIERS, name, replace(tier, blocks=(1, 1, 1, 1)))
     torch.manual_seed(0)
-    found = action_network(instantiate(classifier)(num_classes=5, num_frames=4), list("abcde"), 4, 32)
+    found = action_network(
+        network_of({"network": OmegaConf.to_container(classifier)})(num_classes=5, num_frames=4), list("abcde"), 4, 32
+    )
     with Operators() as operators:
         plain = found.plain(clips := torch.randn(2, *found.shape))
     assert operators.seen == {"aten"}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from visagent.config.registry import Fit, registered
 from visagent.config.settings import Settings, setting
+from visagent.config.trained_weights import TrainedWeights
 
 
 @registered("algorithm", "classification", Fit(("perceptron",), ("digits",)))
@@ -20,7 +21,7 @@ class ClassificationSettings(Settings):
 
 @registered("network", "perceptron")
 @dataclass
-class PerceptronConfig:
+class PerceptronConfig(TrainedWeights):
     """See `visagent.networks.perceptron.Perceptron`."""
 
     hidden_sizes: list[int] = setting("units of the hidden layers", least=1, example=64)

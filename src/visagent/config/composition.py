@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from visagent.config.presets import conf_folder, options, presets
 from visagent.config.schemas import REQUIRED_GROUPS, TrainConfig, register
 from visagent.config.signature import signature
+from visagent.config.trained_weights import with_weights
 from visagent.config.validation import validate
 from visagent.errors import ConfigError
 
@@ -81,7 +82,7 @@ def compose_run(overrides: Sequence[str], known: Composed | None = None) -> dict
     """
     refuse_empty_groups(overrides)
     config = composed(overrides, {} if known is None else known)
-    return with_expert(validate(config, TrainConfig), known)
+    return signed(validate(config, TrainConfig), known)
 
 
 def composed(overrides: Sequence[str], known: Composed) -> DictConfig:
@@ -154,6 +155,16 @@ def is_shared(key: str) -> bool:
     """Whether an override's key says what a run that another one needs has from that."""
     first, _, rest = key.partition(".")
     return first in SHARED or (first == "trainer" and rest in DEVICES)
+
+
+def signed(config: dict[str, Any], known: Composed | None = None) -> dict[str, Any]:
+    """A resolved config with all that its own signature takes from elsewhere: of the run that it needs, of the weights
+    that it begins with.
+
+    Raises:
+        ConfigError: when one of them is not there.
+    """
+    return with_weights(with_expert(config, known))
 
 
 def with_expert(config: dict[str, Any], known: Composed | None = None) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from visagent.config.registry import Fit, registered
 from visagent.config.settings import Settings, require, setting
+from visagent.config.trained_weights import TrainedWeights
 from visagent.experts.schedules import beta_schedule
 
 
@@ -59,7 +60,7 @@ class SafeDAggerSettings(DAggerSettings):
 
 @registered("network", "navigation")
 @dataclass
-class NavigationNetworkConfig:
+class NavigationNetworkConfig(TrainedWeights):
     """The network of Figure 4; see `visagent.networks.navigation.NavigationNetwork`."""
 
     _target_: str = "visagent.networks.navigation.NavigationNetwork"

@@ -8,6 +8,7 @@ from typing import ClassVar
 from visagent.config.registry import Fit, registered
 from visagent.config.reinforcement_schemas import ActorDataSettings, LearnerSettings, ScheduledSettings
 from visagent.config.settings import require, setting
+from visagent.config.trained_weights import TrainedWeights
 
 
 @registered("algorithm", "option_mappo", Fit(("options",), ("options",), ("option_replay",)))
@@ -57,7 +58,7 @@ class OptionMAPPOSettings(ScheduledSettings):
 
 @registered("network", "options", formerly="visagent.networks.options.OptionActorCritic")
 @dataclass
-class OptionActorCriticConfig:
+class OptionActorCriticConfig(TrainedWeights):
     """Policy over options, and critic; see `visagent.networks.option_policies.OptionActorCritic`."""
 
     _target_: str = "visagent.networks.option_policies.OptionActorCritic"
@@ -109,7 +110,7 @@ class MacDQNSettings(LearnerSettings):
 
 @registered("network", "option_q")
 @dataclass
-class OptionQConfig:
+class OptionQConfig(TrainedWeights):
     """Values of joint options; see `visagent.networks.option_q.OptionQNetwork`."""
 
     _target_: str = "visagent.networks.option_q.OptionQNetwork"
@@ -146,7 +147,7 @@ class WaterFillingConfig:
 
 @registered("network", "uniform_options")
 @dataclass
-class UniformOptionsConfig:
+class UniformOptionsConfig(TrainedWeights):
     """Every option alike; see `visagent.networks.scripted_options.UniformOptions`."""
 
     _target_: str = "visagent.networks.scripted_options.UniformOptions"
@@ -155,7 +156,7 @@ class UniformOptionsConfig:
 
 @registered("network", "round_robin")
 @dataclass
-class RoundRobinConfig:
+class RoundRobinConfig(TrainedWeights):
     """Options in turn; see `visagent.networks.scripted_options.RoundRobin`."""
 
     _target_: str = "visagent.networks.scripted_options.RoundRobin"

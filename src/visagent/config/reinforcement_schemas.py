@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 from visagent.config.registry import Fit, registered
 from visagent.config.settings import MOST_PROCESSES, PROCESSES, Settings, require, setting
+from visagent.config.trained_weights import TrainedWeights
 
 
 @dataclass
@@ -77,7 +78,7 @@ class PPOSettings(ScheduledSettings):
 
 @registered("network", "actor_critic")
 @dataclass
-class ActorCriticConfig:
+class ActorCriticConfig(TrainedWeights):
     """Policy and critic; see `visagent.networks.actor_critic.ActorCritic`."""
 
     _target_: str = "visagent.networks.actor_critic.ActorCritic"
@@ -122,7 +123,7 @@ class EvolutionStrategiesSettings(LearnerSettings):
 
 @registered("network", "evolved")
 @dataclass
-class EvolvedPolicyConfig:
+class EvolvedPolicyConfig(TrainedWeights):
     """A policy whose weights are one vector; see `visagent.networks.evolved.EvolvedPolicy`."""
 
     _target_: str = "visagent.networks.evolved.EvolvedPolicy"
@@ -161,7 +162,7 @@ class DDPGSettings(LearnerSettings):
 
 
 @dataclass
-class Convolutions:
+class Convolutions(TrainedWeights):
     """Of a network, where there are pixels."""
 
     pixel_channels: list[int] = setting("channels of the convolutions, where there are pixels")
@@ -208,7 +209,7 @@ class RandomPolicySettings(LearnerSettings):
 
 @registered("network", "uniform")
 @dataclass
-class UniformPolicyConfig:
+class UniformPolicyConfig(TrainedWeights):
     """Every action alike; see `visagent.networks.uniform.UniformPolicy`."""
 
     _target_: str = "visagent.networks.uniform.UniformPolicy"

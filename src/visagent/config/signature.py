@@ -21,6 +21,8 @@ EXCLUDED = (
     "trainer.accelerator",
     "trainer.strategy",
     "trainer.enable_model_summary",
+    "network.weights",
+    "network.strict",
     "datamodule.cache",
     "datamodule.env.cache",
     "datamodule.env.host",
@@ -48,8 +50,8 @@ What composes an expert's run is said by that run's signature, and a file's hash
 def changes_identity(override: str) -> bool:
     """Whether a command-line override (`key=value`, `group=option`) can change a run's signature."""
     key = override.lstrip("+~").split("=", 1)[0].replace("/", ".")
-    # The data set itself, which `datamodule.root` follows, and what an expert's signature follows.
-    if key in ("paths.videos", "algorithm.expert.overrides", "algorithm.expert_checkpoint"):
+    # The data set itself, which `datamodule.root` follows, what an expert's signature follows, and files with a hash.
+    if key in ("paths.videos", "algorithm.expert.overrides", "algorithm.expert_checkpoint", "network.weights"):
         return True
     return not any(key == excluded or key.startswith(f"{excluded}.") for excluded in EXCLUDED)
 

@@ -16,6 +16,7 @@ from visagent.config.pairs import check_pairs
 from visagent.config.presets import options, presets
 from visagent.config.schemas import REQUIRED_GROUPS, TrainConfig, known_keys, schema_below, schema_of
 from visagent.config.settings import Settings, check_bounds
+from visagent.config.trained_weights import SETTINGS as TRAINED_WEIGHTS
 from visagent.config.trainer_settings import check_numbers, check_trainer, signature_keys, unknown_key
 from visagent.config.trust import dicts, locate
 from visagent.errors import ConfigError
@@ -151,7 +152,8 @@ def check_targets(config: Mapping[str, Any], path: str = "") -> None:
         if (accepted := parameters(function)) is None:
             continue
         for key in node:
-            if not str(key).startswith("_") and key not in accepted:
+            ours = where == "network" and key in TRAINED_WEIGHTS  # whatever the network
+            if not (str(key).startswith("_") or ours or key in accepted):
                 raise unknown_key(f"{where}.{key}" if where else str(key), accepted)
 
 

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from visagent.config.registry import Fit, registered
 from visagent.config.settings import MOST_PROCESSES, Settings, require, setting
+from visagent.config.trained_weights import TrainedWeights
 
 LAYOUTS = ("something_v2", "something_v1", "ucf101", "hmdb51", "kinetics")
 DENSE_SPAN = 64
@@ -53,7 +54,7 @@ class ActionRecognitionSettings(Settings):
 
 @registered("network", "rubiksnet")
 @dataclass
-class RubiksNetConfig:
+class RubiksNetConfig(TrainedWeights):
     """RubiksNet; see `visagent.networks.rubiksnet.RubiksNet`."""
 
     _target_: str = "visagent.networks.rubiksnet.RubiksNet"
@@ -73,7 +74,7 @@ class RubiksNetConfig:
 
 @registered("network", "video_resnet")
 @dataclass
-class VideoResNetConfig:
+class VideoResNetConfig(TrainedWeights):
     """TSN and TSM; see `visagent.networks.video_resnet.VideoResNet`."""
 
     _target_: str = "visagent.networks.video_resnet.VideoResNet"
@@ -95,7 +96,7 @@ class NetworkCostSettings(Settings):
 
 @registered("network", "block")
 @dataclass
-class BlockConfig:
+class BlockConfig(TrainedWeights):
     """The blocks of Table 6.6; see `visagent.networks.blocks.Block`."""
 
     _target_: str = "visagent.networks.blocks.Block"

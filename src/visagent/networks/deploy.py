@@ -19,10 +19,9 @@ from visagent.networks.rubiksnet import (
     RubiksNet,
     SqueezeExcitation,
     load_official_checkpoint,
-    read_checkpoint,
-    weights_of,
 )
 from visagent.networks.shift import RubiksShift3D, TemporalShift
+from visagent.networks.weights import read_checkpoint, weights_of
 from visagent.video.transforms import MEAN, STD
 
 MOST_GROUPS = 9
@@ -70,7 +69,7 @@ def exportable_run(make_network: Callable[..., nn.Module], data: Mapping[str, An
     """
     classes = read_checkpoint(checkpoint)["classes"]
     network = make_network(num_classes=len(classes), num_frames=data["num_frames"])
-    network.load_state_dict(weights_of(checkpoint))
+    network.load_state_dict(weights_of(checkpoint)[0])
     return action_network(network, classes, data["num_frames"], data["crop"])
 
 

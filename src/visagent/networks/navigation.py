@@ -8,7 +8,9 @@ logits and a value.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +21,9 @@ from visagent.errors import ConfigError
 from visagent.networks.distributions import sample_categorical
 from visagent.networks.policy import PolicyStep
 from visagent.scenes.graph import ACTIONS
+
+OF_SCENES = ("scene_layer.", "policy_head.", "value_head.")
+"""Beginnings of the names of layers that each scene has of its own."""
 
 
 class SceneLinear(nn.Module):
@@ -82,6 +87,7 @@ class NavigationNetwork(nn.Module):
         random_feature_sample: bool = False,
     ) -> None:
         super().__init__()
+        self.scenes = tables.names
         scenes, samples = (
             len(tables.names),
             max(scene.features.shape[1] for scene in tables.scenes) if random_feature_sample else 1,
@@ -129,6 +135,14 @@ class NavigationNetwork(nn.Module):
         """Draw all weights anew from the global generator."""
         for layer in (self.siamese, self.fusion, self.scene_layer, self.policy_head, self.value_head):
             layer.reset_parameters()
+
+    def place_of(self, name: str, value: Tensor, about: Mapping[str, Any]) -> tuple[str, Tensor]:
+        """A weight of another run as this network takes it: of layers of scenes, those of the scenes that both know."""
+        there, own = about.get("scene_names"), self.state_dict().get(name)
+        if there is None or own is None or not name.startswith(OF_SCENES) or value.shape[1:] != own.shape[1:]:
+            return name, value
+        layers = dict(zip(there, value, strict=True))
+        return name, torch.stack([layers.get(scene, mine) for scene, mine in zip(self.scenes, own, strict=True)])
 
     def _lookup(self, states: Tensor) -> Tensor:
         if self.training and self.samples > 1:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from visagent.errors import ConfigError
 from visagent.networks.shift import AttentionShift, RubiksShift2D, RubiksShift3D, TemporalShift, tsm_offsets
+from visagent.networks.weights import read_checkpoint, weights_of
 
 
 @dataclass(frozen=True)
@@ -221,6 +222,21 @@ class RubiksNet(nn.Module):
         frames = clips.reshape(-1, 3, *clips.shape[-2:])
         return self.new_fc(self.backbone(frames)).unflatten(0, (-1, self.num_frames)).mean(dim=1)  # type: ignore[no-any-return]
 
+    def place_of(self, name: str, value: Tensor, about: Mapping[str, Any]) -> tuple[str, Tensor]:
+        """This network's own name for a weight, and the value as it takes it.
+
+        A spatial network (`rubiks2d`, pretrained on images) is inflated: its shifts become the rows H and W of the
+        three-dimensional ones, whose time stays as it was initialised (Section 6.4.1, "Spatial Shift Pretraining").
+        """
+        own = self.state_dict()
+        if name.startswith("fc."):
+            name = f"new_{name}"
+        deep, mixing = name.replace(".as3.shift", ".as3.rubiks3d.shift"), name.replace(".conv2.", ".conv2.1.")
+        if name.endswith(".as3.shift") and deep in own and own[deep].shape[1:] == value.shape[1:]:
+            return deep, torch.cat([own[deep][:1], value])
+        # behind the shift in time of RS-AQ
+        return (mixing if name not in own and mixing in own else name), value
+
     # Shifts
 
     def blocks(self) -> Iterator[tuple[str, RubiksBlock]]:
@@ -317,7 +333,7 @@ def load_official_checkpoint(path: Path | str) -> RubiksNet:
             )
     network = RubiksNet(content["tier"], content["num_classes"], content["num_frames"], content["variant"])
     try:
-        network.load_state_dict(weights_of(path))
+        network.load_state_dict(weights_of(path)[0])
     except RuntimeError as error:
         raise ConfigError(
             f"checkpoint {path}: its weights do not fit {content['tier']} {content['variant']}: {error}"
@@ -340,91 +356,3 @@ def save_official_checkpoint(network: RubiksNet, path: Path | str) -> None:
     torch.save(
         {**description, "model": {name: value.detach().cpu() for name, value in network.state_dict().items()}}, path
     )
-
-
-def read_checkpoint(path: Path | str) -> Mapping[str, Any]:
-    """A checkpoint's content, tensors and plain Python only.
-
-    Raises:
-        ConfigError: when it is missing or holds anything else.
-    """
-    import pickle
-
-    if not Path(path).is_file():
-        raise ConfigError(f"checkpoint {path}: no such file")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    # whatever the bytes lead it to
-    except (
-        RuntimeError,
-        EOFError,
-        pickle.UnpicklingError,
-        LookupError,
-        ValueError,
-        AttributeError,
-        TypeError,
-    ) as error:
-        raise ConfigError(
-            f"checkpoint {path}: expected a PyTorch file of tensors and plain values, which it is not "
-            f"({type(error).__name__})"
-        ) from error
-    if not isinstance(content, Mapping):
-        raise ConfigError(f"checkpoint {path}: expected a mapping, got {type(content).__name__}")
-    return content
-
-
-def weights_of(path: Path | str) -> dict[str, Tensor]:
-    """The network's weights in a released checkpoint, in a run's checkpoint or in a bare state dict, by their names in
-    the network.
-
-    Raises:
-        ConfigError: when there are none.
-    """
-    content = read_checkpoint(path)
-    state = content.get("model", content.get("state_dict", content))
-    if "state_dict" in content and isinstance(state, Mapping):
-        state = {name.removeprefix("network."): value for name, value in state.items() if name.startswith("network.")}
-    if not isinstance(state, Mapping) or not state or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ConfigError(
-            f"checkpoint {path}: expected weights under 'model' or 'state_dict', got {', '.join(map(str, content))}"
-        )
-    return {name: value.float() if value.is_floating_point() else value for name, value in state.items()}
-
-
-def initialize_from(network: nn.Module, path: Path | str) -> list[str]:
-    """Take over pretrained weights: all that fit, the classifier only where the classes are as many.
-
-    A spatial network (`rubiks2d`, pretrained on images) is inflated: its shifts become the rows H and W of the
-    three-dimensional ones, whose time stays as it was initialised (Section 6.4.1, "Spatial Shift Pretraining").
-
-    Args:
-        network: changed in place.
-        path: see `weights_of`.
-
-    Returns:
-        Names of the weights that kept their initial values.
-
-    Raises:
-        ConfigError: when the file holds weights that the network has no place for.
-    """
-    source, target = weights_of(path), network.state_dict()
-    taken: dict[str, Tensor] = {}
-    for name, value in source.items():
-        name3d = name.replace(".as3.shift", ".as3.rubiks3d.shift")
-        mixing = name.replace(".conv2.weight", ".conv2.1.weight")
-        if name in target and target[name].shape == value.shape:
-            taken[name] = value
-        elif name.endswith(".conv2.weight") and mixing in target and target[mixing].shape == value.shape:
-            taken[mixing] = value  # behind the attention of RS-AQ
-        elif name.startswith(("new_fc.", "fc.")) and name in target:
-            continue  # other classes
-        elif name.endswith(".as3.shift") and name3d in target and target[name3d].shape[1:] == value.shape[1:]:
-            taken[name3d] = torch.cat([target[name3d][:1], value])
-        else:
-            expected = f"expected {list(target[name].shape)}" if name in target else "this network has no such weight"
-            raise ConfigError(
-                f"checkpoint {path}: got {name} {list(value.shape)}, {expected}; choose the tier and variant it was "
-                "made with"
-            )
-    network.load_state_dict({**target, **taken})
-    return sorted(set(target) - set(taken))

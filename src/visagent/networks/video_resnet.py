@@ -4,6 +4,10 @@ its channels in time.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torchvision import models
@@ -13,6 +17,8 @@ from visagent.networks.shift import TemporalShift, tsm_offsets
 
 DEPTHS = {18: models.resnet18, 34: models.resnet34, 50: models.resnet50}
 TEMPORAL = ("none", "shift")
+SHIFTED = re.compile(r"\.conv1\.(net|1)\.")
+"""A convolution behind a shift, in the released TSM and here."""
 
 
 class VideoResNet(nn.Module):
@@ -38,7 +44,7 @@ class VideoResNet(nn.Module):
             raise ConfigError(f"network.depth: expected one of {', '.join(map(str, DEPTHS))}, got {depth!r}")
         if temporal not in TEMPORAL:
             raise ConfigError(f"network.temporal: expected one of {', '.join(TEMPORAL)}, got {temporal!r}")
-        self.num_classes, self.num_frames = num_classes, num_frames
+        self.num_classes, self.num_frames, self.temporal = num_classes, num_frames, temporal
         self.backbone = DEPTHS[depth](weights=None)
         if temporal == "shift":
             for stage in (self.backbone.layer1, self.backbone.layer2, self.backbone.layer3, self.backbone.layer4):
@@ -51,6 +57,18 @@ class VideoResNet(nn.Module):
         self.new_fc = nn.Linear(features, num_classes)
         nn.init.normal_(self.new_fc.weight, 0.0, 0.001)
         nn.init.zeros_(self.new_fc.bias)
+
+    def place_of(self, name: str, value: Tensor, about: Mapping[str, Any]) -> tuple[str, Tensor]:
+        """This network's own name for what torchvision's ResNets, or the released TSN and TSM (temporal-shift-module,
+        by residual branches), call so.
+        """
+        own = name.removeprefix("base_model.").removeprefix("backbone.")
+        if own.startswith(("fc.", "new_fc.")):
+            return f"new_fc.{own.rpartition('.')[2]}", value
+        shifted = SHIFTED.sub(".conv1.", own)  # of a TSM, whose first convolutions have a shift before them
+        if self.temporal == "shift" and shifted.startswith("layer"):
+            shifted = shifted.replace(".conv1.", ".conv1.1.")
+        return f"backbone.{shifted}", value
 
     def forward(self, clips: Tensor) -> Tensor:
         """Logits `[N, num_classes]` of normalised clips `[N, T, 3, H, W]`."""

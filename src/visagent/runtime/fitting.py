@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from visagent.config.precision import SINGLE, precision_of
+from visagent.config.trained_weights import SETTINGS as TRAINED_WEIGHTS
+from visagent.config.trained_weights import weights_file
 from visagent.errors import ConfigError
 from visagent.runtime.allocation import meet
 from visagent.runtime.building import make
@@ -14,27 +19,68 @@ from visagent.runtime.checkpoints import checkpoint_to_resume, reading_checkpoin
 from visagent.runtime.drawing import draw
 from visagent.runtime.experts import trained_expert
 from visagent.runtime.memory import keep_memory
-from visagent.runtime.record import Record, RunFolder
+from visagent.runtime.record import Record, RunFolder, write_atomically
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
 
+    from visagent.networks.weights import Taken
     from visagent.runtime.learners import Learner
     from visagent.runtime.mlflow_logger import MLflowTracker
 
+log = logging.getLogger(__name__)
+WEIGHTS = "weights.txt"
+"""In a run's folder: what became of the weights that its network began with."""
 
-def build(config: dict[str, Any]) -> tuple[pl.LightningModule, pl.LightningDataModule]:
+
+def build(
+    config: dict[str, Any], tell: Callable[[Taken], None] | None = None
+) -> tuple[pl.LightningModule, pl.LightningDataModule]:
     """The module and the DataModule that a resolved config names.
+
+    Args:
+        config: resolved.
+        tell: given, the network begins with the weights that the config names, and this is told what became of them;
+            None where a checkpoint's come later.
 
     Raises:
         UserError: when one of them refuses its settings.
     """
     datamodule: pl.LightningDataModule = make("datamodule", config["datamodule"])
-    parts = {group: make(group, config[group]) for group in ("network", "optimizer")}
+    parts = {"network": network_of(config), "optimizer": make("optimizer", config["optimizer"])}
+    file = None if tell is None else weights_file(config)
+    if tell is not None and file is not None:
+        parts["network"] = Begun(parts["network"], file, bool(config["network"].get("strict")), tell)
     if "expert" in config["algorithm"]:
         parts["expert"] = trained_expert(config)
     module: pl.LightningModule = make("algorithm", config["algorithm"], **parts)
     return module, datamodule
+
+
+def network_of(config: Mapping[str, Any]) -> Any:
+    """What makes the network that a resolved config names, with drawn weights."""
+    return make("network", {key: value for key, value in config["network"].items() if key not in TRAINED_WEIGHTS})
+
+
+class Begun:
+    """Makes a network that begins with the weights of a file.
+
+    Args:
+        factory: makes the network.
+        file, strict: see `visagent.networks.weights.take_weights`.
+        tell: told what became of them.
+    """
+
+    def __init__(self, factory: Any, file: Path, strict: bool, tell: Callable[[Taken], None]) -> None:
+        self.func = getattr(factory, "func", factory)  # by which errors name it
+        self.factory, self.file, self.strict, self.tell = factory, file, strict, tell
+
+    def __call__(self, *arguments: Any, **settings: Any) -> Any:
+        from visagent.networks.weights import take_weights
+
+        network = self.factory(*arguments, **settings)
+        self.tell(take_weights(network, self.file, self.strict))
+        return network
 
 
 def build_trainer(config: dict[str, Any], **settings: Any) -> pl.Trainer:
@@ -121,7 +167,7 @@ def fit(
         meet()
         wait_for_others(config["launcher"]["meeting_s"])
     pl.seed_everything(config["seed"], workers=True, verbose=False)
-    module, datamodule = build(config)
+    module, datamodule = build(config, partial(_tell, folder) if resumed is None else None)
     together = [] if learner is None else [KeepTogether(learner)]
     callbacks: list[pl.Callback] = [
         *together,
@@ -156,3 +202,10 @@ def fit(
             raise diverged(trainer, module, undefined, None, record.env_steps)
     if trainer.is_global_zero and (learner is None or learner.meeting.number == 0):
         draw(module, folder, record, tracker)
+
+
+def _tell(folder: RunFolder, taken: Taken) -> None:
+    """Say what became of the weights that a network begins with, in short, and in the run's folder of each of them."""
+    for line in taken.lines():
+        log.info("%s", line)
+    write_atomically(folder.path / WEIGHTS, taken.table())

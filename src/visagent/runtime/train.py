@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from omegaconf import DictConfig, OmegaConf
 
-from visagent.config.composition import with_expert
+from visagent.config.composition import signed
 from visagent.config.schemas import TrainConfig
 from visagent.config.signature import signature
 from visagent.config.trust import literal
@@ -62,7 +62,7 @@ def train(config: DictConfig) -> Record:
     Raises:
         UserError: for anything that the user can mend.
     """
-    resolved = with_expert(validate(config, TrainConfig))
+    resolved = signed(validate(config, TrainConfig))
     check_tasks(resolved["trainer"], None if resolved["learners"] is None else resolved["learners"]["count"])
     outputs = Path(resolved["paths"]["outputs"])
     check_tracking(resolved["logger"], outputs)
