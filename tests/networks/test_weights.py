@@ -60,6 +60,7 @@ def test_torchvisions_resnets_become_tsn_and_tsm(depth, tmp_path):
         assert torch.allclose(tsn.backbone(CLIPS[:, 0]), image(CLIPS[:, 0]), atol=1e-5)
     with pytest.raises(ConfigError, match=r"as network.strict=true asks.*fc.weight"):
         take_weights(tsn, tmp_path / "resnet.pth", strict=True)
+    assert report.share > 0.99
     same = VideoResNet(depth, 1000)
     assert take_weights(same, tmp_path / "resnet.pth", strict=True).kept == ()  # as many classes
 
@@ -109,6 +110,9 @@ def test_files_of_other_kinds_are_read_and_others_named(tmp_path):
     torch.save({"weight": torch.zeros(7)}, tmp_path / "other.pt")
     with pytest.raises(ConfigError, match=r"expected some that fit Linear, got .*0 of 1 loaded.*\[7\]"):
         take_weights(network, tmp_path / "other.pt")
+    torch.save({"new_fc.bias": torch.zeros(5)}, tmp_path / "classifier.pt")
+    with pytest.raises(ConfigError, match=r"expected some that fit RubiksNet, got .*1 of 1 loaded"):
+        take_weights(RubiksNet("micro", 5), tmp_path / "classifier.pt")
     torch.save({"epoch": 3, "lr": 0.1}, tmp_path / "none.pt")
     with pytest.raises(ConfigError, match=r"expected weights by name.*got epoch, lr"):
         take_weights(network, tmp_path / "none.pt")

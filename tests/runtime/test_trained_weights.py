@@ -46,7 +46,7 @@ def test_a_run_begins_with_anothers_weights(compose, tmp_path, caplog):
     assert all(torch.allclose(ours[name], theirs[name]) for name in learned) and len(learned) > 20
     folder = folder_of(second, outputs).path
     assert (folder / "weights.txt").read_text().count("loaded") == len(theirs)
-    assert f"weights of {file}: {len(theirs)} of {len(theirs)} loaded" in caplog.text
+    assert f"weights of {file}: {len(theirs)} of {len(theirs)} loaded, 0 of them renamed, 100% of" in caplog.text
     file.rename(tmp_path / "elsewhere")  # what the run has learned is in its own checkpoint
     module, _ = trained_module(outputs, second.signature)
     assert torch.equal(module.network.new_fc.weight, ours["network.new_fc.weight"])

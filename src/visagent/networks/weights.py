@@ -43,12 +43,14 @@ class Taken:
         taken: name in the network -> name in the file.
         left_out: name in the file -> why.
         kept: names in the network whose values stay as they were drawn.
+        share: of the network's values that come from the file.
     """
 
     path: str
     taken: Mapping[str, str]
     left_out: Mapping[str, str]
     kept: tuple[str, ...]
+    share: float
 
     @property
     def renamed(self) -> dict[str, str]:
@@ -69,7 +71,10 @@ class Taken:
     def lines(self) -> list[str]:
         """In short: how many of which kind, and the first names of those that are not in both."""
         total = len(self.taken) + len(self.left_out)
-        lines = [f"weights of {self.path}: {len(self.taken)} of {total} loaded, {len(self.renamed)} of them renamed"]
+        lines = [
+            f"weights of {self.path}: {len(self.taken)} of {total} loaded, {len(self.renamed)} of them renamed, "
+            f"{self.share:.0%} of the network"
+        ]
         if self.left_out:
             lines.append(f"left out: {_some(f'{name} ({why})' for name, why in self.left_out.items())}")
         if self.kept:
@@ -112,8 +117,10 @@ def take_weights(network: nn.Module, path: Path | str, strict: bool = False) -> 
         else:
             values[own], taken[own] = fitted, name
     kept = tuple(own for own in target if own not in taken and not own.endswith(UNLEARNED))
-    report = Taken(str(path), taken, left_out, kept)
-    if not taken:
+    learned = {own: value.numel() for own, value in target.items() if not own.endswith(UNLEARNED)}
+    share = sum(learned.get(own, 0) for own in taken) / max(1, sum(learned.values()))
+    report = Taken(str(path), taken, left_out, kept, share)
+    if all(own.startswith(CLASSIFIER) for own in taken):
         raise ConfigError(
             f"network.weights: expected some that fit {type(network).__name__}, got {'; '.join(report.lines())}; {MADE}"
         )

@@ -206,6 +206,9 @@ def fit(
 
 def _tell(folder: RunFolder, taken: Taken) -> None:
     """Say what became of the weights that a network begins with, in short, and in the run's folder of each of them."""
+    from visagent.networks.weights import CLASSIFIER
+
+    others = [own for own in taken.kept if not own.startswith(CLASSIFIER)]
     for line in taken.lines():
-        log.info("%s", line)
+        log.log(logging.WARNING if others else logging.INFO, "%s", line)
     write_atomically(folder.path / WEIGHTS, taken.table())
