@@ -18,7 +18,9 @@ import gc
 import logging
 import multiprocessing
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from hashlib import sha256
 from multiprocessing import resource_sharer
 from multiprocessing.heap import BufferWrapper
@@ -41,6 +43,12 @@ from visagent.scenes.dump import list_dumps, read_dump
 from visagent.testing.scenes import write_grid_dump
 
 torch.set_num_threads(1)
+with suppress(ImportError):  # it comes with dm_control
+    from absl import logging as absl_logging
+
+    # A command that runs in a test sets logging up anew, which closes all handlers. This one would close what it writes
+    # to, pytest's capture of whichever test imported it, and with that the output of all tests that follow.
+    absl_logging.get_absl_handler().python_handler.setStream(sys.__stderr__)
 
 ROOT = Path(__file__).resolve().parent.parent
 OPEN_PLAN = ("......", "......", "..##..", "......", "......")
