@@ -21,8 +21,8 @@ from visagent.config.validation import locate, parameters
 from visagent.errors import ConfigError
 from visagent.networks.deploy import MOST_GROUPS, SeparableShift, WholeShift, action_network, deployable
 from visagent.networks.rubiksnet import RubiksNet, save_official_checkpoint
+from visagent.runtime.building import make
 from visagent.runtime.export import export
-from visagent.runtime.fitting import network_of
 from visagent.runtime.train import train
 
 
@@ -109,7 +109,7 @@ def test_every_classifier_is_exported_in_operations_that_every_runtime_has(monke
         monkeypatch.setitem(rubiksnet.TIERS, name, replace(tier, blocks=(1, 1, 1, 1)))
     torch.manual_seed(0)
     found = action_network(
-        network_of({"network": OmegaConf.to_container(classifier)})(num_classes=5, num_frames=4), list("abcde"), 4, 32
+        make("network", OmegaConf.to_container(classifier))(num_classes=5, num_frames=4), list("abcde"), 4, 32
     )
     with Operators() as operators:
         plain = found.plain(clips := torch.randn(2, *found.shape))

@@ -8,6 +8,7 @@ from typing import Any
 
 from visagent.config.schemas import schema_of
 from visagent.config.settings import Settings
+from visagent.config.trained_weights import SETTINGS as TRAINED_WEIGHTS
 from visagent.config.trust import INSTRUCTIONS, literal, locate
 from visagent.errors import ConfigError, UserError
 
@@ -18,6 +19,8 @@ def make(where: str, config: Mapping[str, Any], **more: Any) -> Any:
     What has `visagent.config.settings.Settings` gets them as one object, its first argument; anything else gets keyword
     arguments.
 
+    The weights that a network begins with are none of its own settings: see `visagent.runtime.fitting.Begun`.
+
     Args:
         where: of the config, for messages.
         config: plain Python.
@@ -26,6 +29,8 @@ def make(where: str, config: Mapping[str, Any], **more: Any) -> Any:
     Raises:
         UserError: when it refuses its settings.
     """
+    if where == "network":
+        config = {key: value for key, value in config.items() if key not in TRAINED_WEIGHTS}
     instructions = {key for key in config if key.startswith("_") and key.endswith("_")}
     if instructions - INSTRUCTIONS:
         return _by_hydra(config, more)

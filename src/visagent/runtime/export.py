@@ -20,6 +20,7 @@ from omegaconf import DictConfig
 from visagent.config.schemas import ExportConfig
 from visagent.config.validation import check_targets, validate
 from visagent.errors import ConfigError
+from visagent.runtime.building import make
 from visagent.runtime.record import RunFolder, find_run
 
 if TYPE_CHECKING:
@@ -94,7 +95,6 @@ def _load(asked: dict[str, Any], folder: RunFolder | None, stored: dict[str, Any
     """What is to be exported, and where the file goes unless said otherwise."""
     from visagent.networks.deploy import released
     from visagent.runtime.checkpoints import check_checkpoint
-    from visagent.runtime.fitting import network_of
 
     if folder is None:
         path = Path(asked["checkpoint"])
@@ -110,7 +110,9 @@ def _load(asked: dict[str, Any], folder: RunFolder | None, stored: dict[str, Any
         )
     if not folder.checkpoint.is_file():
         raise ConfigError(f"the run in {folder.path} has no checkpoint yet: finish its first epoch")
-    return describe(network_of(stored), stored["datamodule"], check_checkpoint(folder)), folder.path / "network"
+    return describe(
+        make("network", stored["network"]), stored["datamodule"], check_checkpoint(folder)
+    ), folder.path / "network"
 
 
 def _onnx(exportable: Exportable, x: Tensor, target: Path, threads: int) -> Callable[[Tensor], Tensor]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from visagent.config.precision import SINGLE, precision_of
-from visagent.config.trained_weights import SETTINGS as TRAINED_WEIGHTS
 from visagent.config.trained_weights import weights_file
 from visagent.errors import ConfigError
 from visagent.runtime.allocation import meet
@@ -47,7 +46,7 @@ def build(
         UserError: when one of them refuses its settings.
     """
     datamodule: pl.LightningDataModule = make("datamodule", config["datamodule"])
-    parts = {"network": network_of(config), "optimizer": make("optimizer", config["optimizer"])}
+    parts = {group: make(group, config[group]) for group in ("network", "optimizer")}
     file = None if tell is None else weights_file(config)
     if tell is not None and file is not None:
         parts["network"] = Begun(parts["network"], file, bool(config["network"].get("strict")), tell)
@@ -55,11 +54,6 @@ def build(
         parts["expert"] = trained_expert(config)
     module: pl.LightningModule = make("algorithm", config["algorithm"], **parts)
     return module, datamodule
-
-
-def network_of(config: Mapping[str, Any]) -> Any:
-    """What makes the network that a resolved config names, with drawn weights."""
-    return make("network", {key: value for key, value in config["network"].items() if key not in TRAINED_WEIGHTS})
 
 
 class Begun:
