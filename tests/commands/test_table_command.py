@@ -28,6 +28,15 @@ def records(outputs):
     return {record["signature"]: record for record in processes.records(outputs)}
 
 
+def is_free(path):
+    with path.open() as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
+
+
 def stamps(outputs):
     return {path.parent.name: path.stat().st_mtime_ns for path in outputs.glob("runs/*/record.json")}
 
@@ -180,8 +189,7 @@ def test_a_killed_sweep_leaves_no_workers_and_goes_on(ask, tmp_path):
     )
     started.end(all_of_it=False)
     wait_for(lambda: {r["status"] for r in records(outputs).values()} == {"KILLED"}, "the workers' end", 60)
-    for name in records(outputs):
-        with (outputs / "runs" / name / "lock").open() as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    for name in records(outputs):  # a worker holds it until its process is gone
+        wait_for(lambda lock=outputs / "runs" / name / "lock": is_free(lock), "the end of a worker's process", 60)
     shown = table(*ask, "logger=none", "datamodule.passes_per_epoch=300", cwd=tmp_path)
     assert shown.stdout.count("cut off") == 2
