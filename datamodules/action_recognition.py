@@ -16,7 +16,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 
-from datamodules.ranks import next_epoch, of_all_ranks, shard
+from datamodules.ranks import Found, next_epoch, of_all_ranks, shard
 from visagent.config.video_schemas import ActionRecognitionDataSettings
 from visagent.errors import ConfigError, UserError
 from visagent.seeding import generator
@@ -130,7 +130,7 @@ class ActionRecognitionDataModule(pl.LightningDataModule):
             train, val, size = settings.embedded_train, settings.embedded_val, settings.embedded_size
             self.recipe = Recipe(settings.layout, train, val, size, settings.embedded_seed)
         self.root = Path(settings.cache) / self.recipe.name if self.recipe is not None else Path(settings.root)
-        self.broken: dict[str, dict[str, str]] = {"train": {}, "val": {}}
+        self.broken: dict[str, dict[str, str]] = {split: {} for split in ("train", "val", settings.test_split)}
         self._lists: dict[str, ClipList] | None = None
 
     def prepare_data(self) -> None:
@@ -148,7 +148,8 @@ class ActionRecognitionDataModule(pl.LightningDataModule):
         if self._lists is None:
             require(self.settings.backend)
             layout, fold, size = self.settings.layout, self.settings.fold, self.settings.batch_size
-            self._lists = {split: read(layout, self.root, split, fold) for split in ("train", "val")}
+            splits = dict.fromkeys(("train", "val", self.settings.test_split))
+            self._lists = {split: read(layout, self.root, split, fold) for split in splits}
             count = len(self._lists["train"].clips)
             if count < size:
                 raise ConfigError(
@@ -185,6 +186,19 @@ class ActionRecognitionDataModule(pl.LightningDataModule):
         return self.lists["train"].classes
 
     @property
+    def labelled(self) -> bool:
+        """Whether the classes of the videos that are tested on are known."""
+        return self.settings.test_split != "test"
+
+    def tested_videos(self) -> list[str]:
+        """Names of the videos that are tested on by their numbers, relative to the data set's folder."""
+        return [str(Path(clip.path).relative_to(self.root)) for clip in self.lists[self.settings.test_split].clips]
+
+    def of_all_ranks(self, mine: Found) -> list[Found]:
+        """What every rank has found, in the order of ranks: all of them must ask."""
+        return of_all_ranks(self.trainer, mine)
+
+    @property
     def _device(self) -> str:
         return device_of(
             self.settings.backend, self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
@@ -212,8 +226,8 @@ class ActionRecognitionDataModule(pl.LightningDataModule):
         phase = (epoch / epochs, (epoch + 1) / epochs)
         return ClipLoader(data, batches, settings.workers, "", self.broken["train"], settings.broken_share, phase)
 
-    def _evaluation(self, name: str) -> ClipLoader:
-        clips, settings = self.lists["val"].clips, self.settings
+    def _evaluation(self, name: str, split: str) -> ClipLoader:
+        clips, settings = self.lists[split].clips, self.settings
         rank, world = shard(self.trainer, settings.batch_size)
         mine = range(rank, len(clips), world)
         # A rank without videos has a batch without videos: it must come along to where results of all ranks are added
@@ -224,15 +238,15 @@ class ActionRecognitionDataModule(pl.LightningDataModule):
         ]
         views = protocol(name, settings.resize, settings.crop)
         data = EvaluationClips(clips, settings.num_frames, views, settings.backend, self._device)
-        return ClipLoader(data, batches, settings.workers, name, self.broken["val"], settings.broken_share)
+        return ClipLoader(data, batches, settings.workers, name, self.broken[split], settings.broken_share)
 
     def val_dataloader(self) -> ClipLoader:
         """One clip of each validation video."""
-        return self._evaluation("validation")
+        return self._evaluation("validation", "val")
 
     def test_dataloader(self) -> Chain:
-        """The validation videos by each protocol."""
-        return Chain([self._evaluation(name) for name in self.settings.protocols])
+        """The validation videos, or those of `test_split`, by each protocol."""
+        return Chain([self._evaluation(name, self.settings.test_split) for name in self.settings.protocols])
 
     def statistics(self) -> dict[str, float]:
         """What is worth logging about the data, `data/...`."""
@@ -251,14 +265,15 @@ class ActionRecognitionDataModule(pl.LightningDataModule):
             for split, files in account.items():
                 self.broken[split].update(files)
         for split, files in self.broken.items():
-            check_share(files, len(self.lists[split].clips), self.settings.broken_share)
+            if files:
+                check_share(files, len(self.lists[split].clips), self.settings.broken_share)
 
     def state_dict(self) -> dict[str, Any]:
         """The account of broken files, and which clips these were."""
         return {"broken": {split: dict(files) for split, files in self.broken.items()}, "clips": self._fingerprint()}
 
     def _fingerprint(self) -> str:
-        digest = hashlib.sha256(repr(self.classes).encode())
+        digest = hashlib.sha256(repr(self.classes).encode())  # of what is trained on
         for clip in self.lists["train"].clips:
             digest.update(f"{Path(clip.path).relative_to(self.root)} {clip.label}\n".encode())
         return digest.hexdigest()[:16]
@@ -274,7 +289,8 @@ class ActionRecognitionDataModule(pl.LightningDataModule):
                 "a new run (name=NEW)"
             )
         for split, files in state_dict["broken"].items():
-            self.broken[split].update({path: reason for path, reason in files.items() if not self._readable(path)})
+            still = {path: reason for path, reason in files.items() if not self._readable(path)}
+            self.broken.setdefault(split, {}).update(still)
 
     def _readable(self, path: str) -> bool:
         try:

@@ -56,6 +56,8 @@ class ActionRecognition(ClipEvaluation):
             self.network = make_network(
                 self._make_network, num_classes=len(self.classes), num_frames=self.data.settings.num_frames
             )
+        if stage == "test" and (trained := getattr(self._make_network, "classes", None)) is not None:
+            require_same_classes(trained, self.classes)
         if self.settings.initialize_from is not None and stage == "fit":
             initialize_from(self.network, self.settings.initialize_from)
         self.prepare_evaluation(self.settings.budget)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from lightning_modules.making import make_network, make_optimizer
 from lightning_modules.path_examples import PathExample, drawn, examples_of
 from lightning_modules.schedules import rate, scale_learning_rates
+from visagent.actors.evaluation import PictureFilm, Played
 from visagent.actors.navigation_rollout import follow, rollout
 from visagent.config.navigation_schemas import BehaviourCloningSettings
 from visagent.envs.navigation import NavigationWorld, SceneTables
@@ -26,6 +28,10 @@ from visagent.seeding import derive_seed
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+STEPS_PER_SECOND = 2
+"""Of films: a step turns by a right angle or goes half a metre."""
+GAP = 8
+"""Pixels between what an agent saw and its target."""
 NetworkFactory = Callable[[SceneTables], NavigationNetwork]
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 
@@ -156,6 +162,31 @@ class BehaviourCloning(pl.LightningModule):
             if split == "test" and not batch.name:
                 self.examples += examples_of(path, scene, {example.success for example in self.examples})
         self.log("step", self.samples_seen.float(), batch_size=1)
+
+    def play(self, seeds: Sequence[int]) -> Iterator[Played]:
+        """Test episodes of the trained policy, each seed's own, as pictures of what it saw, the target beside them."""
+        data: Any = self.data
+        batch = next(iter(data.test_dataloader()))
+        for seed in seeds:
+            index = derive_seed(seed, "episode") % len(batch.starts)
+            world = NavigationWorld(self.tables.to(self.device), batch.max_steps)
+            acting = follow(self.policy(), deterministic=batch.modes[0] == "argmax")
+            start, target = batch.starts[index : index + 1], batch.targets[index : index + 1]
+            path = rollout(acting, world, start, target, torch.Generator().manual_seed(seed))
+            scene = int(self.tables.scene_of[path.target[0]])
+            first, length = int(self.tables.first[scene]), int(path.length[0])
+            states = [int(state) - first for state in path.states[: length + 1, 0]]
+            shown = self.tables.scenes[scene].observation([*states, int(path.target[0]) - first])
+            beside = np.broadcast_to(shown[-1:], shown[:-1].shape)
+            gap = np.full((len(beside), beside.shape[1], GAP, 3), 255, np.uint8)
+            numbers = {
+                "steps": float(length),
+                "shortest": float(self.tables.distance(path.states[0].long(), path.target)[0]),
+                "success": float(path.success[0]),
+            }
+            yield Played(
+                seed, numbers, PictureFilm(np.concatenate([shown[:-1], gap, beside], axis=2), STEPS_PER_SECOND)
+            )
 
     def figures(self) -> Iterator[tuple[str, Figure]]:
         """Top views of a success and a failure with the shortest path beside them; after `test`."""

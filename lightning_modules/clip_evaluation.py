@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytorch_lightning as pl
 from torch import Tensor, nn
-from torchmetrics.classification import MulticlassConfusionMatrix
 
-from visagent.metrics.action_recognition import TopAccuracies, quietly
+from visagent.metrics.action_recognition import TopAccuracies
+from visagent.metrics.predictions import Collector, Predictions
 from visagent.networks.counting import cost
 from visagent.networks.normalizers import PictureNormalizer
 from visagent.networks.rubiksnet import RubiksNet
@@ -33,7 +35,7 @@ class ClipEvaluation(pl.LightningModule):
     def __init__(self) -> None:
         super().__init__()
         self.normalized = PictureNormalizer()
-        self.confused: Tensor | None = None
+        self.predictions: Mapping[str, Predictions] = {}
 
     def prepare_evaluation(self, budget: float | None) -> None:
         """Make what counts, for the network as it is now.
@@ -45,7 +47,7 @@ class ClipEvaluation(pl.LightningModule):
         settings = self.data.settings
         self.cost = cost(self.network, (1, settings.num_frames, 3, settings.crop, settings.crop))
         self.accuracies = TopAccuracies(len(self.classes))
-        self.confusion = MulticlassConfusionMatrix(len(self.classes))
+        self.collected = Collector()
 
     @property
     def data(self) -> Any:
@@ -77,19 +79,21 @@ class ClipEvaluation(pl.LightningModule):
             copy.deepcopy(rubiks).harden() if rubiks is not None and rubiks.attentions() else self.network
         )
         suffixes = ("",) if self.deployed is self.network else ("", SOFT)
-        self.accuracies.prepare(
-            *(f"test/{protocol}{suffix}" for protocol in self.data.settings.protocols for suffix in suffixes)
-        )
+        if self.data.labelled:
+            self.accuracies.prepare(
+                *(f"test/{protocol}{suffix}" for protocol in self.data.settings.protocols for suffix in suffixes)
+            )
 
     def test_step(self, batch: VideoBatch, batch_index: int) -> None:
         if not len(batch):
             return
         logits = self.classify(batch, self.deployed)
+        self.collected.update(batch.name, batch.index, batch.label, logits)
+        if not self.data.labelled:
+            return
         self.accuracies.update(f"test/{batch.name}", logits, batch.label)
         if self.deployed is not self.network:
             self.accuracies.update(f"test/{batch.name}{SOFT}", self.classify(batch, self.network), batch.label)
-        if batch.name == self.data.settings.protocols[0]:
-            self.confusion.update(logits.argmax(dim=1), batch.label)
 
     def classify(self, batch: VideoBatch, network: nn.Module) -> Tensor:
         """Logits `[N, classes]`, averaged over the views of each video."""
@@ -107,9 +111,12 @@ class ClipEvaluation(pl.LightningModule):
 
     def on_test_epoch_end(self) -> None:
         self.log_accuracies("test/")
-        self.confused = quietly(self.confusion).cpu()  # of all ranks, so by all of them
         self.data.join_accounts()
-        self.log("test/broken", float(len(self.data.broken["val"])))
+        self.predictions = self.collected.finish(self.data.tested_videos(), self.classes, self.data.of_all_ranks)
+        for protocol, predictions in self.predictions.items():
+            if "mean_class" in (found := predictions.accuracies()):
+                self.log(f"test/{protocol}/mean_class", found["mean_class"])
+        self.log("test/broken", float(len(self.data.broken[self.data.settings.test_split])))
         self.log("test/network/parameters", float(self.cost.parameters))
         self.log("test/network/gmacs", self.cost.multiply_adds / 1e9)
         deployed, budget = self.deployed, self.budget
@@ -122,6 +129,20 @@ class ClipEvaluation(pl.LightningModule):
         """Confusion matrix, and the shifts of every layer (Figures 6.5 and 6.6); none before `test`."""
         from visagent.video.figures import draw_confusion, draw_shifts
 
-        if self.confused is not None:
-            yield "confusion", draw_confusion(self.confused.numpy(), self.classes)
+        for predictions in list(self.predictions.values())[:1]:  # of the first protocol
+            if self.data.labelled:
+                yield "confusion", draw_confusion(predictions.confusion(), self.classes)
             yield from draw_shifts(self.deployed, self.budget if self.deployed is not self.network else None)
+
+    def files(self) -> Iterator[tuple[str, Callable[[Path], None]]]:
+        """Names of files in `predictions/` and what writes them: logits of each protocol, accuracies by class, and of
+        Something-Something's test what is handed in; none before `test`.
+        """
+        layout = self.data.settings.layout
+        for protocol, predictions in self.predictions.items():
+            yield f"{protocol}.npz", predictions.save
+            if self.data.labelled:
+                yield f"{protocol}_per_class.csv", predictions.save_per_class
+            elif layout.startswith("something"):
+                submission = partial(predictions.save_submission, numbers=layout == "something_v2")
+                yield f"{protocol}_submission.csv", submission

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lightning_modules.full_precision import in_full_precision
-from visagent.actors.evaluation import AT_ONCE
+from visagent.actors.evaluation import AT_ONCE, Played
 from visagent.learning.ranks import Ranks
 from visagent.learning.sources import ExperienceSource
 
@@ -52,6 +53,19 @@ class EpisodeEvaluation(pl.LightningModule):
     def videos(self) -> dict[str, Any]:
         """Test episodes to be filmed, by name."""
         return self.films
+
+    def play(self, seeds: Sequence[int]) -> Iterator[Played]:
+        """Episodes of the trained policy, one for each seed, each by itself."""
+        data: Any = self.data
+        batch = data.evaluation(tuple(seeds), len(seeds))
+        for seed in seeds:
+            policy = copy.deepcopy(self.network).cpu().eval()
+            (episode,) = batch.run(policy, (seed,))
+            numbers = {"return": float(episode.total_reward), "steps": float(episode.steps)}
+            if episode.success is not None:
+                numbers["success"] = float(episode.success)
+            numbers |= {name: float(getattr(episode, name)) for name in batch.extras}
+            yield Played(seed, numbers, batch.film(policy, seed))
 
     @in_full_precision
     def evaluate(self, batch: Any, split: str) -> None:

@@ -18,10 +18,20 @@ def train() -> None:
 
 
 def evaluate() -> None:
-    """Entry point of `visagent-evaluate`."""
+    """Entry point of `visagent-evaluate`: of runs, or of weights from elsewhere, which a run without training tests."""
+    given = sys.argv[1:]
+    if any(argument.startswith("weights=") for argument in given):
+        if any(argument.startswith("run=") for argument in given):
+            _fail("error: got both run= and weights=; expected weights=run:SIGNATURE experiment=..., or run=SIGNATURE")
+        command, *arguments = sys.argv  # recorded is the command that does the same
+        sys.argv = [command.replace("visagent-evaluate", "visagent-train"), "training=false"]
+        sys.argv += [f"network.{argument}" if argument.startswith("weights=") else argument for argument in arguments]
+        train()
+        return
+    given = [re.sub(r"^run=([^\[\]{}'\"]+,.*)$", r"run=[\1]", argument) for argument in given]
     # The run has these settings, the root that Hydra composes has none: to Hydra they are new ones.
     settings = re.compile(r"(algorithm|network|datamodule|trainer)\.[\w.]+=")
-    sys.argv[1:] = [f"++{argument}" if settings.match(argument) else argument for argument in _allowing(sys.argv[1:])]
+    sys.argv[1:] = [f"++{argument}" if settings.match(argument) else argument for argument in _allowing(given)]
     _hydra("evaluate", _evaluate_task)
 
 
@@ -84,6 +94,13 @@ def looks() -> None:
 def analyse() -> None:
     """Entry point of `visagent-analyse`."""
     from visagent.analyses.command import main
+
+    sys.exit(_guarded(main))
+
+
+def predict() -> None:
+    """Entry point of `visagent-predict`."""
+    from visagent.runtime.predict import main
 
     sys.exit(_guarded(main))
 

@@ -47,6 +47,7 @@ SETTINGS = {
     "mirror": "none",
     "dense": False,
     "protocols": ["1_clip", "2_clip"],
+    "test_split": "val",
     "broken_share": 0.0,
     "seed": 0,
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -97,6 +97,42 @@ class Film:
             UserError: when it cannot be drawn or written, whatever the process that does so dies of.
         """
         make_film(_shoot, self, path)
+
+
+@dataclass(frozen=True)
+class Played:
+    """An episode that a trained policy has played.
+
+    Attributes:
+        seed: of the episode.
+        numbers: what it came to, by name.
+        film: of it, with `make(path)`.
+    """
+
+    seed: int
+    numbers: Mapping[str, float]
+    film: Any
+
+
+@dataclass(frozen=True)
+class PictureFilm:
+    """A film of pictures that are there.
+
+    Args:
+        pictures: uint8 `[T, H, W, 3]`.
+        fps: how many are shown in a second.
+    """
+
+    pictures: NDArray[np.uint8]
+    fps: float
+
+    def make(self, path: Path) -> None:
+        """Write the film; see `make_film`."""
+        make_film(_shown, self, path)
+
+
+def _shown(film: PictureFilm) -> tuple[list[NDArray[np.uint8]], float]:
+    return list(film.pictures), film.fps
 
 
 def make_film(shoot: Callable[[Any], tuple[list[NDArray[np.uint8]], float]], film: Any, path: Path) -> None:

@@ -36,9 +36,11 @@ EVALUATE = """visagent-evaluate: test a trained run again.
   visagent-evaluate run=r3f2 datamodule.max_steps=200     another cut-off; any data setting of the run
   visagent-evaluate run=r3f2 trainer.accelerator=gpu      another device
   visagent-evaluate run=r3f2 --allow-targets my_worlds    a run with your code, which its folder may then run
+  visagent-evaluate run=r3f2,r81c fuse=[1,1]              several, and the late fusion of classifiers
+  visagent-evaluate weights=FILE experiment=rubiksnet/something_v2 network=tsm   weights from elsewhere
 
-run=... takes a signature, the beginning of one, or a folder. The numbers go to RUN/evaluations/; the run's own record
-stays as it is."""
+run=... takes a signature, the beginning of one, or a folder. Numbers, pictures and predictions go to RUN/evaluations/;
+the run's own record stays as it is. weights=... (a file, run:SIGNATURE) makes a run of its own that trains nothing."""
 
 EXPORT = """visagent-export: a trained network as a file for other programs, checked against the network itself.
 

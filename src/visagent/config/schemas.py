@@ -78,6 +78,9 @@ class TrainConfig:
     seed: int = MISSING
     scale: str = MISSING
     evaluate_after_training: bool = MISSING
+    training: bool = setting(
+        "whether it learns before it is tested; false tests the weights that its network begins with", as_before=True
+    )
     threads: int = setting("threads of a process", least=1, most=MOST_PROCESSES, expected=PROCESSES)
     algorithm: Any = None
     network: Any = None
@@ -102,6 +105,13 @@ class TrainConfig:
             "a name in one line, or none for the preset's",
         )
         require(self.scale in SCALES, "scale", self.scale, " or ".join(SCALES))
+        require(
+            self.training or (self.network or {}).get("weights", "") is not None,
+            "network.weights",
+            None,
+            "what is to be tested, with training=false: visagent-evaluate weights=FILE, or weights=run:SIGNATURE",
+        )
+        require(self.training or self.learners is None, "learners", self.learners, "null with training=false")
         for name in ("devices", "num_nodes"):
             value = (self.trainer or {}).get(name, 1)
             require(
@@ -119,7 +129,8 @@ class TrainConfig:
 class EvaluateConfig:
     """The root of `visagent-evaluate`."""
 
-    run: str = MISSING
+    run: Any = MISSING
+    fuse: list[float] | None = None
     threads: int = MISSING
     allow_targets: list[str] = field(default_factory=list)
     algorithm: dict[str, Any] = field(default_factory=dict)
@@ -127,6 +138,18 @@ class EvaluateConfig:
     datamodule: dict[str, Any] = field(default_factory=dict)
     trainer: dict[str, Any] = field(default_factory=dict)
     paths: PathsConfig = field(default_factory=PathsConfig)
+
+    def check(self) -> None:
+        runs = self.run if isinstance(self.run, list) else [self.run]
+        expected = "a signature, the beginning of one, or a run folder; or several, run=r3f2,r81c"
+        require(bool(runs) and all(isinstance(run, str) and run for run in runs), "run", self.run, expected)
+        require(
+            self.fuse is None or (len(self.fuse) == len(runs) > 1 and all(weight > 0 for weight in self.fuse)),
+            "fuse",
+            self.fuse,
+            f"a weight above 0 for each of several runs, such as run=r3f2,r81c fuse=[1,1], of which there are "
+            f"{len(runs)}",
+        )
 
 
 @dataclass

@@ -156,6 +156,12 @@ class ActionRecognitionDataSettings(Settings):
     )
     dense: bool = setting("whether training clips are sampled densely instead of from segments")
     protocols: list[str] = setting("protocols of the test")
+    test_split: str = setting(
+        "split that is tested: val, or Something-Something's test, whose labels nobody says and whose predictions are "
+        "handed in",
+        among=("val", "test"),
+        as_before="val",
+    )
     broken_share: float = setting(
         "share of a split's videos that may be unreadable before the run stops", least=0, most=1, example=0.01
     )
@@ -164,6 +170,12 @@ class ActionRecognitionDataSettings(Settings):
     def check(self) -> None:
         require(
             self.resize >= self.crop, "datamodule.resize", self.resize, f"at least datamodule.crop, {self.crop} pixels"
+        )
+        require(
+            self.test_split == "val" or self.layout.startswith("something"),
+            "datamodule.test_split",
+            self.test_split,
+            f"val with datamodule.layout={self.layout}, which has no other",
         )
         for name in self.protocols or [""]:
             require(

@@ -44,6 +44,7 @@ class Taken:
         left_out: name in the file -> why.
         kept: names in the network whose values stay as they were drawn.
         share: of the network's values that come from the file.
+        classes: that the file's network tells apart, where it says so.
     """
 
     path: str
@@ -51,6 +52,7 @@ class Taken:
     left_out: Mapping[str, str]
     kept: tuple[str, ...]
     share: float
+    classes: tuple[str, ...] | None
 
     @property
     def renamed(self) -> dict[str, str]:
@@ -87,13 +89,14 @@ def _some(names: Iterable[str]) -> str:
     return ", ".join(there[:SHOWN]) + (f" and {len(there) - SHOWN} more" if len(there) > SHOWN else "")
 
 
-def take_weights(network: nn.Module, path: Path | str, strict: bool = False) -> Taken:
+def take_weights(network: nn.Module, path: Path | str, strict: bool = False, whole: bool = False) -> Taken:
     """Give a network the weights of a file, those that have a place in it and its shape.
 
     Args:
         network: changed in place.
         path: see `weights_of`.
         strict: refuse a file that lacks any of the network's weights or holds others.
+        whole: refuse one that lacks any.
 
     Raises:
         ConfigError: when nothing of the file fits, or not all of it, where that is asked for.
@@ -119,7 +122,8 @@ def take_weights(network: nn.Module, path: Path | str, strict: bool = False) -> 
     kept = tuple(own for own in target if own not in taken and not own.endswith(UNLEARNED))
     learned = {own: value.numel() for own, value in target.items() if not own.endswith(UNLEARNED)}
     share = sum(learned.get(own, 0) for own in taken) / max(1, sum(learned.values()))
-    report = Taken(str(path), taken, left_out, kept, share)
+    classes = about.get("classes")
+    report = Taken(str(path), taken, left_out, kept, share, None if classes is None else tuple(map(str, classes)))
     if all(own.startswith(CLASSIFIER) for own in taken):
         raise ConfigError(
             f"network.weights: expected some that fit {type(network).__name__}, got {'; '.join(report.lines())}; {MADE}"
@@ -128,6 +132,11 @@ def take_weights(network: nn.Module, path: Path | str, strict: bool = False) -> 
         raise ConfigError(
             f"network.weights: expected all of {type(network).__name__}'s and no others, as network.strict=true asks, "
             f"got {'; '.join(report.lines())}; type network.strict=false to take what fits, or {MADE}"
+        )
+    if whole and kept:
+        raise ConfigError(
+            f"network.weights: expected all of {type(network).__name__}'s, as nothing is learned, got "
+            f"{'; '.join(report.lines())}; {MADE}, or data with its classes"
         )
     network.load_state_dict({**target, **values})
     return report

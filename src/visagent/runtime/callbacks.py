@@ -134,10 +134,15 @@ class EpochCheckpoint(Checkpoint):
     Args:
         path: the file.
         tracker: what is told of metrics; it has all of the epoch's on the disk before the checkpoint is.
+        untrained: whether nothing is trained: what is tested is saved before that.
     """
 
-    def __init__(self, path: Path, tracker: MLflowTracker | None = None) -> None:
-        self.path, self.tracker = path, tracker
+    def __init__(self, path: Path, tracker: MLflowTracker | None = None, untrained: bool = False) -> None:
+        self.path, self.tracker, self.untrained = path, tracker, untrained
+
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if self.untrained:
+            trainer.save_checkpoint(self.path)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         values = trainer._logger_connector.metrics["log"]  # on all ranks: reading may reduce over them
@@ -174,6 +179,10 @@ class RecordEpochs(Checkpoint):
         devices = Counter(device for _, device in there)
         named = ", ".join(f"{count * self.learners} x {device}" for device, count in devices.items())
         self.record.hardware["device"] = named
+
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if "device" not in self.record.hardware:  # nothing has been trained
+            self.on_fit_start(trainer, pl_module)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.written = trainer.current_epoch

@@ -1,4 +1,4 @@
-"""A run's pictures and films: saved in its folder and as artifacts, and never what a run fails for."""
+"""A run's pictures, films and files: saved in its folder and as artifacts; it never fails for want of a picture."""
 
 from __future__ import annotations
 
@@ -21,39 +21,56 @@ log = logging.getLogger(__name__)
 
 
 def draw(module: pl.LightningModule, folder: RunFolder, record: Record, tracker: MLflowTracker | None) -> None:
-    """Save the learning curves and the module's own `figures()` and `videos()` in the run folder and as artifacts.
-
-    The numbers are there: a training does not fail for want of a picture.
-    """
+    """Save the learning curves and what the module shows in the run folder and as artifacts; see `save_shown`."""
     from visagent.runtime.report import learning_curves
 
-    figures = dict(_drawn("the method's pictures", getattr(module, "figures", dict)) or {})
+    save_shown(module, folder.path, tracker)
     curves = _drawn("learning_curves", lambda: learning_curves(record))
     if curves is not None:
-        figures["learning_curves"] = curves
-    for name, figure in figures.items():
-        path = folder.figures / f"{name}.png"
-        if _drawn(name, partial(_save_figure, figure, path)) and tracker is not None:
-            tracker.save_artifact(path, "figures")
+        _keep("learning_curves", partial(save_figure, curves), folder.figures / "learning_curves.png", tracker)
+
+
+def save_shown(module: pl.LightningModule, where: Path, tracker: MLflowTracker | None = None) -> None:
+    """Save the module's own `figures()`, `videos()` and `files()` in folders of these kinds.
+
+    The numbers are there: nothing fails for want of a picture.
+
+    Args:
+        module: after its test.
+        where: the folder that these folders are in.
+        tracker: gets them as artifacts.
+    """
+    for name, figure in dict(_drawn("the method's pictures", getattr(module, "figures", dict)) or {}).items():
+        _keep(name, partial(save_figure, figure), where / "figures" / f"{name}.png", tracker)
     for name, film in dict(_drawn("the method's films", getattr(module, "videos", dict)) or {}).items():
-        path = folder.path / "videos" / f"{name}.mp4"
-        if _drawn(name, partial(_save_film, film, path)) and tracker is not None:
-            tracker.save_artifact(path, "videos")
+        _keep(name, film.make, where / "videos" / f"{name}.mp4", tracker)
+    for name, save in dict(getattr(module, "files", dict)()).items():
+        path = where / "predictions" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save(path)
+        if tracker is not None and path.suffix == ".csv":
+            tracker.save_artifact(path, path.parent.name)
 
 
-def _save_figure(figure: Any, path: Path) -> bool:
-    path.parent.mkdir(exist_ok=True)
+def _keep(name: str, save: Callable[[Path], object], path: Path, tracker: MLflowTracker | None) -> None:
+    """Save a picture or a film, and as an artifact in a folder named as its own, unless that fails."""
+
+    def saved() -> bool:
+        save(path)
+        return True
+
+    if _drawn(name, saved) and tracker is not None:
+        tracker.save_artifact(path, path.parent.name)
+
+
+def save_figure(figure: Any, path: Path) -> None:
+    """Write a picture, or none where that fails."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     try:
         plain(figure).savefig(path, dpi=110, bbox_inches="tight")
     except BaseException:
         path.unlink(missing_ok=True)  # a part of a picture
         raise
-    return True
-
-
-def _save_film(film: Any, path: Path) -> bool:
-    film.make(path)
-    return True
 
 
 def _drawn(name: str, picture: Callable[[], Any]) -> Any:

@@ -24,19 +24,28 @@ log = logging.getLogger(__name__)
 
 
 def evaluate(config: DictConfig) -> dict[str, float]:
-    """Test the last checkpoint of a run and keep the numbers in `<run>/evaluations/`.
+    """Test the last checkpoints of runs and keep what comes out in `<run>/evaluations/`.
 
     Args:
-        config: composed from conf/evaluate.yaml; `datamodule` and `trainer` change the run's own settings.
+        config: composed from conf/evaluate.yaml; `datamodule` and `trainer` change the runs' own settings.
 
     Returns:
-        The test metrics.
+        The test metrics of the run, or of several what their fusion has, or the last of them.
 
     Raises:
         ConfigError: when there is no such run, it has no checkpoint yet, or a changed key does not exist.
     """
     asked = validate(config, EvaluateConfig)
-    folder, record = _finished_epoch(Path(asked["paths"]["outputs"]), asked["run"])
+    runs = asked["run"] if isinstance(asked["run"], list) else [asked["run"]]
+    kept = [_evaluated(asked, run) for run in runs]
+    if asked["fuse"] is not None:
+        return _fused(asked, [where for where, _ in kept])
+    return kept[-1][1]
+
+
+def _evaluated(asked: dict[str, Any], run: str) -> tuple[Path, dict[str, float]]:
+    """Where an evaluation of a run lies, and its metrics."""
+    folder, record = _finished_epoch(Path(asked["paths"]["outputs"]), run)
     stored = folder.runnable(asked["allow_targets"])
     for group in ("algorithm", "network"):
         if known := sorted(set(asked[group]) & set(stored[group])):
@@ -48,19 +57,56 @@ def evaluate(config: DictConfig) -> dict[str, float]:
         stored, {group: asked[group] for group in ("algorithm", "network", "datamodule", "trainer", "threads")}
     )
 
+    from visagent.runtime.drawing import save_shown
     from visagent.runtime.report import print_table
 
-    bar = resolved["progress"]["bar"]
-    trainer, _, _ = _tested(resolved, folder, bar)
+    trainer, module, _ = _tested(resolved, folder, resolved["progress"]["bar"])
     metrics = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("test/")}
     changed = difference(stored, resolved)
+    state = folder.state(record)
+    unfinished = "" if state == "FINISHED" else f", a run that is {state} after {len(record.history)} epochs"
     print_table(
         record,
         folder,
         metrics,
-        f"{record.name}  seed {record.seed}, evaluated again" + (f" with {'; '.join(changed)}" if changed else ""),
+        f"{record.name}  seed {record.seed}, evaluated again"
+        + (f" with {'; '.join(changed)}" if changed else "")
+        + unfinished,
     )
-    _save(folder.path, changed, metrics)
+    where = folder.path / "evaluations" / hashlib.sha256("\n".join(changed).encode()).hexdigest()[:10]
+    _save(where.with_suffix(".json"), metrics, changed=changed, status=state, epochs=len(record.history))
+    save_shown(module, where)
+    return where, metrics
+
+
+def _fused(asked: dict[str, Any], evaluations: Sequence[Path]) -> dict[str, float]:
+    """Late fusion of what several runs predicted; its numbers and predictions lie in `outputs/fusions/`."""
+    from visagent.metrics.predictions import Predictions, fused
+    from visagent.runtime.drawing import save_figure
+    from visagent.runtime.report import print_metrics
+    from visagent.video.figures import draw_confusion
+
+    runs, weights = [where.parents[1].name for where in evaluations], asked["fuse"]
+    named = [sorted(path.name for path in (where / "predictions").glob("*.npz")) for where in evaluations]
+    common = [name for name in named[0] if all(name in others for others in named)]
+    if not common:
+        raise ConfigError(
+            f"fuse: expected runs of classifiers tested by a protocol that all have, got {', '.join(runs)} with "
+            f"{'; '.join(', '.join(names) or 'none' for names in named)}"
+        )
+    name = "-".join(runs) + "-" + hashlib.sha256(repr((weights, *evaluations)).encode()).hexdigest()[:6]
+    where = Path(asked["paths"]["outputs"]) / "fusions" / name
+    where.mkdir(parents=True, exist_ok=True)
+    metrics: dict[str, float] = {}
+    for file in common:
+        protocol = Path(file).stem
+        joined = fused([Predictions.load(each / "predictions" / file) for each in evaluations], weights)
+        joined.save(where / file)
+        joined.save_per_class(where / f"{protocol}_per_class.csv")
+        save_figure(draw_confusion(joined.confusion(), joined.classes), where / f"{protocol}_confusion.png")
+        metrics |= {f"test/{protocol}/{key}": value for key, value in joined.accuracies().items()}
+    print_metrics(f"fusion of {' and '.join(runs)}, weights {weights}", metrics)
+    _save(where / "fusion.json", metrics, runs=runs, weights=weights)
     return metrics
 
 
@@ -89,13 +135,16 @@ def _finished_epoch(outputs: Path, run: str) -> tuple[RunFolder, Record]:
     return folder, record
 
 
-def trained(outputs: Path, run: str, allowed: Sequence[str] = ()) -> tuple[Any, Any]:
+def trained(
+    outputs: Path, run: str, allowed: Sequence[str] = (), changes: dict[str, Any] | None = None
+) -> tuple[Any, Any]:
     """A run's module with the weights of its last checkpoint, and its DataModule.
 
     Args:
         outputs: where runs are.
         run: a signature, the beginning of one, or a folder.
         allowed: see `visagent.config.trust.refuse_foreign`.
+        changes: of its config.
 
     Raises:
         ConfigError: when there is no such run, it has no checkpoint yet, or its config would run the code of others.
@@ -105,7 +154,7 @@ def trained(outputs: Path, run: str, allowed: Sequence[str] = ()) -> tuple[Any, 
     if _learns(stored):
         _finished_epoch(outputs, run)
     here = {"accelerator": "cpu", "devices": 1, "num_nodes": 1, "strategy": "auto", "limit_test_batches": 0}
-    _, module, datamodule = _tested(_with(stored, {"trainer": here}), folder, False)
+    _, module, datamodule = _tested(_with(_with(stored, changes or {}), {"trainer": here}), folder, False)
     return module.cpu().eval(), datamodule
 
 
@@ -144,12 +193,10 @@ def _tested(resolved: dict[str, Any], folder: RunFolder, bar: bool) -> tuple[Any
     return trainer, module, datamodule
 
 
-def _save(folder: Path, changed: list[str], metrics: dict[str, float]) -> None:
-    name = hashlib.sha256("\n".join(changed).encode()).hexdigest()[:10]
-    path = folder / "evaluations" / f"{name}.json"
-    path.parent.mkdir(exist_ok=True)
+def _save(path: Path, metrics: dict[str, float], **about: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     content: dict[str, Any] = {
-        "changed": changed,
+        **about,
         "command": command(),
         "commit": commit(),
         "time": now(),

@@ -94,11 +94,25 @@ def export(config: DictConfig) -> Path:
 def _load(asked: dict[str, Any], folder: RunFolder | None, stored: dict[str, Any]) -> tuple[Exportable, Path]:
     """What is to be exported, and where the file goes unless said otherwise."""
     from visagent.networks.deploy import released
-    from visagent.runtime.checkpoints import check_checkpoint
 
     if folder is None:
         path = Path(asked["checkpoint"])
         return released(path), Path(asked["paths"]["outputs"]) / "exported" / path.name.split(".")[0]
+    return exportable_of(folder, stored), folder.path / "network"
+
+
+def exportable_of(folder: RunFolder, stored: dict[str, Any]) -> Exportable:
+    """A run's network as other programs run it; its data need not be there.
+
+    Args:
+        folder: of the run.
+        stored: its config.
+
+    Raises:
+        ConfigError: when its method has nothing to export, or there is no checkpoint yet.
+    """
+    from visagent.runtime.checkpoints import check_checkpoint
+
     check_targets({group: stored[group] for group in ("algorithm", "network")})
     from hydra.utils import get_class
 
@@ -110,9 +124,10 @@ def _load(asked: dict[str, Any], folder: RunFolder | None, stored: dict[str, Any
         )
     if not folder.checkpoint.is_file():
         raise ConfigError(f"the run in {folder.path} has no checkpoint yet: finish its first epoch")
-    return describe(
+    exportable: Exportable = describe(
         make("network", stored["network"]), stored["datamodule"], check_checkpoint(folder)
-    ), folder.path / "network"
+    )
+    return exportable
 
 
 def _onnx(exportable: Exportable, x: Tensor, target: Path, threads: int) -> Callable[[Tensor], Tensor]:

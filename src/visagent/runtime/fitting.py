@@ -49,7 +49,8 @@ def build(
     parts = {group: make(group, config[group]) for group in ("network", "optimizer")}
     file = None if tell is None else weights_file(config)
     if tell is not None and file is not None:
-        parts["network"] = Begun(parts["network"], file, bool(config["network"].get("strict")), tell)
+        strict, whole = bool(config["network"].get("strict")), not config["training"]
+        parts["network"] = Begun(parts["network"], file, strict, whole, tell)
     if "expert" in config["algorithm"]:
         parts["expert"] = trained_expert(config)
     module: pl.LightningModule = make("algorithm", config["algorithm"], **parts)
@@ -61,19 +62,22 @@ class Begun:
 
     Args:
         factory: makes the network.
-        file, strict: see `visagent.networks.weights.take_weights`.
+        file, strict, whole: see `visagent.networks.weights.take_weights`.
         tell: told what became of them.
     """
 
-    def __init__(self, factory: Any, file: Path, strict: bool, tell: Callable[[Taken], None]) -> None:
+    def __init__(self, factory: Any, file: Path, strict: bool, whole: bool, tell: Callable[[Taken], None]) -> None:
         self.func = getattr(factory, "func", factory)  # by which errors name it
-        self.factory, self.file, self.strict, self.tell = factory, file, strict, tell
+        self.factory, self.file, self.strict, self.whole, self.tell = factory, file, strict, whole, tell
+        self.classes: tuple[str, ...] | None = None
 
     def __call__(self, *arguments: Any, **settings: Any) -> Any:
         from visagent.networks.weights import take_weights
 
         network = self.factory(*arguments, **settings)
-        self.tell(take_weights(network, self.file, self.strict))
+        taken = take_weights(network, self.file, self.strict, self.whole)
+        self.classes = taken.classes
+        self.tell(taken)
         return network
 
 
@@ -132,7 +136,7 @@ def fit(
     tracker: MLflowTracker | None,
     learner: Learner | None = None,
 ) -> None:
-    """Train a run from where it stopped to its last epoch, and test what it has learned.
+    """Train a run from where it stopped to its last epoch, and test what it has learned, or what it begins with.
 
     Args:
         config: resolved.
@@ -144,7 +148,10 @@ def fit(
     Raises:
         UserError: for what the user can mend.
     """
-    resumed = checkpoint_to_resume(folder) if learner is None else learner.meet(folder)
+    learns = config["training"]
+    resumed = None
+    if learns:
+        resumed = checkpoint_to_resume(folder) if learner is None else learner.meet(folder)
     prepare(config["threads"])
     import pytorch_lightning as pl
 
@@ -168,7 +175,7 @@ def fit(
         RandomState(),
         RecordEpochs(folder, record, 1 if learner is None else learner.learners.settings.count),
         StopWhereDiverged(),
-        EpochCheckpoint(folder.checkpoint, tracker),
+        EpochCheckpoint(folder.checkpoint, tracker, untrained=not learns),
         MakeWay(),
     ]
     if config["progress"]["bar"]:
@@ -181,12 +188,12 @@ def fit(
         enable_progress_bar=config["progress"]["bar"],
         default_root_dir=str(folder.path),
     )
-    if resumed is None:
+    if learns and resumed is None:
         trainer.fit(module, datamodule, weights_only=True)
-    else:
+    elif resumed is not None:
         with reading_checkpoint(resumed):
             trainer.fit(module, datamodule, ckpt_path=str(resumed), weights_only=True)
-    if config["evaluate_after_training"]:
+    if config["evaluate_after_training"] or not learns:
         trainer.test(module, datamodule, verbose=False)
         record.metrics = {
             key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("test/")

@@ -10,6 +10,7 @@ from visagent.runtime.record import Record, RunFolder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from rich.console import Console
 
 
 def metric_table(metrics: Mapping[str, float], split: str = "test") -> tuple[list[str], dict[str, dict[str, float]]]:
@@ -31,15 +32,25 @@ def print_table(
     record: Record, folder: RunFolder, metrics: Mapping[str, float] | None = None, title: str | None = None
 ) -> None:
     """Print the test metrics and where to find the run."""
+    shown = record.metrics if metrics is None else metrics
+    console = print_metrics(title or f"{record.name}  seed {record.seed}  ({record.scale} scale)", shown)
+    steps = f"env steps {record.env_steps:,}   " if record.env_steps else ""
+    console.print(f"{steps}{record.seconds:.0f} s   run folder {folder.path}", highlight=False, soft_wrap=True)
+    pictures = sorted(folder.figures.glob("*.png"))
+    if pictures:
+        console.print("pictures  " + "  ".join(str(path) for path in pictures), highlight=False, soft_wrap=True)
+
+
+def print_metrics(title: str, metrics: Mapping[str, float]) -> Console:
+    """Print test metrics as a table, if there are any; returns the console."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    shown = record.metrics if metrics is None else metrics
-    columns, rows = metric_table(shown)
+    columns, rows = metric_table(metrics)
     if whole := {
         key.removeprefix("test/"): value
-        for key, value in shown.items()
+        for key, value in metrics.items()
         if key.startswith("test/") and key.count("/") == 1
     }:
         columns, rows = list(dict.fromkeys([*whole, *columns])), {"(run)": whole, **rows}
@@ -47,21 +58,14 @@ def print_table(
     if not console.is_terminal:
         console = Console(width=120, markup=False, emoji=False)  # a log file has no width of its own
     if rows:
-        table = Table(
-            title=Text(title or f"{record.name}  seed {record.seed}  ({record.scale} scale)", "table.title"),
-            title_justify="left",
-        )
+        table = Table(title=Text(title, "table.title"), title_justify="left")
         table.add_column("test", no_wrap=True)
         for column in columns:
             table.add_column(column.removeprefix("average_").replace("_", " "), justify="right")
         for name, values in rows.items():
             table.add_row(name, *(_number(values.get(column)) for column in columns))
         console.print(table)
-    steps = f"env steps {record.env_steps:,}   " if record.env_steps else ""
-    console.print(f"{steps}{record.seconds:.0f} s   run folder {folder.path}", highlight=False, soft_wrap=True)
-    pictures = sorted(folder.figures.glob("*.png"))
-    if pictures:
-        console.print("pictures  " + "  ".join(str(path) for path in pictures), highlight=False, soft_wrap=True)
+    return console
 
 
 def _number(value: float | None) -> str:

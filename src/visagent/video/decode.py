@@ -34,6 +34,8 @@ Choose = Callable[[int], NDArray[np.int64]]
 """From a video's number of frames to the numbers of those wanted, from 0."""
 
 BACKENDS = ("decord", "pyav", "torchcodec")
+USUAL_RATE = 12.0
+"""Frames a second of videos that do not say; Something-Something's are recorded so."""
 OPENED_AT_MOST = {"torchcodec": 4000}
 """Files after which a process that decodes is replaced, for backends whose memory grows with every file: torchcodec by
 about 30 KB.
@@ -299,6 +301,17 @@ def count_frames(path: Path | str, backend: str = "decord") -> int:
 
     read_frames(path, first, backend)
     return counted[0]
+
+
+def frame_rate(path: Path | str) -> float:
+    """Frames that a video shows in a second; of a folder of frames, which does not say, `USUAL_RATE`."""
+    from visagent.video.films import open_file
+
+    if Path(path).is_dir() or Path(path).suffix.lower() in PICTURES:
+        return USUAL_RATE
+    with open_file(Path(path)) as file:
+        rate = next((stream.average_rate for stream in file.streams.video if stream.average_rate), None)
+    return USUAL_RATE if rate is None else float(rate)
 
 
 def write_video(

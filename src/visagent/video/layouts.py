@@ -22,6 +22,10 @@ from visagent.errors import ConfigError, MissingFileError
 from visagent.video.entries import hidden, kind
 
 SPLITS = ("train", "val")
+WITH_TEST = ("something_v2", "something_v1")
+"""Layouts with a further split, `test`, whose labels nobody says."""
+UNLABELLED = -1
+"""The label of a clip whose class nobody says."""
 FOLDERS = {
     "something_v2": ("20bn-something-something-v2", "20bn-something-something-v2-frames"),
     "something_v1": ("20bn-something-something-v1",),
@@ -37,7 +41,7 @@ OPPOSITES = (("left", "right"), ("clockwise", "counterclockwise"))
 
 @dataclass(frozen=True)
 class Clip:
-    """A video file, or a folder of frames, and its class."""
+    """A video file, or a folder of frames, and its class, `UNLABELLED` where nobody says."""
 
     path: str
     label: int
@@ -181,9 +185,9 @@ def _clip_list(
     return ClipList(tuple(Clip(path, label) for path, label in labels.items()), tuple(classes), (*refused, *twice))
 
 
-def _check_split(split: str) -> None:
-    if split not in SPLITS:
-        raise ValueError(f"expected split {' or '.join(SPLITS)}, got {split!r}")
+def _check_split(split: str, more: tuple[str, ...] = ()) -> None:
+    if split not in (*SPLITS, *more):
+        raise ValueError(f"expected split {' or '.join((*SPLITS, *more))}, got {split!r}")
 
 
 def _label(name: str, labels: Mapping[str, int], where: Path) -> int:
@@ -201,12 +205,12 @@ def something_v2(root: Path, split: str) -> ClipList:
 
     Expects `20bn-something-something-v2/ID.webm`, or `20bn-something-something-v2-frames/ID/*.jpg`, and beside it
     `labels/labels.json`, `labels/train.json` and `labels/validation.json`, or the older
-    `something-something-v2-labels.json` and so on.
+    `something-something-v2-labels.json` and so on. The split `test` needs `test.json`, whose entries have an id alone.
     """
-    _check_split(split)
+    _check_split(split, ("test",))
     what = "Something-Something V2"
     videos = first_folder(root, (*FOLDERS["something_v2"], "videos"), what)
-    stem = {"train": "train", "val": "validation"}[split]
+    stem = {"train": "train", "val": "validation", "test": "test"}[split]
 
     def load(name: str) -> tuple[Path, Any]:
         path = _first_file(
@@ -233,13 +237,12 @@ def something_v2(root: Path, split: str) -> ClipList:
         if (
             not isinstance(entry, dict)
             or not isinstance(entry.get("id"), (str, int))
-            or not isinstance(entry.get("template"), str)
+            or (split != "test" and not isinstance(entry.get("template"), str))
         ):
             raise ConfigError(f"{path}: expected entries with id and template, got {entry}")
-        name = entry["template"].replace("[", "").replace("]", "").strip()
-        clips.append(
-            (_listed(videos, f"{entry['id']}" if frames else f"{entry['id']}.webm", path), _label(name, labels, path))
-        )
+        name = entry.get("template", "").replace("[", "").replace("]", "").strip()
+        label = UNLABELLED if split == "test" else _label(name, labels, path)
+        clips.append((_listed(videos, f"{entry['id']}" if frames else f"{entry['id']}.webm", path), label))
     return _clip_list(clips, sorted(labels, key=labels.__getitem__), path)
 
 
@@ -247,12 +250,12 @@ def something_v1(root: Path, split: str) -> ClipList:
     """Something-Something V1: `20bn-something-something-v1/ID/*.jpg` and
     `something-something-v1-{labels,train,validation}.csv`.
 
-    Labels have the order of the labels file.
+    Labels have the order of the labels file. The split `test` needs `something-something-v1-test.csv`, lines of an ID.
     """
-    _check_split(split)
+    _check_split(split, ("test",))
     what = "Something-Something V1"
     folder = first_folder(root, FOLDERS["something_v1"], what)
-    stem = {"train": "train", "val": "validation"}[split]
+    stem = {"train": "train", "val": "validation", "test": "test"}[split]
     label_file = _first_file(
         root, ("something-something-v1-labels.csv", "labels/something-something-v1-labels.csv"), what
     )
@@ -261,6 +264,8 @@ def something_v1(root: Path, split: str) -> ClipList:
     labels = {name: number for number, name in enumerate(classes)}
     path = _first_file(root, (f"something-something-v1-{stem}.csv", f"labels/something-something-v1-{stem}.csv"), what)
     rows = _rows(path)
+    if split == "test":
+        return _clip_list([(_listed(folder, row[0], path), UNLABELLED) for row in rows], classes, path)
     for row in rows:
         if len(row) != 2:
             raise ConfigError(f"{path}: expected lines ID;CLASS, got {';'.join(row)!r}")
@@ -371,7 +376,7 @@ def read(layout: str, root: Path | str, split: str, fold: int = 1) -> ClipList:
     Args:
         layout: one of `LAYOUTS`.
         root: the data set's folder.
-        split: `train` or `val`.
+        split: `train`, `val`, or of those `WITH_TEST` also `test`.
         fold: of UCF-101 and HMDB-51, 1 to 3.
 
     Raises:
