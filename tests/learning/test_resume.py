@@ -10,6 +10,7 @@ from comparing import assert_same, checkpoint
 from slow import only
 from visagent.runtime.record import RunFolder
 from visagent.runtime.train import train
+from visagent.runtime.weight_average import WHILE_TRAINED
 
 LAST = 2
 FEW = ("datamodule.batch_size=8",)  # several batches in an epoch
@@ -42,7 +43,8 @@ CASES = [
     (TOOLS, ("algorithm.schedule=linear",)),
     (TOOLS, ("datamodule.actors=2", "algorithm.minibatches=2")),
     ("option_mappo/mac_dqn_tool_delivery", ("algorithm.target_every=500",)),
-    (CLIPS, ("network.variant=rubiks3d-aq",)),
+    ("ppo/pendulum", ("trainer.ema=0.9", "checkpoint.monitor=val/return", "checkpoint.keep=2")),
+    (CLIPS, ("network.variant=rubiks3d-aq", "trainer.ema=0.9", "checkpoint.monitor=val/validation/top5")),
     (CLIPS, ("network.variant=rubiks3d",)),
     (CLIPS, ("network.variant=rubiks3d-iq",)),
 ]
@@ -84,9 +86,11 @@ def test_resume_is_bitwise(preset, changes, compose, tmp_path, monkeypatch):
     assert (resumed.status, resumed.attempts, resumed.env_steps) == ("FINISHED", 2, unbroken.env_steps)
     one, again = checkpoint(unbroken, tmp_path / "a"), checkpoint(resumed, tmp_path / "b")
     assert one.keys() == again.keys()
-    for part in ("state_dict", "optimizer_states", "random_state", *(key for key in one if key.endswith("DataModule"))):
+    more = [key for key in one if key.endswith("DataModule") or key == WHILE_TRAINED]
+    for part in ("state_dict", "optimizer_states", "random_state", *more):
         assert_same(one[part], again[part], part)
     assert_same(unbroken.metrics, resumed.metrics)
+    assert unbroken.tested == resumed.tested
     assert_same(without_times(unbroken.history), without_times(resumed.history))
     assert not (folder / "replay").exists()  # given back with the end of the training
 

@@ -17,7 +17,7 @@ from visagent.config.registry import moved
 from visagent.config.schemas import TrainConfig, schema_below
 from visagent.config.settings import as_before, today
 
-ELSEWHERE: dict[str, dict[str, Any]] = {"trainer": {}, "optimizer": {}}
+ELSEWHERE: dict[str, dict[str, Any]] = {"trainer": {"ema": None}, "optimizer": {}}
 """Path of a dict without a schema -> key -> the value that means as before."""
 
 

@@ -70,6 +70,32 @@ class ProgressConfig:
     summary: bool = setting("whether the closing table is shown", as_before=True, signed=True)
 
 
+UNWATCHED: Mapping[str, Any] = {"monitor": None, "mode": "max", "every": 1, "keep": 1, "patience": None}
+"""With which runs test their last epoch, as all did before there was a choice."""
+
+
+@dataclass
+class CheckpointConfig:
+    """Which epoch's weights are tested; see `visagent.runtime.best`."""
+
+    monitor: str | None = setting(
+        "metric of validation by whose best epoch a run is tested, such as val/validation/top1; null: the last epoch"
+    )
+    mode: str = setting("whether large values of it are good (max) or small ones (min)", among=("max", "min"))
+    every: int = setting("epochs between two looks at it", least=1)
+    keep: int = setting("checkpoints of best epochs that are kept beside the last", least=1)
+    patience: int | None = setting("epochs without a better one, after which a run ends; null: it goes on", least=1)
+
+    def check(self) -> None:
+        for name in ("every", "keep", "patience"):
+            require(
+                self.monitor is not None or getattr(self, name) == UNWATCHED[name],
+                f"checkpoint.{name}",
+                getattr(self, name),
+                f"{UNWATCHED[name]} without checkpoint.monitor=METRIC, such as val/return".replace("None", "null"),
+            )
+
+
 @dataclass
 class TrainConfig:
     """The root of `visagent-train`."""
@@ -87,6 +113,7 @@ class TrainConfig:
     optimizer: Any = None
     datamodule: Any = None
     trainer: Any = None
+    checkpoint: CheckpointConfig = setting("which epoch is tested", as_before=dict(UNWATCHED), nested=CheckpointConfig)
     learners: Any = setting("how several learners keep together; null for one, as usual", as_before=None)
     progress: ProgressConfig = field(default_factory=ProgressConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)
@@ -112,6 +139,12 @@ class TrainConfig:
             "what is to be tested, with training=false: visagent-evaluate weights=FILE, or weights=run:SIGNATURE",
         )
         require(self.training or self.learners is None, "learners", self.learners, "null with training=false")
+        alone = self.learners is None
+        watched: Any = self.checkpoint  # a dict here, as the other groups
+        monitor = watched["monitor"]
+        require(alone or monitor is None, "checkpoint.monitor", monitor, "null with learners")
+        ema = (self.trainer or {}).get("ema")
+        require(alone or ema is None, "trainer.ema", ema, "null with learners, which average in their own ways")
         for name in ("devices", "num_nodes"):
             value = (self.trainer or {}).get(name, 1)
             require(

@@ -23,6 +23,7 @@ EXCLUDED = (
     "trainer.enable_model_summary",
     "network.weights",
     "network.strict",
+    "checkpoint.keep",
     "datamodule.cache",
     "datamodule.env.cache",
     "datamodule.env.host",

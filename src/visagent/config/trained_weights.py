@@ -77,7 +77,9 @@ def _of_run(runs: Path, wanted: str) -> Path:
             f"network.weights: expected run:SIGNATURE, or the beginning of one run's, got {RUN}{wanted}, of which "
             f"there is {found} with a checkpoint in {runs}; there are {', '.join(there[:12]) or 'none'}"
         )
-    return runs / (wanted if wanted in there else matching[0]) / "checkpoints" / "last.ckpt"
+    checkpoints = runs / (wanted if wanted in there else matching[0]) / "checkpoints"
+    best = checkpoints / "best.ckpt"
+    return best if best.is_file() else checkpoints / "last.ckpt"
 
 
 def _of_torchvision(depth: int | None, named: str) -> Path:

@@ -30,6 +30,8 @@ OURS: Mapping[str, str] = {
     "default_root_dir": "type paths.outputs=DIR or paths.run=DIR",
 }
 """Arguments of the Trainer that every run sets itself; given by hand they would be forgotten in silence."""
+EMA = "ema"
+"""The Trainer's one setting that is ours: see `visagent.runtime.weight_average`."""
 UNTRAINED = (RandomPolicySettings._target_, NetworkCostSettings._target_, PolicyAdaptationSettings._target_)
 """Methods that learn nothing, and so need no batch."""
 NUMBERS = re.compile(
@@ -51,14 +53,21 @@ def check_trainer(trainer: Mapping[str, Any], algorithm: str) -> None:
     known = signature_keys(str(trainer["_target_"]))
     if trainer["_target_"] != TRAINER or known is None:
         return
+    decay = trainer.get(EMA)
+    require(
+        decay is None or (isinstance(decay, float) and 0 < decay < 1),
+        f"trainer.{EMA}",
+        decay,
+        "null, or 0.999 or another decay between 0 and 1",
+    )
     for key, value in trainer.items():
         where = f"trainer.{key}"
-        if key.startswith("_"):
+        if key.startswith("_") or key == EMA:
             continue
         if key in OURS:
             raise ConfigError(f"{where}: visagent sets it itself, got {value!r}; {OURS[key]}")
         if key not in known:
-            raise unknown_key(where, set(known) - set(OURS))
+            raise unknown_key(where, {*known, EMA} - set(OURS))
         require(not (isinstance(value, bool) and NUMBERS.fullmatch(key)), where, value, "a number")
     given = trainer.get
 

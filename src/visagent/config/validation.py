@@ -17,10 +17,12 @@ from visagent.config.presets import options, presets
 from visagent.config.schemas import REQUIRED_GROUPS, TrainConfig, known_keys, schema_below, schema_of
 from visagent.config.settings import Settings, check_bounds
 from visagent.config.trained_weights import SETTINGS as TRAINED_WEIGHTS
-from visagent.config.trainer_settings import check_numbers, check_trainer, signature_keys, unknown_key
+from visagent.config.trainer_settings import EMA, check_numbers, check_trainer, signature_keys, unknown_key
 from visagent.config.trust import dicts, locate
 from visagent.errors import ConfigError
 
+OURS_OF = {"network": TRAINED_WEIGHTS, "trainer": (EMA,)}
+"""Settings of a group that are none of the object's that it makes."""
 _MERGED: set[tuple[type, str]] = set()
 """Schemas and values that OmegaConf has found to have their types; the configs of a table are nearly all the same."""
 
@@ -152,7 +154,7 @@ def check_targets(config: Mapping[str, Any], path: str = "") -> None:
         if (accepted := parameters(function)) is None:
             continue
         for key in node:
-            ours = where == "network" and key in TRAINED_WEIGHTS  # whatever the network
+            ours = key in OURS_OF.get(where, ())
             if not (str(key).startswith("_") or ours or key in accepted):
                 raise unknown_key(f"{where}.{key}" if where else str(key), accepted)
 

@@ -21,6 +21,7 @@ from pytorch_lightning.callbacks import Callback, Checkpoint, RichProgressBar
 
 from visagent.errors import DivergedError
 from visagent.runtime.allocation import this_node
+from visagent.runtime.best import BestEpochs
 from visagent.runtime.checkpoints import FORMAT, STAMP, check_content, reading_checkpoint
 from visagent.runtime.mlflow_logger import MLflowTracker
 from visagent.runtime.record import Record, RunFolder
@@ -134,11 +135,41 @@ class EpochCheckpoint(Checkpoint):
     Args:
         path: the file.
         tracker: what is told of metrics; it has all of the epoch's on the disk before the checkpoint is.
+        best: keeps those of the best epochs.
         untrained: whether nothing is trained: what is tested is saved before that.
     """
 
-    def __init__(self, path: Path, tracker: MLflowTracker | None = None, untrained: bool = False) -> None:
-        self.path, self.tracker, self.untrained = path, tracker, untrained
+    def __init__(
+        self,
+        path: Path,
+        tracker: MLflowTracker | None = None,
+        best: BestEpochs | None = None,
+        untrained: bool = False,
+    ) -> None:
+        self.path, self.tracker, self.best, self.untrained = path, tracker, best, untrained
+        self.validated = False
+        self.resuming: tuple[pl.Trainer, int] | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        return {} if self.best is None else self.best.state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        if self.best is None or self.resuming is None:
+            return
+        (trainer, epoch), self.resuming = self.resuming, None
+        self.best.load_state_dict(state_dict)
+        if self.best.looked == epoch and trainer.is_global_zero:
+            self.best.keep(Path(str(trainer.ckpt_path)))  # the run may have been ended before that
+        trainer.should_stop = self.best.is_over
+
+    def on_load_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        if trainer.state.fn == "fit":  # not of a best epoch, which is tested
+            self.resuming = trainer, int(checkpoint["epoch"])
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.validated = True
 
     def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if self.untrained:
@@ -151,7 +182,15 @@ class EpochCheckpoint(Checkpoint):
             step = logged.pop("step", trainer.fit_loop.epoch_loop._batches_that_stepped - 1)
             self.tracker.log_early(logged, int(step))
             self.tracker.before_checkpoint()
+        looked = self.best is not None and self.validated
+        self.validated = False
+        if self.best is not None and looked:
+            self.best.look(trainer.current_epoch, {k: float(v) for k, v in trainer.callback_metrics.items()})
         trainer.save_checkpoint(self.path)
+        if self.best is not None and looked:
+            if trainer.is_global_zero and self.best.looked == trainer.current_epoch:
+                self.best.keep(self.path)
+            trainer.should_stop = trainer.should_stop or self.best.is_over
         if self.tracker is not None:
             self.tracker.after_checkpoint()
 

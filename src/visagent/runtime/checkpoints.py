@@ -41,11 +41,18 @@ def damage(path: Path) -> str | None:
 
 
 def check_checkpoint(folder: RunFolder) -> Path:
-    """The last checkpoint, for reading what a run has learned.
+    """The checkpoint of what a run has learned: of its best epoch where it looks for that, else of its last.
 
     Raises:
         ConfigError: when it is not whole, with what to do.
     """
+    if (chosen := folder.tested_checkpoint) != folder.checkpoint:
+        if (problem := damage(chosen)) is not None:
+            raise ConfigError(
+                f"checkpoint {chosen}: expected a whole file, got one that does not read: {problem}; delete it to use "
+                "the last epoch's"
+            )
+        return chosen
     if (problem := damage(folder.checkpoint)) is None:
         return folder.checkpoint
     if folder.previous_checkpoint.is_file() and damage(folder.previous_checkpoint) is None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from visagent.config.precision import SINGLE, precision_of
 from visagent.config.trained_weights import weights_file
+from visagent.config.trainer_settings import EMA
 from visagent.errors import ConfigError
 from visagent.runtime.allocation import meet
 from visagent.runtime.building import make
@@ -18,12 +19,13 @@ from visagent.runtime.checkpoints import checkpoint_to_resume, reading_checkpoin
 from visagent.runtime.drawing import draw
 from visagent.runtime.experts import trained_expert
 from visagent.runtime.memory import keep_memory
-from visagent.runtime.record import Record, RunFolder, write_atomically
+from visagent.runtime.record import Record, RunFolder, what_was_tested, write_atomically
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl
 
     from visagent.networks.weights import Taken
+    from visagent.runtime.best import BestEpochs
     from visagent.runtime.learners import Learner
     from visagent.runtime.mlflow_logger import MLflowTracker
 
@@ -87,7 +89,8 @@ def build_trainer(config: dict[str, Any], **settings: Any) -> pl.Trainer:
     Raises:
         ConfigError: when Lightning refuses the settings.
     """
-    trainer: pl.Trainer = make("trainer", config["trainer"], **settings)
+    known = {key: value for key, value in config["trainer"].items() if key != EMA}
+    trainer: pl.Trainer = make("trainer", known, **settings)
     asked = precision_of(config["trainer"])
     if trainer.precision != asked:  # Lightning takes another one where the device has none of that
         device = trainer.strategy.root_device.type
@@ -157,11 +160,13 @@ def fit(
 
     forget_absent_gpu()
 
+    from visagent.runtime.best import BestEpochs
     from visagent.runtime.callbacks import AtomicCheckpointIO, EpochCheckpoint, Progress, RandomState, RecordEpochs
     from visagent.runtime.divergence import StopWhereDiverged, diverged, undefined_metric
     from visagent.runtime.keep_together import KeepTogether
     from visagent.runtime.launching import cluster_environment, leave_time_for_last_words, wait_for_others
     from visagent.runtime.preemption import MakeWay
+    from visagent.runtime.weight_average import WeightAverage
 
     leave_time_for_last_words()
     if learner is None:
@@ -170,12 +175,16 @@ def fit(
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     module, datamodule = build(config, partial(_tell, folder) if resumed is None else None)
     together = [] if learner is None else [KeepTogether(learner)]
+    decay, best = config["trainer"].get(EMA), None
+    if config["checkpoint"]["monitor"] is not None and learns:
+        best = BestEpochs(config["checkpoint"], folder)
     callbacks: list[pl.Callback] = [
         *together,
+        *([] if decay is None or not learns else [WeightAverage(decay)]),
         RandomState(),
         RecordEpochs(folder, record, 1 if learner is None else learner.learners.settings.count),
         StopWhereDiverged(),
-        EpochCheckpoint(folder.checkpoint, tracker, untrained=not learns),
+        EpochCheckpoint(folder.checkpoint, tracker, best, untrained=not learns),
         MakeWay(),
     ]
     if config["progress"]["bar"]:
@@ -193,8 +202,16 @@ def fit(
     elif resumed is not None:
         with reading_checkpoint(resumed):
             trainer.fit(module, datamodule, ckpt_path=str(resumed), weights_only=True)
+    record.tested = _tested_epoch(config, len(record.history), best)
+    if best is not None and best.best is not None:
+        log.info("%s", what_was_tested(record))
     if config["evaluate_after_training"] or not learns:
-        trainer.test(module, datamodule, verbose=False)
+        chosen = folder.best_checkpoint if best is not None and best.best is not None else None
+        if chosen is None:
+            trainer.test(module, datamodule, verbose=False)
+        else:
+            with reading_checkpoint(chosen):
+                trainer.test(module, datamodule, ckpt_path=str(chosen), weights_only=True, verbose=False)
         record.metrics = {
             key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("test/")
         }
@@ -203,6 +220,17 @@ def fit(
             raise diverged(trainer, module, undefined, None, record.env_steps)
     if trainer.is_global_zero and (learner is None or learner.meeting.number == 0):
         draw(module, folder, record, tracker)
+
+
+def _tested_epoch(config: dict[str, Any], epochs: int, best: BestEpochs | None) -> dict[str, Any]:
+    """What is tested, for the record; nothing where it is the last epoch's weights, as usual."""
+    tested: dict[str, Any] = {}
+    if best is not None and best.best is not None:
+        epoch, value = best.best
+        tested = {"epoch": epoch, "of": epochs, "monitor": best.monitor, "value": value}
+        tested |= {"stopped_early": best.is_over}
+    decay = config["trainer"].get(EMA)
+    return tested if decay is None or not config["training"] else {**tested, "ema": decay}
 
 
 def _tell(folder: RunFolder, taken: Taken) -> None:

@@ -59,6 +59,7 @@ class Record:
         idle_attempts: how many in a row, up to this one, have not finished an epoch.
         env_steps: environment steps so far.
         metrics: final numbers, `test/...`.
+        tested: of which weights the final numbers are, where not of the last epoch's; see `what_was_tested`.
         history: metrics at the end of each epoch, keyed by the epoch's number as text; NaN where undefined.
         seconds: of all attempts together.
         tracking_uri: without credentials.
@@ -82,11 +83,25 @@ class Record:
     env_steps: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
     history: dict[str, dict[str, float]] = field(default_factory=dict)
+    tested: dict[str, Any] = field(default_factory=dict)
     mlflow_run_id: str | None = None
     tracking_uri: str | None = None
     error: str | None = None
     format: int = FORMAT
     later: dict[str, Any] = field(default_factory=dict)
+
+
+def what_was_tested(record: Record) -> str:
+    """Which weights a run's final numbers are of, in words; empty where they are the last epoch's as they are."""
+    told, parts = record.tested, []
+    if "monitor" in told:
+        early = ", where it stopped early" if told.get("stopped_early") else ""
+        parts.append(
+            f"epoch {told['epoch'] + 1} of {told['of']}{early}, the best by {told['monitor']} ({told['value']:.4g})"
+        )
+    if "ema" in told:
+        parts.append(f"moving average of the weights, decay {told['ema']:g}")
+    return f"tested: {'; '.join(parts)}" if parts else ""
 
 
 def _record(content: Any) -> Record:
@@ -163,6 +178,20 @@ class RunFolder:
     def checkpoint(self) -> Path:
         """The last epoch's checkpoint."""
         return self.path / "checkpoints" / "last.ckpt"
+
+    @property
+    def best_checkpoint(self) -> Path:
+        """The one of the best epoch, where a run looks for it."""
+        return self.checkpoint.with_name("best.ckpt")
+
+    def epoch_checkpoint(self, epoch: int) -> Path:
+        """The one of an epoch that is among the best."""
+        return self.checkpoint.with_name(f"epoch-{epoch:04d}.ckpt")
+
+    @property
+    def tested_checkpoint(self) -> Path:
+        """The one that is tested, exported and predicted with."""
+        return self.best_checkpoint if self.best_checkpoint.is_file() else self.checkpoint
 
     @property
     def previous_checkpoint(self) -> Path:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from visagent.runtime.record import Record, RunFolder
+from visagent.runtime.record import Record, RunFolder, what_was_tested
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,6 +34,8 @@ def print_table(
     """Print the test metrics and where to find the run."""
     shown = record.metrics if metrics is None else metrics
     console = print_metrics(title or f"{record.name}  seed {record.seed}  ({record.scale} scale)", shown)
+    if metrics is None and (told := what_was_tested(record)):
+        console.print(told, highlight=False, soft_wrap=True)
     steps = f"env steps {record.env_steps:,}   " if record.env_steps else ""
     console.print(f"{steps}{record.seconds:.0f} s   run folder {folder.path}", highlight=False, soft_wrap=True)
     pictures = sorted(folder.figures.glob("*.png"))

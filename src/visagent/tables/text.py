@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from visagent.runtime.record import Record
 from visagent.tables.claims import check_claims
 from visagent.tables.results import BETTER, CLOSE, NO_METRIC, WORSE, CellResult, Results
 from visagent.tables.statistics import MINIMUM_SEEDS
@@ -104,6 +106,7 @@ def footer(results: Results) -> list[tuple[str, str]]:
         ("scale", results.grid.scale),
         ("runs", f"{len(results.finished)} of {len(results.runs)} finished"),
         ("seeds", ", ".join(map(str, results.grid.seeds))),
+        *weights_line(records),
         ("commit", ", ".join(sorted({record.commit or "not a checkout" for record in records})) or DASH),
         ("date", " to ".join(dict.fromkeys([days[0], days[-1]])) if days else DASH),
         ("hardware", "; ".join(machines) or DASH),
@@ -116,6 +119,20 @@ def footer(results: Results) -> list[tuple[str, str]]:
     ]
     note = results.grid.spec.scales[results.grid.scale].note
     return facts + ([("note", note)] if note else [])
+
+
+def weights_line(records: Sequence[Record]) -> list[tuple[str, str]]:
+    """Which weights the numbers are of, where that is said because it is not the last epoch's of all runs."""
+    kinds = []
+    for record in records:
+        by, decay = record.tested.get("monitor"), record.tested.get("ema")
+        kinds.append(
+            (f"best epoch by {by}" if by else "last epoch") + (f", moving average (decay {decay:g})" if decay else "")
+        )
+    counts = Counter(kinds)
+    if set(counts) <= {"last epoch"}:
+        return []
+    return [("tested weights", "; ".join(f"{kind}: {count} runs" for kind, count in counts.items()))]
 
 
 def claims(results: Results) -> list[tuple[str, str, str]]:
