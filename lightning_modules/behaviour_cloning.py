@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,8 @@ from visagent.errors import ConfigError
 from visagent.experience.navigation import NavigationBatch
 from visagent.learning.sources import DemonstrationSource
 from visagent.metrics.navigation import NavigationMetrics
+from visagent.networks.deploy import Exportable
+from visagent.networks.deploy_policies import navigating
 from visagent.networks.navigation import NavigationNetwork, NavigationPolicy
 from visagent.objectives.imitation import agreement, expert_cross_entropy, optimal_set_loss
 from visagent.seeding import derive_seed
@@ -162,6 +165,10 @@ class BehaviourCloning(pl.LightningModule):
             if split == "test" and not batch.name:
                 self.examples += examples_of(path, scene, {example.success for example in self.examples})
         self.log("step", self.samples_seen.float(), batch_size=1)
+
+    def exported(self) -> Exportable:
+        """The trained network for other programs, which gives it features in place of states."""
+        return navigating(copy.deepcopy(self.network).cpu(), self.tables)
 
     def play(self, seeds: Sequence[int]) -> Iterator[Played]:
         """Test episodes of the trained policy, each seed's own, as pictures of what it saw, the target beside them."""

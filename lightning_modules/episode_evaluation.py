@@ -14,6 +14,8 @@ from lightning_modules.full_precision import in_full_precision
 from visagent.actors.evaluation import AT_ONCE, Played
 from visagent.learning.ranks import Ranks
 from visagent.learning.sources import ExperienceSource
+from visagent.networks.deploy import Exportable
+from visagent.networks.deploy_policies import acting
 
 UNKNOWN = -1.0
 """For the success of an episode whose world does not say."""
@@ -53,6 +55,10 @@ class EpisodeEvaluation(pl.LightningModule):
     def videos(self) -> dict[str, Any]:
         """Test episodes to be filmed, by name."""
         return self.films
+
+    def exported(self) -> Exportable:
+        """The trained policy for other programs."""
+        return acting(copy.deepcopy(self.network).cpu(), self.data.spaces)
 
     def play(self, seeds: Sequence[int]) -> Iterator[Played]:
         """Episodes of the trained policy, one for each seed, each by itself."""

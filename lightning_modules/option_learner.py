@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lightning_modules.reinforcement import ReinforcementModule
 from visagent.errors import ConfigError
+from visagent.networks.deploy import Exportable
+from visagent.networks.deploy_policies import choosing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,6 +36,11 @@ class OptionLearner(ReinforcementModule):
             kinds = ("what its newest policy did", "whole episodes")
             expected, given = kinds[whole_episodes], kinds[not whole_episodes]
             raise ConfigError(f"datamodule: {method} expects {expected}, got {given}; type {remedy}")
+
+    def exported(self) -> Exportable:
+        """The trained policy over options for other programs."""
+        spaces: Any = self.data.spaces
+        return choosing(copy.deepcopy(self.network).cpu(), spaces)
 
     def figures(self) -> Iterator[tuple[str, Figure]]:
         """The options of the episodes that are filmed; none before `test`."""

@@ -9,6 +9,8 @@ from visagent.errors import ConfigError
 class Untrained(ReinforcementModule):
     """Learns nothing."""
 
+    exported = None  # type: ignore[assignment]
+
     def build(self) -> None:
         if self.trainer.world_size > 1:
             raise ConfigError(

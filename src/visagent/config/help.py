@@ -50,8 +50,9 @@ EXPORT = """visagent-export: a trained network as a file for other programs, che
   visagent-export run=r3f2 output=net.onnx batch=4 threads=2   another file; the batch and the threads that are timed
   visagent-export run=r3f2 --allow-targets my_networks         a run with your code, which its folder may then run
 
-Attention (RS-AQ) becomes whole shifts. The file takes normalised clips [N, T, 3, H, W]
-and gives logits [N, classes]."""
+Networks of videos take normalised clips [N, T, 3, H, W] and give logits [N, classes]; attention (RS-AQ) becomes whole
+shifts. Policies, those over options and navigators are written with their normalisers. The JSON beside the file
+describes what goes in and comes out."""
 
 
 def help_text(root: str) -> str:

@@ -218,7 +218,7 @@ class ActorCritic(nn.Module):
             if self.lstm is None:
                 features, after = self.features(seen), None
             else:
-                batch = len(next(iter(seen.values())))
+                batch = next(iter(seen.values())).shape[0]
                 features, after = self._remembered(
                     {name: part[None] for name, part in seen.items()}, state, torch.zeros(1, batch, dtype=torch.bool)
                 )

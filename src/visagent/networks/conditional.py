@@ -38,7 +38,8 @@ def open_options(options: Tensor, choosing: Tensor, available: Tensor, sizes: Se
     masks = []
     for agent, offered in enumerate(available.split(list(sizes), dim=-1)):
         running = torch.arange(sizes[agent], device=options.device) == options[:, agent : agent + 1]
-        masks.append(torch.where(choosing[:, agent : agent + 1], offered, running))
+        chooses = choosing[:, agent : agent + 1]
+        masks.append((chooses & offered) | (~chooses & running))
     return masks
 
 
@@ -46,7 +47,7 @@ def joint_slice(options: Tensor, choosing: Tensor, available: Tensor, sizes: Seq
     """S(Z, w^C), the joint options that may come next, `[N, M]` bool with M the product of `sizes`; arguments as of
     `open_options`.
     """
-    joint = torch.ones((len(options), 1), dtype=torch.bool, device=options.device)
+    joint = torch.ones((options.shape[0], 1), dtype=torch.bool, device=options.device)
     for part in open_options(options, choosing, available, sizes):
         joint = (joint[:, :, None] & part[:, None, :]).flatten(1)
     return joint

@@ -31,22 +31,48 @@ graph.
 
 
 @dataclass(frozen=True)
+class Input:
+    """What a network is given.
+
+    Attributes:
+        shape: of one, without the batch.
+        dtype: float32, uint8, int64 or bool.
+        below: of whole numbers, what they are below, one or one for each of the last axis.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str = "float32"
+    below: tuple[int, ...] = ()
+
+    def example(self, count: int, generator: torch.Generator | None = None) -> Tensor:
+        """Some of them, `[count, *shape]`."""
+        size = (count, *self.shape)
+        if self.dtype == "float32":
+            return torch.randn(size, generator=generator)
+        if self.dtype == "uint8":
+            return torch.randint(256, size, generator=generator, dtype=torch.uint8)
+        if self.dtype == "bool":
+            return torch.rand(size, generator=generator) < 0.5
+        bounds = torch.tensor(self.below if self.shape else self.below[0])
+        return (torch.rand(size, generator=generator) * bounds).long()
+
+
+@dataclass(frozen=True)
 class Exportable:
     """A trained network for `visagent-export`.
 
     Attributes:
-        network: in eval mode and float32.
+        network: in eval mode and float32; it takes the inputs in their order and gives a tensor or several.
         plain: computes the same in operations that every runtime has.
-        shape: of one input, without the batch.
-        input, output: their names in the file.
+        inputs: by their names in the file.
+        outputs: names in the file.
         description: what users of the file must know besides.
     """
 
     network: nn.Module
     plain: nn.Module
-    shape: tuple[int, ...]
-    input: str
-    output: str
+    inputs: Mapping[str, Input]
+    outputs: tuple[str, ...]
     description: Mapping[str, Any]
 
 
@@ -56,7 +82,8 @@ def action_network(network: nn.Module, classes: Sequence[str], num_frames: int, 
     if isinstance(network, RubiksNet):
         network = network.harden()
     description = {"classes": list(classes), "mean": MEAN, "std": STD, "range": "RGB in 0..1 before normalisation"}
-    return Exportable(network, deployable(network), (num_frames, 3, crop, crop), "clips", "logits", description)
+    clips = Input((num_frames, 3, crop, crop))
+    return Exportable(network, deployable(network), {"clips": clips}, ("logits",), description)
 
 
 def exportable_run(make_network: Callable[..., nn.Module], data: Mapping[str, Any], checkpoint: Path) -> Exportable:

@@ -130,4 +130,4 @@ class DeterministicActorCritic(Memoryless):
         """Act on observations `[B, ...]`, always without noise."""
         with torch.inference_mode():
             action = self.actor(self.features(observation))
-            return PolicyStep(action, None, torch.zeros(len(action)))
+            return PolicyStep(action, None, torch.zeros(action.shape[0]))

@@ -94,5 +94,5 @@ class EvolvedPolicy(Memoryless):
         """Act on observations `[B, ...]` with the vector that is learned."""
         with torch.inference_mode():
             shown = observation["state"]
-            action = self.choose(self.outputs(self.vector.expand(len(shown), -1), shown), deterministic, generator)
-            return PolicyStep(action, None, torch.zeros(len(shown)))
+            action = self.choose(self.outputs(self.vector.expand(shown.shape[0], -1), shown), deterministic, generator)
+            return PolicyStep(action, None, torch.zeros(shown.shape[0]))

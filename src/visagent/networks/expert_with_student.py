@@ -23,6 +23,9 @@ class ExpertWithStudent(SoftActorCritic):
         settings: as `SoftActorCritic` has them.
     """
 
+    sees = ("pixels",)
+    """Parts of an observation that it acts on."""
+
     def __init__(self, spaces: WorldSpaces, student_hidden: Sequence[int], **settings: Any) -> None:
         super().__init__(spaces, **settings)
         shared = ("pixel_channels", "pixel_kernels", "pixel_strides", "projection", "frame_differences")
@@ -38,7 +41,7 @@ class ExpertWithStudent(SoftActorCritic):
         """The student's action on observations `[B, ...]`, always without noise."""
         with torch.inference_mode():
             action = self.student(observation["pixels"])
-            return PolicyStep(action, None, torch.zeros(len(action)))
+            return PolicyStep(action, None, torch.zeros(action.shape[0]))
 
     def embedding(self, observation: Observation) -> Tensor:
         """The student's, of observations `[B, ...]`."""

@@ -82,6 +82,9 @@ class StudentAndExpert(Memoryless):
         expert_spaces: what it sees.
     """
 
+    sees = ("pixels",)
+    """Parts of an observation that it acts on."""
+
     def __init__(self, student: PixelPolicy, expert: nn.Module, expert_spaces: WorldSpaces) -> None:
         super().__init__()
         self.student, self.expert_spaces = student, expert_spaces
@@ -124,4 +127,4 @@ class StudentAndExpert(Memoryless):
         """The student's action on observations `[B, ...]`, always without noise."""
         with torch.inference_mode():
             action = self.student(observation["pixels"])
-            return PolicyStep(action, None, torch.zeros(len(action)))
+            return PolicyStep(action, None, torch.zeros(action.shape[0]))

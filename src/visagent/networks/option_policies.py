@@ -163,7 +163,7 @@ class FactorisedPolicy(JointPolicy):
         self.network = layers(sum(spaces.observations), hidden, sum(self.sizes), 0.01)
 
     def logits(self, observation: Tensor) -> Tensor:
-        total = torch.zeros((len(observation), 1), device=observation.device, dtype=observation.dtype)
+        total = torch.zeros((observation.shape[0], 1), device=observation.device, dtype=observation.dtype)
         for part in self.network(observation).split(list(self.sizes), dim=-1):
             total = (total[:, :, None] + part[:, None, :]).flatten(1)
         return total

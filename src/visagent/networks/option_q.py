@@ -78,7 +78,7 @@ class OptionQNetwork(nn.Module):
                 log_probs = torch.zeros(offered.shape).masked_fill(~offered, -torch.inf).log_softmax(dim=-1)
                 drawn.append(sample_categorical(log_probs, generator))
             options = torch.where(explores & situation.choosing, torch.stack(drawn, dim=1), options)
-        return OptionChoice(options, torch.zeros(len(options), 1), memory)
+        return OptionChoice(options, torch.zeros(options.shape[0], 1), memory)
 
 
 def q_of(q: Tensor, options: Tensor, sizes: tuple[int, ...]) -> Tensor:

@@ -193,6 +193,6 @@ class SoftActorCritic(Memoryless):
         """Act on the convolutions' features, and the state."""
         mean, log_std = self.actor(features, state)
         if deterministic:
-            return PolicyStep(mean.tanh(), None, torch.zeros(len(mean)))
+            return PolicyStep(mean.tanh(), None, torch.zeros(mean.shape[0]))
         action, log_prob = squashed_sample(mean, log_std, torch.randn(mean.shape, generator=generator))
         return PolicyStep(action, None, log_prob)
