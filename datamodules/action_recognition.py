@@ -20,10 +20,12 @@ from datamodules.ranks import Found, next_epoch, of_all_ranks, shard
 from visagent.config.video_schemas import ActionRecognitionDataSettings
 from visagent.errors import ConfigError, UserError
 from visagent.seeding import generator
+from visagent.video.clip_lists import Clip, ClipList
 from visagent.video.dataset import ATTEMPTS, EvaluationClips, TrainingClips, VideoBatch, load, protocol
 from visagent.video.decode import VideoError, device_of, read_frames, require
-from visagent.video.layouts import ClipList, mirrored_labels, read
+from visagent.video.layouts import mirrored_labels, read
 from visagent.video.make import Recipe, make
+from visagent.video.transforms import Augment
 
 log = logging.getLogger(__name__)
 EMBEDDED = "embedded"
@@ -81,6 +83,11 @@ class ClipLoader:
             yield replace(batch, progress=first + (last - first) * position / len(self.batches))
 
 
+def relative(path: str, root: Path) -> str:
+    """A video's name within its data set's folder; a list may name videos that lie elsewhere."""
+    return str(Path(path).relative_to(root)) if Path(path).is_relative_to(root) else path
+
+
 def check_share(broken: Mapping[str, str], videos: int, share: float) -> None:
     """Refuse more broken files than a share of the videos.
 
@@ -95,6 +102,23 @@ def check_share(broken: Mapping[str, str], videos: int, share: float) -> None:
             f"{len(broken)} of {videos} videos cannot be read, more than datamodule.broken_share={share} allows; "
             f"visagent-videos verify finds them all, datamodule.broken_share={enough} would go on without "
             f"these:\n{listed}{more}"
+        )
+
+
+def check_missing(root: Path, split: str, clips: ClipList, share: float) -> None:
+    """Refuse a split of which more listed videos are missing than a share of them.
+
+    Raises:
+        ConfigError: with their number and the first names.
+    """
+    listed = len(clips.clips) + len(clips.missing)
+    if len(clips.missing) > share * listed:
+        enough = math.ceil(1000 * len(clips.missing) / listed) / 1000
+        raise ConfigError(
+            f"{root}: {len(clips.missing)} of {listed} {split} videos are listed and not there, more than "
+            f"datamodule.missing_share={share} allows: {', '.join(clips.missing[:NAMED])}"
+            f"{', ...' if len(clips.missing) > NAMED else ''}; type datamodule.missing_share={enough} to go on without "
+            "them"
         )
 
 
@@ -150,6 +174,8 @@ class ActionRecognitionDataModule(pl.LightningDataModule):
             layout, fold, size = self.settings.layout, self.settings.fold, self.settings.batch_size
             splits = dict.fromkeys(("train", "val", self.settings.test_split))
             self._lists = {split: read(layout, self.root, split, fold) for split in splits}
+            for split, clips in self._lists.items():
+                check_missing(self.root, split, clips, self.settings.missing_share)
             count = len(self._lists["train"].clips)
             if count < size:
                 raise ConfigError(
@@ -163,7 +189,8 @@ class ActionRecognitionDataModule(pl.LightningDataModule):
             return
         refused = sorted({name for clips in lists.values() for name in clips.refused})
         both = sorted({clip.path for clip in lists["train"].clips} & {clip.path for clip in lists["val"].clips})
-        for names, what in ((refused, "not read"), (both, "both trained and tested on")):
+        missing = sorted({name for clips in lists.values() for name in clips.missing})
+        for names, what in ((refused, "not read"), (both, "both trained and tested on"), (missing, "not there")):
             if names:
                 log.warning(
                     "%s: %d entries are %s: %s",
@@ -192,7 +219,12 @@ class ActionRecognitionDataModule(pl.LightningDataModule):
 
     def tested_videos(self) -> list[str]:
         """Names of the videos that are tested on by their numbers, relative to the data set's folder."""
-        return [str(Path(clip.path).relative_to(self.root)) for clip in self.lists[self.settings.test_split].clips]
+        parts = [(clip, "" if clip.span is None else f"#{clip.span[0]:g}-{clip.span[1]:g}") for clip in self._tested]
+        return [relative(clip.path, self.root) + part for clip, part in parts]
+
+    @property
+    def _tested(self) -> tuple[Clip, ...]:
+        return self.lists[self.settings.test_split].clips
 
     def of_all_ranks(self, mine: Found) -> list[Found]:
         """What every rank has found, in the order of ranks: all of them must ask."""
@@ -211,7 +243,10 @@ class ActionRecognitionDataModule(pl.LightningDataModule):
         clips, settings, size = self.lists["train"].clips, self.settings, self.settings.batch_size
         order = torch.randperm(len(clips), generator=generator(settings.seed, "order", epoch)).tolist()
         rank, world = shard(self.trainer, size)
+        repeats = settings.repeats
+        order = [number + again * len(clips) for number in order for again in range(repeats)]
         batches = [order[start + rank : start + size : world] for start in range(0, len(order) - size + 1, size)]
+        augmented = (settings.rand_augment, settings.rand_augment_magnitude, settings.color_jitter)
         data = TrainingClips(
             clips,
             settings.num_frames,
@@ -222,6 +257,7 @@ class ActionRecognitionDataModule(pl.LightningDataModule):
             settings.seed,
             epoch,
             self._device,
+            Augment(*augmented) if any(augmented[::2]) else None,
         )
         phase = (epoch / epochs, (epoch + 1) / epochs)
         return ClipLoader(data, batches, settings.workers, "", self.broken["train"], settings.broken_share, phase)
@@ -275,7 +311,8 @@ class ActionRecognitionDataModule(pl.LightningDataModule):
     def _fingerprint(self) -> str:
         digest = hashlib.sha256(repr(self.classes).encode())  # of what is trained on
         for clip in self.lists["train"].clips:
-            digest.update(f"{Path(clip.path).relative_to(self.root)} {clip.label}\n".encode())
+            part = "" if clip.span is None else f" {clip.span}"
+            digest.update(f"{relative(clip.path, self.root)} {clip.label}{part}\n".encode())
         return digest.hexdigest()[:16]
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

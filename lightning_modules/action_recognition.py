@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torchvision import tv_tensors
+from torchvision.transforms import v2
 
 from lightning_modules.clip_evaluation import ClipEvaluation
 from lightning_modules.making import make_network
@@ -87,8 +89,9 @@ class ActionRecognition(ClipEvaluation):
 
     def training_step(self, batch: VideoBatch, batch_index: int) -> Tensor:
         settings, world = self.settings, self.trainer.world_size
-        logits = self.network(self.normalized(batch.clips[:, 0]))
-        loss = nn.functional.cross_entropy(logits, batch.label, label_smoothing=settings.label_smoothing)
+        clips, target = self.mixed(self.normalized(batch.clips[:, 0]), batch.label)
+        logits = self.network(clips)
+        loss = nn.functional.cross_entropy(logits, target, label_smoothing=settings.label_smoothing)
         self.clips_seen += len(batch) * world
         shared: dict[str, Any] = {"batch_size": len(batch), "sync_dist": world > 1, "on_epoch": True}
         self.log("train/loss", loss, prog_bar=True, on_step=True, **shared)
@@ -100,6 +103,19 @@ class ActionRecognition(ClipEvaluation):
             if settings.budget is not None:
                 loss = loss + settings.budget_weight * budget_loss(share, settings.budget)
         return loss
+
+    def mixed(self, clips: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+        """Clips `[N, T, 3, H, W]` mixed with each other where that is asked for, and their classes `[N]`, or shares of
+        these `[N, classes]`.
+        """
+        count, settings = len(self.classes), self.settings
+        ways: list[nn.Module] = [v2.MixUp(alpha=settings.mixup, num_classes=count)] if settings.mixup else []
+        ways += [v2.CutMix(alpha=settings.cutmix, num_classes=count)] if settings.cutmix else []
+        if not ways:
+            return clips, label
+        way = ways[int(torch.randint(len(ways), ()))] if len(ways) > 1 else ways[0]
+        mixed, shares = way(tv_tensors.Video(clips), label)
+        return mixed.as_subclass(Tensor), shares
 
     def on_before_optimizer_step(self, optimizer: torch.optim.Optimizer) -> None:
         if self.rubiks is not None:

@@ -11,7 +11,7 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from visagent.errors import ConfigError
 from visagent.metrics.predictions import Collector, Predictions, fused, mean_class_accuracy
-from visagent.video.layouts import UNLABELLED
+from visagent.video.clip_lists import UNLABELLED
 
 CLASSES = tuple("abcdefgh")
 

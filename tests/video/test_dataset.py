@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from datamodules.action_recognition import ActionRecognitionDataModule, BrokenVideosError, ClipLoader
 from visagent.config.video_schemas import ActionRecognitionDataSettings
 from visagent.errors import ConfigError
+from visagent.video.clip_lists import Clip
 from visagent.video.command import main
 from visagent.video.dataset import (
     EvaluationClips,
@@ -28,7 +29,7 @@ from visagent.video.dataset import (
 )
 from visagent.video.decode import BACKENDS, OPENED_AT_MOST
 from visagent.video.entries import VIDEO_SUFFIXES
-from visagent.video.layouts import Clip, mirrored_labels, read
+from visagent.video.layouts import mirrored_labels, read
 
 SETTINGS = {
     "root": "embedded",
@@ -47,7 +48,12 @@ SETTINGS = {
     "mirror": "none",
     "dense": False,
     "protocols": ["1_clip", "2_clip"],
+    "rand_augment": 0,
+    "rand_augment_magnitude": 9,
+    "color_jitter": 0.0,
+    "repeats": 1,
     "test_split": "val",
+    "missing_share": 0.1,
     "broken_share": 0.0,
     "seed": 0,
 }

@@ -30,6 +30,7 @@ EXCLUDED = (
     "datamodule.env.port",
     "datamodule.env.curriculum.cache",
     "datamodule.make_workers",
+    "datamodule.missing_share",
     "datamodule.workers",
     "datamodule.pool",
     "datamodule.address",

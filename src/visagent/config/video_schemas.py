@@ -9,7 +9,7 @@ from visagent.config.registry import Fit, registered
 from visagent.config.settings import MOST_PROCESSES, Settings, require, setting
 from visagent.config.trained_weights import TrainedWeights
 
-LAYOUTS = ("something_v2", "something_v1", "ucf101", "hmdb51", "kinetics")
+LAYOUTS = ("something_v2", "something_v1", "ucf101", "hmdb51", "kinetics", "lists")
 DENSE_SPAN = 64
 BACKENDS = ("decord", "pyav", "torchcodec")
 
@@ -48,6 +48,13 @@ class ActionRecognitionSettings(Settings):
     anneal_epochs: float = setting("epochs over which the attention's softmax is annealed", above=0, example=40)
     final_temperature: float = setting("temperature of that softmax in the end", above=0, most=2, example=0.001)
     initialize_from: str | None = setting("checkpoint to start from, of the released format or a run's; null: none")
+    mixup: float = setting("alpha of mixup (Zhang et al. 2018); 0: none", least=0, example=0.8, as_before=0.0)
+    cutmix: float = setting(
+        "alpha of CutMix (Yun et al. 2019), one box for all frames; 0: none; with mixup either is drawn for each batch",
+        least=0,
+        example=1.0,
+        as_before=0.0,
+    )
     sync_batch_norm: bool = setting("whether batches of all processes are normalised together")
     seed: int = setting("seed of the weights")
 
@@ -155,6 +162,26 @@ class ActionRecognitionDataSettings(Settings):
         among=("none", "labels"),
     )
     dense: bool = setting("whether training clips are sampled densely instead of from segments")
+    rand_augment: int = setting(
+        "operations of RandAugment (Cubuk et al. 2020) on each training clip, the same for all frames; 0: none",
+        least=0,
+        example=2,
+        as_before=0,
+    )
+    rand_augment_magnitude: int = setting("strength of these, of 31", least=0, most=30, example=9, as_before=9)
+    color_jitter: float = setting(
+        "jitter of brightness, contrast and saturation of training clips, a fourth of it of hue; 0: none",
+        least=0,
+        most=1,
+        example=0.4,
+        as_before=0.0,
+    )
+    repeats: int = setting(
+        "clips that are drawn of each training video of a batch (repeated sampling, Hoffer et al. 2020)",
+        least=1,
+        example=2,
+        as_before=1,
+    )
     protocols: list[str] = setting("protocols of the test")
     test_split: str = setting(
         "split that is tested: val, or Something-Something's test, whose labels nobody says and whose predictions are "
@@ -164,6 +191,14 @@ class ActionRecognitionDataSettings(Settings):
     )
     broken_share: float = setting(
         "share of a split's videos that may be unreadable before the run stops", least=0, most=1, example=0.01
+    )
+    missing_share: float = setting(
+        "share of a split's videos that may be missing, in layouts that leave those out (kinetics with CVDF's lists, "
+        "lists)",
+        least=0,
+        below=1,
+        example=0.1,
+        as_before=0.0,
     )
     seed: int = setting("seed of the order and of all that is drawn")
 
@@ -176,6 +211,12 @@ class ActionRecognitionDataSettings(Settings):
             "datamodule.test_split",
             self.test_split,
             f"val with datamodule.layout={self.layout}, which has no other",
+        )
+        require(
+            self.batch_size % self.repeats == 0,
+            "datamodule.repeats",
+            self.repeats,
+            f"a divisor of datamodule.batch_size, {self.batch_size}",
         )
         for name in self.protocols or [""]:
             require(

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visagent.errors import ConfigError
-from visagent.video.layouts import UNLABELLED
+from visagent.video.clip_lists import UNLABELLED
 
 HANDED_IN = 5
 """Classes that a submission to Something-Something V2 names for each video."""

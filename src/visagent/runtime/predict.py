@@ -94,8 +94,8 @@ def _say(folder: RunFolder, stored: dict[str, Any], wanted: Sequence[str], asked
     from visagent.runtime.fitting import prepare
 
     prepare(1)
+    from visagent.video.clip_lists import UNLABELLED, Clip
     from visagent.video.dataset import PROTOCOLS, EvaluationClips, protocol
-    from visagent.video.layouts import UNLABELLED, Clip
 
     if asked.protocol not in PROTOCOLS:
         raise ConfigError(f"--protocol: expected {', '.join(PROTOCOLS)}, got {asked.protocol!r}")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from visagent.errors import ConfigError
 
-LAYOUTS = ("something_v2", "something_v1", "ucf101", "hmdb51", "kinetics")
+LAYOUTS = ("something_v2", "something_v1", "ucf101", "hmdb51", "kinetics", "lists")
 NAMED = 8
 """Entries of a folder that a line names; the rest it counts."""
 BACKENDS = ("decord", "pyav", "torchcodec")
@@ -132,8 +132,9 @@ def _show(options: argparse.Namespace) -> int:
     import numpy as np
     from PIL import Image, ImageDraw
 
+    from visagent.video.clip_lists import Clip
     from visagent.video.decode import Frames, VideoError, read_frames
-    from visagent.video.layouts import Clip, read
+    from visagent.video.layouts import read
     from visagent.video.sampling import middle_segments
     from visagent.video.transforms import center_crop, resize_short_side
 

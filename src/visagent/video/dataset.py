@@ -18,8 +18,8 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 from visagent.errors import ConfigError
 from visagent.seeding import derive_seed
 from visagent.video import sampling, transforms
-from visagent.video.decode import OPENED_AT_MOST, Frames, VideoError, read_frames
-from visagent.video.layouts import Clip
+from visagent.video.clip_lists import Clip
+from visagent.video.decode import OPENED_AT_MOST, Choose, Frames, VideoError, frame_rate, is_frames, read_frames
 
 log = logging.getLogger(__name__)
 ATTEMPTS = 20
@@ -85,6 +85,10 @@ class Sample:
     broken: tuple[tuple[str, str], ...]
 
 
+Augmentation = Callable[[Frames, int], Frames]
+"""Changes a clip `[T, H, W, 3]` by random numbers of a seed."""
+
+
 class TrainingClips(Dataset[Sample]):
     """One random clip of each video; what is drawn for a video depends on (seed, epoch, its number) alone.
 
@@ -98,6 +102,7 @@ class TrainingClips(Dataset[Sample]):
         dense: sample densely instead of from segments.
         seed, epoch: of what is drawn.
         device: where torchcodec decodes.
+        augment: changes a clip `[T, H, W, 3]` by random numbers from the global generator; None for no change.
     """
 
     def __init__(
@@ -111,16 +116,19 @@ class TrainingClips(Dataset[Sample]):
         seed: int,
         epoch: int,
         device: str = "cpu",
+        augment: Augmentation | None = None,
     ) -> None:
         self.clips, self.num_frames, self.crop, self.backend = clips, num_frames, crop, backend
         self.mirrored, self.dense, self.seed, self.epoch, self.device = tuple(mirrored), dense, seed, epoch, device
-        self.shape = (num_frames, 3, crop, crop)
+        self.shape, self.augment = (num_frames, 3, crop, crop), augment
 
     def __len__(self) -> int:
         return len(self.clips)
 
     def __getitem__(self, index: int) -> Sample:
-        rng = np.random.default_rng(derive_seed(self.seed, "clip", self.epoch, index))
+        """A clip of a video; with the number of videos added once or several times, another one of the same."""
+        again, index = divmod(index, len(self.clips))
+        rng = np.random.default_rng(derive_seed(self.seed, "clip", self.epoch, index, *([again] if again else [])))
         broken: list[tuple[str, str]] = []
         for _ in range(ATTEMPTS):
             clip = self.clips[index]
@@ -133,12 +141,39 @@ class TrainingClips(Dataset[Sample]):
 
     def _sample(self, clip: Clip, index: int, rng: np.random.Generator, broken: tuple[tuple[str, str], ...]) -> Sample:
         draw = sampling.random_dense if self.dense else sampling.random_segments
-        frames = read_frames(clip.path, lambda count: draw(count, self.num_frames, rng)[0], self.backend, self.device)
+        choose = within(clip, lambda count: draw(count, self.num_frames, rng)[0])
+        frames = read_frames(clip.path, choose, self.backend, self.device)
         frames = transforms.random_crop(frames, self.crop, rng)
         label = clip.label
         if self.mirrored and rng.random() < 0.5 and (mirrored := self.mirrored[label]) is not None:
             frames, label = frames[:, :, ::-1], mirrored
+        if self.augment is not None:
+            frames = self.augment(frames, int(rng.integers(2**31)))
         return Sample(transforms.channels_first(frames)[None], label, index, broken)
+
+
+def within(clip: Clip, choose: Choose) -> Choose:
+    """What chooses frames of the part of a video that a clip is.
+
+    Args:
+        clip: of the video.
+        choose: frame numbers, given how many there are.
+
+    Raises:
+        VideoError: when asked about a video that has no frame in that part.
+    """
+    if clip.span is None:
+        return choose
+    begin, end = clip.span
+    rate = 1.0 if is_frames(clip.path) else frame_rate(clip.path)
+
+    def chosen(count: int) -> NDArray[np.int64]:
+        first, last = round(begin * rate), min(count, round(end * rate))
+        if first >= last:
+            raise VideoError(clip.path, f"it has no frame from {begin:g} to {end:g}: it has {count}, {rate:g} a second")
+        return first + choose(last - first)
+
+    return chosen
 
 
 @dataclass(frozen=True)
@@ -216,7 +251,7 @@ class EvaluationClips(Dataset[Sample]):
 
         try:
             frames = transforms.resize_short_side(
-                read_frames(clip.path, choose, self.backend, self.device), plan.resize
+                read_frames(clip.path, within(clip, choose), self.backend, self.device), plan.resize
             )
         except VideoError as error:
             empty = np.zeros((0, *self.shape), np.uint8)

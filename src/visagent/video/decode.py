@@ -307,11 +307,21 @@ def frame_rate(path: Path | str) -> float:
     """Frames that a video shows in a second; of a folder of frames, which does not say, `USUAL_RATE`."""
     from visagent.video.films import open_file
 
-    if Path(path).is_dir() or Path(path).suffix.lower() in PICTURES:
+    if is_frames(path):
         return USUAL_RATE
-    with open_file(Path(path)) as file:
-        rate = next((stream.average_rate for stream in file.streams.video if stream.average_rate), None)
+    import av
+
+    try:
+        with open_file(Path(path), probe=False) as file:
+            rate = next((stream.average_rate for stream in file.streams.video if stream.average_rate), None)
+    except av.FFmpegError as error:
+        raise VideoError(path, _first_line(error)) from error
     return USUAL_RATE if rate is None else float(rate)
+
+
+def is_frames(path: Path | str) -> bool:
+    """Whether a video is kept as pictures: a folder of them, or one."""
+    return Path(path).is_dir() or Path(path).suffix.lower() in PICTURES
 
 
 def write_video(

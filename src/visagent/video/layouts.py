@@ -7,25 +7,34 @@ not; where folders are the list, `visagent.video.entries` says what is a video.
 
 from __future__ import annotations
 
-import csv
-import difflib
-import json
 import os
 import re
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from visagent.errors import ConfigError, MissingFileError
+from visagent.errors import ConfigError
+from visagent.video.clip_lists import (
+    UNLABELLED,
+    ClipList,
+    check_split,
+    class_folders,
+    clip_list,
+    first_file,
+    first_folder,
+    json_of,
+    label_of,
+    lines_of,
+    listed,
+    numbered,
+    require_once,
+    rows_of,
+)
 from visagent.video.entries import hidden, kind
 
-SPLITS = ("train", "val")
 WITH_TEST = ("something_v2", "something_v1")
 """Layouts with a further split, `test`, whose labels nobody says."""
-UNLABELLED = -1
-"""The label of a clip whose class nobody says."""
 FOLDERS = {
     "something_v2": ("20bn-something-something-v2", "20bn-something-something-v2-frames"),
     "something_v1": ("20bn-something-something-v1",),
@@ -34,170 +43,8 @@ FOLDERS = {
     "kinetics": ("train", "training"),
 }
 """Names of each data set's folder of videos as it is distributed, by which a layout is recognised."""
-WHERE = "paths.videos=DIR says where it is when training"
 OPPOSITES = (("left", "right"), ("clockwise", "counterclockwise"))
 """Words that a mirrored video turns into each other."""
-
-
-@dataclass(frozen=True)
-class Clip:
-    """A video file, or a folder of frames, and its class, `UNLABELLED` where nobody says."""
-
-    path: str
-    label: int
-
-
-@dataclass(frozen=True)
-class ClipList:
-    """Clips of a split.
-
-    Attributes:
-        classes: `classes[label]` is a class's name.
-        refused: what was met and not read, by name: neither video nor picture nor folder, or listed twice.
-    """
-
-    clips: tuple[Clip, ...]
-    classes: tuple[str, ...]
-    refused: tuple[str, ...] = field(default=(), compare=False)
-
-
-def first_folder(root: Path, names: Sequence[str], what: str) -> Path:
-    """The first of some folders under a data set's root that is there.
-
-    Raises:
-        MissingFileError: when there is none.
-    """
-    if not root.is_dir():
-        got = "a file" if root.is_file() else "nothing"
-        raise MissingFileError(
-            f"{what}: expected the folder where the data set was unpacked, got {got} at {root}; {WHERE}"
-        )
-    for name in names:
-        if (root / name).is_dir():
-            return root / name
-    raise MissingFileError(
-        f"{what}: {root} has no folder {' or '.join(names)}; it holds "
-        f"{', '.join(sorted(p.name for p in root.iterdir())[:8]) or 'nothing'}"
-    )
-
-
-def _first_file(root: Path, names: Sequence[str], what: str) -> Path:
-    for name in names:
-        if (root / name).is_file():
-            return root / name
-    raise MissingFileError(f"{what}: {root} has no {' or '.join(names)}; {WHERE}")
-
-
-def _text(path: Path) -> str:
-    """What a list says, whatever program wrote it: a byte order mark is none of it."""
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ConfigError(
-            f"{path}: expected text in UTF-8 ({error}); for example: iconv -f UTF-16 -t UTF-8, or -f LATIN1"
-        ) from error
-
-
-def _lines(path: Path) -> list[str]:
-    """Its lines that are not blank, whatever ended them."""
-    return [line.strip() for line in _text(path).splitlines() if line.strip()]
-
-
-def _rows(path: Path) -> list[list[str]]:
-    """The rows of a list whose columns are separated by `;`, quoted or not."""
-    rows = csv.reader(_text(path).splitlines(), delimiter=";")
-    return [cells for row in rows if any(cells := [cell.strip() for cell in row])]
-
-
-def _json(path: Path) -> Any:
-    """A JSON file, in which no name stands twice."""
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        _once([name for name, _ in pairs], path)
-        return dict(pairs)
-
-    try:
-        return json.loads(_text(path), object_pairs_hook=once)
-    except json.JSONDecodeError as error:
-        raise ConfigError(f"{path}: expected JSON ({error})") from error
-
-
-def _once(names: Iterable[str], where: Path) -> None:
-    twice = sorted(name for name, count in Counter(names).items() if count > 1)
-    if twice:
-        raise ConfigError(f"{where}: expected each name once, got {', '.join(map(repr, twice[:5]))} more than once")
-
-
-def _numbered(names: Mapping[str, Any], first: int, where: Path) -> dict[str, int]:
-    """Labels from 0, of classes that are numbered from `first` on."""
-    try:
-        labels = {name: int(number) - first for name, number in names.items()}
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{where}: expected a whole number for each class ({error})") from error
-    if sorted(labels.values()) != list(range(len(labels))) or any(
-        labels[name] + first != float(number) for name, number in names.items()
-    ):
-        raise ConfigError(f"{where}: expected the numbers {first} to {len(labels) - 1 + first}, each once")
-    return labels
-
-
-def _class_folders(folder: Path) -> list[Path]:
-    """Its folders in the order of their names; hidden ones hold no class."""
-    return sorted(entry for entry in folder.iterdir() if kind(entry) == "folder")
-
-
-def _listed(folder: Path, name: str, where: Path) -> Path:
-    """What a list names within the folder of videos, written with either kind of slash, with or without that folder's
-    own name.
-
-    Raises:
-        ConfigError: for a name that leads out of it.
-    """
-    parts = [part for part in name.replace("\\", "/").split("/") if part != "."]
-    if parts[:1] == [folder.name] and len(parts) > 1:
-        parts = parts[1:]
-    if "" in parts or ".." in parts:
-        raise ConfigError(f"{where}: expected names within {folder.name}, got {name!r}")
-    return folder.joinpath(*parts)
-
-
-def _clip_list(
-    labelled: Iterable[tuple[Path, int]], classes: Sequence[str], where: Path, refused: Iterable[str] = ()
-) -> ClipList:
-    """The clips, each once.
-
-    Raises:
-        ConfigError: when one is listed for two classes.
-    """
-    labels: dict[str, int] = {}
-    twice = []
-    for path, label in labelled:
-        name = str(path)
-        if name not in labels:
-            labels[name] = label
-        elif labels[name] == label:
-            twice.append(f"{path} (listed twice)")
-        else:
-            raise ConfigError(
-                f"{where}: {path.name} is listed for two classes, {classes[labels[name]]!r} and {classes[label]!r}: "
-                "leave one of them"
-            )
-    return ClipList(tuple(Clip(path, label) for path, label in labels.items()), tuple(classes), (*refused, *twice))
-
-
-def _check_split(split: str, more: tuple[str, ...] = ()) -> None:
-    if split not in (*SPLITS, *more):
-        raise ValueError(f"expected split {' or '.join((*SPLITS, *more))}, got {split!r}")
-
-
-def _label(name: str, labels: Mapping[str, int], where: Path) -> int:
-    if name not in labels:
-        near = difflib.get_close_matches(name, labels, 1)
-        raise ConfigError(
-            f"{where}: unknown class {name!r}"
-            + (f"; did you mean {near[0]!r}?" if near else f"; there are {len(labels)} classes")
-        )
-    return labels[name]
 
 
 def something_v2(root: Path, split: str) -> ClipList:
@@ -207,13 +54,13 @@ def something_v2(root: Path, split: str) -> ClipList:
     `labels/labels.json`, `labels/train.json` and `labels/validation.json`, or the older
     `something-something-v2-labels.json` and so on. The split `test` needs `test.json`, whose entries have an id alone.
     """
-    _check_split(split, ("test",))
+    check_split(split, ("test",))
     what = "Something-Something V2"
     videos = first_folder(root, (*FOLDERS["something_v2"], "videos"), what)
     stem = {"train": "train", "val": "validation", "test": "test"}[split]
 
     def load(name: str) -> tuple[Path, Any]:
-        path = _first_file(
+        path = first_file(
             root,
             (
                 f"labels/{name}.json",
@@ -222,12 +69,12 @@ def something_v2(root: Path, split: str) -> ClipList:
             ),
             what,
         )
-        return path, _json(path)
+        return path, json_of(path)
 
     label_file, named = load("labels")
     if not isinstance(named, dict):
         raise ConfigError(f"{label_file}: expected an object of class names and numbers")
-    labels = _numbered(named, 0, label_file)
+    labels = numbered(named, 0, label_file)
     path, entries = load(stem)
     frames = videos.name.endswith("-frames")
     clips = []
@@ -241,9 +88,9 @@ def something_v2(root: Path, split: str) -> ClipList:
         ):
             raise ConfigError(f"{path}: expected entries with id and template, got {entry}")
         name = entry.get("template", "").replace("[", "").replace("]", "").strip()
-        label = UNLABELLED if split == "test" else _label(name, labels, path)
-        clips.append((_listed(videos, f"{entry['id']}" if frames else f"{entry['id']}.webm", path), label))
-    return _clip_list(clips, sorted(labels, key=labels.__getitem__), path)
+        label = UNLABELLED if split == "test" else label_of(name, labels, path)
+        clips.append((listed(videos, f"{entry['id']}" if frames else f"{entry['id']}.webm", path), label))
+    return clip_list(clips, sorted(labels, key=labels.__getitem__), path)
 
 
 def something_v1(root: Path, split: str) -> ClipList:
@@ -252,24 +99,24 @@ def something_v1(root: Path, split: str) -> ClipList:
 
     Labels have the order of the labels file. The split `test` needs `something-something-v1-test.csv`, lines of an ID.
     """
-    _check_split(split, ("test",))
+    check_split(split, ("test",))
     what = "Something-Something V1"
     folder = first_folder(root, FOLDERS["something_v1"], what)
     stem = {"train": "train", "val": "validation", "test": "test"}[split]
-    label_file = _first_file(
+    label_file = first_file(
         root, ("something-something-v1-labels.csv", "labels/something-something-v1-labels.csv"), what
     )
-    classes = [";".join(row) for row in _rows(label_file)]
-    _once(classes, label_file)
+    classes = [";".join(row) for row in rows_of(label_file)]
+    require_once(classes, label_file)
     labels = {name: number for number, name in enumerate(classes)}
-    path = _first_file(root, (f"something-something-v1-{stem}.csv", f"labels/something-something-v1-{stem}.csv"), what)
-    rows = _rows(path)
+    path = first_file(root, (f"something-something-v1-{stem}.csv", f"labels/something-something-v1-{stem}.csv"), what)
+    rows = rows_of(path)
     if split == "test":
-        return _clip_list([(_listed(folder, row[0], path), UNLABELLED) for row in rows], classes, path)
+        return clip_list([(listed(folder, row[0], path), UNLABELLED) for row in rows], classes, path)
     for row in rows:
         if len(row) != 2:
             raise ConfigError(f"{path}: expected lines ID;CLASS, got {';'.join(row)!r}")
-    return _clip_list([(_listed(folder, row[0], path), _label(row[1], labels, path)) for row in rows], classes, path)
+    return clip_list([(listed(folder, row[0], path), label_of(row[1], labels, path)) for row in rows], classes, path)
 
 
 def ucf101(root: Path, split: str, fold: int) -> ClipList:
@@ -278,73 +125,87 @@ def ucf101(root: Path, split: str, fold: int) -> ClipList:
 
     The class is the folder in the list: names of files may be spelled otherwise.
     """
-    _check_split(split)
+    check_split(split)
     what = "UCF-101"
     videos, lists = (
         first_folder(root, (*FOLDERS["ucf101"], "videos"), what),
         first_folder(root, ("ucfTrainTestlist", "annotations"), what),
     )
-    index = _first_file(lists, ("classInd.txt",), what)
-    pairs = [line.split() for line in _lines(index)]
+    index = first_file(lists, ("classInd.txt",), what)
+    pairs = [line.split() for line in lines_of(index)]
     for pair in pairs:
         if len(pair) != 2:
             raise ConfigError(f"{index}: expected lines NUMBER CLASS, got {' '.join(pair)!r}")
-    _once([name for _, name in pairs], index)
-    labels = _numbered({name: number for number, name in pairs}, 1, index)
-    path = _first_file(lists, (f"{'train' if split == 'train' else 'test'}list0{fold}.txt",), what)
+    require_once([name for _, name in pairs], index)
+    labels = numbered({name: number for number, name in pairs}, 1, index)
+    path = first_file(lists, (f"{'train' if split == 'train' else 'test'}list0{fold}.txt",), what)
     clips = []
-    for line in _lines(path):
+    for line in lines_of(path):
         name, *numbers = re.split(r"\s+(?=[\d\s]+$)", line)
-        video = _listed(videos, name, path)
-        label = _label(video.parent.name, labels, path)
+        video = listed(videos, name, path)
+        label = label_of(video.parent.name, labels, path)
         if numbers and int(numbers[-1]) != label + 1:
             raise ConfigError(
                 f"{path}: expected {label + 1}, the number of {video.parent.name} in {index.name}, at the end of "
                 f"{line!r}"
             )
         clips.append((video, label))
-    return _clip_list(clips, sorted(labels, key=labels.__getitem__), path)
+    return clip_list(clips, sorted(labels, key=labels.__getitem__), path)
 
 
 def hmdb51(root: Path, split: str, fold: int) -> ClipList:
     """HMDB-51: `hmdb51_org/ACTION/*.avi` and `testTrainMulti_7030_splits/ACTION_test_splitN.txt` with 1 for training, 2
     for testing, 0 unused.
     """
-    _check_split(split)
+    check_split(split)
     what = "HMDB-51"
     videos = first_folder(root, (*FOLDERS["hmdb51"], "videos"), what)
     lists = first_folder(root, ("testTrainMulti_7030_splits", "splits"), what)
-    classes = [folder.name for folder in _class_folders(videos)]
+    classes = [folder.name for folder in class_folders(videos)]
     wanted = "1" if split == "train" else "2"
     clips = []
     for number, name in enumerate(classes):
-        path = _first_file(lists, (f"{name}_test_split{fold}.txt",), what)
-        for line in _lines(path):
+        path = first_file(lists, (f"{name}_test_split{fold}.txt",), what)
+        for line in lines_of(path):
             columns = line.rsplit(None, 1)
             if len(columns) != 2 or columns[1] not in ("0", "1", "2"):
                 raise ConfigError(f"{path}: expected lines FILE 0|1|2, got {line!r}")
             if columns[1] == wanted:
-                clips.append((_listed(videos / name, columns[0], path), number))
-    return _clip_list(clips, classes, lists)
+                clips.append((listed(videos / name, columns[0], path), number))
+    return clip_list(clips, classes, lists)
 
 
 def folders(root: Path, split: str) -> ClipList:
     """Kinetics and whatever is kept in the same way: `train/CLASS/*` and `val/CLASS/*`, videos, folders of frames, or
     pictures (ImageNet).
     """
-    _check_split(split)
+    check_split(split)
     top = first_folder(root, (split, {"train": "training", "val": "validation"}[split]), "a data set of class folders")
     train = first_folder(root, FOLDERS["kinetics"], "a data set of class folders")
-    classes = [folder.name for folder in _class_folders(train)]
+    classes = [folder.name for folder in class_folders(train)]
     labels = {name: number for number, name in enumerate(classes)}
     clips: list[tuple[Path, int]] = []
     refused = [str(entry) for entry in sorted(top.iterdir()) if kind(entry) not in ("folder", "hidden")]
-    for folder in _class_folders(top):
-        label = _label(folder.name, labels, top)
+    for folder in class_folders(top):
+        label = label_of(folder.name, labels, top)
         entries = [(entry, kind(entry)) for entry in sorted(folder.iterdir())]
         clips += [(entry, label) for entry, what in entries if what not in ("other", "hidden")]
         refused += [str(entry) for entry, what in entries if what == "other"]
-    return _clip_list(clips, classes, top, refused)
+    return clip_list(clips, classes, top, refused)
+
+
+def kinetics(root: Path, split: str) -> ClipList:
+    """Kinetics as CVDF distributes it, where there is a list of its videos, else class folders (`folders`)."""
+    from visagent.video.csv_lists import cvdf, cvdf_list
+
+    return folders(root, split) if cvdf_list(root, split) is None else cvdf(root, split)
+
+
+def own_lists(root: Path, split: str) -> ClipList:
+    """Lists of one's own; see `visagent.video.csv_lists.own_list`."""
+    from visagent.video.csv_lists import own_list
+
+    return own_list(root, split)
 
 
 LAYOUTS: dict[str, Callable[..., ClipList]] = {
@@ -352,7 +213,8 @@ LAYOUTS: dict[str, Callable[..., ClipList]] = {
     "something_v1": something_v1,
     "ucf101": ucf101,
     "hmdb51": hmdb51,
-    "kinetics": folders,
+    "kinetics": kinetics,
+    "lists": own_lists,
 }
 WITH_FOLDS = ("ucf101", "hmdb51")
 """Layouts with several train/test splits; their readers take `fold`."""
@@ -367,7 +229,10 @@ def has_fold(layout: str, root: Path, fold: int) -> bool:
 
 def detect(root: Path) -> str | None:
     """The layout that a folder has, or None."""
-    return next((layout for layout, names in FOLDERS.items() if any((root / name).is_dir() for name in names)), None)
+    from visagent.video.csv_lists import has_lists
+
+    known = next((layout for layout, names in FOLDERS.items() if any((root / name).is_dir() for name in names)), None)
+    return "lists" if known is None and has_lists(root) else known
 
 
 def read(layout: str, root: Path | str, split: str, fold: int = 1) -> ClipList:

@@ -200,10 +200,23 @@ def _kinetics(recipe: Recipe, root: Path) -> list[Job]:
     ]
 
 
+def _lists(recipe: Recipe, root: Path) -> list[Job]:
+    jobs = []
+    for split in ("train", "val"):
+        lines = []
+        for number, example in enumerate(recipe.split(split)):
+            name = f"videos/{split}_{number}.avi"
+            lines.append(f"{name},{example.action.label}\n")
+            jobs.append((example, root / name))
+        (root / f"{split}.csv").write_text("".join(lines))
+    return jobs
+
+
 WRITERS: dict[str, Callable[[Recipe, Path], list[Job]]] = {
     "something_v2": _something_v2,
     "something_v1": _something_v1,
     "ucf101": _ucf101,
     "hmdb51": _hmdb51,
     "kinetics": _kinetics,
+    "lists": _lists,
 }

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torchvision.transforms import v2
 
 from visagent.video.decode import Frames
 
@@ -102,3 +103,29 @@ def random_crop(frames: Frames, size: int, rng: np.random.Generator) -> Frames:
 def channels_first(frames: Frames) -> NDArray[np.uint8]:
     """`[T, H, W, 3]` to `[T, 3, H, W]`, contiguous."""
     return np.asarray(torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).contiguous().numpy(), np.uint8)
+
+
+class Augment:
+    """RandAugment (Cubuk et al. 2020) and colour jitter as torchvision has them, the same for all frames of a clip.
+
+    Args:
+        operations: of RandAugment; 0 for none.
+        magnitude: of these, of 31.
+        jitter: of brightness, contrast and saturation, a fourth of it of hue; 0 for none.
+    """
+
+    def __init__(self, operations: int, magnitude: int, jitter: float) -> None:
+        self.steps: list[v2.Transform] = []
+        if operations:
+            self.steps.append(v2.RandAugment(operations, magnitude))
+        if jitter:
+            self.steps.append(v2.ColorJitter(jitter, jitter, jitter, jitter / 4))
+
+    def __call__(self, frames: Frames, seed: int) -> Frames:
+        """Change a clip `[T, H, W, 3]`."""
+        video = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            for step in self.steps:
+                video = step(video)
+        return np.ascontiguousarray(video.permute(0, 2, 3, 1).numpy())

@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from visagent.errors import ConfigError, MissingFileError
+from visagent.video.clip_lists import SPLITS
 from visagent.video.decode import OPENED_AT_MOST, VideoError, count_frames, read_frames, require
-from visagent.video.layouts import FOLDS, LAYOUTS, SPLITS, WITH_FOLDS, has_fold, read, video_files
+from visagent.video.layouts import FOLDS, LAYOUTS, WITH_FOLDS, has_fold, read, video_files
 from visagent.video.sampling import middle_segments
 
 DIFFERENCE = 8.0
