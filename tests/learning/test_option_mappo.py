@@ -25,7 +25,8 @@ VARIANTS = [
 
 @pytest.mark.parametrize("changes", VARIANTS)
 def test_the_first_ratio_is_one(changes, compose, tmp_path):
-    record = train(compose(PRESET, "datamodule.steps=40", "datamodule.film_episodes=1", *changes))
+    films = int(not changes)  # which take longer than the training
+    record = train(compose(PRESET, "datamodule.steps=40", f"datamodule.film_episodes={films}", *changes))
     assert record.status == "FINISHED" and len(record.history) == 2
     gaps = [numbers["train/first_ratio_gap"] for numbers in record.history.values()]
     assert all(gap < 1e-5 for gap in gaps) or "algorithm.minibatches=3" in changes
@@ -38,8 +39,8 @@ def test_the_first_ratio_is_one(changes, compose, tmp_path):
     } <= record.metrics.keys()
     assert record.env_steps >= 2 * 2 * 2 * 40
     folder = folder_of(record, tmp_path)
-    assert len(list(folder.path.glob("videos/test_episode_0.mp4"))) == 1
-    assert (folder.figures / "test_episode_0.png").stat().st_size > 5_000
+    assert len(list(folder.path.glob("videos/test_episode_0.mp4"))) == films
+    assert not films or (folder.figures / "test_episode_0.png").stat().st_size > 5_000
 
 
 @pytest.mark.usefixtures("undrawn")

@@ -30,7 +30,6 @@ FAMILIES = [
     ("ppo/pendulum", (LSTM,)),
     ("ddpg/pendulum", ()),
     ("evolution/cartpole", ()),
-    ("ppo/pendulum_pixels", ()),
     ("secant/expert_from_states", ()),
     ("option_mappo/tool_delivery", ("network.coupling=partial",)),
     ("option_mappo/tool_delivery", ("network.coupling=joint",)),
