@@ -59,7 +59,7 @@ class ActionRecognition(ClipEvaluation):
                 self._make_network, num_classes=len(self.classes), num_frames=self.data.settings.num_frames
             )
         if stage == "test" and (trained := getattr(self._make_network, "classes", None)) is not None:
-            require_same_classes(trained, self.classes)
+            require_same_classes(trained, self.classes, "the weights were", "choose the experiment and data of these")
         if self.settings.initialize_from is not None and stage == "fit":
             initialize_from(self.network, self.settings.initialize_from)
         self.prepare_evaluation(self.settings.budget)

@@ -126,6 +126,14 @@ def test_several_runs_are_evaluated_and_fused(trained, tmp_path, capsys):
     assert np.allclose(joined.probabilities, expected, atol=1e-6)
     assert (where / "1_clip_confusion.png").stat().st_size > 1000
     assert "fusion of" in capsys.readouterr().out
+    one_of_them = json.loads(next((mine / "runs" / one.signature / "evaluations").glob("*.json")).read_text())
+    assert one_of_them["tested"] == {
+        "checkpoint": "last.ckpt", "epoch": 1, "averaged": False, "weights": one_of_them["tested"]["weights"],
+    }  # fmt: skip
+    other_classes, there = trained("rubiksnet/ucf101")
+    shutil.copytree(folder_of(other_classes, there).path, mine / "runs" / other_classes.signature)
+    with pytest.raises(ConfigError, match="which differ first at 'Covering something with something' and 'CoveringW"):
+        evaluate(evaluation(mine, f"run=[{one.signature},{other_classes.signature}]", "fuse=[1,3]"))
     with pytest.raises(ConfigError, match="fuse: expected a weight above 0 for each of several runs"):
         evaluate(evaluation(mine, f"run=[{one.signature},{other.signature}]", "fuse=[1]"))
 

@@ -152,3 +152,5 @@ def test_what_cannot_be_exported_is_said():
         export(settings())
     with pytest.raises(ConfigError, match="format: expected onnx or pt2"):
         export(settings("run=x", "format=tflite"))
+    with pytest.raises(ConfigError, match=r"output: expected a file NAME\.onnx, as format=onnx, got 'net\.json'"):
+        export(settings("run=x", "output=net.json"))

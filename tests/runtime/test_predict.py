@@ -59,7 +59,7 @@ def test_an_answer_is_written_on_the_film(recogniser, tmp_path):
     folder, data = recogniser
     video = next(data.glob("**/*.webm"))
     assert main([f"run={folder}", str(video), "--film", str(tmp_path)]) == 0
-    before, after = frames_of(video), frames_of(tmp_path / f"{video.stem}.mp4")
+    before, after = frames_of(video), frames_of(tmp_path / f"{video.stem}_predicted.mp4")
     factor = -(-predict.SMALLEST // before[0].shape[1])
     height = before[0].shape[0] * factor
     assert len(after) == len(before) and after[0].shape[1] == before[0].shape[1] * factor
@@ -71,10 +71,20 @@ def test_what_cannot_be_read_is_named_and_the_others_are_told(recogniser, tmp_pa
     folder, data = recogniser
     (tmp_path / "broken.mp4").write_text("no film")
     video = next(data.glob("**/*.webm"))
-    assert main([f"run={folder}", str(tmp_path / "broken.mp4"), str(video)]) == 1
+    asked = [str(tmp_path / "broken.mp4"), str(tmp_path / "nothing.mp4"), str(video)]
+    assert main([f"run={folder}", *asked, "--json", str(tmp_path / "new" / "a.json")]) == 1
     out, err = capsys.readouterr()
-    assert "broken.mp4\n  cannot be read" in out and out.count("%") == 5
-    assert "1 of 2 videos could not be read" in err
+    assert "broken.mp4\n  cannot be read" in out and "nothing.mp4\n  cannot be read" in out and out.count("%") == 5
+    assert "2 of 3 videos could not be read" in err
+    assert ["error" in each for each in json.loads((tmp_path / "new" / "a.json").read_text())["predictions"]] == [
+        True, True, False,
+    ]  # fmt: skip
+
+
+def test_films_take_the_place_of_nothing(tmp_path):
+    films = set()
+    named = [predict._free(tmp_path, name, films).name for name in ("c.mp4", "x/c.webm", "y/c", "-")]
+    assert named == ["c_predicted.mp4", "c_predicted_2.mp4", "c_predicted_3.mp4", "-_predicted.mp4"]
 
 
 @pytest.mark.parametrize(
@@ -82,7 +92,10 @@ def test_what_cannot_be_read_is_named_and_the_others_are_told(recogniser, tmp_pa
     [
         (["clip.mp4"], "expected run=SIGNATURE once, got none"),
         (["run={run}"], "expected videos, folders of them, or - for standard input"),
-        (["run={run}", "nothing.mp4"], "nothing.mp4: expected a video, a folder"),
+        (["run={run}", "clip.mp4", "--device", "cudda"], "--device: expected cpu, or a device that is there"),
+        (["run={run}", "clip.mp4", "--episodes", "2"], "--episodes: is for a run of a policy"),
+        (["run={policy}", "--top", "2"], "--top: is for a run of videos"),
+        (["run={policy}", "env=pendulum"], "env=pendulum: expected a world with the observations and actions"),
         (["run={run}", "{empty}"], "expected videos below it, or the frames of one"),
         (["run={run}", "clip.mp4", "env=pendulum"], "env=pendulum: expected none for a run of videos"),
         (["run={run}", "clip.mp4", "--protocol", "3_clip"], "--protocol: expected 1_clip, 2_clip, dense, got '3_clip'"),

@@ -201,6 +201,8 @@ class ExportConfig:
 
     def check(self) -> None:
         require(self.format in ("onnx", "pt2"), "format", self.format, "onnx or pt2")
+        named = self.output is None or self.output.endswith(f".{self.format}")
+        require(named, "output", self.output, f"a file NAME.{self.format}, as format={self.format}")
         for name in ("batch", "trials", "threads"):
             require(getattr(self, name) >= 1, name, getattr(self, name), "at least 1")
 

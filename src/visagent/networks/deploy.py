@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +97,13 @@ def exportable_run(make_network: Callable[..., nn.Module], data: Mapping[str, An
     classes = read_checkpoint(checkpoint)["classes"]
     network = make_network(num_classes=len(classes), num_frames=data["num_frames"])
     network.load_state_dict(weights_of(checkpoint)[0])
-    return action_network(network, classes, data["num_frames"], data["crop"])
+    exportable = action_network(network, classes, data["num_frames"], data["crop"])
+    seen = {
+        "frames": f"the middle ones of {data['num_frames']} equal parts of a video",
+        "resize": data["resize"],
+        "crop": f"the middle {data['crop']} x {data['crop']}, once the shorter side is scaled to resize",
+    }
+    return replace(exportable, description={**exportable.description, **seen})
 
 
 def released(path: Path) -> Exportable:

@@ -65,8 +65,14 @@ def acting(policy: nn.Module, spaces: WorldSpaces) -> Exportable:
         about["actions"]["range"] = "clip to [-1, 1]; -1 and 1 are the least and the largest that the world takes"
     if "parameters" in names:
         about["parameters"] = (
-            "mean and log standard deviation" if spaces.action.kind == "continuous" else "logits of the actions"
+            "means of all components, then logarithms of their standard deviations, along the last axis"
+            if spaces.action.kind == "continuous"
+            else "logits of the actions"
         )
+    if "pixels" in seen:
+        about["pixels"] = "RGB frames of 3 channels each, the oldest first"
+    if recurrent:
+        about["memory"] = "hidden and cell are zeros where an episode begins, then next_hidden and next_cell"
     return Exportable(network, network, inputs, tuple(names), about)
 
 
@@ -113,7 +119,7 @@ def choosing(network: nn.Module, spaces: OptionSpaces) -> Exportable:
     remembered = int(getattr(network, "memory_size", 0))
     if remembered:
         inputs["memory"] = Input((remembered,))
-    about = {
+    about: dict[str, Any] = {
         "agents": {
             name: {"observation": seen, "options": list(options)}
             for name, seen, options in zip(spaces.agents, spaces.observations, spaces.options, strict=True)
@@ -122,6 +128,8 @@ def choosing(network: nn.Module, spaces: OptionSpaces) -> Exportable:
         "options": "running ones; what stands there for an agent that chooses does not matter",
         "available": "all options are on offer",
     }
+    if remembered:
+        about["memory"] = "zeros where an episode begins, then next_memory of the decision before"
     both = Choosing(network, spaces.sizes)
     return Exportable(both, both, inputs, ("next_options", *(["next_memory"] if remembered else [])), about)
 
@@ -185,5 +193,10 @@ def navigating(network: NavigationNetwork, tables: SceneTables) -> Exportable:
         "target": Input((features,)),
         "scene": Input((), "int64", (len(tables.names),)),
     }
-    about = {"scenes": list(tables.names), "actions": list(ACTIONS), "history": "the newest four states, oldest first"}
+    about = {
+        "scenes": list(tables.names),
+        "actions": list(ACTIONS),
+        "features": {"extractor": str(tables.scenes[0].attributes.get("extractor", "unknown")), "scaled": "not"},
+        "history": "features of the newest four states, the oldest first; where an episode begins, its first state's",
+    }
     return Exportable(plain, plain, inputs, ("logits",), about)

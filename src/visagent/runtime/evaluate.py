@@ -37,10 +37,38 @@ def evaluate(config: DictConfig) -> dict[str, float]:
     """
     asked = validate(config, EvaluateConfig)
     runs = asked["run"] if isinstance(asked["run"], list) else [asked["run"]]
+    if asked["fuse"] is not None:
+        _check_fusible(asked, runs)
     kept = [_evaluated(asked, run) for run in runs]
     if asked["fuse"] is not None:
         return _fused(asked, [where for where, _ in kept])
     return kept[-1][1]
+
+
+def _check_fusible(asked: dict[str, Any], runs: Sequence[str]) -> None:
+    """Refuse runs that do not tell the same classes apart, before any of them is tested.
+
+    Raises:
+        ConfigError: naming the run and the first class that differs.
+    """
+    import torch
+
+    found: list[tuple[str, list[str]]] = []
+    for run in runs:
+        folder, _ = _finished_epoch(Path(asked["paths"]["outputs"]), run)
+        with reading_checkpoint(folder.tested_checkpoint):
+            content = torch.load(folder.tested_checkpoint, map_location="cpu", weights_only=True, mmap=True)
+        if "classes" not in content:
+            raise ConfigError(f"fuse: expected runs of classifiers, got {run}, which is none")
+        found.append((run, [str(name) for name in content["classes"]]))
+    (first, classes), *others = found
+    for run, theirs in others:
+        if theirs != classes:
+            differ = [f"{a!r} and {b!r}" for a, b in zip(classes, theirs, strict=False) if a != b]
+            raise ConfigError(
+                f"fuse: expected runs of the same classes in the same order, got {first} and {run}, which differ "
+                f"{f'first at {differ[0]}' if differ else f'in number: {len(classes)} and {len(theirs)}'}"
+            )
 
 
 def _evaluated(asked: dict[str, Any], run: str) -> tuple[Path, dict[str, float]]:
@@ -64,6 +92,7 @@ def _evaluated(asked: dict[str, Any], run: str) -> tuple[Path, dict[str, float]]
     metrics = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("test/")}
     changed = difference(stored, resolved)
     state = folder.state(record)
+    tested = read_tested(folder.tested_checkpoint) if _learns(resolved) else {}
     unfinished = "" if state == "FINISHED" else f", a run that is {state} after {len(record.history)} epochs"
     print_table(
         record,
@@ -73,10 +102,33 @@ def _evaluated(asked: dict[str, Any], run: str) -> tuple[Path, dict[str, float]]
         + (f" with {'; '.join(changed)}" if changed else "")
         + unfinished,
     )
+    if tested:
+        average = ", the moving average of its weights" if tested["averaged"] else ""
+        print(f"tested: {tested['checkpoint']}, of epoch {tested['epoch'] + 1}{average}")
     where = folder.path / "evaluations" / hashlib.sha256("\n".join(changed).encode()).hexdigest()[:10]
-    _save(where.with_suffix(".json"), metrics, changed=changed, status=state, epochs=len(record.history))
+    epochs = len(record.history)
+    _save(where.with_suffix(".json"), metrics, changed=changed, status=state, epochs=epochs, tested=tested)
     save_shown(module, where)
     return where, metrics
+
+
+def read_tested(checkpoint: Path) -> dict[str, Any]:
+    """What a checkpoint holds: its epoch, from 0 on, whether its weights are averaged, and a hash of them."""
+    import torch
+
+    from visagent.runtime.weight_average import WHILE_TRAINED
+
+    with reading_checkpoint(checkpoint):
+        content = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    digest = hashlib.sha256()
+    for name, value in sorted(content["state_dict"].items()):
+        digest.update(name.encode() + value.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return {
+        "checkpoint": checkpoint.name,
+        "epoch": int(content["epoch"]),
+        "averaged": WHILE_TRAINED in content,
+        "weights": digest.hexdigest()[:16],
+    }
 
 
 def _fused(asked: dict[str, Any], evaluations: Sequence[Path]) -> dict[str, float]:
@@ -96,11 +148,11 @@ def _fused(asked: dict[str, Any], evaluations: Sequence[Path]) -> dict[str, floa
         )
     name = "-".join(runs) + "-" + hashlib.sha256(repr((weights, *evaluations)).encode()).hexdigest()[:6]
     where = Path(asked["paths"]["outputs"]) / "fusions" / name
-    where.mkdir(parents=True, exist_ok=True)
     metrics: dict[str, float] = {}
     for file in common:
         protocol = Path(file).stem
         joined = fused([Predictions.load(each / "predictions" / file) for each in evaluations], weights)
+        where.mkdir(parents=True, exist_ok=True)
         joined.save(where / file)
         joined.save_per_class(where / f"{protocol}_per_class.csv")
         save_figure(draw_confusion(joined.confusion(), joined.classes), where / f"{protocol}_confusion.png")

@@ -87,7 +87,10 @@ def export(config: DictConfig) -> Path:
             f"{TOLERANCE:g}; nothing was kept"
         )
     inputs = {name: {"shape": ["N", *one.shape], "dtype": one.dtype} for name, one in exportable.inputs.items()}
-    description = {"inputs": inputs, "outputs": list(exportable.outputs), **exportable.description}
+    with torch.no_grad():
+        made = zip(exportable.outputs, _several(exportable.network(*x)), strict=True)
+    outputs = {name: {"shape": ["N", *one.shape[1:]], "dtype": str(one.dtype).rpartition(".")[2]} for name, one in made}
+    description = {"inputs": inputs, "outputs": outputs, **exportable.description}
     target.with_suffix(".json").write_text(json.dumps(description, indent=1) + "\n")
     print(
         f"{target}: {target.stat().st_size / 1e6:.1f} MB; {', '.join(exportable.outputs)} within {error:.1e} of the "

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from visagent.video.dataset import EvaluationClips
 
 STANDARD_INPUT = "-"
+TOP, PROTOCOL = 5, "1_clip"
 NAME = "standard input"
 MODULE = "lightning_modules.action_recognition"
 
@@ -42,13 +43,13 @@ of policies (reinforcement learning, imitation navigation), which play episodes 
   visagent-predict run=r81c env=cartpole_balance           another world with the same observations and actions""",
     )
     top.add_argument("what", nargs="+", metavar="run=SIGNATURE | CLIP | DIR | - | KEY=VALUE", help="see below")
-    top.add_argument("--top", type=_count, default=5, help="classes that are named (default: %(default)s)")
-    top.add_argument("--protocol", default="1_clip", help="1_clip, 2_clip or dense (default: %(default)s)")
+    top.add_argument("--top", type=_count, help=f"classes that are named (default: {TOP})")
+    top.add_argument("--protocol", help=f"1_clip, 2_clip or dense (default: {PROTOCOL})")
     top.add_argument("--json", type=Path, metavar="FILE", help="write all answers there")
     top.add_argument("--film", type=Path, metavar="DIR", help="write films there")
-    top.add_argument("--episodes", type=_count, default=1, help="that are played (default: %(default)s)")
-    top.add_argument("--seed", type=int, default=0, help="of the first episode (default: %(default)s)")
-    top.add_argument("--device", default="cpu", help="of the network that sees videos (default: %(default)s)")
+    top.add_argument("--episodes", type=_count, help="that are played (default: 1)")
+    top.add_argument("--seed", type=int, help="of the first episode (default: 0)")
+    top.add_argument("--device", help="of the network that sees videos (default: cpu)")
     top.add_argument("--outputs", type=Path, default=Path("outputs"), help="where runs are (default: %(default)s)")
     trusted = "code of others that the run's config may name, such as my_worlds"
     top.add_argument("--allow-targets", action="append", default=[], metavar="PREFIX", help=trusted)
@@ -69,9 +70,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         raise ConfigError(f"expected run=SIGNATURE once, got {', '.join(runs) or 'none'}")
     overrides = [each for each in asked.what if re.match(r"(env|datamodule\.[\w.]+)=", each)]
     clips = [each for each in asked.what if not each.startswith("run=") and each not in overrides]
+    if asked.json is not None:  # not after all the work
+        asked.json.parent.mkdir(parents=True, exist_ok=True)
     folder = find_run(asked.outputs / "runs", runs[0])
     stored = folder.runnable(asked.allow_targets)
-    if str(stored["algorithm"]["_target_"]).startswith(MODULE):
+    of_videos = str(stored["algorithm"]["_target_"]).startswith(MODULE)
+    for option in ("episodes", "seed") if of_videos else ("top", "protocol", "device"):
+        if getattr(asked, option) is not None:
+            kind = "a policy" if of_videos else "videos"
+            raise ConfigError(f"--{option}: is for a run of {kind}, which {stored['name']} is not")
+    if of_videos:
         if overrides:
             raise ConfigError(f"{overrides[0]}: expected none for a run of videos; --protocol chooses their frames")
         return _say(folder, stored, clips, asked)
@@ -94,27 +102,39 @@ def _say(folder: RunFolder, stored: dict[str, Any], wanted: Sequence[str], asked
     from visagent.runtime.fitting import prepare
 
     prepare(1)
+    import torch
+
     from visagent.video.clip_lists import UNLABELLED, Clip
     from visagent.video.dataset import PROTOCOLS, EvaluationClips, protocol
 
-    if asked.protocol not in PROTOCOLS:
-        raise ConfigError(f"--protocol: expected {', '.join(PROTOCOLS)}, got {asked.protocol!r}")
+    device = asked.device or "cpu"
+    try:
+        torch.zeros((), device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(
+            f"--device: expected cpu, or a device that is there, got {device!r} ({str(error).splitlines()[0]})"
+        ) from error
+    named = asked.protocol or PROTOCOL
+    if named not in PROTOCOLS:
+        raise ConfigError(f"--protocol: expected {', '.join(PROTOCOLS)}, got {named!r}")
     network, data = exportable_of(folder, stored), stored["datamodule"]
-    views = protocol(asked.protocol, data["resize"], data["crop"])
+    views = protocol(named, data["resize"], data["crop"])
     answers: list[dict[str, Any]] = []
+    films: set[Path] = set()
     with tempfile.TemporaryDirectory(prefix="visagent-predict-") as spare:
         paths = list(_videos(wanted, Path(spare)))
         clips = [Clip(str(path), UNLABELLED) for path, _ in paths]
         readable = EvaluationClips(clips, data["num_frames"], views, data["backend"])
-        for (path, name), answer in zip(paths, _answers(network, readable, asked.top, asked.device), strict=True):
+        for (path, name), answer in zip(paths, _answers(network, readable, asked.top or TOP, device), strict=True):
             answers.append({"video": name, **answer})
             print(_line(answers[-1]), flush=True)
             if asked.film is not None and "error" not in answer:
-                film = asked.film / f"{Path(name).stem if path.suffix else Path(name).name}.mp4"
+                film = _free(asked.film, name, films)
                 _annotated(path, answer["classes"]).make(film)
+                answers[-1]["film"] = str(film)
                 print(f"  {film}")
     if asked.json is not None:
-        about = {"run": folder.path.name, "protocol": asked.protocol, "predictions": answers}
+        about = {"run": folder.path.name, "protocol": named, "predictions": answers}
         write_atomically(asked.json, json.dumps(about, indent=1) + "\n")
         print(f"wrote {asked.json}")
     broken = [answer for answer in answers if "error" in answer]
@@ -123,11 +143,22 @@ def _say(folder: RunFolder, stored: dict[str, Any], wanted: Sequence[str], asked
     return 1 if broken else 0
 
 
+def _free(folder: Path, name: str, films: set[Path]) -> Path:
+    """Where the film of a video goes: beside no other of this call, and in no place of a file that this command has not
+    written.
+    """
+    stem, number = f"{Path(name).stem or 'video'}_predicted", 1
+    while (path := folder / f"{stem}{'' if number == 1 else f'_{number}'}.mp4") in films:
+        number += 1
+    films.add(path)
+    return path
+
+
 def _videos(wanted: Sequence[str], spare: Path) -> Iterator[tuple[Path, str]]:
     """Files or folders of frames, and what they are called.
 
     Raises:
-        ConfigError: for what is not there, and for a folder without videos.
+        ConfigError: for a folder without videos.
     """
     from visagent.video.entries import kind
     from visagent.video.layouts import video_files
@@ -145,10 +176,8 @@ def _videos(wanted: Sequence[str], spare: Path) -> Iterator[tuple[Path, str]]:
             if not inside and not frames:
                 raise ConfigError(f"{path}: expected videos below it, or the frames of one, got neither")
             yield from [(Path(each), each) for each in inside] if inside else [(path, name)]
-        elif path.exists():
+        else:  # also where there is nothing, which is then said of it
             yield path, name
-        else:
-            raise ConfigError(f"{name}: expected a video, a folder, or - for standard input, got nothing there")
 
 
 def _answers(network: Exportable, clips: EvaluationClips, top: int, device: str) -> Iterator[dict[str, Any]]:
@@ -214,12 +243,20 @@ def _play(folder: RunFolder, overrides: Sequence[str], asked: argparse.Namespace
     """Play episodes and film them."""
     from visagent.runtime.evaluate import trained
 
-    module, _ = trained(asked.outputs, str(folder.path), asked.allow_targets, _changes(overrides))
+    try:
+        module, _ = trained(asked.outputs, str(folder.path), asked.allow_targets, _changes(overrides))
+    except ConfigError as error:
+        if overrides and "the run's network" in str(error):
+            raise ConfigError(
+                f"{' '.join(overrides)}: expected a world with the observations and actions that {folder.path} was "
+                f"trained with, got another ({error})"
+            ) from error
+        raise
     if not hasattr(module, "play"):
         raise ConfigError(f"run {folder.path}: {type(module).__name__} has no policy that could act")
     where, played = asked.film or folder.path / "played", []
     stem = re.sub(r"[^\w.=-]+", "-", "_".join(["episode", *overrides]))
-    for episode in module.play([asked.seed + number for number in range(asked.episodes)]):
+    for episode in module.play([(asked.seed or 0) + number for number in range(asked.episodes or 1)]):
         film = where / f"{stem}_{episode.seed}.mp4"
         episode.film.make(film)
         numbers = "  ".join(f"{name} {value:g}" for name, value in episode.numbers.items())

@@ -340,8 +340,19 @@ def stretches(batches: Sequence[Sequence[int]], workers: int, limit: int | None)
         yield stretch
 
 
-def require_same_classes(trained: Sequence[str], classes: Sequence[str]) -> None:
-    """Refuse data of other classes than a run was trained on.
+def require_same_classes(
+    trained: Sequence[str],
+    classes: Sequence[str],
+    what: str = "this run was",
+    remedy: str = "leave datamodule.layout and datamodule.root as they were",
+) -> None:
+    """Refuse data of other classes than a network was trained on.
+
+    Args:
+        trained: names in the order of their labels, of the network.
+        classes: of the data.
+        what: was trained.
+        remedy: what to do.
 
     Raises:
         ConfigError: naming the first that differ.
@@ -350,7 +361,4 @@ def require_same_classes(trained: Sequence[str], classes: Sequence[str]) -> None
         return
     differ = [f"{a!r} and {b!r}" for a, b in zip(trained, classes, strict=False) if a != b]
     where = f"first at {differ[0]}" if differ else f"{len(trained)} and {len(classes)}"
-    raise ConfigError(
-        f"this run was trained on other classes than the data has, {where}: leave datamodule.layout and "
-        "datamodule.root as they were"
-    )
+    raise ConfigError(f"{what} trained on other classes than the data has, {where}: {remedy}")
