@@ -40,8 +40,8 @@ EVALUATE = """visagent-evaluate: test a trained run again.
   visagent-evaluate weights=FILE experiment=rubiksnet/something_v2 network=tsm   weights from elsewhere
 
 run=... takes a signature, the beginning of one, or a folder. Numbers, pictures and predictions go to RUN/evaluations/;
-the run's own record stays as it is. weights=... (a file, run:SIGNATURE) makes a run of its own that trains nothing, and takes
-whatever visagent-train does, logger= and seed= too."""
+the run's own record stays as it is. weights=... (a file, run:SIGNATURE) makes a run of its own that trains nothing, and
+takes whatever visagent-train does, logger= and seed= too."""
 
 EXPORT = """visagent-export: a trained network as a file for other programs, checked against the network itself.
 
