@@ -22,7 +22,17 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 SOURCES = HERE / "csrc"
-BUILD = HERE / "_build"
+
+
+def _build_folder() -> Path:
+    """Beside the sources, or in the user's cache where an installation may not be written to."""
+    inside = HERE / "_build"
+    if inside.is_dir() or os.access(HERE, os.W_OK):
+        return inside
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "visagent" / "op"
+
+
+BUILD = _build_folder()
 INFO = BUILD / "build_info.json"
 REQUIRE = "VISAGENT_REQUIRE_OP"
 COMMON = ("-O3", "-std=c++20", "-fPIC", "-fopenmp-simd", "-fno-trapping-math", "-fno-math-errno")
@@ -93,7 +103,7 @@ def build() -> Built:
     """Compile what is missing and record how it went; never raises for a compiler's sake."""
     import torch
 
-    BUILD.mkdir(exist_ok=True)
+    BUILD.mkdir(parents=True, exist_ok=True)
     for left in BUILD.glob("*.o"):  # of a build that failed or was stopped
         left.unlink(missing_ok=True)
     name, compiler, nvcc, torch_folder = key(), find_compiler(), find_nvcc(), Path(torch.__file__).parent
