@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from visagent.errors import ConfigError
+from visagent.runtime.arguments import add_place_of_runs, count
 from visagent.runtime.record import RunFolder, find_run
 
 KINDS = {
@@ -29,26 +29,16 @@ def parser() -> argparse.ArgumentParser:
     for kind, says in KINDS.items():
         one = kinds.add_parser(kind, help=says, description=f"{says[0].upper()}{says[1:]}.")
         one.add_argument("run", help="run=SIGNATURE, the beginning of one, or a run folder")
-        one.add_argument("--outputs", type=Path, default=Path("outputs"), help="where runs are (default: %(default)s)")
-        trusted = "code of others that the run's config may name, such as my_worlds"
-        one.add_argument("--allow-targets", action="append", default=[], metavar="PREFIX", help=trusted)
+        add_place_of_runs(one)
         if kind == "latency":
-            one.add_argument("--steps", type=_count, default=1000, help="that are averaged over (default: %(default)s)")
+            one.add_argument("--steps", type=count, default=1000, help="that are averaged over (default: %(default)s)")
             continue
         one.add_argument("--looks", metavar="A,B", help="beside the training's (default: those that it is tested in)")
         one.add_argument("--seed", type=int, default=0, help="of the episode (default: %(default)s)")
         if kind == "cycle":
-            one.add_argument("--trials", type=_count, default=5, help="that are averaged over (default: %(default)s)")
-            one.add_argument(
-                "--observations", type=_count, default=15, help="of each trajectory (default: %(default)s)"
-            )
+            one.add_argument("--trials", type=count, default=5, help="that are averaged over (default: %(default)s)")
+            one.add_argument("--observations", type=count, default=15, help="of each trajectory (default: %(default)s)")
     return top
-
-
-def _count(text: str) -> int:
-    if (number := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"expected at least 1, got {text}")
-    return number
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -19,7 +19,8 @@ from visagent.runtime.checkpoints import checkpoint_to_resume, reading_checkpoin
 from visagent.runtime.drawing import draw
 from visagent.runtime.experts import trained_expert
 from visagent.runtime.memory import keep_memory
-from visagent.runtime.record import Record, RunFolder, what_was_tested, write_atomically
+from visagent.runtime.record import Record, RunFolder, write_atomically
+from visagent.runtime.report import what_was_tested
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl

@@ -12,7 +12,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from visagent.config.trust import locate
 from visagent.errors import ConfigError
+from visagent.runtime.arguments import add_place_of_runs, count
 from visagent.runtime.record import RunFolder, find_run, write_atomically
 
 if TYPE_CHECKING:
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
 STANDARD_INPUT = "-"
 TOP, PROTOCOL = 5, "1_clip"
 NAME = "standard input"
-MODULE = "lightning_modules.action_recognition"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -43,23 +44,15 @@ of policies (reinforcement learning, imitation navigation), which play episodes 
   visagent-predict run=r81c env=cartpole_balance           another world with the same observations and actions""",
     )
     top.add_argument("what", nargs="+", metavar="run=SIGNATURE | CLIP | DIR | - | KEY=VALUE", help="see below")
-    top.add_argument("--top", type=_count, help=f"classes that are named (default: {TOP})")
+    top.add_argument("--top", type=count, help=f"classes that are named (default: {TOP})")
     top.add_argument("--protocol", help=f"1_clip, 2_clip or dense (default: {PROTOCOL})")
     top.add_argument("--json", type=Path, metavar="FILE", help="write all answers there")
     top.add_argument("--film", type=Path, metavar="DIR", help="write films there")
-    top.add_argument("--episodes", type=_count, help="that are played (default: 1)")
+    top.add_argument("--episodes", type=count, help="that are played (default: 1)")
     top.add_argument("--seed", type=int, help="of the first episode (default: 0)")
     top.add_argument("--device", help="of the network that sees videos (default: cpu)")
-    top.add_argument("--outputs", type=Path, default=Path("outputs"), help="where runs are (default: %(default)s)")
-    trusted = "code of others that the run's config may name, such as my_worlds"
-    top.add_argument("--allow-targets", action="append", default=[], metavar="PREFIX", help=trusted)
+    add_place_of_runs(top)
     return top
-
-
-def _count(text: str) -> int:
-    if (number := int(text)) < 1:
-        raise argparse.ArgumentTypeError(f"expected at least 1, got {text}")
-    return number
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -74,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         asked.json.parent.mkdir(parents=True, exist_ok=True)
     folder = find_run(asked.outputs / "runs", runs[0])
     stored = folder.runnable(asked.allow_targets)
-    of_videos = str(stored["algorithm"]["_target_"]).startswith(MODULE)
+    of_videos = hasattr(locate(str(stored["algorithm"]["_target_"]), "algorithm"), "exportable")
     for option in ("episodes", "seed") if of_videos else ("top", "protocol", "device"):
         if getattr(asked, option) is not None:
             kind = "a policy" if of_videos else "videos"
@@ -144,9 +137,7 @@ def _say(folder: RunFolder, stored: dict[str, Any], wanted: Sequence[str], asked
 
 
 def _free(folder: Path, name: str, films: set[Path]) -> Path:
-    """Where the film of a video goes: beside no other of this call, and in no place of a file that this command has not
-    written.
-    """
+    """Where the film of a video goes: by a name that is not the video's own, nor that of another film of this call."""
     stem, number = f"{Path(name).stem or 'video'}_predicted", 1
     while (path := folder / f"{stem}{'' if number == 1 else f'_{number}'}.mp4") in films:
         number += 1

@@ -59,7 +59,8 @@ class Record:
         idle_attempts: how many in a row, up to this one, have not finished an epoch.
         env_steps: environment steps so far.
         metrics: final numbers, `test/...`.
-        tested: of which weights the final numbers are, where not of the last epoch's; see `what_was_tested`.
+        tested: of which weights the final numbers are, where not of the last epoch's; see
+            `visagent.runtime.report.what_was_tested`.
         history: metrics at the end of each epoch, keyed by the epoch's number as text; NaN where undefined.
         seconds: of all attempts together.
         tracking_uri: without credentials.
@@ -89,19 +90,6 @@ class Record:
     error: str | None = None
     format: int = FORMAT
     later: dict[str, Any] = field(default_factory=dict)
-
-
-def what_was_tested(record: Record) -> str:
-    """Which weights a run's final numbers are of, in words; empty where they are the last epoch's as they are."""
-    told, parts = record.tested, []
-    if "monitor" in told:
-        early = ", where it stopped early" if told.get("stopped_early") else ""
-        parts.append(
-            f"epoch {told['epoch'] + 1} of {told['of']}{early}, the best by {told['monitor']} ({told['value']:.4g})"
-        )
-    if "ema" in told:
-        parts.append(f"moving average of the weights, decay {told['ema']:g}")
-    return f"tested: {'; '.join(parts)}" if parts else ""
 
 
 def _record(content: Any) -> Record:

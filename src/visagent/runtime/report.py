@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from visagent.runtime.record import Record, RunFolder, what_was_tested
+from visagent.runtime.record import Record, RunFolder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,6 +26,19 @@ def metric_table(metrics: Mapping[str, float], split: str = "test") -> tuple[lis
         if column not in columns:
             columns.append(column)
     return columns, rows
+
+
+def what_was_tested(record: Record) -> str:
+    """Which weights a run's final numbers are of, in words; empty where they are the last epoch's as they are."""
+    told, parts = record.tested, []
+    if "monitor" in told:
+        early = ", where it stopped early" if told.get("stopped_early") else ""
+        parts.append(
+            f"epoch {told['epoch'] + 1} of {told['of']}{early}, the best by {told['monitor']} ({told['value']:.4g})"
+        )
+    if "ema" in told:
+        parts.append(f"moving average of the weights, decay {told['ema']:g}")
+    return f"tested: {'; '.join(parts)}" if parts else ""
 
 
 def print_table(

@@ -28,10 +28,11 @@ def own_list(root: Path, split: str) -> ClipList:
     """Lists of one's own: `train.csv` and `val.csv` (or `.txt`, `.tsv`, `.lst`; `train_list.txt` and the like) in the
     data set's folder, a line for each video.
 
-    A line is `PATH LABEL`, `PATH LABEL BEGIN END` for a part of a video (seconds; of a folder of frames, frames from 0
-    on, without END), or `PATH FRAMES LABEL` as the lists of TSN and TSM have it; columns are separated by commas, tabs
-    or spaces. Paths are absolute, or relative to the data set's folder. Labels are names of classes, or their numbers
-    from 0 on, whose names are in `classes.txt` (also `labels.txt`, `category.txt`) or else are the numbers.
+    A line is `PATH LABEL`, `PATH LABEL BEGIN END` for a part of a video (seconds; of a folder of frames, their numbers
+    from 0 on, that of END not among them), or `PATH FRAMES LABEL` as the lists of TSN and TSM have it; columns are
+    separated by commas, tabs or spaces. Paths are absolute, or relative to the data set's folder. Labels are names of
+    classes, or their numbers from 0 on, whose names are in `classes.txt` (also `labels.txt`, `category.txt`) or else are
+    the numbers.
 
     Raises:
         ConfigError: for a line that says something else.
