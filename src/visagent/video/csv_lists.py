@@ -31,8 +31,8 @@ def own_list(root: Path, split: str) -> ClipList:
     A line is `PATH LABEL`, `PATH LABEL BEGIN END` for a part of a video (seconds; of a folder of frames, their numbers
     from 0 on, that of END not among them), or `PATH FRAMES LABEL` as the lists of TSN and TSM have it; columns are
     separated by commas, tabs or spaces. Paths are absolute, or relative to the data set's folder. Labels are names of
-    classes, or their numbers from 0 on, whose names are in `classes.txt` (also `labels.txt`, `category.txt`) or else are
-    the numbers.
+    classes, or their numbers from 0 on, whose names are in `classes.txt` (also `labels.txt`, `category.txt`) or else
+    are the numbers.
 
     Raises:
         ConfigError: for a line that says something else.
