@@ -21,8 +21,10 @@ from visagent.actors.process import ProcessActors
 from visagent.actors.ray_actors import RayActors
 from visagent.actors.roles import Role, RoleFactory, Task
 from visagent.config.reinforcement_schemas import ActorDataSettings
+from visagent.envs.demonstrated import Demonstrated
 from visagent.envs.spaces import WorldSpaces
 from visagent.envs.world import WorldFactory
+from visagent.errors import ConfigError
 from visagent.experience.rollouts import Episode, Field
 from visagent.learning.sources import PolicySource
 from visagent.seeding import derive_seed
@@ -151,6 +153,21 @@ class ActorDataModule(pl.LightningDataModule):
     def next_batch(self, epoch: int, iteration: int) -> Any:
         """What the learner gets in an iteration of an epoch."""
         raise NotImplementedError
+
+    def demonstrated(self, name: str, episodes: int | None) -> Demonstrated:
+        """Episodes of a data set, as the worlds would show them; None: all.
+
+        Raises:
+            ConfigError: for worlds that read none, and for a data set that is not theirs.
+        """
+        read = getattr(self.env, "demonstrated", None)
+        if read is None:
+            raise ConfigError(
+                f"algorithm.cloning.demonstrations={name}: expected worlds of gymnasium, whose data sets Minari has, "
+                f"got {type(self.env).__name__}; type algorithm.cloning.demonstrations=null"
+            )
+        shown: Demonstrated = read(name, episodes)
+        return shown
 
     def _start(self) -> ActorPool:
         policy = self.learner.acting_policy()

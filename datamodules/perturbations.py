@@ -22,12 +22,19 @@ class PerturbationDataModule(ActorDataModule):
         settings: see `visagent.config.reinforcement_schemas.PerturbationDataSettings`.
 
     Raises:
-        ConfigError: when the pairs cannot be divided among the actors.
+        ConfigError: when the pairs cannot be divided among the actors, or gymnasium is to step worlds together, which
+            end their episodes here each for itself.
     """
 
     settings: PerturbationDataSettings
 
     def __init__(self, settings: PerturbationDataSettings) -> None:
+        together = getattr(settings.env, "vectorization", "none")
+        if together != "none":
+            raise ConfigError(
+                f"datamodule.env.vectorization: expected none with datamodule=perturbations, got {together}; type "
+                "datamodule.env.vectorization=none"
+            )
         super().__init__(settings)
         pairs, actors = settings.pairs, settings.actors
         if pairs % actors:

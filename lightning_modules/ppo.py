@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+from typing import cast
+
 import torch
 from torch import Tensor
 
@@ -9,14 +12,18 @@ from lightning_modules.reinforcement import Metrics, NetworkFactory, OptimizerFa
 from visagent.config.reinforcement_schemas import PPOSettings
 from visagent.experience.rollouts import PolicySamples, RolloutBatch
 from visagent.learning.adaptive_penalty import AdaptivePenalty
+from visagent.learning.cloning import Cloning
 from visagent.learning.decoupled import decoupled
 from visagent.learning.descent import Descent
 from visagent.learning.fast_gradients import FastPPO
 from visagent.learning.passes import Minibatch, mean_of_all, one_pass, sizes_of
 from visagent.learning.published import Publications, frozen
 from visagent.learning.ranks import ALONE, Ranks
+from visagent.learning.sources import RolloutSource
 from visagent.networks.normalizers import RewardNormalizer
 from visagent.objectives import policy_gradient as objectives
+
+log = logging.getLogger(__name__)
 
 
 class PPO(ReinforcementModule):
@@ -26,12 +33,14 @@ class PPO(ReinforcementModule):
     """
 
     settings: PPOSettings
+    data: RolloutSource
     former_keys = {"beta": "penalty.beta", "divergences": "penalty.divergences"}
 
     def __init__(self, settings: PPOSettings, network: NetworkFactory, optimizer: OptimizerFactory) -> None:
         super().__init__(settings, network, optimizer)
         self.returns = RewardNormalizer(settings.gamma) if settings.normalize_rewards else None
         self.penalty = AdaptivePenalty(settings)
+        self.cloned: Metrics = {}
 
     def build(self) -> None:
         self.reference = frozen(self.network)
@@ -41,9 +50,25 @@ class PPO(ReinforcementModule):
         return self.make_optimizer(self.network.parameters())
 
     def on_fit_start(self) -> None:
+        if self.settings.cloning.demonstrations is not None and not int(self.iterations):
+            self._clone()
         parameters, norm = self.network.parameters(), self.settings.max_grad_norm
         self.descent = Descent(self.own_optimizers()[0], parameters, self.ranks, max_norm=norm)
         self.fast = FastPPO(self.network, self.settings) if FastPPO.serves(self.network) else None
+
+    def _clone(self) -> None:
+        """Imitate demonstrations, before anybody has acted."""
+        settings, cloning = self.settings, cast(Cloning, self.settings.cloning)  # what its settings name
+        assert cloning.demonstrations is not None
+        shown = self.data.demonstrated(cloning.demonstrations, cloning.episodes)
+        returns = None if settings.normalize_rewards else settings.reward_scale * shown.returns(settings.gamma)
+        self.cloned = {
+            f"train/{name}": value
+            for name, value in cloning.run(self.network, shown, returns, self.generator("cloning")).items()
+        }
+        log.info("imitated %d steps of %d episodes of %s", len(shown), shown.episodes, shown.name)
+        if self.reference is not None:
+            self.reference.load_state_dict(self.network.state_dict())
 
     def learn(self, batch: RolloutBatch) -> Metrics:
         settings, worlds = self.settings, self.ranks.own(batch.reward.shape[1])
@@ -66,6 +91,9 @@ class PPO(ReinforcementModule):
         self.penalty.observe(measured["kl"])
         unexplained = (returns - value).var(unbiased=False) / returns.var(unbiased=False).clamp_min(1e-8)
         measured |= {"optimizer_steps": torch.tensor(float(steps)), "explained_variance": 1.0 - unexplained}
+        measured["gradient_norm"] = self.descent.norm()
+        if (log_std := self.network.log_std) is not None:
+            measured["action_std"] = log_std.detach().exp().mean()
         return {f"train/{name}": value for name, value in measured.items()}
 
     @torch.no_grad()
@@ -112,6 +140,9 @@ class PPO(ReinforcementModule):
         entropy = part.mean(distribution.entropy(now.parameters))
         moved = kl if samples.began is None else part.mean(distribution.divergence(samples.began, now.parameters))
         parts = {"policy_loss": policy, "value_loss": value, "entropy": entropy, "kl": kl, "update_kl": moved}
+        if settings.variant == "clip":
+            ratio = objectives.importance_ratio(log_prob.detach(), samples.log_prob)
+            parts["clip_fraction"] = part.mean(((ratio - 1.0).abs() > settings.clip).float())
         return policy + settings.value_weight * value - settings.entropy_weight * entropy, parts
 
     def skip(self, batch: RolloutBatch) -> None:
@@ -121,7 +152,8 @@ class PPO(ReinforcementModule):
         self.penalty.adapt()
 
     def describe(self, batch: RolloutBatch) -> Metrics:
-        return {"train/beta": self.penalty.beta}
+        first = {} if int(self.iterations) > 1 else self.cloned
+        return {"train/beta": self.penalty.beta, **first}
 
     def remedies(self) -> list[str]:
         rewards = [] if self.settings.normalize_rewards else ["algorithm.normalize_rewards=true"]

@@ -11,15 +11,17 @@ from visagent.envs.spaces import ActionSpace, WorldSpaces
 from visagent.learning.descent import Descent
 from visagent.learning.fast_gradients import FastActorCritic, clipped_slope, penalty_slope, slopes_of, surrogate_slope
 from visagent.networks.actor_critic import ActorCritic
-from visagent.networks.distributions import Categorical, DiagonalGaussian
+from visagent.networks.distributions import Categorical, DiagonalGaussian, MultiCategorical, SquashedGaussian
 from visagent.objectives.policy_gradient import clipped_surrogate, divergence_penalty, importance_ratio
 
 
-@pytest.mark.parametrize("kind", [DiagonalGaussian(3), Categorical(4)])
+@pytest.mark.parametrize(
+    "kind", [DiagonalGaussian(3), SquashedGaussian(3), Categorical(4), MultiCategorical([2, 3, 4])]
+)
 def test_slopes_of_distributions(kind):
     torch.manual_seed(0)
     parameters, others = torch.randn(5, kind.size, requires_grad=True), torch.randn(5, kind.size)
-    action = torch.randn(5, 3) if isinstance(kind, DiagonalGaussian) else torch.tensor([0, 1, 2, 3, 0])
+    action = kind.sample(parameters.detach(), torch.Generator().manual_seed(0))
     slopes = slopes_of(kind)
     log_prob, slope = slopes.log_prob(parameters.detach(), action)
     torch.testing.assert_close(log_prob, kind.log_prob(parameters, action).detach())

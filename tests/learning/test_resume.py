@@ -78,6 +78,10 @@ def test_resume_is_bitwise(preset, changes, compose, tmp_path, monkeypatch):
     folder = tmp_path / "b" / "runs" / unbroken.signature  # beside which its expert's may lie
     stopped = RunFolder(folder).load()
     assert stopped.status == "FAILED" and "power cut" in stopped.error
+    written = RunFolder(folder).episodes
+    if written.is_file():
+        with written.open("a") as file:
+            file.write("999999,1.0,1,\n")  # as of an epoch whose checkpoint was never written
     torch.manual_seed(123)  # a new process would not have this one's random state
     with monkeypatch.context() as patch:
         patch.setattr(method, "training_step", watched)
@@ -92,6 +96,14 @@ def test_resume_is_bitwise(preset, changes, compose, tmp_path, monkeypatch):
     assert_same(unbroken.metrics, resumed.metrics)
     assert unbroken.tested == resumed.tested
     assert_same(without_times(unbroken.history), without_times(resumed.history))
+    others = tmp_path / "a" / "runs" / unbroken.signature / written.name
+    assert (
+        written.is_file()
+        == others.is_file()
+        == any("data/episode_return" in epoch for epoch in unbroken.history.values())
+    )
+    if written.is_file():
+        assert written.read_text() == others.read_text()
     assert not (folder / "replay").exists()  # given back with the end of the training
 
 

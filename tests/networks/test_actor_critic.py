@@ -8,8 +8,9 @@ import torch
 from torch import distributions
 
 from visagent.envs.spaces import ActionSpace, WorldSpaces
+from visagent.errors import ConfigError
 from visagent.networks.actor_critic import ActorCritic
-from visagent.networks.distributions import Categorical, DiagonalGaussian
+from visagent.networks.distributions import Categorical, DiagonalGaussian, MultiCategorical, SquashedGaussian
 from visagent.networks.normalizers import RunningNormalizer
 
 SETTINGS = {
@@ -107,10 +108,81 @@ def test_acting_by_the_mode_is_repeatable_and_by_a_generator_too():
     assert network.act(observation, deterministic=True).action.abs().max() < 1
 
 
+def test_several_whole_numbers_as_pytorchs():
+    ours, theirs = MultiCategorical([3, 2]), distributions.Categorical
+    logits, others = torch.randn(2, 6, 5)
+    action = torch.tensor([[0, 1], [2, 0], [1, 1], [0, 0], [2, 1], [1, 0]])
+    parts = [theirs(logits=part) for part in logits.split([3, 2], -1)]
+    other_parts = [theirs(logits=part) for part in others.split([3, 2], -1)]
+    expected = sum(part.log_prob(action[:, number]) for number, part in enumerate(parts))
+    torch.testing.assert_close(ours.log_prob(logits, action), expected)
+    torch.testing.assert_close(ours.entropy(logits), sum(part.entropy() for part in parts))
+    apart = sum(distributions.kl_divergence(*both) for both in zip(parts, other_parts, strict=True))
+    torch.testing.assert_close(ours.divergence(logits, others), apart)
+    assert ours.mode(logits).shape == (6, 2)
+    drawn = ours.sample(logits[:1].expand(20_000, 5), torch.Generator().manual_seed(0))
+    for number, part in enumerate(parts):
+        shares = torch.bincount(drawn[:, number], minlength=part.logits.shape[-1]) / len(drawn)
+        torch.testing.assert_close(shares, part.probs[0], atol=0.02, rtol=0)
+
+
+@pytest.mark.parametrize("std", [0.2, 1.0, 2.0])
+def test_the_squashed_gaussian_as_pytorchs(std):
+    ours, mean = SquashedGaussian(3), torch.tensor([-1.5, 0.0, 0.7])
+    parameters = torch.cat([mean, torch.full((3,), std).log()])
+    normal = distributions.Normal(mean.double(), std)
+    theirs = distributions.TransformedDistribution(normal, distributions.TanhTransform(cache_size=1))
+    drawn = ours.sample(parameters.expand(200_000, 6), torch.Generator().manual_seed(0))
+    assert drawn.abs().max() < 1.0
+    inner = drawn[(drawn.abs() < 0.99).all(dim=-1)]
+    torch.testing.assert_close(
+        ours.log_prob(parameters.expand(len(inner), 6), inner).double(), theirs.log_prob(inner.double()).sum(-1),
+        atol=1e-3, rtol=1e-4,
+    )  # fmt: skip
+    sampled = -theirs.log_prob(theirs.sample((400_000,))).sum(-1).mean()
+    torch.testing.assert_close(ours.entropy(parameters).double(), sampled, atol=0.02, rtol=0)
+    others = torch.randn(6)
+    torch.testing.assert_close(ours.divergence(parameters, others), DiagonalGaussian(3).divergence(parameters, others))
+    assert torch.equal(ours.mode(parameters), mean.tanh())
+
+
+@pytest.mark.parametrize("action", [ActionSpace("discrete", 5), ActionSpace.multi_discrete([3, 2])])
+def test_what_is_not_valid_is_never_done(action):
+    torch.manual_seed(0)
+    spaces = WorldSpaces({"state": (4,), "mask": (5,)}, action)
+    network = ActorCritic(spaces, [8], [8], "tanh", False, 0.0, True, 16, 0, True)
+    mask = torch.tensor([1.0, 0.0, 1.0, 0.0, 1.0])
+    seen = {"state": torch.randn(5_000, 4), "mask": mask.expand(5_000, 5)}
+    for deterministic in (False, True):
+        chosen = network.act(seen, None, deterministic, torch.Generator().manual_seed(1)).action
+        columns = [chosen] if chosen.ndim == 1 else [chosen[:, 0], chosen[:, 1] + 3]
+        assert {int(number) for column in columns for number in column.unique()} <= {0, 2, 4}
+    judged = network({"state": seen["state"][:4], "mask": seen["mask"][:4]})
+    assert torch.isfinite(network.distribution.entropy(judged.parameters)).all()
+    assert torch.isfinite(network.distribution.divergence(judged.parameters, judged.parameters)).all()
+    network.distribution.entropy(judged.parameters).sum().backward()
+    last = network.actor[-1]
+    assert (last.weight.grad[[1, 3]] == 0).all() and torch.isfinite(last.weight.grad).all()
+
+
+def test_a_squashed_gaussian_wants_continuous_actions():
+    with pytest.raises(ConfigError, match=r"network\.distribution: expected gaussian where actions are discrete"):
+        ActorCritic(
+            WorldSpaces({"state": (1,)}, ActionSpace("discrete", 2)), [4], [4], "tanh", False, 0.0, False, 16, 0, True,
+            distribution="squashed_gaussian",
+        )  # fmt: skip
+
+
 def test_spaces_are_checked():
-    with pytest.raises(ValueError, match="expected continuous or discrete"):
+    with pytest.raises(ValueError, match="expected continuous, discrete or multi_discrete"):
         ActionSpace("mixed", 2)
     with pytest.raises(ValueError, match="expected state or pixels, got neither"):
         WorldSpaces({}, ActionSpace("discrete", 2))
     with pytest.raises(ValueError, match=r"expected state \(D,\) or pixels \(C, H, W\)"):
         WorldSpaces({"state": (2, 3)}, ActionSpace("discrete", 2))
+    with pytest.raises(ValueError, match="expected choices of each of 2 numbers"):
+        ActionSpace("multi_discrete", 2, (3,))
+    with pytest.raises(ValueError, match="expected a mask of the choices"):
+        WorldSpaces({"state": (2,), "mask": (2,)}, ActionSpace("discrete", 3))
+    with pytest.raises(ValueError, match="expected a mask of the choices"):
+        WorldSpaces({"state": (2,), "mask": (2,)}, ActionSpace("continuous", 2))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from visagent.actors.threads import one_thread
 from visagent.envs.border import longest_episode, no_end
-from visagent.envs.episodes import Episodes
+from visagent.envs.episodes import episodes_of
 from visagent.envs.world import Observation, WorldFactory
 from visagent.errors import UserError
 from visagent.experience.rollouts import Episode
@@ -40,8 +40,8 @@ def run_episodes(policy: Policy, worlds: WorldFactory, seeds: Sequence[int], det
     Raises:
         WorldError: when an episode does not end.
     """
-    count, episodes = len(seeds), Episodes(worlds, len(seeds))
-    longest = longest_episode(worlds, episodes.worlds[0])
+    count, episodes = len(seeds), episodes_of(worlds, len(seeds))
+    longest = longest_episode(worlds, episodes)
     try:
         episodes.reset(seeds)
         rng, state = generator(seeds[0], "act"), policy.initial_state(count)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from visagent.actors.evaluation import as_batch
 from visagent.actors.roles import Report, Task, timing
-from visagent.envs.episodes import Episodes
+from visagent.envs.episodes import episodes_of
 from visagent.envs.world import WorldFactory
 from visagent.experience.rollouts import PREFIX, Episode, Field, rollout_fields
 from visagent.networks.actor_critic import ActorCritic
@@ -53,7 +53,7 @@ class SegmentActor:
 
     def __init__(self, factory: RolloutRoleFactory, worker: int) -> None:
         self.factory, self.worker, self.policy = factory, worker, copy.deepcopy(factory.policy)
-        self.episodes = Episodes(factory.worlds, factory.count)
+        self.episodes = episodes_of(factory.worlds, factory.count)
 
     def _begin(self, task: Task) -> None:
         where = (task.epoch, self.worker, task.attempt)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from visagent.actors.exploration import Exploration
 from visagent.actors.roles import Report, Task, timing
-from visagent.envs.episodes import Episodes
+from visagent.envs.episodes import episodes_of
 from visagent.envs.spaces import WorldSpaces
 from visagent.envs.world import Observation, WorldFactory
 from visagent.experience.rollouts import PREFIX, Episode, Field
@@ -66,7 +66,7 @@ class TransitionActor:
 
     def __init__(self, factory: TransitionRoleFactory, worker: int) -> None:
         self.factory, self.worker, self.policy = factory, worker, copy.deepcopy(factory.policy)
-        self.episodes = Episodes(factory.worlds, factory.count)
+        self.episodes = episodes_of(factory.worlds, factory.count)
         self.serial = np.zeros(factory.count, np.int64)
         self.sigma = factory.exploration.sigma(worker * factory.count, factory.count, factory.total)
 

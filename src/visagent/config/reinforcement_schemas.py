@@ -27,6 +27,28 @@ class ScheduledSettings(LearnerSettings):
     )
 
 
+NO_CLONING = {
+    "_target_": "visagent.learning.cloning.Cloning",
+    "demonstrations": None,
+    "episodes": None,
+    "epochs": 10,
+    "batch_size": 256,
+    "lr": 0.001,
+}
+
+
+@dataclass
+class CloningConfig:
+    """Demonstrations that are imitated first; see `visagent.learning.cloning.Cloning`."""
+
+    _target_: str = "visagent.learning.cloning.Cloning"
+    demonstrations: str | None = setting("Minari's name of a data set, or a data set's folder; null: none is imitated")
+    episodes: int | None = setting("episodes of it; null: all", least=1)
+    epochs: int = setting("passes over their steps", least=1)
+    batch_size: int = setting("steps of an update", least=1)
+    lr: float = setting("learning rate of Adam", above=0, example=0.001)
+
+
 @registered("algorithm", "ppo", Fit(("actor_critic",), ("rollouts",)))
 @dataclass
 class PPOSettings(ScheduledSettings):
@@ -68,6 +90,9 @@ class PPOSettings(ScheduledSettings):
     normalize_rewards: bool = setting(
         "divide rewards by the running standard deviation of discounted returns", as_before=False, signed=True
     )
+    cloning: CloningConfig = setting(
+        "demonstrations that are imitated before anything is collected", as_before=NO_CLONING, nested=CloningConfig
+    )
 
     def check(self) -> None:
         ordered = len(self.beta_range) == 2 and 0 < self.beta_range[0] <= self.beta <= self.beta_range[1]
@@ -101,15 +126,19 @@ class ActorCriticConfig(TrainedWeights):
     min_log_std: float | None = setting(
         "what the logarithm of the standard deviation does not fall below; null: no bound", as_before=None
     )
+    max_log_std: float | None = setting("what it does not rise above; null: no bound", as_before=None)
+    distribution: str = setting(
+        "of continuous actions: normal, or tanh of normal, whose actions keep to their bounds",
+        among=("gaussian", "squashed_gaussian"),
+        as_before="gaussian",
+    )
 
     def check(self) -> None:
-        possible = self.min_log_std is None or self.min_log_std <= self.init_log_std
-        require(
-            possible,
-            "network.min_log_std",
-            self.min_log_std,
-            f"null, or at most network.init_log_std, {self.init_log_std}",
-        )
+        first, bounds = self.init_log_std, {"min": self.min_log_std, "max": self.max_log_std}
+        for side, bound in bounds.items():
+            possible = bound is None or (bound <= first if side == "min" else bound >= first)
+            expected = f"null, or at {'most' if side == 'min' else 'least'} network.init_log_std, {first}"
+            require(possible, f"network.{side}_log_std", bound, expected)
 
 
 @registered("algorithm", "evolution", Fit(("evolved",), ("perturbations",)))
@@ -236,6 +265,25 @@ class GymnasiumConfig:
     pixels: int = setting("side of that picture", least=1, as_before=84, signed=True)
     action_repeat: int = setting("steps of the environment for each action; rewards add up", least=1)
     frame_stack: int = setting("observations joined, the newest last", least=1)
+    wrappers: list[dict[str, Any]] = setting(
+        "what is put around the environment, the innermost first: name of one of gymnasium.wrappers or MODULE:CLASS, "
+        "and its arguments",
+        as_before=[],
+    )
+    action_mask: bool = setting(
+        "whether the environment says which actions are valid: action_mask in its observation or info, or a method "
+        "action_masks()",
+        as_before=False,
+    )
+    clip_reward: bool = setting(
+        "whether policies that learn are given the signs of rewards; evaluated ones get them as they are",
+        as_before=False,
+    )
+    vectorization: str = setting(
+        "how gymnasium steps the worlds of an actor together; none: not at all",
+        among=("none", "sync", "async", "vector_entry_point"),
+        as_before="none",
+    )
 
 
 @dataclass

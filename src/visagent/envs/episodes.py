@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,13 @@ def close_all(worlds: Sequence[World]) -> None:
             stack.callback(world.close)
 
 
+def empty_observations(shapes: Mapping[str, tuple[int, ...]], count: int) -> dict[str, NDArray[Any]]:
+    """Arrays for the observations of `count` worlds, by part."""
+    return {
+        name: np.zeros((count, *shape), np.uint8 if name == "pixels" else np.float32) for name, shape in shapes.items()
+    }
+
+
 @dataclass(frozen=True)
 class EpisodeEnd:
     """An episode that is over: its summed reward, its steps, its success, and the observation that no policy acted
@@ -58,11 +65,8 @@ class Episodes:
     def __init__(self, factory: WorldFactory, count: int) -> None:
         self.worlds = make_all(factory, count)
         self.border = Border.of(factory, self.worlds[0])
-        shapes = self.border.shapes
-        self.observation = {
-            name: np.zeros((count, *shape), np.uint8 if name == "pixels" else np.float32)
-            for name, shape in shapes.items()
-        }
+        self.observation = empty_observations(self.border.shapes, count)
+        self.max_steps: int | None = getattr(self.worlds[0], "max_steps", None)
         self.total_reward, self.steps = np.zeros(count), np.zeros(count, np.int64)
 
     def of_epoch(self, epoch: int) -> None:
@@ -127,3 +131,42 @@ class Episodes:
     def close(self) -> None:
         """Close all worlds."""
         close_all(self.worlds)
+
+
+class ManyEpisodes(Protocol):
+    """What `Episodes` does, whoever steps the worlds."""
+
+    observation: dict[str, NDArray[Any]]
+    steps: NDArray[np.int64]
+    max_steps: int | None
+
+    @property
+    def drawing(self) -> float:
+        """Seconds that all worlds have spent on drawing."""
+        ...
+
+    def of_epoch(self, epoch: int) -> None:
+        """See `Episodes.of_epoch`."""
+        ...
+
+    def reset(self, seeds: Sequence[int]) -> None:
+        """See `Episodes.reset`."""
+        ...
+
+    def step(
+        self, actions: NDArray[Any], reward: NDArray[Any], terminated: NDArray[Any], truncated: NDArray[Any]
+    ) -> list[EpisodeEnd]:
+        """See `Episodes.step`."""
+        ...
+
+    def close(self) -> None:
+        """Close all worlds."""
+        ...
+
+
+def episodes_of(factory: WorldFactory, count: int) -> ManyEpisodes:
+    """`count` worlds of a factory, stepped one by one, or together where the factory has a way of its own
+    (`together(count)`).
+    """
+    own = getattr(factory, "together", None)
+    return (None if own is None else own(count)) or Episodes(factory, count)

@@ -8,20 +8,27 @@ import os
 import re
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from importlib import import_module
 from typing import Any
 
 import gymnasium
+import gymnasium.vector
 import numpy as np
-from gymnasium import spaces
 from gymnasium.utils.passive_env_checker import env_reset_passive_checker, env_step_passive_checker
+from gymnasium.vector import AutoresetMode
 from numpy.typing import NDArray
 from PIL import Image
 
 from visagent.envs.border import WorldError, failed, finite
+from visagent.envs.demonstrated import Demonstrated
 from visagent.envs.frames import FrameStack
-from visagent.envs.spaces import ActionSpace, WorldSpaces
+from visagent.envs.gymnasium_spaces import Actions, Observations, masks_of, read_mask, spaces_of, success_of
+from visagent.envs.minari_data import demonstrated
+from visagent.envs.spaces import WorldSpaces
+from visagent.envs.vector_episodes import VectorEpisodes
 from visagent.envs.world import Observation
 from visagent.errors import ConfigError
 from visagent.headless import prefer_headless
@@ -43,6 +50,13 @@ class GymnasiumWorlds:
         pixels: side of that picture.
         action_repeat: steps of the environment for each action; rewards add up.
         frame_stack: observations joined, the newest last; the first of an episode stands for those before it.
+        wrappers: `name` of one of gymnasium.wrappers or MODULE:CLASS, and its arguments, the innermost first.
+        action_mask: the environment says which actions are valid, by `action_mask` in its observation or info, or by a
+            method `action_masks()`.
+        clip_reward: policies that learn are given the signs of rewards (Mnih et al. 2015); evaluated ones get them as
+            they are.
+        vectorization: how gymnasium steps several environments at once; `none`: not at all, see
+            `visagent.envs.vector_episodes`.
     """
 
     id: str
@@ -52,6 +66,10 @@ class GymnasiumWorlds:
     pixels: int = 84
     action_repeat: int = 1
     frame_stack: int = 1
+    wrappers: Sequence[Mapping[str, Any]] = ()
+    action_mask: bool = False
+    clip_reward: bool = False
+    vectorization: str = "none"
 
     @property
     def name(self) -> str:
@@ -73,6 +91,11 @@ class GymnasiumWorlds:
             ConfigError: see `make`.
             WorldError: when the environment is not gymnasium's of today.
         """
+        if self.vectorization != "none":
+            together = self.together(1)
+            assert together is not None
+            together.close()
+            return together.spaces
         world = self.make()
         try:
             kind = f"{self.id} {self.kwargs}"
@@ -96,15 +119,12 @@ class GymnasiumWorlds:
             for device in ("SDL_VIDEODRIVER", "SDL_AUDIODRIVER"):
                 os.environ.setdefault(device, "dummy")
         prefer_headless()
+        with self.making(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*is not in the possible render_modes.*")  # said below
+            env = gymnasium.make(self.id, max_episode_steps=self.max_steps, disable_env_checker=True, **kwargs)
         try:
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", message=".*is not in the possible render_modes.*")  # said below
-                env = gymnasium.make(self.id, max_episode_steps=self.max_steps, disable_env_checker=True, **kwargs)
-        except Exception as error:
-            raise ConfigError(
-                f"datamodule.env.id={self.id}: gymnasium cannot make it ({type(error).__name__}: {error})"
-            ) from error
-        try:
+            for wrap in self.wrapping():
+                env = wrap(env)
             if kwargs.get("render_mode") == "rgb_array" and "rgb_array" not in env.metadata.get("render_modes", ()):
                 raise ConfigError(
                     f"datamodule.env.id={self.id}: it cannot be drawn as an array; type datamodule.film_episodes=0 "
@@ -114,6 +134,93 @@ class GymnasiumWorlds:
         except BaseException:
             env.close()
             raise
+
+    def together(self, count: int) -> VectorEpisodes | None:
+        """Worlds that gymnasium steps; None where they are stepped one by one.
+
+        Raises:
+            ConfigError: see `make`, and for settings that go with single ones alone.
+        """
+        if self.vectorization == "none":
+            return None
+        single = {"observe": "own", "action_repeat": 1}
+        for name, expected in single.items():
+            if getattr(self, name) != expected:
+                raise ConfigError(
+                    f"datamodule.env.{name}: expected {expected} where gymnasium steps several environments together, "
+                    f"got {getattr(self, name)}; type datamodule.env.vectorization=none"
+                )
+        return VectorEpisodes(self, count)
+
+    def demonstrated(self, name: str, episodes: int | None) -> Demonstrated:
+        """Episodes of a data set of Minari; see `visagent.envs.minari_data.demonstrated`."""
+        return demonstrated(self, name, episodes)
+
+    def make_vector(self, count: int) -> gymnasium.vector.VectorEnv[Any, Any, Any]:
+        """A vector environment of gymnasium.
+
+        Raises:
+            ConfigError: when gymnasium does not know or cannot make it.
+        """
+        kwargs = dict(self.kwargs) | ({} if self.max_steps is None else {"max_episode_steps": self.max_steps})
+        options: dict[str, Any] = {}
+        if self.vectorization != "vector_entry_point":
+            options = {"vector_kwargs": {"autoreset_mode": AutoresetMode.SAME_STEP}, "wrappers": self.wrapping()}
+        elif self.wrappers:
+            raise ConfigError(
+                "datamodule.env.wrappers: expected [] where datamodule.env.vectorization=vector_entry_point, got "
+                f"{[dict(said) for said in self.wrappers]}; type datamodule.env.vectorization=sync"
+            )
+        prefer_headless()
+        with self.making():
+            return gymnasium.make_vec(self.id, count, self.vectorization, **options, **kwargs)
+
+    @contextmanager
+    def making(self) -> Iterator[None]:
+        """Say what gymnasium cannot make.
+
+        Raises:
+            ConfigError: for what it raises.
+        """
+        ale = self.id.startswith("ALE/")
+        try:
+            if ale:
+                import_module("ale_py")  # which tells gymnasium of its games
+            yield
+        except Exception as error:
+            hint = "; pip install 'visagent[atari]'" if ale and isinstance(error, ImportError) else ""
+            raise ConfigError(
+                f"datamodule.env.id={self.id}: gymnasium cannot make it ({type(error).__name__}: {error}){hint}"
+            ) from error
+
+    def wrapping(self) -> list[Callable[[Any], Any]]:
+        """What is put around an environment, the innermost first.
+
+        Raises:
+            ConfigError: for what is not there; what is returned raises it for arguments that a wrapper does not take.
+        """
+        return [self._wrapper(dict(said), number) for number, said in enumerate(self.wrappers)]
+
+    def _wrapper(self, arguments: dict[str, Any], number: int) -> Callable[[Any], Any]:
+        key, name = f"datamodule.env.wrappers[{number}]", str(arguments.pop("name", ""))
+        module, _, attribute = name.rpartition(":")
+        try:
+            wrapper: Any = getattr(import_module(module or "gymnasium.wrappers"), attribute)
+        except (ImportError, AttributeError) as error:
+            raise ConfigError(
+                f"{key}: expected name=NAME of gymnasium.wrappers, or MODULE:CLASS, got {name!r} ({error}); such as "
+                "datamodule.env.wrappers=[{name:AtariPreprocessing,grayscale_newaxis:true}]"
+            ) from error
+
+        def wrap(env: Any) -> Any:
+            try:
+                return wrapper(env, **arguments)
+            except Exception as error:  # others' code, each with errors of its own
+                raise ConfigError(
+                    f"{key}: {name} cannot be put around {self.id} ({type(error).__name__}: {error})"
+                ) from error
+
+        return wrap
 
 
 def check(env: gymnasium.Env[Any, Any], name: str) -> None:
@@ -166,10 +273,9 @@ class GymnasiumWorld:
         self.fps = float(env.metadata.get("render_fps", 30)) / factory.action_repeat
         self.stack = FrameStack(factory.frame_stack)
         self.info: Mapping[str, Any] = {}
-        shapes: dict[str, tuple[int, ...]] = {}
-        if factory.observe != "pixels":
-            shapes |= self._own(env.observation_space)
-            self.shape = env.observation_space.shape
+        self.reads = Observations(factory.name, env.observation_space, factory.action_mask)
+        self.actions = Actions(factory.name, env.action_space)
+        shapes = dict(self.reads.shapes) if factory.observe != "pixels" else {}
         if factory.observe != "own":
             if "pixels" in shapes:
                 raise ConfigError(
@@ -177,77 +283,44 @@ class GymnasiumWorld:
                     "datamodule.env.observe=own"
                 )
             shapes["pixels"] = (3, factory.pixels, factory.pixels)
-        self.spaces = WorldSpaces(self.stack.shapes(shapes), self._actions(env.action_space), factory.frame_stack)
-
-    def _own(self, space: spaces.Space[Any]) -> dict[str, tuple[int, ...]]:
-        if isinstance(space, spaces.Box) and len(space.shape) == 1:
-            return {"state": space.shape}
-        if isinstance(space, spaces.Box) and len(space.shape) == 3 and space.dtype == np.uint8:
-            height, width, channels = space.shape
-            self.channels_first = height < min(width, channels)  # as wrappers that stack frames leave them
-            return {"pixels": space.shape if self.channels_first else (channels, height, width)}
-        raise ConfigError(
-            f"{self.factory.name}: expected observations of one vector or one uint8 picture [H, W, C] or [C, H, W], "
-            f"got {space}"
-        )
-
-    def _actions(self, space: spaces.Space[Any]) -> ActionSpace:
-        if isinstance(space, spaces.Discrete):
-            self.first = int(space.start)
-            return ActionSpace("discrete", int(space.n))
-        if isinstance(space, spaces.Box) and len(space.shape) == 1 and space.is_bounded():
-            self.low, self.span = space.low.astype(np.float64), (space.high.astype(np.float64) - space.low) / 2
-            self.dtype, self.whole = space.dtype, np.issubdtype(space.dtype, np.integer)
-            return ActionSpace("continuous", space.shape[0])
-        raise ConfigError(f"{self.factory.name}: expected Discrete or bounded one-dimensional Box actions, got {space}")
+        self.spaces = spaces_of(factory, shapes, self.actions)
+        self.masks = masks_of(env) if factory.action_mask else None
 
     def reset(self, seed: int | None) -> Observation:
-        observation, _ = self.env.reset(seed=None if seed is None else seed % 2**32)
-        return self.stack.begin(self._frame(observation))
+        observation, self.info = self.env.reset(seed=None if seed is None else seed % 2**32)
+        return self._with_mask(self.stack.begin(self._frame(observation)), observation, False)
 
     def step(self, action: NDArray[Any]) -> tuple[Observation, float, bool, bool]:
-        given = self._action(action)
+        given = self.actions.write(action)
         total = 0.0
         for _ in range(self.factory.action_repeat):
             observation, reward, terminated, truncated, self.info = self.env.step(given)
             total += finite(self.factory.name, reward)
             if terminated or truncated:
                 break
-        return self.stack.add(self._frame(observation)), total, bool(terminated), bool(truncated)
+        if self.factory.clip_reward and self.epoch is not None:
+            total = float(np.sign(total))
+        shown = self._with_mask(self.stack.add(self._frame(observation)), observation, terminated or truncated)
+        return shown, total, bool(terminated), bool(truncated)
 
     @property
     def success(self) -> bool | None:
         """What the environment says of it as `is_success` or `success`."""
-        success = self.info.get("is_success", self.info.get("success"))
-        return None if success is None else bool(success)
+        return success_of(self.info)
 
-    def _action(self, action: NDArray[Any]) -> Any:
-        if self.spaces.action.kind == "discrete":
-            return int(action) + self.first
-        if self.whole:  # each number has an equal part of the range
-            return (
-                self.low + np.minimum((np.clip(action, -1.0, 1.0) + 1.0) * (self.span + 0.5) // 1, 2 * self.span)
-            ).astype(self.dtype)
-        return (self.low + (np.clip(action, -1.0, 1.0) + 1.0) * self.span).astype(self.dtype)
-
-    def _frame(self, observation: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        if self.factory.observe != "pixels":
-            observation = np.asarray(observation)
-            if observation.shape != self.shape:
-                got = f"{list(observation.shape)} from the environment"
-                raise WorldError(
-                    f"{self.factory.name}: expected observations of shape {list(self.shape or ())}, as its "
-                    f"observation_space says, got {got}"
-                )
+    def _frame(self, observation: Any) -> dict[str, NDArray[Any]]:
+        frame = self.reads.read(observation) if self.factory.observe != "pixels" else {}
         if self.factory.observe == "own":
-            if observation.ndim == 1:
-                return {"state": observation}
-            return {"pixels": observation if self.channels_first else observation.transpose(2, 0, 1)}
+            return frame
         side, began = self.factory.pixels, time.perf_counter()
         picture = np.asarray(Image.fromarray(self.picture()).resize((side, side), Image.Resampling.BOX))
         self.drawing += time.perf_counter() - began
-        frame = {"pixels": picture.transpose(2, 0, 1)}
-        return frame if self.factory.observe == "pixels" else {"state": observation, **frame}
+        return {**frame, "pixels": picture.transpose(2, 0, 1)}
+
+    def _with_mask(self, shown: dict[str, NDArray[Any]], observation: Any, over: bool) -> Observation:
+        if self.masks is None:
+            return shown
+        return {**shown, "mask": read_mask(self.factory.name, self.actions, self.masks(observation, self.info), over)}
 
     def picture(self) -> NDArray[np.uint8]:
         advice = "type datamodule.film_episodes=0 datamodule.env.observe=own"

@@ -59,11 +59,8 @@ def rollout_fields(spaces: WorldSpaces, parameters: int, steps: int, worlds: int
         lstm: units of the policy's LSTM, or 0.
     """
     plane = (steps, worlds)
-    action = (
-        Field((*plane, spaces.action.size), "float32", 1)
-        if spaces.action.kind == "continuous"
-        else Field(plane, "int64", 1)
-    )
+    kind, size = spaces.action.kind, spaces.action.size
+    action = Field(plane if kind == "discrete" else (*plane, size), "float32" if kind == "continuous" else "int64", 1)
     fields = {
         "action": action,
         "parameters": Field((*plane, parameters), "float32", 1),
@@ -84,7 +81,7 @@ class RolloutBatch:
 
     Attributes:
         observation: parts `[T, B, ...]`, before each action.
-        action: `[T, B]` int64 or `[T, B, A]` float32.
+        action: `[T, B]` int64 (discrete), `[T, B, A]` int64 (multi-discrete) or `[T, B, A]` float32.
         log_prob, value: `[T, B]` of the policy that acted.
         parameters: `[T, B, P]` of its distribution.
         reward: `[T, B]`.

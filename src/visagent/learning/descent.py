@@ -38,6 +38,7 @@ class Descent:
         self.parameters = list(parameters)
         sizes = [parameter.numel() for parameter in self.parameters]
         first = self.parameters[0]
+        self.clipped_from: Tensor | None = None
         self.gradient = torch.zeros(sum(sizes), device=first.device, dtype=first.dtype)
         self.views = [part.view_as(p) for part, p in zip(self.gradient.split(sizes), self.parameters, strict=True)]
         self._attach()
@@ -66,8 +67,13 @@ class Descent:
         self._attach()
         self.ranks.sum(self.gradient)
         if self.max_norm is not None:  # to the bit as torch.nn.utils.clip_grad_norm_
-            norm = nn.utils.get_total_norm(self.views, foreach=True)
+            self.clipped_from = norm = nn.utils.get_total_norm(self.views, foreach=True)
             self.gradient.mul_((self.max_norm / (norm + 1e-6)).clamp_(max=1.0))
         if self.max_value is not None:
             self.gradient.clamp_(-self.max_value, self.max_value)
         self.optimizer.step()
+
+    @torch.no_grad()
+    def norm(self) -> Tensor:
+        """Of the gradient of the last step, before it was scaled down to `max_norm`."""
+        return torch.linalg.vector_norm(self.gradient) if self.clipped_from is None else self.clipped_from

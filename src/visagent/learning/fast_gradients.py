@@ -11,7 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from visagent.networks.actor_critic import ActorCritic
-from visagent.networks.distributions import ActionDistribution, DiagonalGaussian
+from visagent.networks.distributions import (
+    ActionDistribution,
+    DiagonalGaussian,
+    MultiCategorical,
+    SquashedGaussian,
+    valid,
+)
 
 if TYPE_CHECKING:
     from visagent.config.reinforcement_schemas import PPOSettings
@@ -83,9 +89,14 @@ class FastActorCritic:
         """Whether a network is of the kind."""
         return isinstance(network, ActorCritic) and network.stem is None and network.lstm is None
 
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """As `ActorCritic.parameters_of` and `values_of`: parameters `[N, P]` and values `[N]`."""
+    def forward(self, features: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """As `ActorCritic.parameters_of` and `values_of`: parameters `[N, P]` and values `[N]`.
+
+        The logit of an action that is not valid has no slope, as its probability is 0.
+        """
         parameters = self.actor.forward(features)
+        if mask is not None:
+            parameters = valid(parameters, mask)
         if self.log_std is not None:
             self.mean = parameters.tanh_() if self.squash_mean else parameters
             parameters = torch.cat([self.mean, self.log_std.expand_as(self.mean)], dim=-1)
@@ -123,7 +134,7 @@ class FastPPO:
     def backward(self, part: Minibatch[PolicySamples], beta: Tensor, ranks: Ranks) -> None:
         """The gradient of this rank's part of the loss; see `lightning_modules.ppo.PPO.loss`."""
         settings, samples, count = self.settings, part.samples, part.everyone.numel()
-        parameters, values = self.network.forward(samples.observation["state"])
+        parameters, values = self.network.forward(samples.observation["state"], samples.observation.get("mask"))
         log_prob, slope = self.slopes.log_prob(parameters, samples.action)
         if settings.variant == "clip":
             slope.mul_(clipped_slope(log_prob, samples.log_prob, samples.advantage, settings.clip, count)[:, None])
@@ -175,7 +186,11 @@ class DistributionSlopes(Protocol):
 
 def slopes_of(distribution: ActionDistribution) -> DistributionSlopes:
     """The slopes of a distribution."""
-    return GaussianSlopes(distribution.actions) if isinstance(distribution, DiagonalGaussian) else CategoricalSlopes()
+    if isinstance(distribution, SquashedGaussian):
+        return SquashedSlopes(distribution)
+    if isinstance(distribution, DiagonalGaussian):
+        return GaussianSlopes(distribution.actions)
+    return MultiSlopes(distribution.choices) if isinstance(distribution, MultiCategorical) else CategoricalSlopes()
 
 
 class GaussianSlopes:
@@ -206,6 +221,25 @@ class GaussianSlopes:
         return torch.cat([apart * precision, 1 - ((2 * log_std).exp() + apart * apart) * precision], dim=-1)
 
 
+class SquashedSlopes(GaussianSlopes):
+    """Of `SquashedGaussian`."""
+
+    def __init__(self, distribution: SquashedGaussian) -> None:
+        super().__init__(distribution.actions)
+        self.distribution = distribution
+
+    def log_prob(self, parameters: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+        action = action.clamp(-self.distribution.bound, self.distribution.bound)
+        log_prob, slope = super().log_prob(parameters, action.atanh())
+        return log_prob.sub_(torch.log1p(-action.square()).sum(dim=-1)), slope
+
+    def entropy(self, parameters: Tensor) -> Tensor:
+        mean, log_std = parameters.chunk(2, dim=-1)
+        places, std = self.distribution.places.to(mean), log_std.exp()[..., None]
+        shrinks = (mean[..., None] + std * places).tanh_().mul_(-2.0).mul_(self.distribution.weights.to(mean))
+        return torch.cat([shrinks.sum(dim=-1), (shrinks * std * places).sum(dim=-1).add_(1.0)], dim=-1)
+
+
 class CategoricalSlopes:
     """Of `Categorical`."""
 
@@ -221,3 +255,28 @@ class CategoricalSlopes:
 
     def divergence(self, parameters: Tensor, others: Tensor) -> Tensor:
         return others.softmax(dim=-1) - parameters.softmax(dim=-1)
+
+
+class MultiSlopes:
+    """Of `MultiCategorical`, whose numbers have so many choices each."""
+
+    def __init__(self, choices: list[int]) -> None:
+        self.choices, self.one = choices, CategoricalSlopes()
+
+    def _split(self, parameters: Tensor) -> tuple[Tensor, ...]:
+        parts: tuple[Tensor, ...] = parameters.split(self.choices, dim=-1)
+        return parts
+
+    def log_prob(self, parameters: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
+        both = [
+            self.one.log_prob(part, chosen)
+            for part, chosen in zip(self._split(parameters), action.unbind(dim=-1), strict=True)
+        ]
+        return torch.stack([log_prob for log_prob, _ in both]).sum(dim=0), torch.cat([slope for _, slope in both], -1)
+
+    def entropy(self, parameters: Tensor) -> Tensor:
+        return torch.cat([self.one.entropy(part) for part in self._split(parameters)], dim=-1)
+
+    def divergence(self, parameters: Tensor, others: Tensor) -> Tensor:
+        pairs = zip(self._split(parameters), self._split(others), strict=True)
+        return torch.cat([self.one.divergence(part, other) for part, other in pairs], dim=-1)

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from visagent.envs.demonstrated import Demonstrated
 from visagent.envs.navigation import SceneTables
 from visagent.experience.noise import NoiseTable
 from visagent.learning.ranks import Ranks
@@ -45,6 +46,14 @@ class ExperienceSource(Protocol):
 
     def statistics(self) -> Mapping[str, float]:
         """What this rank's actors did beside their batches, for the log."""
+
+
+class RolloutSource(ExperienceSource, Protocol):
+    """What PPO asks of its data."""
+
+    def demonstrated(self, name: str, episodes: int | None) -> Demonstrated:
+        """Episodes of a data set, as the worlds would show them; None: all."""
+        ...
 
 
 class PerturbationSource(ExperienceSource, Protocol):

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from visagent.envs.spaces import WorldSpaces
-from visagent.networks.distributions import ActionDistribution, Categorical, DiagonalGaussian
+from visagent.errors import ConfigError
+from visagent.networks.distributions import ActionDistribution, distribution_of, valid
 from visagent.networks.mixed_precision import through_stem
 from visagent.networks.mlp import make_orthogonal, mlp
 from visagent.networks.normalizers import RunningNormalizer
@@ -78,7 +79,11 @@ class ActorCritic(nn.Module):
         pixel_features: units after the convolutions.
         lstm: units of an LSTM after the stem; 0 for none.
         orthogonal_init: orthogonal weights instead of PyTorch's own.
-        min_log_std: what it does not fall below; None for no such bound.
+        min_log_std, max_log_std: what it does not fall below, and not rise above; None for no such bound.
+        distribution: of continuous actions: `gaussian`, or `squashed_gaussian`, tanh of one.
+
+    Raises:
+        ConfigError: when a squashed Gaussian is asked for where actions are discrete.
     """
 
     mixed = False
@@ -97,9 +102,12 @@ class ActorCritic(nn.Module):
         lstm: int,
         orthogonal_init: bool,
         min_log_std: float | None = None,
+        max_log_std: float | None = None,
+        distribution: str = "gaussian",
     ) -> None:
         super().__init__()
-        self.spaces, self.squash_mean, self.min_log_std = spaces, squash_mean, min_log_std
+        self.spaces, self.squash_mean = spaces, squash_mean
+        self.min_log_std, self.max_log_std = min_log_std, max_log_std
         shapes = spaces.observation
         self.normalizer = RunningNormalizer(shapes["state"][0]) if normalize and "state" in shapes else None
         self.stem = PixelStem(shapes["pixels"], pixel_features) if "pixels" in shapes else None
@@ -107,10 +115,14 @@ class ActorCritic(nn.Module):
         self.lstm = nn.LSTM(width, lstm) if lstm else None
         width = lstm or width
         self.continuous = spaces.action.kind == "continuous"
-        self.distribution: ActionDistribution = (
-            DiagonalGaussian(spaces.action.size) if self.continuous else Categorical(spaces.action.size)
-        )
-        self.actor = mlp(width, actor_hidden, spaces.action.size, activation)
+        squashed = distribution == "squashed_gaussian"
+        if squashed and not self.continuous:
+            raise ConfigError(
+                f"network.distribution: expected gaussian where actions are {spaces.action.kind}, got {distribution}; "
+                "type network.distribution=gaussian"
+            )
+        self.distribution: ActionDistribution = distribution_of(spaces.action, squashed)
+        self.actor = mlp(width, actor_hidden, spaces.action.outputs, activation)
         self.critic = mlp(width, critic_hidden, 1, activation)
         if orthogonal_init:
             make_orthogonal(self.actor, 0.01)
@@ -133,8 +145,9 @@ class ActorCritic(nn.Module):
         """Put parameters back to their bounds, after a step of an optimizer: held there, they go on to learn, as a
         clamped output would not.
         """
-        if self.min_log_std is not None and self.log_std is not None:
-            self.log_std.clamp_(min=self.min_log_std)
+        bounded = self.min_log_std is not None or self.max_log_std is not None
+        if bounded and self.log_std is not None:
+            self.log_std.clamp_(self.min_log_std, self.max_log_std)
 
     def normalized(self, observation: Observation) -> dict[str, Tensor]:
         """Observations with their states through the z-filter, for `evaluate`."""
@@ -151,9 +164,13 @@ class ActorCritic(nn.Module):
             parts.append(normalized["state"])
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=-1)
 
-    def parameters_of(self, features: Tensor) -> Tensor:
-        """Parameters of the action's distribution `[..., P]` of features `[..., F]`."""
+    def parameters_of(self, features: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Parameters of the action's distribution `[..., P]` of features `[..., F]`; where `mask` `[..., P]` is 0, an
+        action is not valid.
+        """
         parameters: Tensor = self.actor(features)
+        if mask is not None:
+            return valid(parameters, mask)
         if self.log_std is not None:
             mean = parameters.tanh() if self.squash_mean else parameters
             parameters = torch.cat([mean, self.log_std.expand_as(mean)], dim=-1)
@@ -181,7 +198,7 @@ class ActorCritic(nn.Module):
     ) -> Evaluation:
         """As `forward`, of observations that are normalised already."""
         features, after = self._remembered(observation, state, first)
-        return Evaluation(self.parameters_of(features), self.values_of(features), after)
+        return Evaluation(self.parameters_of(features, observation.get("mask")), self.values_of(features), after)
 
     def _remembered(
         self, observation: Observation, state: tuple[Tensor, Tensor] | None, first: Tensor | None
@@ -223,7 +240,7 @@ class ActorCritic(nn.Module):
                     {name: part[None] for name, part in seen.items()}, state, torch.zeros(1, batch, dtype=torch.bool)
                 )
                 features = features[0]
-            parameters = self.parameters_of(features)
+            parameters = self.parameters_of(features, seen.get("mask"))
             action = (
                 self.distribution.mode(parameters) if deterministic else self.distribution.sample(parameters, generator)
             )

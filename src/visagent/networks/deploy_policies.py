@@ -61,12 +61,18 @@ def acting(policy: nn.Module, spaces: WorldSpaces) -> Exportable:
         "actions": {"kind": spaces.action.kind, "size": spaces.action.size},
         "frames": spaces.frames,
     }
+    if spaces.action.choices:
+        about["actions"]["choices"] = list(spaces.action.choices)
+    if spaces.masked:
+        about["mask"] = "1 for each choice of the action that is valid, 0 for the others"
     if spaces.action.kind == "continuous":
         about["actions"]["range"] = "clip to [-1, 1]; -1 and 1 are the least and the largest that the world takes"
     if "parameters" in names:
         about["parameters"] = (
             "means of all components, then logarithms of their standard deviations, along the last axis"
             if spaces.action.kind == "continuous"
+            else "logits of the actions, of each number's choices one after the other"
+            if spaces.action.choices
             else "logits of the actions"
         )
     if "pixels" in seen:

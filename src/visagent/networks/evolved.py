@@ -27,7 +27,7 @@ class EvolvedPolicy(Memoryless):
         normalize: put states through a z-filter.
 
     Raises:
-        ConfigError: when the worlds show pixels.
+        ConfigError: when the worlds show pixels or a mask, or take multi-discrete actions.
     """
 
     def __init__(
@@ -35,9 +35,14 @@ class EvolvedPolicy(Memoryless):
     ) -> None:
         super().__init__()
         if set(spaces.observation) != {"state"}:
+            remedy = "datamodule.env.action_mask=false" if spaces.masked else "an env=NAME without pixels"
             raise ConfigError(
-                f"network: an evolved policy sees states alone, got {', '.join(spaces.observation)}; expected an "
-                "env=NAME without pixels"
+                f"network: an evolved policy sees states alone, got {', '.join(spaces.observation)}; expected {remedy}"
+            )
+        if spaces.action.kind == "multi_discrete":
+            raise ConfigError(
+                f"network: the actions of an evolved policy are continuous or one of several, got {spaces.action.size} "
+                "whole numbers; expected another env=NAME, or experiment=ppo/cartpole with these worlds"
             )
         self.spaces, self.bins, self.action_noise = spaces, bins, action_noise
         self.continuous = spaces.action.kind == "continuous"

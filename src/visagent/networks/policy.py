@@ -15,7 +15,7 @@ class PolicyStep:
     """A policy's answer for B observations.
 
     Attributes:
-        action: `[B]` int64 (discrete) or `[B, A]` float32.
+        action: `[B]` int64 (discrete), `[B, A]` int64 (multi-discrete) or `[B, A]` float32.
         state: recurrent state for the next step, None for feed-forward policies.
         log_prob: `[B]` of the action taken.
         value: `[B]` or None where the policy has no critic.

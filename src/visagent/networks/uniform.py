@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from visagent.envs.spaces import WorldSpaces
+from visagent.networks.distributions import distribution_of, valid
 from visagent.networks.policy import Memoryless, PolicyStep
 
 
@@ -34,6 +35,11 @@ class UniformPolicy(Memoryless):
         count, action = len(next(iter(observation.values()))), self.spaces.action
         if action.kind == "continuous":
             chosen = torch.rand(count, action.size, generator=generator) * 2 - 1
-        else:
+        elif action.kind == "discrete" and not self.spaces.masked:
             chosen = torch.randint(action.size, (count,), generator=generator)
+        else:
+            logits = torch.zeros(count, action.outputs)
+            if self.spaces.masked:
+                logits = valid(logits, observation["mask"])
+            chosen = distribution_of(action).sample(logits, generator)
         return PolicyStep(chosen, None, torch.zeros(count))

@@ -164,6 +164,7 @@ def fit(
     from visagent.runtime.best import BestEpochs
     from visagent.runtime.callbacks import AtomicCheckpointIO, EpochCheckpoint, Progress, RandomState, RecordEpochs
     from visagent.runtime.divergence import StopWhereDiverged, diverged, undefined_metric
+    from visagent.runtime.episode_log import EpisodeLog
     from visagent.runtime.keep_together import KeepTogether
     from visagent.runtime.launching import cluster_environment, leave_time_for_last_words, wait_for_others
     from visagent.runtime.preemption import MakeWay
@@ -185,6 +186,7 @@ def fit(
         RandomState(),
         RecordEpochs(folder, record, 1 if learner is None else learner.learners.settings.count),
         StopWhereDiverged(),
+        *([EpisodeLog(folder.episodes)] if learner is None or learner.meeting.number == 0 else []),
         EpochCheckpoint(folder.checkpoint, tracker, best, untrained=not learns),
         MakeWay(),
     ]

@@ -215,6 +215,11 @@ class RunFolder:
             path.unlink(missing_ok=True)
 
     @property
+    def episodes(self) -> Path:
+        """The table of its training episodes, where it has some."""
+        return self.path / "episodes.csv"
+
+    @property
     def figures(self) -> Path:
         """Pictures of the run."""
         return self.path / "figures"
