@@ -7,13 +7,15 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from omegaconf import DictConfig
 
 
 def train() -> None:
     """Entry point of `visagent-train`."""
+    begun = re.compile(r"^init_from=(?=.)")
+    sys.argv[1:] = [begun.sub("network.weights=run:", argument) for argument in _allowing(sys.argv[1:])]
     _hydra("train", _train_task)
 
 
@@ -119,13 +121,19 @@ def demos() -> None:
     sys.exit(_guarded(main))
 
 
-def _train_task(config: DictConfig) -> None:
+def _train_task(config: DictConfig) -> float | None:
+    from hydra.core.hydra_config import HydraConfig
+
+    from visagent.runtime.extending import extended
     from visagent.runtime.multirun import refuse_local_ddp, settle_in_worker
+    from visagent.runtime.objective import objective_of
     from visagent.runtime.train import train as run
 
     refuse_local_ddp(config)
     settle_in_worker()
-    run(config)
+    given = HydraConfig.get().overrides.task if HydraConfig.initialized() else []
+    config = extended(config, list(given))
+    return objective_of(run(config), config)  # type: ignore[arg-type]
 
 
 def _evaluate_task(config: DictConfig) -> None:
@@ -161,7 +169,7 @@ def _table() -> int:
     return render(asked, results)
 
 
-def _hydra(root: str, task: Callable[[DictConfig], None]) -> None:
+def _hydra(root: str, task: Callable[[DictConfig], Any]) -> None:
     if {"--help", "-h"} & set(sys.argv[1:]):
         from visagent.config.help import help_text
 

@@ -89,7 +89,10 @@ def test_the_value_that_means_as_before_is_no_part_of_the_identity():
 
 @pytest.mark.usefixtures("_young")
 def test_what_a_stored_config_lacks_is_filled_in():
-    alone = {"learners": None, "training": True, "checkpoint": dict(schemas.UNWATCHED)}
+    alone = {
+        "learners": None, "training": True, "checkpoint": dict(schemas.UNWATCHED), "callbacks": {}, "extend": None,
+        "objective": None, "allow_targets": [],
+    }  # fmt: skip
     assert completed(_config({}, {})) == _config({**NEUTRAL, "old": 3}, {"patience": None}) | alone
     filled = completed(_config({"scale": 5.0, "inner": {"depth": 2}}, {"patience": 9}))
     assert filled == _config({**NEUTRAL, "old": 3, "scale": 5.0, "inner": {"depth": 2}}, {"patience": 9}) | alone

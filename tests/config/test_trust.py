@@ -71,6 +71,7 @@ def put(path, value):
         ("algorithm._convert_", "all"),
         ("datamodule.env.id", "my_worlds:World-v0"),
         ("datamodule.env.id", "os:World-v0"),
+        ("datamodule.env.wrappers", [{"name": "ClipReward"}, {"name": "os:system"}]),
     ],
 )
 def test_every_way_to_other_code_is_refused_before_an_import(path, value, monkeypatch):

@@ -12,7 +12,9 @@ pytestmark = pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize("preset", ["ppo/cartpole", "ddpg/pendulum"])
 def test_worlds_stepped_together_teach_what_single_ones_do(preset, trained):
     one, outputs = trained(preset, "actors=serial", "datamodule.env.max_steps=9")
-    together, others = trained(preset, "actors=serial", "datamodule.env.max_steps=9", "datamodule.env.vectorization=sync")
+    together, others = trained(
+        preset, "actors=serial", "datamodule.env.max_steps=9", "datamodule.env.vectorization=sync"
+    )
     assert one.signature != together.signature and one.metrics == together.metrics
     assert_same(checkpoint(one, outputs)["state_dict"], checkpoint(together, others)["state_dict"])
 

@@ -114,6 +114,12 @@ class TrainConfig:
     datamodule: Any = None
     trainer: Any = None
     checkpoint: CheckpointConfig = setting("which epoch is tested", as_before=dict(UNWATCHED), nested=CheckpointConfig)
+    callbacks: dict[str, Any] = setting(
+        "callbacks of Lightning's kind beside a run's own, by name", as_before={}, nested=dict
+    )
+    extend: str | None = setting("finished run that this one goes on with, for more epochs", as_before=None)
+    objective: str | None = setting("metric of the finished run that is told to the sweeper", as_before=None)
+    allow_targets: list[str] = setting("code of others that the config of extend= may name", as_before=[])
     learners: Any = setting("how several learners keep together; null for one, as usual", as_before=None)
     progress: ProgressConfig = field(default_factory=ProgressConfig)
     logger: LoggerConfig = field(default_factory=LoggerConfig)

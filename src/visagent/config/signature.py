@@ -43,6 +43,8 @@ EXCLUDED = (
     "logger",
     "paths",
     "threads",
+    "objective",
+    "allow_targets",
 )
 """Keys that say where or how visibly a run happens. `threads` may change the last bit of a float, not what is learned.
 What composes an expert's run is said by that run's signature, and a file's hash stands for the file.

@@ -84,6 +84,11 @@ def refuse_foreign(stored: Mapping[str, Any], where: str, allowed: Sequence[str]
             module, separator, _ = str(node.get("id")).partition(":")  # gymnasium imports it
             if separator and not _within(module, allowed):
                 raise ConfigError(_foreign(where, f"{path}.id", node["id"], module))
+            for number, wrapper in enumerate(node.get("wrappers") or ()):
+                name = wrapper.get("name") if isinstance(wrapper, Mapping) else wrapper
+                module, separator, _ = str(name).rpartition(":")
+                if separator and not _within(module, allowed):
+                    raise ConfigError(_foreign(where, f"{path}.wrappers[{number}].name", name, module))
     for path, target in trusted:
         home = getattr(locate(target, path), "__module__", None)
         # what a trusted module has imported is not its own

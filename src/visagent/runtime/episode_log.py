@@ -49,7 +49,7 @@ class EpisodeLog(pl.Callback):
     ) -> None:
         episodes: Sequence[Episode] = getattr(batch, "episodes", ())
         if trainer.is_global_zero and episodes:
-            done = int(pl_module.env_steps)  # type: ignore[operator, arg-type]
+            done = int(pl_module.env_steps)  # type: ignore[arg-type]
             self.rows += [(done, episode) for episode in episodes]
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:

@@ -19,6 +19,7 @@ from visagent.config.validation import check_targets, validate
 from visagent.errors import ConfigError
 from visagent.runtime.checkpoints import check_checkpoint, reading_checkpoint
 from visagent.runtime.record import Record, RunFolder, command, commit, find_run, now, write_atomically
+from visagent.runtime.tracked_evaluation import track_evaluation
 
 log = logging.getLogger(__name__)
 
@@ -108,6 +109,8 @@ def _evaluated(asked: dict[str, Any], run: str) -> tuple[Path, dict[str, float]]
     where = folder.path / "evaluations" / hashlib.sha256("\n".join(changed).encode()).hexdigest()[:10]
     epochs = len(record.history)
     _save(where.with_suffix(".json"), metrics, changed=changed, status=state, epochs=epochs, tested=tested)
+    about = {"status": state, "epochs": epochs, "tested": tested}
+    track_evaluation(stored, folder, record, where.name, metrics, changed, about)
     save_shown(module, where)
     return where, metrics
 

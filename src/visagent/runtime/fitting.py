@@ -133,6 +133,23 @@ def forget_absent_gpu() -> None:
         os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
 
 
+def _users(configs: dict[str, Any]) -> list[pl.Callback]:
+    """The callbacks that a config names beside a run's own.
+
+    Raises:
+        ConfigError: for something else.
+    """
+    import pytorch_lightning as pl
+
+    made = {name: make(f"callbacks.{name}", each) for name, each in configs.items()}
+    for name, callback in made.items():
+        if not isinstance(callback, pl.Callback):
+            raise ConfigError(
+                f"callbacks.{name}: expected a class of pytorch_lightning.Callback, got {type(callback).__name__}"
+            )
+    return list(made.values())
+
+
 def fit(
     config: dict[str, Any],
     folder: RunFolder,
@@ -189,6 +206,7 @@ def fit(
         *([EpisodeLog(folder.episodes)] if learner is None or learner.meeting.number == 0 else []),
         EpochCheckpoint(folder.checkpoint, tracker, best, untrained=not learns),
         MakeWay(),
+        *_users(config["callbacks"]),
     ]
     if config["progress"]["bar"]:
         callbacks.append(Progress(refresh_rate=config["progress"]["refresh_rate"]))

@@ -1,0 +1,123 @@
+"""More epochs for a finished run: a run of its own that goes on where that one ended."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from visagent.config.signature import EXCLUDED, signature
+from visagent.config.trust import dicts, literal
+from visagent.errors import ConfigError
+from visagent.runtime.record import Record, RunFolder, find_run
+
+log = logging.getLogger(__name__)
+FROM_HERE = ("progress", "logger", "paths", "launcher", "machine", "threads", "objective", "allow_targets")
+"""What an extended run has from the command line, as any other; the rest is its source's."""
+GONE = ("datamodules.replay.ReplayDataModule", "datamodules.option_replay.OptionReplayDataModule")
+"""Experience that is deleted when a training is finished."""
+
+
+def extended(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    """The config of the run that a command with `extend=SIGNATURE` means; without it the command's own.
+
+    Args:
+        config: as it was composed.
+        overrides: of the command line.
+
+    Raises:
+        ConfigError: when there is no such run, it is not finished, or more than its number of epochs is to change.
+    """
+    if config.get("extend") is None:
+        return config
+    source = find_run(Path(config.paths.outputs) / "runs", str(config.extend))
+    record, stored = source.load(), source.runnable(list(config.allow_targets))
+    if record is None or record.status != "FINISHED":
+        state = "not started" if record is None else record.status
+        raise ConfigError(
+            f"extend={config.extend}: expected a finished run, got one that is {state}: '"
+            f"{record.command if record else 'visagent-train'}' goes on with it"
+        )
+    done, target = len(record.history), str(stored["datamodule"].get("_target_"))
+    if target in GONE:
+        raise ConfigError(
+            f"extend={config.extend}: its replay was deleted when it was finished; expected init_from="
+            f"{source.path.name} with its settings, which begins with its weights and new experience"
+        )
+    epochs = None
+    for override in overrides:
+        key, _, value = override.lstrip("+~").partition("=")
+        if key == "trainer.max_epochs":
+            epochs = int(value) if value.isdigit() else value
+        elif key != "extend" and key.partition(".")[0] not in FROM_HERE and key not in EXCLUDED:
+            raise ConfigError(
+                f"extend={config.extend}: the run goes on as it was, got {override}; expected trainer.max_epochs "
+                f"alone, or init_from={source.path.name} with the other settings"
+            )
+    if not isinstance(epochs, int) or epochs <= done:
+        raise ConfigError(
+            f"trainer.max_epochs: expected more than the {done} epochs of {source.path.name}, got {epochs}; type "
+            f"trainer.max_epochs={2 * done}"
+        )
+    stored = dict(stored) | {"extend": source.path.name}
+    stored["trainer"] = dict(stored["trainer"]) | {"max_epochs": epochs}
+    merged = OmegaConf.create(literal(stored))
+    for name in FROM_HERE:
+        if name in config:
+            merged[name] = config[name]
+    machine = [override for override in overrides if override.partition("=")[0] in EXCLUDED]
+    both = OmegaConf.merge(merged, OmegaConf.from_dotlist(machine))
+    assert isinstance(both, DictConfig)
+    return both
+
+
+def begin_with(config: Mapping[str, Any], folder: RunFolder, record: Record) -> Record:
+    """Put what the source has into the new run's folder: checkpoints, history, episodes.
+
+    Args:
+        config: resolved, with `extend`.
+        folder: new.
+        record: of the new run.
+    """
+    source = find_run(Path(config["paths"]["outputs"]) / "runs", str(config["extend"]))
+    known = source.load()
+    assert known is not None
+    folder.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+    kept = [path for path in source.checkpoint.parent.glob("*.ckpt") if path != source.checkpoint]
+    for path in [*kept, source.episodes]:
+        if path.is_file():
+            shutil.copy2(path, folder.path / path.relative_to(source.path))
+    written = folder.checkpoint.with_suffix(".part")
+    shutil.copy2(source.checkpoint, written)
+    written.rename(folder.checkpoint)
+    done, epochs = len(known.history), config["trainer"]["max_epochs"]
+    schedules = [
+        f"{path}.schedule={node['schedule']}"
+        for path, node in dicts(dict(config))
+        if node.get("schedule") not in (None, "constant")
+    ]
+    said = (
+        f"; {', '.join(schedules)} follows the share of all {epochs} epochs: {done / epochs:.0%} now, where it had "
+        "come to its end"
+    )
+    before = f"{source.path.name}, finished after {done} epochs"
+    log.info("goes on with %s, until %d%s", before, epochs, said if schedules else "")
+    return replace(record, history=dict(known.history), env_steps=known.env_steps)
+
+
+def shorter(config: Mapping[str, Any], runs: Path) -> tuple[str, int] | None:
+    """The finished run with most epochs that differs from a config in fewer of them alone; None where there is none."""
+    if config.get("extend") is not None or str(config["datamodule"].get("_target_")) in GONE:
+        return None
+    for epochs in range(config["trainer"]["max_epochs"] - 1, 0, -1):
+        name = signature({**config, "trainer": {**config["trainer"], "max_epochs": epochs}})
+        if (runs / name / "record.json").is_file():
+            record = RunFolder(runs / name).load()
+            if record is not None and record.status == "FINISHED" and RunFolder(runs / name).checkpoint.is_file():
+                return name, epochs
+    return None
