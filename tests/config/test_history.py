@@ -91,7 +91,7 @@ def test_the_value_that_means_as_before_is_no_part_of_the_identity():
 def test_what_a_stored_config_lacks_is_filled_in():
     alone = {
         "learners": None, "training": True, "checkpoint": dict(schemas.UNWATCHED), "callbacks": {}, "extend": None,
-        "objective": None, "allow_targets": [],
+        "objective": None, "prune": None, "allow_targets": [],
     }  # fmt: skip
     assert completed(_config({}, {})) == _config({**NEUTRAL, "old": 3}, {"patience": None}) | alone
     filled = completed(_config({"scale": 5.0, "inner": {"depth": 2}}, {"patience": 9}))

@@ -119,6 +119,7 @@ class TrainConfig:
     )
     extend: str | None = setting("finished run that this one goes on with, for more epochs", as_before=None)
     objective: str | None = setting("metric of the finished run that is told to the sweeper", as_before=None)
+    prune: str | None = setting("file by which a search has the run end early", as_before=None)
     allow_targets: list[str] = setting("code of others that the config of extend= may name", as_before=[])
     learners: Any = setting("how several learners keep together; null for one, as usual", as_before=None)
     progress: ProgressConfig = field(default_factory=ProgressConfig)

@@ -44,6 +44,7 @@ EXCLUDED = (
     "paths",
     "threads",
     "objective",
+    "prune",
     "allow_targets",
 )
 """Keys that say where or how visibly a run happens. `threads` may change the last bit of a float, not what is learned.

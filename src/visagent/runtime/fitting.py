@@ -185,6 +185,7 @@ def fit(
     from visagent.runtime.keep_together import KeepTogether
     from visagent.runtime.launching import cluster_environment, leave_time_for_last_words, wait_for_others
     from visagent.runtime.preemption import MakeWay
+    from visagent.runtime.pruning import PruneByMedian
     from visagent.runtime.weight_average import WeightAverage
 
     leave_time_for_last_words()
@@ -206,6 +207,7 @@ def fit(
         *([EpisodeLog(folder.episodes)] if learner is None or learner.meeting.number == 0 else []),
         EpochCheckpoint(folder.checkpoint, tracker, best, untrained=not learns),
         MakeWay(),
+        *([] if config["prune"] is None else [PruneByMedian(config["prune"], record)]),
         *_users(config["callbacks"]),
     ]
     if config["progress"]["bar"]:

@@ -20,6 +20,10 @@ class Preempted(Cancelled):
     """The scheduler wants the run to make way; it goes on when its job's turn comes again."""
 
 
+class Pruned(Exception):
+    """A search has the run end early; the message says why."""
+
+
 @contextmanager
 def signals_cancel(received: list[int]) -> Iterator[None]:
     """Within, SIGTERM and SIGHUP end the program like Ctrl-C does; their numbers go to `received`.

@@ -35,7 +35,7 @@ from visagent.runtime.learners import (
 )
 from visagent.runtime.record import Record, RunFolder, command, commit, hardware, now, versions
 from visagent.runtime.run_log import RunLog, logged
-from visagent.runtime.stopping import Cancelled, Preempted, signals_cancel
+from visagent.runtime.stopping import Cancelled, Preempted, Pruned, signals_cancel
 from visagent.runtime.tracking import TrackingUnavailable, ask, check_tracking, tracking_uri
 
 if TYPE_CHECKING:
@@ -215,6 +215,9 @@ def _tracked(
                 with nullcontext(learner) if learner else learner_of(config, folder, learn_too) as one:
                     fit(config, folder, record, next(iter(trackers), None), one)
                 record.status = "FINISHED"
+        except Pruned as error:
+            record.status, record.error = "KILLED", str(error)
+            log.info("%s", error)
         except BaseException as error:  # noqa: BLE001 (goes on, once the record says it)
             if _makes_way(error) or (received and _for_another()):
                 _wait(record, written)

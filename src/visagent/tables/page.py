@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -11,53 +10,11 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from visagent.config.table_schemas import FigureConfig
+from visagent.pages import document, relative, table
 from visagent.tables import text
 from visagent.tables.figures import svg
 from visagent.tables.formats import headings, panel_lines
 from visagent.tables.results import BETTER, CLOSE, WORSE, CellResult, Results
-
-STYLE = """
-:root { --ink: #1c2430; --soft: #5b6675; --line: #d9dee6; --back: #f6f7f9; }
-:root { --good: #0a6b3d; --near: #7a5b00; --bad: #a32020; }
-* { box-sizing: border-box; }
-body { margin: 0; font: 16px/1.5 system-ui, sans-serif; color: var(--ink); background: #fff; }
-main { max-width: 1180px; margin: 0 auto; padding: 1.2rem 1rem 3rem; }
-h1 { font-size: 1.45rem; line-height: 1.25; margin: .2rem 0; }
-h2 { font-size: 1.1rem; margin: 2rem 0 .6rem; }
-p.sub, .legend, small { color: var(--soft); }
-.legend { font-size: .85rem; padding-left: 1.1rem; }
-.scale { display: inline-block; padding: .1rem .55rem; border-radius: 1rem; background: var(--back); }
-.scale { border: 1px solid var(--line); font-size: .85rem; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { padding: .4rem .5rem; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line); }
-thead th { border-bottom: 2px solid var(--ink); }
-tr.row th { background: var(--back); font-weight: 650; }
-tbody th { font-weight: 400; }
-td.short { white-space: nowrap; }
-td small { display: block; font-size: .8rem; }
-.good { color: var(--good); } .near { color: var(--near); } .bad { color: var(--bad); }
-.mark { font-weight: 700; }
-figure { margin: 1rem 0; } figure svg { width: 100%; height: auto; max-width: 620px; display: block; }
-dl { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: .25rem 1rem; margin: 0; }
-dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
-code { font: .85em ui-monospace, monospace; overflow-wrap: anywhere; }
-code { background: var(--back); padding: .05rem .25rem; border-radius: .2rem; }
-li { margin: .25rem 0; }
-a { color: #0b57a4; }
-@media (max-width: 760px) {
-  h1 { font-size: 1.2rem; }
-  table, tbody, tr, th, td { display: block; width: 100%; }
-  thead { display: none; }
-  tbody tr { border-bottom: 1px solid var(--line); padding: .4rem 0; }
-  tbody th, td { border: 0; padding: .15rem .3rem; }
-  tbody th { font-weight: 600; }
-  tr.row { border: 0; padding: 0; } tr.row th { padding: .4rem .5rem; }
-  td { display: grid; grid-template-columns: 7rem minmax(0, 1fr); column-gap: .6rem; }
-  td::before { content: attr(data-column); color: var(--soft); grid-row: span 3; }
-  td > * { grid-column: 2; }
-  dl { display: block; } dd { margin-bottom: .5rem; }
-}
-"""
 
 
 def page(results: Results, figures: Sequence[tuple[FigureConfig, Figure]], place: Path) -> str:
@@ -69,7 +26,7 @@ def page(results: Results, figures: Sequence[tuple[FigureConfig, Figure]], place
         place: where the file will lie, for links to the run folders.
     """
     grid = results.grid
-    body = [f"<p class=sub><a href='{_relative(place.parents[2] / 'index.html', place)}'>all tables</a></p>"]
+    body = [f"<p class=sub><a href='{relative(place.parents[2] / 'index.html', place)}'>all tables</a></p>"]
     body += [
         f"<h1>{escape(grid.spec.title)}</h1>",
         f"<p class=sub>{escape(grid.spec.paper)}: {escape(grid.spec.place)}",
@@ -89,7 +46,7 @@ def page(results: Results, figures: Sequence[tuple[FigureConfig, Figure]], place
         ]
         body += [
             "<h2>What the paper says, and what comes out here</h2>",
-            _table(["claim", "in the paper", "here"], rows),
+            table(["claim", "in the paper", "here"], rows),
         ]
     if absent := text.missing(results):
         items = (
@@ -108,7 +65,7 @@ def page(results: Results, figures: Sequence[tuple[FigureConfig, Figure]], place
             "<ul>" + "".join(f"<li>{escape(line)}" for line in grid.spec.deviations) + "</ul>",
         ]
     body += ["<h2>Runs</h2>", _runs(results, place)]
-    return _document(f"{grid.name} ({grid.scale} scale)", "\n".join(body))
+    return document(f"{grid.name} ({grid.scale} scale)", "\n".join(body))
 
 
 def _panel(results: Results, panel: str) -> str:
@@ -123,7 +80,7 @@ def _panel(results: Results, panel: str) -> str:
             for column, cell in zip(columns, cells, strict=True)
         )
         rows.append(f"<tr><th scope=row>{escape(measure or row)}{entries}")
-    return _table(["", *columns], rows)
+    return table(["", *columns], rows)
 
 
 def _cell(cell: CellResult) -> str:
@@ -145,7 +102,7 @@ def _runs(results: Results, place: Path) -> str:
     for run in results.runs.values():
         record = run.record
         link = (
-            f"<a href='{_relative(run.folder.path, place)}/'>{run.signature}</a>"
+            f"<a href='{relative(run.folder.path, place)}/'>{run.signature}</a>"
             if run.folder.path.is_dir()
             else run.signature
         )
@@ -156,24 +113,7 @@ def _runs(results: Results, place: Path) -> str:
             f"data-column=state><span>{escape(run.state)}</span>"
             f"<td data-column=minutes><span>{minutes}</span><td data-column=commit><span>{escape(commit)}</span>"
         )
-    return _table(["run", "folder", "state", "minutes", "commit"], rows)
-
-
-def _relative(target: Path, page: Path) -> str:
-    return escape(Path(os.path.relpath(target.resolve(), page.resolve().parent)).as_posix(), quote=True)
-
-
-def _table(columns: Sequence[str], rows: Sequence[str]) -> str:
-    head = "".join(f"<th scope=col>{escape(column)}" for column in columns)
-    return f"<table><thead><tr>{head}<tbody>{''.join(rows)}</table>"
-
-
-def _document(title: str, body: str) -> str:
-    return (
-        "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width, "
-        f"initial-scale=1'><title>{escape(title)}</title>\n"
-        f"<style>{STYLE}</style>\n<main>\n{body}\n</main></html>\n"
-    )
+    return table(["run", "folder", "state", "minutes", "commit"], rows)
 
 
 def index(summaries: Sequence[Mapping[str, Any]], absent: Sequence[str]) -> str:
@@ -194,11 +134,11 @@ def index(summaries: Sequence[Mapping[str, Any]], absent: Sequence[str]) -> str:
             f"data-column=runs><span>{s['finished']} of {s['runs']}</span>"
             f"<td class=short data-column=date><span>{escape(s['date'])}</span>"
         )
-    body = ["<h1>Paper tables</h1>", _table(["table", "title", "scale", "runs", "date"], rows)]
+    body = ["<h1>Paper tables</h1>", table(["table", "title", "scale", "runs", "date"], rows)]
     if absent:
         body.append(
             "<h2>Not made yet</h2><ul>"
             + "".join(f"<li><code>visagent-table {escape(name)} --run</code>" for name in absent)
             + "</ul>"
         )
-    return _document("visagent: paper tables", "\n".join(body))
+    return document("visagent: paper tables", "\n".join(body))
