@@ -14,8 +14,9 @@ from omegaconf import DictConfig
 
 def train() -> None:
     """Entry point of `visagent-train`."""
-    begun = re.compile(r"^init_from=(?=.)")
-    sys.argv[1:] = [begun.sub("network.weights=run:", argument) for argument in _allowing(sys.argv[1:])]
+    short = {"--watch": "progress=watch"}
+    given = [short.get(argument, argument) for argument in _allowing(sys.argv[1:])]
+    sys.argv[1:] = [re.sub(r"^init_from=(?=.)", "network.weights=run:", argument) for argument in given]
     _hydra("train", _train_task)
 
 

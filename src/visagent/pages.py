@@ -32,7 +32,12 @@ td.short { white-space: nowrap; }
 td small { display: block; font-size: .8rem; }
 .good { color: var(--good); } .near { color: var(--near); } .bad { color: var(--bad); }
 .mark { font-weight: 700; }
-img { max-width: 100%; height: auto; }
+img, video { max-width: 100%; height: auto; }
+figcaption { color: var(--soft); font-size: .85rem; }
+.charts { display: grid; grid-template-columns: repeat(auto-fill, minmax(240px, 1fr)); gap: .6rem; }
+figure.chart { margin: 0; } .chart polyline { fill: none; stroke: #0b57a4; stroke-width: 1.5; }
+.chart circle { fill: #0b57a4; } .chart .axis { fill: none; stroke: var(--line); }
+.chart text { font-size: 10px; fill: var(--soft); } .chart .end { text-anchor: end; }
 figure { margin: 1rem 0; } figure svg { width: 100%; height: auto; max-width: 620px; display: block; }
 dl { display: grid; grid-template-columns: max-content minmax(0, 1fr); gap: .25rem 1rem; margin: 0; }
 dt { color: var(--soft); } dd { margin: 0; overflow-wrap: anywhere; }
@@ -84,7 +89,7 @@ def inline_png(figure: Figure, title: str) -> str:
 
 
 def inline(content: bytes, kind: str, title: str) -> str:
-    """A picture's file inside a page.
+    """A picture's or film's file inside a page.
 
     Args:
         content: of the file.
@@ -92,4 +97,6 @@ def inline(content: bytes, kind: str, title: str) -> str:
         title: what it shows.
     """
     encoded = base64.b64encode(content).decode()
+    if kind.startswith("video/"):
+        return f"<video controls aria-label='{escape(title, quote=True)}' src='data:{kind};base64,{encoded}'></video>"
     return f"<img alt='{escape(title, quote=True)}' src='data:{kind};base64,{encoded}'>"

@@ -37,6 +37,7 @@ class LoggerConfig:
     """Where runs are tracked; see `visagent.runtime.tracking`."""
 
     enabled: bool = MISSING
+    tensorboard: bool = False
     experiment: str = MISSING
     tracking_uri: str | None = None
 
@@ -67,6 +68,7 @@ class ProgressConfig:
 
     bar: bool = MISSING
     refresh_rate: int = setting("batches between two looks of the bar", least=1)
+    watch: bool = setting("whether curves are drawn in the terminal instead of the bar", as_before=False)
     summary: bool = setting("whether the closing table is shown", as_before=True, signed=True)
 
 

@@ -133,6 +133,30 @@ def forget_absent_gpu() -> None:
         os.environ.pop("PYTORCH_NVML_BASED_CUDA_CHECK", None)
 
 
+def _loggers(
+    config: dict[str, Any], folder: RunFolder, record: Record, tracker: MLflowTracker | None, learner: Learner | None
+) -> list[pl.loggers.Logger]:
+    """MLflow's and TensorBoard's, where they are wanted.
+
+    Raises:
+        ConfigError: when TensorBoard is not installed.
+    """
+    loggers: list[pl.loggers.Logger] = [] if tracker is None else [tracker]
+    if config["logger"]["tensorboard"] and (learner is None or learner.meeting.number == 0):
+        from pytorch_lightning.loggers import TensorBoardLogger
+
+        # what an attempt logged after its last checkpoint is logged again
+        steps = [int(epoch["step"]) for epoch in record.history.values() if "step" in epoch]
+        purged = max(steps) + 1 if steps else None
+        try:
+            loggers.append(TensorBoardLogger(folder.path, "", "tensorboard", purge_step=purged))
+        except ModuleNotFoundError as error:
+            raise ConfigError(
+                f"logger.tensorboard=true: {error}; pip install 'visagent[tensorboard]', or type logger=mlflow"
+            ) from error
+    return loggers
+
+
 def _users(configs: dict[str, Any]) -> list[pl.Callback]:
     """The callbacks that a config names beside a run's own.
 
@@ -186,6 +210,7 @@ def fit(
     from visagent.runtime.launching import cluster_environment, leave_time_for_last_words, wait_for_others
     from visagent.runtime.preemption import MakeWay
     from visagent.runtime.pruning import PruneByMedian
+    from visagent.runtime.watch import Watch
     from visagent.runtime.weight_average import WeightAverage
 
     leave_time_for_last_words()
@@ -210,12 +235,14 @@ def fit(
         *([] if config["prune"] is None else [PruneByMedian(config["prune"], record)]),
         *_users(config["callbacks"]),
     ]
+    if config["progress"]["watch"]:
+        callbacks.append(Watch(record))
     if config["progress"]["bar"]:
         callbacks.append(Progress(refresh_rate=config["progress"]["refresh_rate"]))
     trainer = build_trainer(
         config,
         callbacks=callbacks,
-        logger=tracker or False,
+        logger=_loggers(config, folder, record, tracker, learner) or False,
         plugins=[AtomicCheckpointIO(), *cluster_environment()],
         enable_progress_bar=config["progress"]["bar"],
         default_root_dir=str(folder.path),

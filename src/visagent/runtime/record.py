@@ -220,6 +220,11 @@ class RunFolder:
         return self.path / "episodes.csv"
 
     @property
+    def system(self) -> Path:
+        """The table of what it took of its machine."""
+        return self.path / "system.csv"
+
+    @property
     def figures(self) -> Path:
         """Pictures of the run."""
         return self.path / "figures"

@@ -35,7 +35,9 @@ from visagent.runtime.learners import (
 )
 from visagent.runtime.record import Record, RunFolder, command, commit, hardware, now, versions
 from visagent.runtime.run_log import RunLog, logged
+from visagent.runtime.run_page import PAGE, write_page
 from visagent.runtime.stopping import Cancelled, Preempted, Pruned, signals_cancel
+from visagent.runtime.system_use import SystemUse
 from visagent.runtime.tracking import TrackingUnavailable, ask, check_tracking, tracking_uri
 
 if TYPE_CHECKING:
@@ -212,7 +214,10 @@ def _tracked(
                 folder.save(record)
                 if config["logger"]["enabled"]:
                     trackers.append(_tracker(config, folder, record, outputs))
-                with nullcontext(learner) if learner else learner_of(config, folder, learn_too) as one:
+                with (
+                    SystemUse(folder.system),
+                    nullcontext(learner) if learner else learner_of(config, folder, learn_too) as one,
+                ):
                     fit(config, folder, record, next(iter(trackers), None), one)
                 record.status = "FINISHED"
         except Pruned as error:
@@ -225,6 +230,8 @@ def _tracked(
             _failed(error, folder, record, written, received)
         finally:
             record.seconds, record.finished = before + time.monotonic() - began, now()
+            if record.history or record.metrics:
+                write_page(folder, record, config)
             _finish(folder, record, trackers, written)
         _summarise(config, record, folder)
     return record
@@ -329,6 +336,8 @@ def _finish(folder: RunFolder, record: Record, trackers: list[MLflowTracker], wr
     known = record.mlflow_run_id
     for tracker in trackers:
         tracker.save_artifact(folder.path / "record.json")
+        if (folder.path / PAGE).is_file():
+            tracker.save_artifact(folder.path / PAGE)
         tracker.close(record.status if refused is None or record.status != "FINISHED" else "FAILED")
     if refused is None and record.mlflow_run_id != known:  # MLflow has answered only now
         folder.save(record)

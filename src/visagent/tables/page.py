@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from visagent.config.table_schemas import FigureConfig
 from visagent.pages import document, relative, table
+from visagent.runtime.run_page import PAGE
 from visagent.tables import text
 from visagent.tables.figures import svg
 from visagent.tables.formats import headings, panel_lines
@@ -106,6 +107,8 @@ def _runs(results: Results, place: Path) -> str:
             if run.folder.path.is_dir()
             else run.signature
         )
+        if (report := run.folder.path / PAGE).is_file():
+            link += f" <a href='{relative(report, place)}'>page</a>"
         minutes = "" if record is None else f"{record.seconds / 60:.1f}"
         commit = "" if record is None else record.commit
         rows.append(
