@@ -137,6 +137,15 @@ def test_several_at_once_are_different_ones(tmp_path):
     assert len(found.next()) == 4
 
 
+def test_a_line_that_was_cut_off_costs_nothing(tmp_path):
+    found = search(tmp_path, trials=3)
+    (first,) = found.next()
+    finish(found, first, 1.0)
+    with found.ledger.open("a") as file:
+        file.write('{"params": {"lr"')
+    assert len(run_all(search(tmp_path, trials=3))) == 2 and len(found.known()) == 3
+
+
 def test_a_small_space_comes_to_its_end(tmp_path):
     assert len(run_all(search(tmp_path, "lr=0.1,0.01", "passes=4,8"))) == 4
 

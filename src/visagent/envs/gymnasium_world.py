@@ -187,6 +187,8 @@ class GymnasiumWorlds:
             if ale:
                 import_module("ale_py")  # which tells gymnasium of its games
             yield
+        except ConfigError:  # of a wrapper
+            raise
         except Exception as error:
             hint = "; pip install 'visagent[atari]'" if ale and isinstance(error, ImportError) else ""
             raise ConfigError(

@@ -49,6 +49,11 @@ def extended(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
             f"extend={config.extend}: its replay was deleted when it was finished; expected init_from="
             f"{source.path.name} with its settings, which begins with its weights and new experience"
         )
+    if stored["learners"] is not None:
+        raise ConfigError(
+            f"extend={config.extend}: expected a run of one learner, got one of several; type init_from="
+            f"{source.path.name} with its settings"
+        )
     epochs = None
     for override in overrides:
         key, _, value = override.lstrip("+~").partition("=")

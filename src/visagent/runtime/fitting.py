@@ -219,6 +219,8 @@ def fit(
         wait_for_others(config["launcher"]["meeting_s"])
     pl.seed_everything(config["seed"], workers=True, verbose=False)
     module, datamodule = build(config, partial(_tell, folder) if resumed is None else None)
+    if learner is not None and config["prune"] is not None:
+        raise ConfigError("hydra.sweeper.prune: expected none with learners, got median; type hydra.sweeper.prune=none")
     together = [] if learner is None else [KeepTogether(learner)]
     decay, best = config["trainer"].get(EMA), None
     if config["checkpoint"]["monitor"] is not None and learns:

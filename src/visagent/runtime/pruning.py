@@ -33,6 +33,13 @@ class PruneByMedian(Checkpoint):
             raise ConfigError(f"prune={path}: expected the file of a search ({error}); type prune=null") from error
         self.record = record
 
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.world_size > 1:
+            raise ConfigError(
+                f"hydra.sweeper.prune=median: expected runs of one process, got {trainer.world_size} ranks; type "
+                "hydra.sweeper.prune=none"
+            )
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if trainer.current_epoch + 1 == trainer.max_epochs:
             return

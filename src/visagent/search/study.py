@@ -19,6 +19,7 @@ import optuna
 from optuna.samplers import BaseSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from visagent.config.signature import changes_identity
 from visagent.errors import ConfigError
 from visagent.runtime.objective import objective_of
 from visagent.runtime.record import Record, RunFolder, write_atomically
@@ -126,9 +127,11 @@ class Search:
     ) -> None:
         self.settings, self.space, self.fixed, self.objective = settings, space, list(fixed), objective
         self.compose, self.outputs = compose, outputs
-        said = [*sorted(fixed), repr(sorted(space.dimensions.items(), key=str)), objective, settings.direction]
+        told = sorted(override for override in fixed if changes_identity(override))
+        said = [*told, repr(sorted(space.dimensions.items(), key=str)), objective, settings.direction]
         self.folder = outputs / "searches" / f"s{hashlib.sha256(repr(said).encode()).hexdigest()[:9]}"
         self.ledger = self.folder / "trials.jsonl"
+        self._finished: dict[str, Trial] = {}
 
     def known(self) -> list[Trial]:
         """All that was asked for so far, with what came of it."""
@@ -145,6 +148,8 @@ class Search:
         return trials
 
     def _with_record(self, trial: Trial) -> Trial:
+        if trial.signature in self._finished:
+            return self._finished[trial.signature]
         folder = RunFolder(self.outputs / "runs" / trial.signature)
         record = folder.load()
         if record is None:
@@ -158,14 +163,24 @@ class Search:
             value = next(
                 (epoch[self.objective] for epoch in reversed(record.history.values()) if self.objective in epoch), None
             )
-        return replace(ended, value=value)
+        ended = replace(ended, value=value)
+        if ended.state == "finished":
+            self._finished[trial.signature] = ended
+        return ended
 
     def next(self) -> list[Trial]:
         """The runs to launch now: those that were begun and are not finished, then new ones; none at the end."""
-        known = self.known()
-        waiting = [trial for trial in known if trial.state == "open"][: self.settings.at_once]
-        if waiting:
-            return waiting
+        while True:
+            known = self.known()
+            waiting = [trial for trial in known if trial.state == "open"][: self.settings.at_once]
+            if waiting:
+                return waiting
+            fresh = self._fresh(known)
+            if not fresh:
+                return []
+            self._note(fresh)  # those that were trained before, whoever asked for them, are known at once
+
+    def _fresh(self, known: Sequence[Trial]) -> list[Trial]:
         fresh: list[Trial] = []
         seen = {trial.signature for trial in known}
         for params in self._proposed(known):
@@ -175,14 +190,14 @@ class Search:
             _, name = self.compose(overrides)
             if name not in seen:
                 seen.add(name)
-                fresh.append(self._with_record(Trial(len(known) + len(fresh), params, overrides, name)))
-        self._note(fresh)
-        # what was trained before, whoever asked for it, is known at once
-        return [trial for trial in fresh if trial.state == "open"] or (self.next() if fresh else [])
+                fresh.append(Trial(len(known) + len(fresh), params, overrides, name))
+        return fresh
 
     def _note(self, trials: Sequence[Trial]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
+        cut_off = self.ledger.is_file() and not self.ledger.read_text().endswith("\n")
         with self.ledger.open("a") as file:
+            file.write("\n" if cut_off else "")
             for trial in trials:
                 entry = {"params": trial.params, "overrides": list(trial.overrides), "signature": trial.signature}
                 file.write(json.dumps(entry) + "\n")
