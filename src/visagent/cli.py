@@ -16,7 +16,7 @@ def train() -> None:
     """Entry point of `visagent-train`."""
     short = {"--watch": "progress=watch"}
     given = [short.get(argument, argument) for argument in _allowing(sys.argv[1:])]
-    sys.argv[1:] = [re.sub(r"^init_from=(?=.)", "network.weights=run:", argument) for argument in given]
+    sys.argv[1:] = [re.sub(r"^init_from=", "network.weights=run:", argument) for argument in given]
     _hydra("train", _train_task)
 
 

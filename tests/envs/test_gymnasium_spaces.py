@@ -166,6 +166,42 @@ def test_masks_in_info_observation_and_method():
         assert world.reset(0)["mask"].tolist() == [0, 1] and world.step(np.array(1))[0]["mask"].tolist() == [0, 1]
 
 
+class Strict(gymnasium.Env):
+    """Bears no action that is not valid; it is asked which are."""
+
+    observation_space, action_space = spaces.Box(0, 9, (1,)), spaces.Discrete(4)
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.count = 0
+        return np.zeros(1, np.float32), {}
+
+    def action_masks(self):
+        return np.arange(4) == self.count % 4
+
+    def step(self, action):
+        assert self.action_masks()[action], action
+        self.count += 1
+        return np.full(1, self.count % 9, np.float32), 1.0, False, self.count == 5, {}
+
+
+def test_an_environment_that_bears_valid_actions_alone_is_stepped_by_them():
+    gymnasium.register("Strict-v0", Strict)
+    try:
+        worlds = GymnasiumWorlds("Strict-v0", action_mask=True)
+        assert worlds.spaces().masked
+        for episodes in (Episodes(worlds, 2), episodes_of(replace(worlds, vectorization="sync"), 2)):
+            episodes.reset([0, 1])
+            ends = []
+            for _ in range(11):
+                chosen = episodes.observation["mask"].argmax(axis=1)
+                ends += episodes.step(chosen, np.zeros(2), np.zeros(2, bool), np.zeros(2, bool))
+            assert [end.total_reward for end in ends] == [5.0] * 4
+            episodes.close()
+    finally:
+        del gymnasium.registry["Strict-v0"]
+
+
 def test_nothing_valid_is_refused_while_an_episode_lasts():
     actions = Actions("w", spaces.MultiDiscrete([2, 3]))
     with pytest.raises(WorldError, match="none of the choices 2 to 4 is valid"):

@@ -94,9 +94,26 @@ def test_what_cannot_be_extended_is_refused(compose):
         asked(compose, "ddpg/pendulum", replayed.signature, "trainer.max_epochs=2")
 
 
+def test_a_run_that_ended_early_is_not_extended(compose):
+    patient = ("trainer.max_epochs=4", "checkpoint.monitor=val/return", "checkpoint.patience=1", "optimizer.lr=0.0")
+    short = train(compose("ppo/cartpole", *patient))
+    assert len(short.history) < 4
+    with pytest.raises(ConfigError, match=rf"ended early, after \d epochs.*init_from={short.signature}"):
+        asked(compose, "ppo/cartpole", short.signature, "trainer.max_epochs=9")
+
+
+def test_a_folder_elsewhere_is_extended(compose, tmp_path):
+    elsewhere = tmp_path / "far" / "away"
+    train(compose("ppo/cartpole", "trainer.max_epochs=1", f"paths.run={elsewhere}"))
+    more = train(asked(compose, "ppo/cartpole", str(elsewhere), "trainer.max_epochs=2"))
+    assert len(more.history) == 2
+
+
 def test_machine_settings_may_change(compose):
     short = train(compose("ppo/cartpole", "trainer.max_epochs=1"))
-    config = asked(compose, "ppo/cartpole", short.signature, "trainer.max_epochs=2", "datamodule.timeout=7.5")
+    config = asked(
+        compose, "ppo/cartpole", short.signature, "trainer.max_epochs=2", "datamodule.timeout=7.5", "logger=none"
+    )
     assert config.datamodule.timeout == 7.5 and config.trainer.max_epochs == 2
 
 

@@ -79,6 +79,7 @@ def test_the_space_is_said_in_hydras_words():
     (again,) = OverridesParser.create().parse_overrides(["y=c\\ d"])
     assert again.value() == "c d"
     assert len(space("x=range(0,1,0.25)", "y=a,b").grid()) == 8
+    assert space("x=range(9,1,-2)").dimensions == {"x": IntDistribution(3, 9, step=2)}
     for wrong, said in (
         (["lr=0.1"], "expected something to search"),
         (["lr=tag(other,interval(1,2))"], "expected no tag but log, got other"),
@@ -144,6 +145,13 @@ def test_a_line_that_was_cut_off_costs_nothing(tmp_path):
     with found.ledger.open("a") as file:
         file.write('{"params": {"lr"')
     assert len(run_all(search(tmp_path, trials=3))) == 2 and len(found.known()) == 3
+
+
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_tpe_sees_all_of_a_small_space(at_once, tmp_path):
+    found = search(tmp_path, "lr=range(0.1,0.31,0.05)", "passes=int(interval(1,4))", trials=40, at_once=at_once)
+    points = {(t.params["lr"], t.params["passes"]) for t in run_all(found)}
+    assert points == {(lr, passes) for lr in (0.1, 0.15, 0.2, 0.25, 0.3) for passes in (1, 2, 3, 4)}
 
 
 def test_a_small_space_comes_to_its_end(tmp_path):

@@ -5,6 +5,7 @@ action.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
@@ -234,6 +235,13 @@ class Actions:
             raise ValueError(f"expected {self.space_.outputs} numbers, one of each choice, got {len(flat)}")
         return (flat > 0).astype(np.float32)
 
+    def first_of(self, mask: NDArray[np.float32]) -> NDArray[np.int64]:
+        """The first valid action."""
+        counts = self.space_.choices or (self.space_.size,)
+        parts = np.split(mask, np.cumsum(counts)[:-1])
+        chosen = np.array([int(part.argmax()) for part in parts], np.int64)
+        return chosen if self.space_.choices else chosen[0]
+
 
 def choices(space: spaces.Space[Any]) -> list[int]:
     """Of each whole number of a space."""
@@ -278,7 +286,8 @@ def masks_of(env: Any) -> Callable[[Any, Mapping[str, Any]], Any]:
     method `action_masks()`; None where it does not.
     """
     try:
-        method = env.get_wrapper_attr("action_masks")
+        asked = getattr(env, "get_wrapper_attr", partial(getattr, env))
+        method = asked("action_masks")
     except AttributeError:
         method = None
 

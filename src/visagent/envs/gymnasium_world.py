@@ -100,7 +100,7 @@ class GymnasiumWorlds:
         try:
             kind = f"{self.id} {self.kwargs}"
             if kind not in _CHECKED:
-                check(world.env.unwrapped, self.name)
+                check(world)
                 _CHECKED.add(kind)
         finally:
             world.close()
@@ -225,12 +225,14 @@ class GymnasiumWorlds:
         return wrap
 
 
-def check(env: gymnasium.Env[Any, Any], name: str) -> None:
-    """Take a step of an environment under the eyes of gymnasium's own checker, whose advice is logged.
+def check(world: GymnasiumWorld) -> None:
+    """Take a step of a world's environment, a valid one, under the eyes of gymnasium's own checker, whose advice is
+    logged.
 
     Raises:
         WorldError: where it cannot be acted in.
     """
+    env, name = world.env.unwrapped, world.factory.name
     taken = inspect.signature(env.reset).parameters.values()
     if not any(parameter.name == "seed" or parameter.kind == parameter.VAR_KEYWORD for parameter in taken):
         raise WorldError(
@@ -240,10 +242,15 @@ def check(env: gymnasium.Env[Any, Any], name: str) -> None:
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         try:
-            _returned(name, "reset", env_reset_passive_checker(env, seed=0), "(observation, info)", 2)
+            shown = env_reset_passive_checker(env, seed=0)
+            _returned(name, "reset", shown, "(observation, info)", 2)
             env.action_space.seed(0)
+            action = env.action_space.sample()
+            # a wrapper may be what says which are valid: then any action is the environment's to bear
+            if world.masks is not None and (valid := masks_of(env)(*shown)) is not None:
+                action = world.actions.write(world.actions.first_of(world.actions.mask(valid)))
             expected = "(observation, reward, terminated, truncated, info)"
-            _returned(name, "step", env_step_passive_checker(env, env.action_space.sample()), expected, 5)
+            _returned(name, "step", env_step_passive_checker(env, action), expected, 5)
         except (AssertionError, gymnasium.error.Error) as error:
             raise WorldError(f"{name}: gymnasium's checker refuses it: {error}") from error
         except Exception as error:

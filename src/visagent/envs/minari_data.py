@@ -52,7 +52,7 @@ def demonstrated(factory: GymnasiumWorlds, name: str, episodes: int | None) -> D
             ("observations", data.observation_space, world.env.observation_space),
             ("actions", data.action_space, world.env.action_space),
         ):
-            if not _alike(theirs, ours):
+            if not _alike(theirs, ours, bounds=what == "actions"):
                 raise ConfigError(
                     f"{KEY}={name}: expected {what} in {ours}, as {factory.name} has them, got {theirs}; choose its "
                     "environment with datamodule.env.id"
@@ -80,24 +80,28 @@ def _opened(name: str) -> Any:
         ) from error
 
 
-def _alike(theirs: spaces.Space[Any], ours: spaces.Space[Any]) -> bool:
-    """Whether they are of one structure; bounds of what is observed differ between versions, and do not matter."""
+def _alike(theirs: spaces.Space[Any], ours: spaces.Space[Any], bounds: bool) -> bool:
+    """Whether they are of one structure. Bounds of what is observed differ between versions, and do not matter; those
+    of actions say what a number means.
+    """
     if isinstance(theirs, spaces.Box) and isinstance(ours, spaces.Box):
-        return theirs.shape == ours.shape
+        same = np.array_equal(theirs.low, ours.low) and np.array_equal(theirs.high, ours.high)
+        return theirs.shape == ours.shape and (same or not bounds)
     if isinstance(theirs, spaces.Dict) and isinstance(ours, spaces.Dict):
         return theirs.spaces.keys() == ours.spaces.keys() and all(
-            _alike(part, ours.spaces[key]) for key, part in theirs.spaces.items()
+            _alike(part, ours.spaces[key], bounds) for key, part in theirs.spaces.items()
         )
     if isinstance(theirs, spaces.Tuple) and isinstance(ours, spaces.Tuple):
-        return len(theirs.spaces) == len(ours.spaces) and all(map(_alike, theirs.spaces, ours.spaces))
-    return theirs == ours
+        pairs = zip(theirs.spaces, ours.spaces, strict=False)
+        return len(theirs.spaces) == len(ours.spaces) and all(_alike(*pair, bounds) for pair in pairs)
+    return bool(theirs == ours)
 
 
 def _read(data: Any, name: str, world: GymnasiumWorld, frames: int, episodes: int | None) -> Demonstrated:
     chosen = data.episode_indices[:episodes]
-    if len(chosen) < (episodes or 1):
+    if episodes is not None and not 1 <= episodes <= len(data.episode_indices):
         raise ConfigError(
-            f"algorithm.cloning.episodes: expected at most {len(data.episode_indices)}, as {name} has, got {episodes}"
+            f"algorithm.cloning.episodes: expected 1 to {len(data.episode_indices)}, as {name} has, got {episodes}"
         )
     observation: dict[str, list[NDArray[Any]]] = {part: [] for part in world.spaces.observation}
     actions, rewards, last = [], [], []
@@ -111,7 +115,8 @@ def _read(data: Any, name: str, world: GymnasiumWorld, frames: int, episodes: in
             actions += [world.actions.read(action) for action in _each(episode.actions, steps)]
         except (WorldError, IndexError) as error:
             raise ConfigError(f"{KEY}={name}: episode {episode.id} cannot be read: {error}") from error
-        rewards.append(np.asarray(episode.rewards, np.float32))
+        gained = np.asarray(episode.rewards, np.float32)
+        rewards.append(np.sign(gained) if world.factory.clip_reward else gained)
         last.append(np.arange(steps) == steps - 1)
     return Demonstrated(
         name,

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from visagent.envs.border import Border, WorldError, failed
 from visagent.envs.episodes import EpisodeEnd, empty_observations
 from visagent.envs.frames import FrameStack
-from visagent.envs.gymnasium_spaces import Actions, Observations, read_mask, spaces_of, success_of
+from visagent.envs.gymnasium_spaces import Actions, Observations, masks_of, read_mask, spaces_of, success_of
 from visagent.envs.world import Observation
 from visagent.errors import ConfigError
 
@@ -60,6 +60,9 @@ class VectorEpisodes:
             env.close()
             raise
         self.given: Any = create_empty_array(env.single_action_space, count)
+        # only those that are in this process can be asked
+        parts = getattr(env, "envs", [None] * count)
+        self.masks = [masks_of(part) for part in parts]
         self.stacks = [FrameStack(factory.frame_stack) for _ in range(count)]
         self.border = Border(factory.name, self.spaces)
         self.observation = empty_observations(self.spaces.observation, count)
@@ -80,7 +83,8 @@ class VectorEpisodes:
         except Exception as error:
             raise failed(self.factory.name, "reset", error) from error
         for index, row in enumerate(self._rows(shown)):
-            self._show(index, self._seen(self.stacks[index].begin(self.reads.read(row)), row, _row(infos, index)))
+            frame = self.stacks[index].begin(self.reads.read(row))
+            self._show(index, self._seen(index, frame, row, _row(infos, index)))
         self.total_reward[:], self.steps[:] = 0, 0
         self.border.require_finite(self.observation)
 
@@ -110,7 +114,7 @@ class VectorEpisodes:
             for index, row in enumerate(self._rows(shown)):
                 frame, stack = self.reads.read(row), self.stacks[index]
                 joined = stack.begin(frame) if ended[index] else stack.add(frame)
-                self._show(index, self._seen(joined, row, _row(infos, index)))
+                self._show(index, self._seen(index, joined, row, _row(infos, index)))
         self.border.require_finite(self.observation)
         return ends
 
@@ -121,7 +125,7 @@ class VectorEpisodes:
                 f"has it with same-step autoreset, got {', '.join(infos) or 'nothing'}"
             )
         final, info = infos["final_obs"][index], _row(infos.get("final_info", {}), index)
-        seen = self._seen(self.stacks[index].add(self.reads.read(final)), final, info, over=True)
+        seen = self._seen(index, self.stacks[index].add(self.reads.read(final)), final, info, over=True)
         end = EpisodeEnd(
             index,
             float(self.total_reward[index]),
@@ -137,13 +141,12 @@ class VectorEpisodes:
         return list(iterate(self.env.observation_space, shown))
 
     def _seen(
-        self, frame: dict[str, NDArray[Any]], shown: Any, info: Mapping[str, Any], over: bool = False
+        self, index: int, frame: dict[str, NDArray[Any]], shown: Any, info: Mapping[str, Any], over: bool = False
     ) -> Observation:
         if not self.factory.action_mask:
             return frame
-        said = shown.get("action_mask") if isinstance(shown, Mapping) else None
-        mask = read_mask(self.factory.name, self.actions, info.get("action_mask") if said is None else said, over)
-        return {**frame, "mask": mask}
+        said = None if over and "action_mask" not in info else self.masks[index](shown, info)
+        return {**frame, "mask": read_mask(self.factory.name, self.actions, said, over)}
 
     def _show(self, index: int, observation: Observation) -> None:
         for name, part in observation.items():

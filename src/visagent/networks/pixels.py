@@ -51,7 +51,8 @@ def flattened(layers: nn.Sequential, shape: tuple[int, ...]) -> int:
         raise ConfigError(
             f"network: expected pictures of at least {least} x {least} pixels for its convolutions, got {shape[1]} x "
             f"{shape[2]} with {shape[0]} channels; "
-            "type datamodule.env.pixels=84 where the world draws them, or make the world's own ones larger"
+            "type datamodule.env.pixels=84 where the world draws them, or make the world's own ones larger; what is no "
+            "picture is a vector with datamodule.env.wrappers=[{name:FlattenObservation}]"
         )
     with torch.no_grad():
         output: Tensor = layers(torch.zeros(1, *shape))

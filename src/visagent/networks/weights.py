@@ -27,6 +27,8 @@ UNLEARNED = (".num_batches_tracked", ".offsets")
 """Ends of the names of what no training changes the results by, counters and fixed shifts: files may lack it."""
 CLASSIFIER = ("new_fc.", "fc.")
 """Beginnings of the names of what other classes have another of."""
+FILTER = "normalizer."
+"""How the names of a z-filter's statistics begin, of which one without the others is none."""
 MADE = "choose the network, with its sizes, that it was made with"
 SHOWN = 6
 """Names that a line of the report holds."""
@@ -119,6 +121,10 @@ def take_weights(network: nn.Module, path: Path | str, strict: bool = False, who
             left_out[name] = f"{own} is {taken[own]}"
         else:
             values[own], taken[own] = fitted, name
+    for own in [own for own in taken if own.startswith(FILTER)]:
+        if any(name.startswith(FILTER) and name not in taken for name in target):  # its count says how sure it is
+            left_out[taken.pop(own)] = "the z-filter is taken as a whole or not at all"
+            del values[own]
     kept = tuple(own for own in target if own not in taken and not own.endswith(UNLEARNED))
     learned = {own: value.numel() for own, value in target.items() if not own.endswith(UNLEARNED)}
     share = sum(learned.get(own, 0) for own in taken) / max(1, sum(learned.values()))

@@ -110,7 +110,8 @@ def _evaluated(asked: dict[str, Any], run: str) -> tuple[Path, dict[str, float]]
     epochs = len(record.history)
     _save(where.with_suffix(".json"), metrics, changed=changed, status=state, epochs=epochs, tested=tested)
     about = {"status": state, "epochs": epochs, "tested": tested}
-    track_evaluation(stored, folder, record, where.name, metrics, changed, about)
+    outputs = Path(asked["paths"]["outputs"])
+    track_evaluation(stored, folder, record, where.name, metrics, changed, about, outputs)
     save_shown(module, where)
     return where, metrics
 

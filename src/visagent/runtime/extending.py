@@ -43,16 +43,11 @@ def extended(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
             f"extend={config.extend}: expected a finished run, got one that is {state}: '"
             f"{record.command if record else 'visagent-train'}' goes on with it"
         )
-    done, target = len(record.history), str(stored["datamodule"].get("_target_"))
-    if target in GONE:
+    done = len(record.history)
+    if (why := not_to_extend(stored, record)) is not None:
         raise ConfigError(
-            f"extend={config.extend}: its replay was deleted when it was finished; expected init_from="
-            f"{source.path.name} with its settings, which begins with its weights and new experience"
-        )
-    if stored["learners"] is not None:
-        raise ConfigError(
-            f"extend={config.extend}: expected a run of one learner, got one of several; type init_from="
-            f"{source.path.name} with its settings"
+            f"extend={config.extend}: {why}; expected init_from={source.path.name} with its settings, which begins "
+            "with its weights"
         )
     epochs = None
     for override in overrides:
@@ -69,16 +64,29 @@ def extended(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
             f"trainer.max_epochs: expected more than the {done} epochs of {source.path.name}, got {epochs}; type "
             f"trainer.max_epochs={2 * done}"
         )
-    stored = dict(stored) | {"extend": source.path.name}
+    among = source.path.resolve().parent == (Path(config.paths.outputs) / "runs").resolve()
+    stored = dict(stored) | {"extend": source.path.name if among else str(source.path.resolve())}
     stored["trainer"] = dict(stored["trainer"]) | {"max_epochs": epochs}
     merged = OmegaConf.create(literal(stored))
     for name in FROM_HERE:
         if name in config:
             merged[name] = config[name]
-    machine = [override for override in overrides if override.partition("=")[0] in EXCLUDED]
+    keys = {override: override.lstrip("+~").partition("=")[0] for override in overrides}
+    machine = [override for override, key in keys.items() if key in EXCLUDED and key.partition(".")[0] not in FROM_HERE]
     both = OmegaConf.merge(merged, OmegaConf.from_dotlist(machine))
     assert isinstance(both, DictConfig)
     return both
+
+
+def not_to_extend(config: Mapping[str, Any], record: Record) -> str | None:
+    """Why a finished run cannot be gone on with; None where it can."""
+    if str(config["datamodule"].get("_target_")) in GONE:
+        return "its replay was deleted when it was finished"
+    if config["learners"] is not None:
+        return "it has several learners"
+    if record.tested.get("stopped_early"):
+        return f"it ended early, after {len(record.history)} epochs, by checkpoint.patience"
+    return None
 
 
 def begin_with(config: Mapping[str, Any], folder: RunFolder, record: Record) -> Record:

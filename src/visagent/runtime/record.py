@@ -486,5 +486,6 @@ def command() -> str:
     from hydra.types import RunMode
 
     if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
-        return without_credentials(shlex.join(["visagent-train", *HydraConfig.get().overrides.task]))
+        own = [word for word in HydraConfig.get().overrides.task if not word.startswith("prune=")]  # the search's
+        return without_credentials(shlex.join(["visagent-train", *own]))
     return without_credentials(shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]))

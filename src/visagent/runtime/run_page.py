@@ -19,6 +19,7 @@ from visagent.errors import UserError, machine_message
 from visagent.pages import document, inline, relative, table
 from visagent.runtime.citations import sources_of
 from visagent.runtime.credentials import without_credentials
+from visagent.runtime.extending import not_to_extend
 from visagent.runtime.record import Record, RunFolder, write_atomically
 from visagent.runtime.report import metric_table, what_was_tested
 from visagent.runtime.system_use import read_use
@@ -197,13 +198,13 @@ def _use(folder: RunFolder) -> list[str]:
 def _onwards(folder: RunFolder, record: Record, config: Mapping[str, Any]) -> list[str]:
     name = record.signature if folder.path.parent.name == "runs" else shlex.quote(str(folder.path))
     epochs = (config.get("trainer") or {}).get("max_epochs", 1)
-    finished = record.status == "FINISHED"
+    extensible = record.status == "FINISHED" and not_to_extend(config, record) is None
     commands = {
         "run it again, or go on after a kill": record.command,
         "test it again": f"visagent-evaluate run={name} datamodule.KEY=VALUE",
         "see what it does": f"visagent-predict run={name}",
         "for other programs": f"visagent-export run={name}",
-        "more epochs": f"visagent-train extend={name} trainer.max_epochs={2 * epochs}" if finished else "",
+        "more epochs": f"visagent-train extend={name} trainer.max_epochs={2 * epochs}" if extensible else "",
         "its weights in another run": f"visagent-train init_from={name} experiment=...",
     }
     facts = {

@@ -33,12 +33,11 @@ class SystemUse:
         self.path, self.seconds = path, seconds
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="system-use", daemon=True)
-        self._before = (time.monotonic(), 0.0)
+        self._before = (time.monotonic(), 0.0, 0.0)
         self._spent: dict[tuple[int, float], float] = {}
 
     def __enter__(self) -> SystemUse:
-        self._before = (time.monotonic(), self._used()[0])
-        psutil.cpu_percent()  # the first says nothing
+        self._before = (time.monotonic(), self._used()[0], _busy())
         self._thread.start()
         return self
 
@@ -69,10 +68,9 @@ class SystemUse:
 
     def _sample(self) -> None:
         spent, memory = self._used()
-        now = time.monotonic()
-        (then, before), self._before = self._before, (now, spent)
-        cores = (spent - before) / max(now - then, 1e-6)
-        machine = psutil.cpu_percent() / 100 * (psutil.cpu_count() or 1)
+        now, all_spent = time.monotonic(), _busy()
+        (then, before, all_before), self._before = self._before, (now, spent, all_spent)
+        cores, machine = (max(0.0, more) / max(now - then, 1e-6) for more in (spent - before, all_spent - all_before))
         row = (int(time.time()), f"{cores:.2f}", f"{memory:.3f}", f"{machine:.2f}", *_gpu())
         try:
             fresh = not self.path.is_file()
@@ -83,6 +81,13 @@ class SystemUse:
                 table.writerow(row)
         except OSError:  # a full disk is said where it matters
             return
+
+
+def _busy() -> float:
+    """Processor seconds that the whole machine has spent on anything."""
+    times = psutil.cpu_times()._asdict()
+    guests = times.get("guest", 0.0) + times.get("guest_nice", 0.0)  # they are part of user and nice
+    return float(sum(times.values()) - times["idle"] - times.get("iowait", 0.0) - guests)
 
 
 def _gpu() -> tuple[str, str]:

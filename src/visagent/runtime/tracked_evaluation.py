@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from visagent.runtime.outbox import safe_name
@@ -23,6 +24,7 @@ def track_evaluation(
     metrics: Mapping[str, float],
     changed: Sequence[str],
     about: Mapping[str, Any],
+    outputs: Path,
 ) -> None:
     """Log an evaluation where the run itself is logged; the same one again goes to the same place.
 
@@ -32,11 +34,13 @@ def track_evaluation(
         name: of the evaluation.
         metrics: of the test.
         changed: settings that differ from the run's.
+        outputs: where runs lie, unless this one's folder says it.
         about: `status` of the run, `epochs` that it has done, and what was `tested`: `epoch`, `weights` (a hash).
     """
     if not config["logger"]["enabled"] or record.mlflow_run_id is None:
         return
-    outputs = folder.path.resolve().parents[1]
+    if folder.path.resolve().parent.name == "runs":  # it may have been moved
+        outputs = folder.path.resolve().parents[1]
     uri, tested = tracking_uri(config["logger"], outputs), about["tested"]
     unfinished = about["status"] != "FINISHED"
     tags = {

@@ -230,8 +230,7 @@ def _tracked(
             _failed(error, folder, record, written, received)
         finally:
             record.seconds, record.finished = before + time.monotonic() - began, now()
-            if record.history or record.metrics:
-                write_page(folder, record, config)
+            write_page(folder, record, config)
             _finish(folder, record, trackers, written)
         _summarise(config, record, folder)
     return record

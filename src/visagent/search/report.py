@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import logging
+import shlex
 import warnings
 from html import escape
 from pathlib import Path
@@ -55,7 +56,7 @@ def write_report(search: Search, parent: str | None, config: DictConfig, last: b
     best = ranked[0]
     return (
         f"best of {len(trials)} runs ({counted}): {search.objective} {best.value:.6g} by {best.signature}, "
-        f"{' '.join(search.space.overrides(best.params))}\npage  {search.folder / PAGE}"
+        f"{shlex.join(search.space.overrides(best.params))}\npage  {search.folder / PAGE}"
     )
 
 
@@ -116,7 +117,7 @@ def page(search: Search, trials: list[Trial], ranked: list[Trial], importance: d
         f"<code>{escape(without_credentials(' '.join(search.fixed)))}</code></p>",
     ]
     if ranked:
-        command = " ".join(["visagent-train", *search.fixed, *search.space.overrides(ranked[0].params)])
+        command = shlex.join(["visagent-train", *search.fixed, *search.space.overrides(ranked[0].params)])
         body.append(f"<p>The best run again: <code>{escape(without_credentials(command))}</code></p>")
     for title, figure in _figures(search, trials, importance):
         body.append(f"<h2>{escape(title)}</h2><figure>{inline_png(figure, title)}</figure>")

@@ -14,6 +14,8 @@ from visagent.errors import ConfigError
 
 DIGITS = 5
 """Significant ones of a number that is drawn: more than anybody reads, and few enough for a command line."""
+EXACT = 12
+"""Significant digits of a range's numbers, without what adding up has left behind."""
 EXAMPLE = "'optimizer.lr=tag(log,interval(1e-5,1e-2))' or algorithm.passes=4,10"
 
 
@@ -47,10 +49,20 @@ class Space:
         """The point nearby whose numbers have few digits."""
         rounded = dict(params)
         for key, dimension in self.dimensions.items():
-            if isinstance(dimension, FloatDistribution) and dimension.step is None:
-                number = float(f"{params[key]:.{DIGITS}g}")
+            if isinstance(dimension, FloatDistribution):
+                number = float(f"{params[key]:.{DIGITS if dimension.step is None else EXACT}g}")
                 rounded[key] = min(max(number, dimension.low), dimension.high)
         return rounded
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether `grid` can say all points."""
+        return all(
+            isinstance(each, CategoricalDistribution)
+            or (isinstance(each, IntDistribution) and not each.log)
+            or (isinstance(each, FloatDistribution) and each.step is not None)
+            for each in self.dimensions.values()
+        )
 
     def grid(self) -> list[dict[str, Any]]:
         """All points, the last dimension the fastest.
@@ -79,11 +91,11 @@ def _distribution(override: Override) -> BaseDistribution:
                 return IntDistribution(value.start, int(value.end), log=log)
             return FloatDistribution(value.start, value.end, log=log)
         if isinstance(value, RangeSweep) and not log:
-            numbers = [float(each) for each in override.sweep_string_iterator()]
+            numbers = sorted(float(f"{float(each):.{EXACT}g}") for each in override.sweep_string_iterator())
             whole = all(number.is_integer() for number in (*numbers, float(value.step)))
             if whole and isinstance(value.start, int):
-                return IntDistribution(int(numbers[0]), int(numbers[-1]), step=int(value.step))
-            return FloatDistribution(numbers[0], numbers[-1], step=float(value.step))
+                return IntDistribution(int(numbers[0]), int(numbers[-1]), step=abs(int(value.step)))
+            return FloatDistribution(numbers[0], numbers[-1], step=abs(float(value.step)))
     except (ValueError, IndexError) as error:
         raise ConfigError(f"{override.input_line}: {error}") from error
     raise ConfigError(
@@ -99,7 +111,7 @@ def _values(key: str, dimension: BaseDistribution) -> list[Any]:
         return list(range(dimension.low, dimension.high + 1, dimension.step))
     if isinstance(dimension, FloatDistribution) and dimension.step is not None:
         count = round((dimension.high - dimension.low) / dimension.step) + 1
-        return [float(f"{dimension.low + number * dimension.step:.12g}") for number in range(count)]
+        return [float(f"{dimension.low + number * dimension.step:.{EXACT}g}") for number in range(count)]
     raise ConfigError(
         f"hydra.sweeper.sampler=grid: expected choice(...) or range(...) for {key}, got an interval; type "
         "hydra.sweeper.sampler=random"

@@ -26,7 +26,7 @@ from visagent.runtime.record import Record, RunFolder, write_atomically
 from visagent.search.space import Space
 
 SAMPLERS = ("tpe", "random", "grid")
-ATTEMPTS = 100
+ATTEMPTS = 50
 """At a point that is not in the ledger yet."""
 PRUNED = "pruned"
 """How the reason begins why a run was ended early."""
@@ -208,15 +208,18 @@ class Search:
         if self.settings.sampler == "grid":
             yield from self.space.grid()
             return
+        # What is drawn follows from what is known, so that a search that is killed asks for the same again. In a small
+        # space TPE comes back to where it was: after some attempts chance decides, and then what is left.
         for attempt in range(ATTEMPTS):
-            # What is drawn follows from what is known, so that a search that is killed asks for the same again.
             study = self.study(known, self._sampler(len(known), attempt))
             for _ in range(self.settings.at_once):
                 yield self.space.rounded(study.ask(dict(self.space.dimensions)).params)
+        if self.space.is_finite:
+            yield from self.space.grid()
 
     def _sampler(self, number: int, attempt: int) -> BaseSampler:
         seed = int(hashlib.sha256(repr((self.settings.seed, number, attempt)).encode()).hexdigest()[:8], 16)
-        if self.settings.sampler == "random":
+        if self.settings.sampler == "random" or attempt >= ATTEMPTS // 5:
             return RandomSampler(seed)
         several = self.settings.at_once > 1
         with warnings.catch_warnings():
