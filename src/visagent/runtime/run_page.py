@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import shlex
 from collections.abc import Mapping
+from functools import lru_cache
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -110,8 +111,7 @@ def _settings(config: Mapping[str, Any], record: Record) -> list[str]:
     if preset is None:
         return ["<h2>Settings</h2>", "<p>of no preset; <code>config.yaml</code> has all of them</p>"]
     try:
-        with config_folder():
-            base = compose_run([f"experiment={preset}"])
+        base = _composed(preset)
     except (UserError, HydraException) as error:
         return ["<h2>Settings</h2>", f"<p>{escape(preset)} does not compose here: {escape(str(error))}</p>"]
     rows = []
@@ -127,6 +127,13 @@ def _settings(config: Mapping[str, Any], record: Record) -> list[str]:
         )
     said = table(["setting", "preset", "here"], rows) if rows else "<p>none</p>"
     return [f"<h2>Settings that differ from {escape(preset)}</h2>", said]
+
+
+@lru_cache(maxsize=16)
+def _composed(preset: str) -> dict[str, Any]:
+    """A preset as it is, which costs more than the rest of a page."""
+    with config_folder():
+        return compose_run([f"experiment={preset}"])
 
 
 def _curves(record: Record) -> list[str]:
