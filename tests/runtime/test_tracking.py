@@ -681,3 +681,23 @@ def test_a_runs_start_sends_what_ended_runs_could_not(client, tmp_path):
     assert made.data.metrics["x"] == 0.5 and made.data.params == {"a": "1"} and made.info.status == "FINISHED"
     assert client.get_run(known).info.status == "FAILED"
     assert not finished.unsent() and not failed.unsent() and working.unsent() and unknown.unsent()
+
+
+def test_a_database_whose_writer_was_killed_in_the_middle_is_used(empty_tracking, tmp_path):
+    """Its journal lies beside it: who reads first rolls it back, and a reader that may not write cannot."""
+    path = tmp_path / "mlflow.db"
+    path.write_bytes(empty_tracking.read_bytes())
+    code = (
+        "import os, sqlite3, sys; d = sqlite3.connect(sys.argv[1]); d.execute('pragma cache_size = 1'); "
+        "d.execute('create table t (x)'); d.execute('begin immediate'); "
+        "d.executemany('insert into t values (?)', [(b'x' * 5000,)] * 200); os._exit(1)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(path)], check=False)
+    assert path.with_name("mlflow.db-journal").stat().st_size > 0
+    with (
+        closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as reader,
+        pytest.raises(sqlite3.OperationalError, match="readonly database"),
+    ):
+        reader.execute("select name from sqlite_master").fetchall()
+    client, experiment = connect(f"sqlite:///{path}", "visagent", tmp_path)
+    assert client.get_experiment(experiment).name == "visagent"

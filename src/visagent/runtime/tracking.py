@@ -218,7 +218,8 @@ def _check_database(uri: str) -> None:
     if path is None or not path.exists() or (path.is_file() and path.stat().st_size == 0):
         return
     try:
-        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=5.0)) as database:
+        # Not read-only: where a writer was killed in the middle, whoever reads first has to put things back.
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=rw", uri=True, timeout=5.0)) as database:
             tables = {row[0] for row in database.execute("select name from sqlite_master where type = 'table'")}
     except sqlite3.Error as error:
         raise TrackingUnavailable(f"{path} is no database that can be read: {error}") from error
