@@ -94,12 +94,22 @@ def test_what_cannot_be_extended_is_refused(compose):
         asked(compose, "ddpg/pendulum", replayed.signature, "trainer.max_epochs=2")
 
 
-def test_a_run_that_ended_early_is_not_extended(compose):
+def test_a_run_that_ended_early_is_not_extended(compose, caplog):
+    caplog.set_level(logging.INFO)
     patient = ("trainer.max_epochs=4", "checkpoint.monitor=val/return", "checkpoint.patience=1", "optimizer.lr=0.0")
     short = train(compose("ppo/cartpole", *patient))
     assert len(short.history) < 4
     with pytest.raises(ConfigError, match=rf"ended early, after \d epochs.*init_from={short.signature}"):
         asked(compose, "ppo/cartpole", short.signature, "trainer.max_epochs=9")
+    train(compose("ppo/cartpole", "trainer.max_epochs=5", *patient[1:]))
+    assert "would go on with it" not in caplog.text  # what would be refused is not offered
+
+
+def test_an_extended_run_of_a_search_is_not_pruned_by_it(compose, tmp_path):
+    path = tmp_path / "pruning.json"
+    path.write_text('{"metric": "val/return", "direction": "maximize", "startup": 1, "warmup": 1, "others": []}')
+    short = train(compose("ppo/cartpole", "trainer.max_epochs=1", f"prune={path}"))
+    assert asked(compose, "ppo/cartpole", short.signature, "trainer.max_epochs=2").prune is None
 
 
 def test_a_folder_elsewhere_is_extended(compose, tmp_path):

@@ -17,7 +17,7 @@ from visagent.errors import ConfigError
 from visagent.runtime.record import Record, RunFolder, find_run
 
 log = logging.getLogger(__name__)
-FROM_HERE = ("progress", "logger", "paths", "launcher", "machine", "threads", "objective", "allow_targets")
+FROM_HERE = ("progress", "logger", "paths", "launcher", "machine", "threads", "objective", "prune", "allow_targets")
 """What an extended run has from the command line, as any other; the rest is its source's."""
 GONE = ("datamodules.replay.ReplayDataModule", "datamodules.option_replay.OptionReplayDataModule")
 """Experience that is deleted when a training is finished."""
@@ -125,12 +125,14 @@ def begin_with(config: Mapping[str, Any], folder: RunFolder, record: Record) -> 
 
 def shorter(config: Mapping[str, Any], runs: Path) -> tuple[str, int] | None:
     """The finished run with most epochs that differs from a config in fewer of them alone; None where there is none."""
-    if config.get("extend") is not None or str(config["datamodule"].get("_target_")) in GONE:
+    if config["extend"] is not None:
         return None
     for epochs in range(config["trainer"]["max_epochs"] - 1, 0, -1):
         name = signature({**config, "trainer": {**config["trainer"], "max_epochs": epochs}})
         if (runs / name / "record.json").is_file():
-            record = RunFolder(runs / name).load()
-            if record is not None and record.status == "FINISHED" and RunFolder(runs / name).checkpoint.is_file():
+            folder = RunFolder(runs / name)
+            record = folder.load()
+            finished = record is not None and record.status == "FINISHED" and folder.checkpoint.is_file()
+            if finished and record is not None and not_to_extend(config, record) is None:
                 return name, epochs
     return None
