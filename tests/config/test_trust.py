@@ -25,6 +25,8 @@ LOAD = {"_target_": "torch.load", "f": "payload.pt", "weights_only": False}
 @pytest.mark.parametrize("stored", STORED, ids=lambda stored: stored["name"])
 def test_runs_of_our_own_are_accepted(stored):
     refuse_foreign(stored, "the run")
+    with pytest.raises(ConfigError, match="algorithm"):  # the same one with a single target of another's
+        refuse_foreign({**stored, "algorithm": LOAD}, "the run")
 
 
 def put(path, value):

@@ -115,7 +115,7 @@ def test_actions_of_every_kind_lie_in_their_space():
     rng = np.random.default_rng(0)
     for name, space in each.items():
         actions = Actions("w", space)
-        said = actions.space_
+        said = actions.suite_space
         for _ in range(50):
             if said.kind == "continuous":
                 given = rng.uniform(-1.2, 1.2, said.size).astype(np.float32)
@@ -124,7 +124,7 @@ def test_actions_of_every_kind_lie_in_their_space():
             else:
                 given = rng.integers(np.array(said.choices))
             assert space.contains(actions.write(given)), (name, actions.write(given))
-    assert Actions("w", each["both"]).space_.choices == (2, 3, 2)
+    assert Actions("w", each["both"]).suite_space.choices == (2, 3, 2)
     assert np.array_equal(Actions("w", each["multi"]).write(np.array([1, 2, 3, 4])), [[1, 2], [3, 4]])
     assert Actions("w", each["both"]).write(np.array([1, 2, 0]))[0] == 4
 

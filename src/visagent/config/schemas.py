@@ -21,6 +21,7 @@ from visagent.config import (
     navigation_schemas,
     option_schemas,
     reinforcement_schemas,
+    reinforcement_worlds,
     secant_schemas,
     video_schemas,
 )
@@ -223,6 +224,7 @@ FAMILIES = (
     navigation_schemas,
     option_schemas,
     reinforcement_schemas,
+    reinforcement_worlds,
     secant_schemas,
     video_schemas,
 )

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from visagent.config.registry import moved
-from visagent.config.reinforcement_schemas import GymnasiumConfig
+from visagent.config.reinforcement_worlds import GymnasiumConfig
 from visagent.config.schemas import GROUP_SCHEMAS
 from visagent.errors import ConfigError
 

@@ -153,7 +153,7 @@ class Actions:
         space: of the environment.
 
     Attributes:
-        space_: as the suite says it.
+        suite_space: as the suite says it.
 
     Raises:
         ConfigError: for a space that has both kinds of parts, others, or a Box without bounds.
@@ -170,11 +170,11 @@ class Actions:
                 f"got {space}"
             )
         if isinstance(space, spaces.Discrete):
-            self.space_ = ActionSpace("discrete", int(space.n))
+            self.suite_space = ActionSpace("discrete", int(space.n))
         elif whole:
-            self.space_ = ActionSpace.multi_discrete(count for part in parts for count in choices(part))
+            self.suite_space = ActionSpace.multi_discrete(count for part in parts for count in choices(part))
         else:
-            self.space_ = ActionSpace("continuous", sum(int(np.prod(part.shape or ())) for part in parts))
+            self.suite_space = ActionSpace("continuous", sum(int(np.prod(part.shape or ())) for part in parts))
         self.write: Callable[[NDArray[Any]], Any] = self._writer(space, iter(self._places(parts)))
 
     def read(self, action: Any) -> NDArray[Any]:
@@ -192,7 +192,7 @@ class Actions:
                 numbers.append(_from_box(part, value) if isinstance(part, spaces.Box) else _chosen(part, value))
         except (KeyError, IndexError, TypeError, ValueError) as error:
             raise WorldError(f"expected an action in {self.space}, got {described(action)} ({error})") from error
-        if self.space_.kind == "discrete":
+        if self.suite_space.kind == "discrete":
             return np.asarray(numbers[0][0], np.int64)
         joined: NDArray[Any] = np.concatenate(numbers).astype(np.float32 if self.continuous else np.int64)
         return joined
@@ -231,16 +231,16 @@ class Actions:
         """
         parts = said if isinstance(said, tuple | list) else [said]
         flat: NDArray[np.float32] = np.concatenate([np.asarray(part, np.float32).ravel() for part in parts])
-        if len(flat) != self.space_.outputs:
-            raise ValueError(f"expected {self.space_.outputs} numbers, one of each choice, got {len(flat)}")
+        if len(flat) != self.suite_space.outputs:
+            raise ValueError(f"expected {self.suite_space.outputs} numbers, one of each choice, got {len(flat)}")
         return (flat > 0).astype(np.float32)
 
     def first_of(self, mask: NDArray[np.float32]) -> NDArray[np.int64]:
         """The first valid action."""
-        counts = self.space_.choices or (self.space_.size,)
+        counts = self.suite_space.choices or (self.suite_space.size,)
         parts = np.split(mask, np.cumsum(counts)[:-1])
         chosen = np.array([int(part.argmax()) for part in parts], np.int64)
-        return chosen if self.space_.choices else chosen[0]
+        return chosen if self.suite_space.choices else chosen[0]
 
 
 def choices(space: spaces.Space[Any]) -> list[int]:
@@ -319,8 +319,8 @@ def spaces_of(factory: GymnasiumWorlds, shapes: dict[str, tuple[int, ...]], acti
                 f"datamodule.env.action_mask=true: expected discrete actions, got {actions.space} of {factory.id}; "
                 "type datamodule.env.action_mask=false"
             )
-        stacked["mask"] = (actions.space_.outputs,)
-    return WorldSpaces(stacked, actions.space_, factory.frame_stack)
+        stacked["mask"] = (actions.suite_space.outputs,)
+    return WorldSpaces(stacked, actions.suite_space, factory.frame_stack)
 
 
 def read_mask(name: str, actions: Actions, said: Any, over: bool) -> NDArray[np.float32]:
@@ -336,13 +336,13 @@ def read_mask(name: str, actions: Actions, said: Any, over: bool) -> NDArray[np.
         WorldError: for something else than a number for each choice, or where none is valid.
     """
     if said is None and over:
-        return np.ones(actions.space_.outputs, np.float32)
+        return np.ones(actions.suite_space.outputs, np.float32)
     try:
         if said is None:
             raise ValueError("it says nothing of them; type datamodule.env.action_mask=false")
         mask = actions.mask(said)
         start = 0
-        for count in actions.space_.choices or (actions.space_.size,):
+        for count in actions.suite_space.choices or (actions.suite_space.size,):
             if not over and not mask[start : start + count].any():
                 raise ValueError(f"none of the choices {start} to {start + count - 1} is valid")
             start += count

@@ -106,11 +106,11 @@ class VectorEpisodes:
         reward[:], terminated[:], truncated[:] = gained, over, cut & ~over
         self.total_reward += gained
         self.steps += 1
-        ends = [self._end(int(index), infos, bool(truncated[index])) for index in np.flatnonzero(over | cut)]
+        ended = over | cut
+        ends = [self._end(int(index), infos, bool(truncated[index])) for index in np.flatnonzero(ended)]
         if self.direct:
             self.observation["state"][:] = shown
         else:
-            ended = over | cut
             for index, row in enumerate(self._rows(shown)):
                 frame, stack = self.reads.read(row), self.stacks[index]
                 joined = stack.begin(frame) if ended[index] else stack.add(frame)

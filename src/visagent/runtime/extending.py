@@ -89,14 +89,31 @@ def not_to_extend(config: Mapping[str, Any], record: Record) -> str | None:
     return None
 
 
-def begin_with(config: Mapping[str, Any], folder: RunFolder, record: Record) -> Record:
-    """Put what the source has into the new run's folder: checkpoints, history, episodes.
+def begun(config: Mapping[str, Any], folder: RunFolder, record: Record) -> Record:
+    """The record of a run that begins: with what another one has, where it extends it. Where it might extend one, that
+    is said.
 
     Args:
-        config: resolved, with `extend`.
+        config: resolved.
         folder: new.
         record: of the new run.
     """
+    if config["extend"] is not None:
+        return _begin_with(config, folder, record)
+    if (found := _shorter(config, folder.path.parent)) is not None:
+        name, epochs = found
+        log.info(
+            "a finished run of %d epochs is like this one otherwise; extend=%s trainer.max_epochs=%d would go on with "
+            "it, this one trains from the beginning",
+            epochs,
+            name,
+            config["trainer"]["max_epochs"],
+        )
+    return record
+
+
+def _begin_with(config: Mapping[str, Any], folder: RunFolder, record: Record) -> Record:
+    """Put what the source has into the new run's folder: checkpoints, history, episodes."""
     source = find_run(Path(config["paths"]["outputs"]) / "runs", str(config["extend"]))
     known = source.load()
     assert known is not None
@@ -123,10 +140,8 @@ def begin_with(config: Mapping[str, Any], folder: RunFolder, record: Record) -> 
     return replace(record, history=dict(known.history), env_steps=known.env_steps)
 
 
-def shorter(config: Mapping[str, Any], runs: Path) -> tuple[str, int] | None:
+def _shorter(config: Mapping[str, Any], runs: Path) -> tuple[str, int] | None:
     """The finished run with most epochs that differs from a config in fewer of them alone; None where there is none."""
-    if config["extend"] is not None:
-        return None
     for epochs in range(config["trainer"]["max_epochs"] - 1, 0, -1):
         name = signature({**config, "trainer": {**config["trainer"], "max_epochs": epochs}})
         if (runs / name / "record.json").is_file():

@@ -10,7 +10,7 @@ from pytorch_lightning.callbacks import Checkpoint
 
 from visagent.errors import ConfigError
 from visagent.runtime.record import Record
-from visagent.runtime.stopping import Pruned
+from visagent.runtime.stopping import PRUNED, Pruned
 
 
 class PruneByMedian(Checkpoint):
@@ -62,6 +62,6 @@ class PruneByMedian(Checkpoint):
             trial.report(shown[metric], number)
         if trial.should_prune():
             raise Pruned(
-                f"pruned after epoch {epoch + 1}: {metric} has come to {history[epoch][metric]:.4g}, worse than the "
+                f"{PRUNED} epoch {epoch + 1}: {metric} has come to {history[epoch][metric]:.4g}, worse than the "
                 f"median of {len(self.known['others'])} other runs"
             )

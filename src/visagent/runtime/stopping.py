@@ -20,8 +20,12 @@ class Preempted(Cancelled):
     """The scheduler wants the run to make way; it goes on when its job's turn comes again."""
 
 
+PRUNED = "pruned after"
+"""How a record's error begins of a run that a search has ended early."""
+
+
 class Pruned(Exception):
-    """A search has the run end early; the message says why."""
+    """A search has the run end early; the message, which begins with `PRUNED`, says why."""
 
 
 @contextmanager

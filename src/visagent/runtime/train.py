@@ -22,7 +22,7 @@ from visagent.lifeline import end_with_parent
 from visagent.runtime.allocation import check_tasks, global_rank, in_a_queue, several_processes
 from visagent.runtime.credentials import public, without_credentials
 from visagent.runtime.experts import have_expert
-from visagent.runtime.extending import begin_with, shorter
+from visagent.runtime.extending import begun
 from visagent.runtime.fitting import fit
 from visagent.runtime.learners import (
     STOP_SECONDS,
@@ -98,24 +98,8 @@ def train(config: DictConfig) -> Record:
     with folder.locked():
         record = folder.load()
         if record is None:
-            record = _begun(resolved, folder, _new_record(resolved, name))
+            record = begun(resolved, folder, _new_record(resolved, name))
         return _tracked(resolved, folder, record, outputs)
-
-
-def _begun(config: dict[str, Any], folder: RunFolder, record: Record) -> Record:
-    """The record of a run that begins: with what another one has, where it extends it."""
-    if config["extend"] is not None:
-        return begin_with(config, folder, record)
-    if (found := shorter(config, folder.path.parent)) is not None:
-        name, epochs = found
-        log.info(
-            "a finished run of %d epochs is like this one otherwise; extend=%s trainer.max_epochs=%d would go on with "
-            "it, this one trains from the beginning",
-            epochs,
-            name,
-            config["trainer"]["max_epochs"],
-        )
-    return record
 
 
 def _new_record(config: dict[str, Any], name: str) -> Record:

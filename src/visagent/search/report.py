@@ -70,9 +70,9 @@ def importances(search: Search, trials: list[Trial]) -> dict[str, float]:
     """How much of what distinguishes good runs each setting explains (PED-ANOVA, Watanabe et al. 2023), the most
     important first; empty where there are too few runs to say.
     """
-    study = search.study(trials)
     if len(ranking(search, trials)) < 4 or len(search.space.dimensions) < 2:
         return {}
+    study = search.study(trials)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

@@ -23,13 +23,12 @@ from visagent.config.signature import changes_identity
 from visagent.errors import ConfigError
 from visagent.runtime.objective import objective_of
 from visagent.runtime.record import Record, RunFolder, write_atomically
+from visagent.runtime.stopping import PRUNED
 from visagent.search.space import Space
 
 SAMPLERS = ("tpe", "random", "grid")
 ATTEMPTS = 50
 """At a point that is not in the ledger yet."""
-PRUNED = "pruned"
-"""How the reason begins why a run was ended early."""
 
 
 @dataclass(frozen=True)
