@@ -285,6 +285,50 @@ def test_stepped_together_as_one_by_one(worlds, steps, how):
         alone.close(), together.close()
 
 
+class OneAfterTheOther(gymnasium.Wrapper):
+    """Lets its actions be taken in turns; it says so where it is asked."""
+
+    def reset(self, **given):
+        self.count = 0
+        return self.env.reset(**given)
+
+    def step(self, action):
+        self.count += 1
+        return self.env.step(action)
+
+    def action_masks(self):
+        return np.arange(2) == self.count % 2
+
+
+@pytest.mark.parametrize("how", ["sync", "async"])
+def test_environments_that_are_stepped_together_are_asked_for_valid_actions(how):
+    worlds = GymnasiumWorlds(
+        "CartPole-v1", wrappers=[{"name": f"{__name__}:OneAfterTheOther"}], action_mask=True, vectorization=how
+    )
+    episodes = episodes_of(worlds, 3)
+    try:
+        episodes.reset([0, 1, 2])
+        counts = np.zeros(3, int)
+        for _ in range(40):
+            assert np.array_equal(episodes.observation["mask"], np.arange(2) == (counts % 2)[:, None])
+            ends = episodes.step(np.ones(3, int), np.zeros(3), np.zeros(3, bool), np.zeros(3, bool))
+            counts += 1
+            counts[[end.index for end in ends]] = 0
+        assert len(ends) < 3 and counts.max() < 20
+    finally:
+        episodes.close()
+
+
+def test_one_that_cannot_be_asked_is_named():
+    worlds = GymnasiumWorlds("CartPole-v1", action_mask=True, vectorization="async")
+    episodes = episodes_of(worlds, 1)
+    try:
+        with pytest.raises(WorldError, match="it says nothing of them"):
+            episodes.reset([0])
+    finally:
+        episodes.close()
+
+
 def test_an_authors_own_vector_environment():
     """CartPole's resets a step late, which is said; one that does so at once is taken."""
     with pytest.raises(ConfigError, match=r"SameStep\), got AutoresetMode.NEXT_STEP of CartPole-v1; type .*=sync"):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -99,6 +101,15 @@ def test_what_it_knows_goes_on(tmp_path):
 def test_a_metric_that_there_is_not_is_named(compose):
     with pytest.raises(ConfigError, match=r"got 'val/accuracy'; there are val/validation/top1, val/validation/top5"):
         train(compose(PRESET, "checkpoint.monitor=val/accuracy"))
+
+
+def test_an_objective_that_there_is_not_is_named_after_the_first_epoch(compose):
+    with pytest.raises(
+        ConfigError, match=r"objective: expected a metric of validation, got 'val/acc'; there are val/v"
+    ):
+        train(config := compose(PRESET, "objective=val/acc"))
+    (record,) = Path(config.paths.outputs).glob("runs/*/record.json")
+    assert list(json.loads(record.read_text())["history"]) == ["0"]
 
 
 @pytest.mark.parametrize(

@@ -147,6 +147,17 @@ def test_a_released_checkpoint_exports_to_a_pytorch_archive(tmp_path):
         assert loaded(torch.zeros(3, 8, 3, 224, 224)).shape == (3, 7)
 
 
+def test_what_was_there_stays_where_the_new_file_is_wrong(tmp_path, monkeypatch):
+    save_official_checkpoint(RubiksNet("tiny", 7), tmp_path / "net.pth.tar")
+    (tmp_path / "net.pt2").write_text("of yesterday")
+    asked = settings(f"checkpoint={tmp_path}/net.pth.tar", "format=pt2", f"output={tmp_path}/net.pt2", "trials=1")
+    monkeypatch.setattr("visagent.runtime.export.TOLERANCE", -1.0)
+    with pytest.raises(ConfigError, match="nothing was kept"):
+        export(asked)
+    assert (tmp_path / "net.pt2").read_text() == "of yesterday"
+    assert {path.name for path in tmp_path.iterdir()} == {"net.pth.tar", "net.pt2"}
+
+
 def test_what_cannot_be_exported_is_said():
     with pytest.raises(ConfigError, match=r"expected either run=SIGNATURE or checkpoint="):
         export(settings())

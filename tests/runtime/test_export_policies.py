@@ -76,6 +76,15 @@ def test_every_family_is_exported_and_checked(preset, overrides, run, tmp_path, 
         assert np.allclose(one.numpy(), other, atol=1e-4)
 
 
+def test_a_file_says_which_number_is_which_part(run, tmp_path):
+    folder = run("ppo/cartpole", "env=gymnasium", "datamodule.env.id=Blackjack-v1", "datamodule.film_episodes=0")
+    about = json.loads(exported(folder, tmp_path / "p.onnx").with_suffix(".json").read_text())
+    assert about["parts of action"] == [{"name": "", "count": 1, "space": "Discrete(2)"}]
+    assert about["parts of state"] == [
+        {"name": str(number), "count": count, "space": f"Discrete({count})"} for number, count in enumerate((32, 11, 2))
+    ]
+
+
 @pytest.mark.parametrize("preset", first(1, ["ppo/pendulum", "ddpg/pendulum", "evolution/cartpole"]))
 def test_a_file_acts_as_the_policy_does(preset, run, tmp_path):
     folder = run(preset)

@@ -143,7 +143,7 @@ def test_a_navigator_plays_episodes_that_follow_from_their_seed(trained, filmed,
 def test_a_policy_plays_episodes_in_settings_of_ones_own(trained, tmp_path):
     folder = folder_of(*trained("ppo/cartpole")).path
     told = ["--film", str(tmp_path), "--json", str(tmp_path / "a.json"), "datamodule.env.max_steps=9"]
-    assert main([f"run={folder}", *told]) == 0
+    assert main([f"run={folder.name}", f"paths.outputs={folder.parent.parent}", *told]) == 0
     (episode,) = json.loads((tmp_path / "a.json").read_text())["episodes"]
     assert episode["steps"] == episode["return"] == 9
     assert len(frames_of(episode["film"])) == 10

@@ -129,6 +129,28 @@ def test_a_grid_is_gone_through_once(tmp_path):
     assert batches == [4, 2] and len({t.signature for t in found.known()}) == 6
 
 
+def refusing(found, refused):
+    def compose(given, made=found.compose):
+        if refused(given):
+            raise ConfigError("a and b do not go together")
+        return made(given)
+
+    found.compose = compose
+    return found
+
+
+@pytest.mark.parametrize("sampler", ["grid", "tpe"])
+def test_points_that_are_refused_are_left_out(sampler, tmp_path, caplog):
+    found = search(tmp_path, "a=1,2", "b=range(0,3)", sampler=sampler)
+    refusing(found, lambda given: {"a=2", "b=1"} <= set(given))
+    while batch := found.next():
+        finish(found, batch[0], 1.0)
+    assert len(found.known()) == 5
+    assert [record.getMessage() for record in caplog.records] == ["left out: a=2 b=1: a and b do not go together"]
+    with pytest.raises(ConfigError, match="do not go together"):  # nothing else: it is the command that is wrong
+        refusing(search(tmp_path / "all", "a=1,2", sampler=sampler), lambda _: True).next()
+
+
 def test_several_at_once_are_different_ones(tmp_path):
     found = search(tmp_path, at_once=4)
     first = found.next()

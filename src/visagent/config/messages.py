@@ -47,6 +47,12 @@ def composition_message(error: Exception, root: str | None) -> str:
         return f"{match.group(1)} is set already: type {match.group(1)}=VALUE, without a plus"
     if match := re.search(r"Error merging override (~\S+)\n.*does not support deletion", text):
         return f"{match.group(1)}: this setting cannot be left out; expected {match.group(1)[1:]}=VALUE"
+    if match := re.search(r"Error merging override \+?([\w.]+)=(.*)\nCannot assign (\w+) to Dict", text):
+        key, value, kind = match.groups()
+        return (
+            f"{key}: expected a list of dicts, got a {kind} in {value}; type "
+            f"{shlex.quote(f'{key}=[{{name: NAME}}]')}, with settings beside the name where it has some"
+        )
     if match := re.search(
         r"In '([^']+)/([^'/]+)': ConfigKeyError raised while composing config:\s*Key '([^']+)' not in '(\w+)'", text
     ):

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from visagent.envs.border import WorldError, described
 from visagent.envs.frames import FrameStack
-from visagent.envs.spaces import ActionSpace, WorldSpaces
+from visagent.envs.spaces import ActionSpace, Part, WorldSpaces
 from visagent.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 MASK = "action_mask"
 """Under which environments say which actions are valid."""
+MASKS = "action_masks"
+"""A method of environments that say it so."""
 Path = tuple[str | int, ...]
 
 
@@ -154,6 +156,7 @@ class Actions:
 
     Attributes:
         suite_space: as the suite says it.
+        parts: of the numbers of an action.
 
     Raises:
         ConfigError: for a space that has both kinds of parts, others, or a Box without bounds.
@@ -175,7 +178,12 @@ class Actions:
             self.suite_space = ActionSpace.multi_discrete(count for part in parts for count in choices(part))
         else:
             self.suite_space = ActionSpace("continuous", sum(int(np.prod(part.shape or ())) for part in parts))
-        self.write: Callable[[NDArray[Any]], Any] = self._writer(space, iter(self._places(parts)))
+        places = self._places(parts)
+        self.parts = tuple(
+            Part(".".join(map(str, path)), place.stop - place.start, str(part))
+            for (path, part), place in zip(leaves(space), places, strict=True)
+        )
+        self.write: Callable[[NDArray[Any]], Any] = self._writer(space, iter(places))
 
     def read(self, action: Any) -> NDArray[Any]:
         """What a policy would have chosen for an action of the environment: the inverse of `write`.
@@ -281,15 +289,22 @@ def _chosen(space: spaces.Space[Any], value: Any) -> NDArray[np.int64]:
     return (np.asarray(value, np.int64).reshape(space.shape or ()) - start).ravel()
 
 
-def masks_of(env: Any) -> Callable[[Any, Mapping[str, Any]], Any]:
-    """Where an environment says which actions are valid: in a Dict observation, in what it returns as info, or by a
-    method `action_masks()`; None where it does not.
-    """
+def method_of(env: Any, name: str) -> Callable[[], Any] | None:
+    """A method of an environment, wrappers and all; None where it has none of the name."""
     try:
-        asked = getattr(env, "get_wrapper_attr", partial(getattr, env))
-        method = asked("action_masks")
+        found: Callable[[], Any] = getattr(env, "get_wrapper_attr", partial(getattr, env))(name)
     except AttributeError:
-        method = None
+        return None
+    return found
+
+
+def masks_of(method: Callable[[], Any] | None) -> Callable[[Any, Mapping[str, Any]], Any]:
+    """Where an environment says which actions are valid: in a Dict observation, in what it returns as info, or by a
+    method of its own; None where it does not.
+
+    Args:
+        method: `action_masks()` of the environment, if it has one.
+    """
 
     def said(shown: Any, info: Mapping[str, Any]) -> Any:
         if isinstance(shown, Mapping) and MASK in shown:
@@ -301,12 +316,15 @@ def masks_of(env: Any) -> Callable[[Any, Mapping[str, Any]], Any]:
     return said
 
 
-def spaces_of(factory: GymnasiumWorlds, shapes: dict[str, tuple[int, ...]], actions: Actions) -> WorldSpaces:
+def spaces_of(
+    factory: GymnasiumWorlds, shapes: dict[str, tuple[int, ...]], reads: Observations, actions: Actions
+) -> WorldSpaces:
     """What worlds show and take.
 
     Args:
         factory: that makes them.
         shapes: of the parts of a frame.
+        reads: the environment's observations.
         actions: of the environment.
 
     Raises:
@@ -320,7 +338,10 @@ def spaces_of(factory: GymnasiumWorlds, shapes: dict[str, tuple[int, ...]], acti
                 "type datamodule.env.action_mask=false"
             )
         stacked["mask"] = (actions.suite_space.outputs,)
-    return WorldSpaces(stacked, actions.suite_space, factory.frame_stack)
+    parts = {"action": actions.parts}
+    if "state" in shapes:
+        parts["state"] = tuple(Part(".".join(map(str, at)), spaces.flatdim(one), str(one)) for at, one in reads.vector)
+    return WorldSpaces(stacked, actions.suite_space, factory.frame_stack, parts)
 
 
 def read_mask(name: str, actions: Actions, said: Any, over: bool) -> NDArray[np.float32]:

@@ -25,7 +25,16 @@ from PIL import Image
 from visagent.envs.border import WorldError, failed, finite
 from visagent.envs.demonstrated import Demonstrated
 from visagent.envs.frames import FrameStack
-from visagent.envs.gymnasium_spaces import Actions, Observations, masks_of, read_mask, spaces_of, success_of
+from visagent.envs.gymnasium_spaces import (
+    MASKS,
+    Actions,
+    Observations,
+    masks_of,
+    method_of,
+    read_mask,
+    spaces_of,
+    success_of,
+)
 from visagent.envs.minari_data import demonstrated
 from visagent.envs.spaces import WorldSpaces
 from visagent.envs.vector_episodes import VectorEpisodes
@@ -247,7 +256,7 @@ def check(world: GymnasiumWorld) -> None:
             env.action_space.seed(0)
             action = env.action_space.sample()
             # a wrapper may be what says which are valid: then any action is the environment's to bear
-            if world.masks is not None and (valid := masks_of(env)(*shown)) is not None:
+            if world.masks is not None and (valid := masks_of(method_of(env, MASKS))(*shown)) is not None:
                 action = world.actions.write(world.actions.first_of(world.actions.mask(valid)))
             expected = "(observation, reward, terminated, truncated, info)"
             _returned(name, "step", env_step_passive_checker(env, action), expected, 5)
@@ -292,8 +301,8 @@ class GymnasiumWorld:
                     "datamodule.env.observe=own"
                 )
             shapes["pixels"] = (3, factory.pixels, factory.pixels)
-        self.spaces = spaces_of(factory, shapes, self.actions)
-        self.masks = masks_of(env) if factory.action_mask else None
+        self.spaces = spaces_of(factory, shapes, self.reads, self.actions)
+        self.masks = masks_of(method_of(env, MASKS)) if factory.action_mask else None
 
     def reset(self, seed: int | None) -> Observation:
         observation, self.info = self.env.reset(seed=None if seed is None else seed % 2**32)

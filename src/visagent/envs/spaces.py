@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,21 @@ class ActionSpace:
 
 
 @dataclass(frozen=True)
+class Part:
+    """Numbers of a vector that are one part of what the environment shows or takes.
+
+    Attributes:
+        name: of the part, empty where there is but one.
+        count: of its numbers, which follow those of the parts before.
+        space: of the environment, as it says it.
+    """
+
+    name: str
+    count: int
+    space: str
+
+
+@dataclass(frozen=True)
 class WorldSpaces:
     """Shapes of one observation and the actions.
 
@@ -56,11 +71,13 @@ class WorldSpaces:
         action: what is chosen.
         frames: that `state` and `pixels` join along their first axis, the newest last; the first of an episode stands
             for those before it.
+        parts: of one frame's `state` and of the `action`, for who uses a policy without the world.
     """
 
     observation: Mapping[str, tuple[int, ...]]
     action: ActionSpace
     frames: int = 1
+    parts: Mapping[str, tuple[Part, ...]] = field(default_factory=dict, compare=False)
 
     def only(self, names: Collection[str]) -> WorldSpaces:
         """The same with some parts of the observation alone.

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +14,16 @@ from numpy.typing import NDArray
 from visagent.envs.border import Border, WorldError, failed
 from visagent.envs.episodes import EpisodeEnd, empty_observations
 from visagent.envs.frames import FrameStack
-from visagent.envs.gymnasium_spaces import Actions, Observations, masks_of, read_mask, spaces_of, success_of
+from visagent.envs.gymnasium_spaces import (
+    MASKS,
+    Actions,
+    Observations,
+    masks_of,
+    method_of,
+    read_mask,
+    spaces_of,
+    success_of,
+)
 from visagent.envs.world import Observation
 from visagent.errors import ConfigError
 
@@ -55,19 +65,43 @@ class VectorEpisodes:
                 )
             self.reads = Observations(factory.name, env.single_observation_space, factory.action_mask)
             self.actions = Actions(factory.name, env.single_action_space)
-            self.spaces = spaces_of(factory, dict(self.reads.shapes), self.actions)
+            self.spaces = spaces_of(factory, dict(self.reads.shapes), self.reads, self.actions)
         except BaseException:
             env.close()
             raise
         self.given: Any = create_empty_array(env.single_action_space, count)
-        # only those that are in this process can be asked
-        parts = getattr(env, "envs", [None] * count)
-        self.masks = [masks_of(part) for part in parts]
+        self.masks = [masks_of(self._masks_method(index)) for index in range(count)]
+        self.answers: Sequence[Any] | None = None
         self.stacks = [FrameStack(factory.frame_stack) for _ in range(count)]
         self.border = Border(factory.name, self.spaces)
         self.observation = empty_observations(self.spaces.observation, count)
         self.total_reward, self.steps = np.zeros(count), np.zeros(count, np.int64)
         self.direct = self.reads.plain and factory.frame_stack == 1 and not factory.action_mask
+
+    def _masks_method(self, index: int) -> Callable[[], Any] | None:
+        """Asks an environment for its valid actions, wherever it is; None where it cannot be asked."""
+        if (here := getattr(self.env, "envs", None)) is not None:
+            return method_of(here[index], MASKS)
+        asked = self.factory.action_mask and self.factory.vectorization == "async" and self._have_method
+        return partial(self._asked, index) if asked else None
+
+    @cached_property
+    def _have_method(self) -> bool:
+        """Whether those in other processes can be asked: one that could not would end with an error."""
+        world = self.factory.make()
+        try:
+            return method_of(world.env, MASKS) is not None
+        finally:
+            world.close()
+
+    def _asked(self, index: int) -> Any:
+        """What an environment of another process says of its valid actions; all are asked at once."""
+        if self.answers is None:
+            try:
+                self.answers = self.env.call(MASKS)  # type: ignore[attr-defined]
+            except Exception as error:
+                raise failed(self.factory.name, MASKS, error) from error
+        return self.answers[index]
 
     def of_epoch(self, epoch: int) -> None:
         """Say which epoch of the training episodes that begin from now on belong to."""
@@ -77,6 +111,7 @@ class VectorEpisodes:
         """Begin everywhere. An environment of its author's own draws for all of its parts from the first seed."""
         each = [seed % 2**32 for seed in seeds]
         own = self.factory.vectorization == "vector_entry_point"
+        self.answers = None
         try:
             seed: Any = each[0] if own else each
             shown, infos = self.env.reset(seed=seed)
@@ -92,7 +127,7 @@ class VectorEpisodes:
         self, actions: NDArray[Any], reward: NDArray[Any], terminated: NDArray[Any], truncated: NDArray[Any]
     ) -> list[EpisodeEnd]:
         """Take one step everywhere; see `Episodes.step`."""
-        space = self.env.single_action_space
+        space, self.answers = self.env.single_action_space, None
         given = concatenate(space, [self.actions.write(action) for action in actions], self.given)
         try:
             shown, gained, over, cut, infos = self.env.step(given)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -63,6 +64,7 @@ def acting(policy: nn.Module, spaces: WorldSpaces) -> Exportable:
     }
     if spaces.action.choices:
         about["actions"]["choices"] = list(spaces.action.choices)
+    about |= {f"parts of {name}": [asdict(part) for part in parts] for name, parts in spaces.parts.items()}
     if spaces.masked:
         about["mask"] = "1 for each choice of the action that is valid, 0 for the others"
     if spaces.action.kind == "continuous":

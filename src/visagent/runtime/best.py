@@ -59,11 +59,7 @@ class BestEpochs:
         """
         if (epoch + 1) % self.every:
             return
-        if self.monitor not in metrics:
-            there = ", ".join(sorted(name for name in metrics if name.startswith("val/"))) or "none"
-            raise ConfigError(
-                f"checkpoint.monitor: expected a metric of validation, got {self.monitor!r}; there are {there}"
-            )
+        require_metric("checkpoint.monitor", self.monitor, metrics)
         self.looked = epoch
         value = float(metrics[self.monitor])
         if math.isfinite(value):
@@ -87,6 +83,22 @@ class BestEpochs:
         for path in written.parent.glob(self.folder.epoch_checkpoint(0).name.replace("0000", "*")):
             if path not in names:
                 path.unlink()
+
+
+def require_metric(key: str, name: str, metrics: Mapping[str, float]) -> None:
+    """Check that a setting names what validation says.
+
+    Args:
+        key: of the setting.
+        name: of the metric.
+        metrics: of a validated epoch.
+
+    Raises:
+        ConfigError: when nothing is called so.
+    """
+    if name not in metrics:
+        there = ", ".join(sorted(each for each in metrics if each.startswith("val/"))) or "none"
+        raise ConfigError(f"{key}: expected a metric of validation, got {name!r}; there are {there}")
 
 
 def _name(file: Path, name: Path) -> None:

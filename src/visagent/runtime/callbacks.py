@@ -21,7 +21,7 @@ from pytorch_lightning.callbacks import Callback, Checkpoint, RichProgressBar
 
 from visagent.errors import DivergedError
 from visagent.runtime.allocation import this_node
-from visagent.runtime.best import BestEpochs
+from visagent.runtime.best import BestEpochs, require_metric
 from visagent.runtime.checkpoints import FORMAT, STAMP, check_content, reading_checkpoint
 from visagent.runtime.mlflow_logger import MLflowTracker
 from visagent.runtime.record import Record, RunFolder
@@ -137,6 +137,7 @@ class EpochCheckpoint(Checkpoint):
         tracker: what is told of metrics; it has all of the epoch's on the disk before the checkpoint is.
         best: keeps those of the best epochs.
         untrained: whether nothing is trained: what is tested is saved before that.
+        objective: metric of validation that a search asks for.
     """
 
     def __init__(
@@ -145,8 +146,10 @@ class EpochCheckpoint(Checkpoint):
         tracker: MLflowTracker | None = None,
         best: BestEpochs | None = None,
         untrained: bool = False,
+        objective: str | None = None,
     ) -> None:
         self.path, self.tracker, self.best, self.untrained = path, tracker, best, untrained
+        self.objective = objective
         self.validated = False
         self.resuming: tuple[pl.Trainer, int] | None = None
 
@@ -183,9 +186,12 @@ class EpochCheckpoint(Checkpoint):
             self.tracker.log_early(logged, int(step))
             self.tracker.before_checkpoint()
         looked = self.best is not None and self.validated
+        there = {key: float(value) for key, value in trainer.callback_metrics.items()} if self.validated else {}
+        if self.validated and self.objective is not None:
+            require_metric("objective", self.objective, there)  # not when the run has come to its end
         self.validated = False
         if self.best is not None and looked:
-            self.best.look(trainer.current_epoch, {k: float(v) for k, v in trainer.callback_metrics.items()})
+            self.best.look(trainer.current_epoch, there)
         trainer.save_checkpoint(self.path)
         if self.best is not None and looked:
             if trainer.is_global_zero and self.best.looked == trainer.current_epoch:

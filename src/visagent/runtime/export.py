@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import json
 import logging
+import os
 import statistics
 import time
 import warnings
@@ -68,24 +69,17 @@ def export(config: DictConfig) -> Path:
     )
     target = Path(asked["output"] or default.with_suffix(f".{asked['format']}"))
     target.parent.mkdir(parents=True, exist_ok=True)
-    run = (
-        _onnx(exportable, x, target, asked["threads"])
-        if asked["format"] == "onnx"
-        else _pt2(exportable.network, x, target)
-    )
+    written = target.with_name(f"{target.stem}.partial{target.suffix}")
     try:
-        error = max(_error(run, exportable.network, given) for given in (x, another))
-    except Exception as failure:  # each runtime has its own
-        target.unlink()
-        raise ConfigError(
-            f"what was written does not run: {str(failure).splitlines()[0]}; type format=pt2, or onnx"
-        ) from failure
-    if not error < TOLERANCE:
-        target.unlink()
-        raise ConfigError(
-            f"what the exported network computes differs by {error:.2g} of the largest, expected less than "
-            f"{TOLERANCE:g}; nothing was kept"
+        run = (
+            _onnx(exportable, x, written, asked["threads"])
+            if asked["format"] == "onnx"
+            else _pt2(exportable.network, x, written)
         )
+        error = _checked(run, exportable.network, (x, another))
+        os.replace(written, target)
+    finally:
+        written.unlink(missing_ok=True)  # what was there before stays, unless this is right
     inputs = {name: {"shape": ["N", *one.shape], "dtype": one.dtype} for name, one in exportable.inputs.items()}
     with torch.no_grad():
         made = zip(exportable.outputs, _several(exportable.network(*x)), strict=True)
@@ -106,6 +100,26 @@ def export(config: DictConfig) -> Path:
                 f"on {asked['threads']} CPU thread(s), median"
             )
     return target
+
+
+def _checked(run: Callable[[Tensors], Tensors], network: nn.Module, inputs: Sequence[Tensors]) -> float:
+    """How far what was written is from the network, relative to the largest output.
+
+    Raises:
+        ConfigError: where it does not run, or is too far.
+    """
+    try:
+        error = max(_error(run, network, given) for given in inputs)
+    except Exception as failure:  # each runtime has its own
+        raise ConfigError(
+            f"what was written does not run: {str(failure).splitlines()[0]}; type format=pt2, or onnx"
+        ) from failure
+    if not error < TOLERANCE:
+        raise ConfigError(
+            f"what the exported network computes differs by {error:.2g} of the largest, expected less than "
+            f"{TOLERANCE:g}; nothing was kept"
+        )
+    return error
 
 
 def _load(asked: dict[str, Any], folder: RunFolder | None, stored: dict[str, Any]) -> tuple[Exportable, Path]:

@@ -225,6 +225,8 @@ def fit(
     decay, best = config["trainer"].get(EMA), None
     if config["checkpoint"]["monitor"] is not None and learns:
         best = BestEpochs(config["checkpoint"], folder)
+    objective = config["objective"]
+    judged = objective if objective is not None and objective.startswith("val/") else None
     callbacks: list[pl.Callback] = [
         *together,
         *([] if decay is None or not learns else [WeightAverage(decay)]),
@@ -232,7 +234,7 @@ def fit(
         RecordEpochs(folder, record, 1 if learner is None else learner.learners.settings.count),
         StopWhereDiverged(),
         *([EpisodeLog(folder.episodes)] if learner is None or learner.meeting.number == 0 else []),
-        EpochCheckpoint(folder.checkpoint, tracker, best, untrained=not learns),
+        EpochCheckpoint(folder.checkpoint, tracker, best, untrained=not learns, objective=judged),
         MakeWay(),
         *([] if config["prune"] is None else [PruneByMedian(config["prune"], record)]),
         *_users(config["callbacks"]),

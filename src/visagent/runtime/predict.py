@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 STANDARD_INPUT = "-"
 TOP, PROTOCOL = 5, "1_clip"
 NAME = "standard input"
+PLACE = "paths.outputs="
 
 
 def parser() -> argparse.ArgumentParser:
@@ -61,6 +62,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     runs = [argument.removeprefix("run=") for argument in asked.what if argument.startswith("run=")]
     if len(runs) != 1:
         raise ConfigError(f"expected run=SIGNATURE once, got {', '.join(runs) or 'none'}")
+    for each in [each for each in asked.what if each.startswith(PLACE)]:  # as the other commands have it
+        asked.what.remove(each)
+        asked.outputs = Path(each.removeprefix(PLACE))
     overrides = [each for each in asked.what if re.match(r"(env|datamodule\.[\w.]+)=", each)]
     clips = [each for each in asked.what if not each.startswith("run=") and each not in overrides]
     if asked.json is not None:  # not after all the work

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
+import shlex
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -26,6 +28,7 @@ from visagent.runtime.record import Record, RunFolder, write_atomically
 from visagent.runtime.stopping import PRUNED
 from visagent.search.space import Space
 
+log = logging.getLogger(__name__)
 SAMPLERS = ("tpe", "random", "grid")
 ATTEMPTS = 50
 """At a point that is not in the ledger yet."""
@@ -131,6 +134,7 @@ class Search:
         self.folder = outputs / "searches" / f"s{hashlib.sha256(repr(said).encode()).hexdigest()[:9]}"
         self.ledger = self.folder / "trials.jsonl"
         self._finished: dict[str, Trial] = {}
+        self._refused: dict[tuple[str, ...], ConfigError] = {}
 
     def known(self) -> list[Trial]:
         """All that was asked for so far, with what came of it."""
@@ -186,11 +190,24 @@ class Search:
             if len(known) + len(fresh) >= self.settings.trials or len(fresh) == self.settings.at_once:
                 break
             overrides = (*self.fixed, *self.space.overrides(params))
-            _, name = self.compose(overrides)
-            if name not in seen:
+            name = self._signature(overrides)
+            if name is not None and name not in seen:
                 seen.add(name)
                 fresh.append(Trial(len(known) + len(fresh), params, overrides, name))
+        if self._refused and not known and not fresh:
+            raise next(iter(self._refused.values()))
         return fresh
+
+    def _signature(self, overrides: tuple[str, ...]) -> str | None:
+        """Of a run; None, with a warning, for a point of the space that is refused, as some of a product may be."""
+        if overrides in self._refused:
+            return None
+        try:
+            return self.compose(overrides)[1]
+        except ConfigError as error:
+            self._refused[overrides] = error
+            log.warning("left out: %s: %s", shlex.join(overrides[len(self.fixed) :]), error)
+            return None
 
     def _note(self, trials: Sequence[Trial]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
