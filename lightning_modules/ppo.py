@@ -20,6 +20,7 @@ from visagent.learning.passes import Minibatch, mean_of_all, one_pass, sizes_of
 from visagent.learning.published import Publications, frozen
 from visagent.learning.ranks import ALONE, Ranks
 from visagent.learning.sources import RolloutSource
+from visagent.learning.targets import generalized_targets
 from visagent.networks.normalizers import RewardNormalizer
 from visagent.objectives import policy_gradient as objectives
 
@@ -72,7 +73,8 @@ class PPO(ReinforcementModule):
 
     def learn(self, batch: RolloutBatch) -> Metrics:
         settings, worlds = self.settings, self.ranks.own(batch.reward.shape[1])
-        advantage, returns, value = self.targets(batch)
+        reward, discounts = self.reward(batch), (settings.gamma, settings.lam)
+        advantage, returns, value = generalized_targets(batch, reward, *discounts, self.ranks)
         standard = advantage if settings.standardize == "none" else objectives.standardized(advantage)
         observation = self.network.normalized(batch.observation)
         samples = PolicySamples.of(batch, observation, standard[:, worlds], returns[:, worlds])
@@ -95,16 +97,6 @@ class PPO(ReinforcementModule):
         if (log_std := self.network.log_std) is not None:
             measured["action_std"] = log_std.detach().exp().mean()
         return {f"train/{name}": value for name, value in measured.items()}
-
-    @torch.no_grad()
-    def targets(self, batch: RolloutBatch) -> tuple[Tensor, Tensor, Tensor]:
-        """Advantages, the returns that the critic learns, and its values, `[T, B]` of the worlds of all ranks."""
-        ends = (batch.last_value, batch.final_value, batch.terminated, batch.truncated)
-        discounts = (self.settings.gamma, self.settings.lam)
-        advantage = objectives.generalized_advantages(self.reward(batch), batch.value, *ends, *discounts)
-        own = torch.stack([advantage, advantage + batch.value, batch.value])
-        advantage, returns, value = torch.cat(self.ranks.all_gather(own), dim=2)
-        return advantage, returns, value
 
     def reward(self, batch: RolloutBatch) -> Tensor:
         """`[T, B]`, as the critic learns it."""

@@ -152,9 +152,9 @@ def run(
     return done
 
 
-def kill_when(is_so: Callable[[], bool], command: str, *arguments: str) -> None:
+def kill_when(is_so: Callable[[], bool], command: str, *arguments: str, cold: bool = False) -> None:
     """Start a command, and kill all of it, once something is so, outright."""
-    started = Command(command, *arguments)
+    started = Command(command, *arguments, cold=cold)
     try:
         wait_for(is_so, f"{command} to come so far", 240, every=0.005)
     finally:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NoReturn
 
 from omegaconf import DictConfig
@@ -68,58 +70,52 @@ def table() -> None:
 
 def info() -> None:
     """Entry point of `visagent-info`."""
-    from visagent.runtime.info import main
-
-    sys.exit(_guarded(main))
+    sys.exit(_guarded(partial(_main_of, "visagent.runtime.info")))
 
 
 def scenes() -> None:
     """Entry point of `visagent-scenes`."""
-    from visagent.scenes.command import main
-
-    sys.exit(_guarded(main))
+    sys.exit(_guarded(partial(_main_of, "visagent.scenes.command")))
 
 
 def videos() -> None:
     """Entry point of `visagent-videos`."""
-    from visagent.video.command import main
-
-    sys.exit(_guarded(main))
+    sys.exit(_guarded(partial(_main_of, "visagent.video.command")))
 
 
 def looks() -> None:
     """Entry point of `visagent-looks`."""
-    from visagent.runtime.looks import main
-
-    sys.exit(_guarded(main))
+    sys.exit(_guarded(partial(_main_of, "visagent.runtime.looks")))
 
 
 def analyse() -> None:
     """Entry point of `visagent-analyse`."""
-    from visagent.analyses.command import main
+    sys.exit(_guarded(partial(_main_of, "visagent.analyses.command")))
 
-    sys.exit(_guarded(main))
+
+def compare() -> None:
+    """Entry point of `visagent-compare`."""
+    sys.exit(_guarded(partial(_main_of, "visagent.runtime.compare")))
 
 
 def predict() -> None:
     """Entry point of `visagent-predict`."""
-    from visagent.runtime.predict import main
-
-    sys.exit(_guarded(main))
+    sys.exit(_guarded(partial(_main_of, "visagent.runtime.predict")))
 
 
 def mlflow_server() -> None:
     """Entry point of `visagent-mlflow-server`."""
-    from visagent.runtime.mlflow_server import main
-
-    sys.exit(_guarded(main))
+    sys.exit(_guarded(partial(_main_of, "visagent.runtime.mlflow_server")))
 
 
 def demos() -> None:
     """Entry point of `visagent-demos`."""
-    from visagent.runtime.demonstrations import main
+    sys.exit(_guarded(partial(_main_of, "visagent.runtime.demonstrations")))
 
-    sys.exit(_guarded(main))
+
+def _main_of(module: str) -> int | None:
+    """Imported where what goes wrong is told: extensions are loaded with it."""
+    return importlib.import_module(module).main()  # type: ignore[no-any-return]
 
 
 def _train_task(config: DictConfig) -> float | None:
@@ -172,9 +168,7 @@ def _table() -> int:
 
 def _hydra(root: str, task: Callable[[DictConfig], Any]) -> None:
     if {"--help", "-h"} & set(sys.argv[1:]):
-        from visagent.config.help import help_text
-
-        print(help_text(root))
+        _guarded(partial(_help, root))
         return
     for argument in sys.argv[1:]:
         if (dashed := re.match(r"--(experiment|debug|seed|run|[a-z_]+\.[a-z_.]+)(=|$)", argument)) is not None:
@@ -184,11 +178,7 @@ def _hydra(root: str, task: Callable[[DictConfig], Any]) -> None:
     sys.argv[1:] = _flags_first([_at_home(argument) for argument in sys.argv[1:]])
     import hydra
 
-    from visagent.config.composition import refuse_empty_groups
-    from visagent.config.schemas import register
-
-    _guarded(lambda: refuse_empty_groups(sys.argv[1:]))
-    register()
+    _guarded(_prepare)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     # Hydra would print its own message and exit: ours name the nearest key. A user's own HYDRA_FULL_ERROR keeps the
     # traceback.
@@ -196,6 +186,20 @@ def _hydra(root: str, task: Callable[[DictConfig], Any]) -> None:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     main = hydra.main(version_base="1.3", config_path="pkg://visagent.conf", config_name=root)(task)
     _guarded(main, root, wants_traceback)
+
+
+def _help(root: str) -> None:
+    from visagent.config.help import help_text
+
+    print(help_text(root))
+
+
+def _prepare() -> None:
+    from visagent.config.composition import refuse_empty_groups
+    from visagent.config.schemas import register
+
+    refuse_empty_groups(sys.argv[1:])
+    register()
 
 
 VALUED = {
@@ -266,10 +270,10 @@ def _guarded(main: Callable[[], int | None], root: str | None = None, wants_trac
     except (UserError, HydraException, OmegaConfBaseException) as error:
         if wants_traceback:
             raise
-        from visagent.config.messages import composition_message
-
         if isinstance(error, UserError):
             _fail(f"error: {error}", error.status)
+        from visagent.config.messages import composition_message
+
         _fail(f"error: {composition_message(error, root)}")
     except YAMLError as error:
         if wants_traceback or root is None:

@@ -109,7 +109,7 @@ def test_a_run_whose_command_is_of_another_version(compose, tmp_path, monkeypatc
     [
         ("algorithm=nothing", r"algorithm=nothing: expected one of .*ppo"),
         ("nothing=ppo", r"nothing=ppo: expected one of algorithm=NAME, .*or run=SIGNATURE"),
-        ("ppo", r"expected GROUP=NAME such as algorithm=ppo, or run=SIGNATURE, got 'ppo'"),
+        ("ppo", r"expected runs, run=SIGNATURE, or GROUP=NAME such as algorithm=ppo, got 'ppo'"),
         ("run=r0", r"no run 'r0'"),
     ],
 )

@@ -17,7 +17,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from visagent.config.presets import conf_folder, options, presets
+from visagent.config.presets import groups, options, presets
 from visagent.config.schemas import REQUIRED_GROUPS, TrainConfig, register
 from visagent.config.signature import signature
 from visagent.config.trained_weights import with_weights
@@ -54,11 +54,7 @@ def refuse_empty_groups(overrides: Sequence[str]) -> None:
     """
     for override in overrides:
         group, _, value = override.partition("=")
-        if (
-            value in ("null", "None", "''", '""')
-            and (conf_folder() / group).is_dir()
-            and re.fullmatch(r"[a-z_]+", group)
-        ):
+        if value in ("null", "None", "''", '""') and group in groups():
             there = ", ".join(presets() if group == "experiment" else options(group))
             instead = "" if group in REQUIRED_GROUPS else ", or to leave it out"
             raise ConfigError(f"{override}: expected one of {there}{instead}")

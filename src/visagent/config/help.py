@@ -6,9 +6,9 @@ them.
 
 from __future__ import annotations
 
-from visagent.config.presets import conf_folder, presets
+from visagent.config.presets import groups, options, presets
 
-INTERNAL = ("debug_data", "hydra")
+INTERNAL = ("debug_data", "experiment", "hydra")
 
 TRAIN = """visagent-train: train an agent, evaluate it, keep a resumable run.
 
@@ -60,10 +60,5 @@ def help_text(root: str) -> str:
     """The help of `visagent-train` (root `train`), `visagent-evaluate` or `visagent-export`."""
     if root != "train":
         return {"evaluate": EVALUATE, "export": EXPORT}[root]
-    folder = conf_folder()
-    groups = []
-    for path in sorted(
-        p for p in folder.iterdir() if p.is_dir() and p.name not in (*INTERNAL, "experiment", "__pycache__")
-    ):
-        groups.append(f"  {path.name}: {', '.join(sorted(option.stem for option in path.glob('[!_]*.yaml')))}")
-    return TRAIN.format(presets="\n".join(f"  {name}" for name in presets()), groups="\n".join(groups))
+    there = [f"  {group}: {', '.join(options(group))}" for group in groups() if group not in INTERNAL]
+    return TRAIN.format(presets="\n".join(f"  {name}" for name in presets()), groups="\n".join(there))

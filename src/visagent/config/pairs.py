@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 
 from visagent.config.option_schemas import OptionDataSettings
-from visagent.config.presets import conf_folder, presets
+from visagent.config.presets import config_file, presets
 from visagent.config.registry import FITS, GROUP_SCHEMAS, schemas_of
 from visagent.config.reinforcement_schemas import ActorDataSettings
 from visagent.config.schemas import schema_of
@@ -65,7 +65,7 @@ def _mismatch(wrong: Mapping[str, tuple[type, Sequence[type]]], algorithm: type)
 
 def _method_of(preset: str) -> str | None:
     """The algorithm that a preset's file itself chooses."""
-    defaults = yaml.safe_load((conf_folder() / "experiment" / f"{preset}.yaml").read_text()).get("defaults", [])
+    defaults = yaml.safe_load(config_file(f"experiment/{preset}").read_text()).get("defaults", [])
     return next(
         (
             entry["override /algorithm"]

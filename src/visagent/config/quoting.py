@@ -18,3 +18,8 @@ def quoted(text: str) -> str:
     literal = re.sub(r"(\\*)\$\{", lambda match: 2 * match.group(1) + r"\${", text)
     ended = re.sub(r"(\\*)('|\Z)", lambda match: 2 * match.group(1) + (r"\'" if match.group(2) else ""), literal)
     return f"'{ended}'"
+
+
+def plain(value: object) -> str:
+    """A value as YAML has it, for people to read."""
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -6,8 +6,10 @@ Read these through `visagent.config.schemas`, which imports every file that regi
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from typing import TypeVar
+
+from omegaconf import MISSING
 
 Schema = TypeVar("Schema", bound=type)
 
@@ -53,6 +55,18 @@ def registered(group: str, option: str, fit: Fit | None = None, formerly: str = 
         return schema
 
     return register
+
+
+def complete(group: str) -> list[str]:
+    """Options of a group whose schemas have all of their values, so that they need no YAML."""
+    return [option for option, schema in GROUP_SCHEMAS.get(group, {}).items() if _is_complete(schema)]
+
+
+def _is_complete(schema: type) -> bool:
+    return all(
+        _is_complete(item.default_factory) if is_dataclass(item.default_factory) else item.default != MISSING
+        for item in fields(schema)
+    )
 
 
 def moved() -> dict[str, str]:

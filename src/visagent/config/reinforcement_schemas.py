@@ -14,7 +14,7 @@ from visagent.config.trained_weights import TrainedWeights
 class LearnerSettings(Settings):
     """What all methods of reinforcement learning are told."""
 
-    seed: int = setting("seed of the weights, and of what the method draws")
+    seed: int = setting("seed of the weights, and of what the method draws", default="${seed}")
 
 
 @dataclass

@@ -26,8 +26,10 @@ from visagent.config import (
     video_schemas,
 )
 from visagent.config.cluster_schemas import LauncherConfig, MachineConfig
+from visagent.config.extensions import load_extensions
 from visagent.config.precision import check_precision
-from visagent.config.registry import GROUP_SCHEMAS, moved
+from visagent.config.presets import options
+from visagent.config.registry import GROUP_SCHEMAS, complete, moved
 from visagent.config.scales import SCALES
 from visagent.config.settings import MOST_PROCESSES, PROCESSES, require, setting
 from visagent.config.table_schemas import TableRootConfig
@@ -70,7 +72,12 @@ class ProgressConfig:
     bar: bool = MISSING
     refresh_rate: int = setting("batches between two looks of the bar", least=1)
     watch: bool = setting("whether curves are drawn in the terminal instead of the bar", as_before=False)
-    summary: bool = setting("whether the closing table is shown", as_before=True, signed=True)
+    summary: Any = setting(
+        "whether the closing table is shown: true, in what fits one screen; full, all of it; or false",
+        as_before=True,
+        signed=True,
+        among=(True, False, "full"),
+    )
 
 
 UNWATCHED: Mapping[str, Any] = {"monitor": None, "mode": "max", "every": 1, "keep": 1, "patience": None}
@@ -229,6 +236,9 @@ FAMILIES = (
     video_schemas,
 )
 """The files that do."""
+load_extensions()  # which do so as well
+PACKAGES = {"env": "datamodule.env"}
+"""Where groups are in the config, where not at their names."""
 REQUIRED_GROUPS = ("algorithm", "network", "optimizer", "datamodule", "trainer")
 
 
@@ -263,6 +273,8 @@ def register() -> None:
     for group, schemas in GROUP_SCHEMAS.items():
         for name, schema in schemas.items():
             store.store(group=f"schema/{group}", name=name, node=schema)
+        for name in set(complete(group)) - set(options(group, with_yaml=True)):
+            store.store(group=group, name=name, node=schemas[name], package=PACKAGES.get(group, group))
     store.store(group="schema/root", name="train", node=TrainConfig)
     store.store(group="schema/root", name="evaluate", node=EvaluateConfig)
     store.store(group="schema/root", name="export", node=ExportConfig)

@@ -7,6 +7,7 @@ line of YAML. No module of settings imports torch: `--help` and `--cfg job` stay
 
 from __future__ import annotations
 
+import copy
 from dataclasses import MISSING as UNSAID
 from dataclasses import Field, dataclass, field, fields
 from itertools import pairwise
@@ -87,6 +88,7 @@ class SettingInfo:
 def setting(
     meaning: str,
     *,
+    default: Any = MISSING,
     as_before: Any = UNSAID,
     signed: bool = False,
     formerly: str = "",
@@ -97,6 +99,8 @@ def setting(
 
     Args:
         meaning: see `SettingInfo`, as the other words and bounds.
+        default: its value where no YAML has one. Ours stand in YAML; an extension's schema that has all of its values
+            needs none.
         as_before: of a setting that is younger than runs of its schema, the value with which those ran: exactly what
             the code did when there was nothing to set. A stored config without the setting reads as if it had this
             value, and with it a new run has the identity that it would have had without the setting, so that finished
@@ -112,7 +116,9 @@ def setting(
         metadata |= {FORMERLY: formerly}
     if nested is not None:
         return field(default_factory=nested, metadata=metadata)
-    return field(default=MISSING, metadata=metadata)
+    if isinstance(default, list | dict):
+        return field(default_factory=lambda: copy.deepcopy(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
 def info_of(item: Field[Any]) -> SettingInfo | None:

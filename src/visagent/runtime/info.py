@@ -14,34 +14,41 @@ from pathlib import Path
 from visagent.config.presets import conf_folder, presets
 from visagent.errors import ConfigError
 from visagent.runtime.credentials import without_credentials
-from visagent.runtime.queue import shown_state
-from visagent.runtime.record import RunFolder, commit, hardware, versions
+from visagent.runtime.record import commit, hardware, versions
+from visagent.runtime.runs_list import runs_of
 from visagent.runtime.tracking import tracking_uri
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print everything a bug report needs."""
+    """Print what was asked for; everything a bug report needs where nothing was."""
     parser = argparse.ArgumentParser(
-        prog="visagent-info", description="Versions, devices, what is built, where things are stored."
+        prog="visagent-info",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Versions, devices, what is built, where things are stored; runs, settings.",
+        epilog="""\
+  visagent-info                           versions, devices, what is built, where things are stored
+  visagent-info runs                      all runs, the newest last
+  visagent-info runs ppo finished seed=0  those that all words match: states, parts of names, scales, KEY=VALUE
+  visagent-info run=r3f2                  one: its numbers, and all its settings with where each was set
+  visagent-info algorithm=ppo             the settings of an option of a group: values, bounds, meanings""",
     )
-    parser.add_argument(
-        "what",
-        nargs="?",
-        metavar="GROUP=NAME | run=SIGNATURE",
-        help="settings: algorithm=ppo (or of another group) with values, bounds and meanings; run=r3f2 also where each "
-        "was set",
-    )
+    parser.add_argument("what", nargs="*", metavar="runs [WORD ...] | run=SIGNATURE | GROUP=NAME", help="see below")
     parser.add_argument(
         "--outputs", type=Path, default=Path("outputs"), help="folder of runs and caches (default: %(default)s)"
     )
     options = parser.parse_args(arguments)
-    if options.what is not None:
+    if options.what[:1] == ["runs"]:
+        from visagent.runtime.runs_list import list_runs
+
+        return list_runs(options.outputs, options.what[1:])
+    if options.what:
         from visagent.runtime.settings_report import group_report, run_report
 
-        key, equals, name = options.what.partition("=")
-        if not equals or not name:
+        key, equals, name = options.what[0].partition("=")
+        if not equals or not name or len(options.what) > 1:
             raise ConfigError(
-                f"visagent-info: expected GROUP=NAME such as algorithm=ppo, or run=SIGNATURE, got {options.what!r}"
+                "visagent-info: expected runs, run=SIGNATURE, or GROUP=NAME such as algorithm=ppo, got "
+                f"{' '.join(options.what)!r}"
             )
         print(run_report(options.outputs, name) if key == "run" else group_report(key, name))
         return 0
@@ -120,22 +127,14 @@ def _storage(outputs: Path) -> dict[str, str]:
 
 
 def _runs(outputs: Path) -> None:
-    folders = sorted((outputs / "runs").glob("*/record.json"), key=lambda path: path.stat().st_mtime)
-    if not folders:
-        return
-    print("runs (newest last)")
-    for path in folders[-20:]:
-        folder = RunFolder(path.parent)
-        try:
-            record = folder.load()
-        except ConfigError as error:
-            print(f"  unreadable: {error}")
-            continue
-        if record is not None:
-            done = f"{record.env_steps:,} env steps  {record.seconds:.0f} s" + (
-                "  (not all in MLflow yet)" if folder.unsent() else ""
-            )
-            print(
-                f"  {record.signature}  {shown_state(folder, record):9} {record.name}  seed {record.seed}  "
-                f"{record.scale}  {done}"
-            )
+    runs, unreadable = runs_of(outputs)
+    if runs or unreadable:
+        print(f"runs (newest last{', 20 of them: visagent-info runs shows all' if len(runs) > 20 else ''})")
+    for line in unreadable:
+        print(f"  unreadable: {line}")
+    for run in runs[-20:]:
+        record = run.record
+        done = f"{record.env_steps:,} env steps  {record.seconds:.0f} s" + (
+            "  (not all in MLflow yet)" if run.folder.unsent() else ""
+        )
+        print(f"  {record.signature}  {run.state:9} {record.name}  seed {record.seed}  {record.scale}  {done}")

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from visagent.runtime.headline import FIRST, short_table
 from visagent.runtime.record import Record, RunFolder
 
 if TYPE_CHECKING:
@@ -42,11 +43,22 @@ def what_was_tested(record: Record) -> str:
 
 
 def print_table(
-    record: Record, folder: RunFolder, metrics: Mapping[str, float] | None = None, title: str | None = None
+    record: Record,
+    folder: RunFolder,
+    metrics: Mapping[str, float] | None = None,
+    title: str | None = None,
+    full: bool = False,
 ) -> None:
-    """Print the test metrics and where to find the run."""
+    """Print the test metrics and where to find the run.
+
+    Args:
+        record, folder: of the run.
+        metrics: instead of the record's.
+        title: instead of the run's name.
+        full: all numbers, however many.
+    """
     shown = record.metrics if metrics is None else metrics
-    console = print_metrics(title or f"{record.name}  seed {record.seed}  ({record.scale} scale)", shown)
+    console = print_metrics(title or f"{record.name}  seed {record.seed}  ({record.scale} scale)", shown, full)
     if metrics is None and (told := what_was_tested(record)):
         console.print(told, highlight=False, soft_wrap=True)
     steps = f"env steps {record.env_steps:,}   " if record.env_steps else ""
@@ -56,18 +68,22 @@ def print_table(
         console.print("pictures  " + "  ".join(str(path) for path in pictures), highlight=False, soft_wrap=True)
 
 
-def print_metrics(title: str, metrics: Mapping[str, float]) -> Console:
-    """Print test metrics as a table, if there are any; returns the console."""
+def print_metrics(title: str, metrics: Mapping[str, float], full: bool = False) -> Console:
+    """Print test metrics as a table, if there are any, that fits one screen unless it is to be `full`; returns the
+    console.
+    """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     columns, rows = metric_table(metrics)
-    if whole := {
-        key.removeprefix("test/"): value
-        for key, value in metrics.items()
-        if key.startswith("test/") and key.count("/") == 1
-    }:
+    split = {tuple(key.split("/")): value for key, value in metrics.items()}
+    whole, left_out = {key[1]: value for key, value in split.items() if key[0] == "test" and len(key) == 2}, 0
+    if not full:
+        columns, rows, left_out = short_table(columns, rows)
+        if left_out:  # the rows over all cases say it, for each mode
+            whole = {name: value for name, value in whole.items() if name not in FIRST}
+    if whole:
         columns, rows = list(dict.fromkeys([*whole, *columns])), {"(run)": whole, **rows}
     console = Console(markup=False, emoji=False)
     if not console.is_terminal:
@@ -80,6 +96,8 @@ def print_metrics(title: str, metrics: Mapping[str, float]) -> Console:
         for name, values in rows.items():
             table.add_row(name, *(_number(values.get(column)) for column in columns))
         console.print(table)
+    if left_out:
+        console.print(f"{left_out} more numbers: progress.summary=full, or the record", highlight=False)
     return console
 
 

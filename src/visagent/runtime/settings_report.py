@@ -14,12 +14,17 @@ from hydra import compose
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
+from visagent.charts import shown
 from visagent.config.composition import config_folder
 from visagent.config.presets import options
+from visagent.config.quoting import plain
 from visagent.config.schemas import GROUP_SCHEMAS, REQUIRED_GROUPS, schema_below
 from visagent.config.settings import SettingInfo, info_of
 from visagent.errors import ConfigError
-from visagent.runtime.record import find_run
+from visagent.runtime.credentials import without_credentials
+from visagent.runtime.queue import shown_state
+from visagent.runtime.record import Record, RunFolder, find_run
+from visagent.runtime.report import what_was_tested
 
 NARROWEST = 40
 """Columns for what a setting means, where the terminal is narrow."""
@@ -73,7 +78,7 @@ def run_report(outputs: Path, wanted: str) -> str:
         raise ConfigError(f"run {folder.path}: it has no record")
     given = [word for word in shlex.split(record.command)[1:] if "=" in word and not word.startswith("-")]
     keys = {word.lstrip("+~").partition("=")[0] for word in given}
-    parts = [record.command]
+    parts = [about(folder, record)]
     with config_folder():
         try:
             choices = compose("train", given, return_hydra_config=True).hydra.runtime.choices
@@ -98,6 +103,25 @@ def run_report(outputs: Path, wanted: str) -> str:
                 items.append(replace(item, set_by=set_by))
             parts.append(_table(f"{group}={choices[group]}", items))
     return "\n\n".join(parts)
+
+
+def about(folder: RunFolder, record: Record) -> str:
+    """What a run is and what came of it, in lines."""
+    epochs, minutes = len(record.history), record.seconds / 60
+    rows = {
+        "state": shown_state(folder, record).lower() + (f": {record.error.splitlines()[-1]}" if record.error else ""),
+        "name": f"{record.name}, seed {record.seed}, {record.scale} scale",
+        "command": record.command,
+        "folder": str(folder.path),
+        "begun, ended": f"{record.created}, {record.finished or 'not yet'}",
+        "took": f"{epochs} epochs, {record.env_steps:,} env steps, {minutes:.1f} minutes in {record.attempts} attempts",
+        "machine": ", ".join(f"{key} {value}" for key, value in record.hardware.items()),
+        "commit": record.commit,
+        "tested": what_was_tested(record).removeprefix("tested: "),
+        "page": str(page) if (page := folder.path / "report.html").is_file() else "",
+    }
+    lines = [record.signature, *(f"  {key:14}{without_credentials(value)}" for key, value in rows.items() if value)]
+    return "\n".join([*lines, *(f"  {name:42}{shown(value)}" for name, value in record.metrics.items())])
 
 
 def _option(group: str, name: str) -> dict[Any, Any]:
@@ -131,14 +155,9 @@ def _table(title: str, settings: Sequence[Setting]) -> str:
     """Names, values, where they were set, bounds, and meanings, wrapped to the terminal."""
     rows = []
     for item in settings:
-        value = (
-            "null"
-            if item.value is None
-            else str(item.value).lower()
-            if isinstance(item.value, bool)
-            else str(item.value)
+        rows.append(
+            [item.key, plain(item.value), item.set_by, item.info.bounds if item.info else "", _meaning(item.info)]
         )
-        rows.append([item.key, value, item.set_by, item.info.bounds if item.info else "", _meaning(item.info)])
     widths = [max([len(row[column]) for row in rows] or [0]) for column in range(4)]
     used = sum(width + 2 for width in widths if width) + 2
     room = max(NARROWEST, shutil.get_terminal_size((160, 24)).columns - used)

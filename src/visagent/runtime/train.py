@@ -332,7 +332,7 @@ def _summarise(config: dict[str, Any], record: Record, folder: RunFolder) -> Non
     if config["progress"]["summary"]:
         from visagent.runtime.report import print_table
 
-        print_table(record, folder)
+        print_table(record, folder, full=config["progress"]["summary"] == "full")
 
 
 def _tracker(config: dict[str, Any], folder: RunFolder, record: Record, outputs: Path) -> MLflowTracker:

@@ -1,0 +1,98 @@
+"""`visagent-info runs`, `visagent-info run=`, `visagent-compare`: what there is, and side by side."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import yaml
+from matplotlib.image import imread
+
+from visagent.errors import ConfigError
+from visagent.runtime.compare import main as compare
+from visagent.runtime.info import main as info
+from visagent.runtime.record import Record, RunFolder
+from visagent.runtime.runs_list import age
+
+
+@pytest.fixture
+def outputs(tmp_path):
+    """Three runs: a finished one, one that failed, one that was cut off; and a record that does not read."""
+    for name, status, seed, history, metrics in (
+        ("ppo/pendulum", "FINISHED", 0, [-900.0, -200.0], {"test/return": -180.0}),
+        ("ppo/cartpole", "FAILED", 1, [20.0, 30.0], {}),
+        ("rubiksnet/ucf101", "RUNNING", 0, [], {}),
+    ):
+        signature = f"r{len(name):x}{seed}"
+        folder = RunFolder(tmp_path / "runs" / signature)
+        folder.path.mkdir(parents=True)
+        record = Record(signature, name, f"visagent-train experiment={name}", seed, "laptop", status=status)
+        record.history = {str(epoch): {"val/return": value} for epoch, value in enumerate(history)}
+        record.metrics = metrics
+        record.error = "diverged" if status == "FAILED" else None
+        folder.save(record)
+        config = {"name": name, "seed": seed, "algorithm": {"clip": 0.1 * (seed + 1), "gamma": None}}
+        (folder.path / "config.yaml").write_text(yaml.safe_dump(config | {"paths": {"outputs": str(seed)}}))
+    (tmp_path / "runs" / "broken").mkdir()
+    (tmp_path / "runs" / "broken" / "record.json").write_text("{")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], {"rc0", "rc1", "r100"}),
+        (["ppo"], {"rc0", "rc1"}),
+        (["ppo", "finished"], {"rc0"}),
+        (["FAILED"], {"rc1"}),
+        (["cut off"], {"r100"}),
+        (["seed=0"], {"rc0", "r100"}),
+        (["algorithm.clip=0.2"], {"rc1"}),
+        (["algorithm.gamma=null", "rc"], {"rc0", "rc1"}),
+        (["algorithm.missing=1"], set()),
+    ],
+)
+def test_runs_by_words(words, expected, outputs, capsys):
+    assert info(["runs", *words, "--outputs", str(outputs)]) == (0 if expected else 1)
+    shown = capsys.readouterr().out
+    found = {line.split("│")[1].strip() for line in shown.splitlines() if line[:3] == "│ r"}
+    assert found == expected
+    assert "unreadable: " in shown
+    if not expected:
+        assert f"none of the 3 runs in {outputs}/runs is algorithm.missing=1" in shown
+
+
+def test_a_row_says_what_came_of_a_run(outputs, capsys):
+    info(["runs", "--outputs", str(outputs)])
+    lines = {line.split("│")[1].strip(): line for line in capsys.readouterr().out.splitlines() if line[:3] == "│ r"}
+    assert "test/return -180" in lines["rc0"] and "finished" in lines["rc0"]
+    assert "val/return 30" in lines["rc1"] and "failed" in lines["rc1"] and "cut off" in lines["r100"]
+
+
+def test_ages():
+    now = datetime.now(UTC)
+    for seconds, expected in ((0, "0 s"), (59, "59 s"), (61, "1 min"), (7300, "2 h"), (200000, "2 d")):
+        record = Record("r", "n", "c", 0, "laptop", created=(now - timedelta(seconds=seconds)).isoformat())
+        assert age(record, now) == expected
+
+
+def test_runs_side_by_side(outputs, capsys):
+    assert compare(["rc0", "run=rc1", "--outputs", str(outputs)]) == 0
+    rows = {
+        line.split("│")[1].strip(): [cell.strip() for cell in line.split("│")[2:-1]]
+        for line in capsys.readouterr().out.splitlines()
+        if line.startswith("│")
+    }
+    assert rows["algorithm.clip"] == ["0.1", "0.2"] and rows["seed"] == ["0", "1"]
+    assert "algorithm.gamma" not in rows and "paths.outputs" not in rows
+    assert rows["test/return"] == ["-180", "-"] and rows["state"] == ["finished", "failed"]
+    assert imread(outputs / "comparisons" / "rc0-rc1.png").shape[1] > 400
+
+
+def test_mistakes_are_named(outputs):
+    with pytest.raises(ConfigError, match="expected two different runs or more, got rc0"):
+        compare(["rc0", "--outputs", str(outputs)])
+    with pytest.raises(ConfigError, match=r"--metric: expected one of val/return, got 'val/x'"):
+        compare(["rc0", "rc1", "--metric", "val/x", "--outputs", str(outputs)])
+    with pytest.raises(ConfigError, match="expected runs, run=SIGNATURE, or GROUP=NAME such as algorithm=ppo, got 'r'"):
+        info(["r"])
