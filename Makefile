@@ -7,7 +7,7 @@ export OMP_NUM_THREADS ?= 1
 # Where images set it, every process that a test or a sweep starts would compile our modules anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: run test test-cluster lint bench browse gpu-check setup
+.PHONY: run test test-cluster lint bench browse docs gpu-check setup help
 
 run: setup
 	$(BIN)/visagent-train experiment=navigation/dagger
@@ -55,5 +55,21 @@ gpu-check: setup
 	$(BIN)/python -m benchmarks secant --device cuda
 	$(BIN)/python -m benchmarks rubiksnet --device cuda
 
+# From README.md, docs/ and the settings' dataclasses; links are checked. Nothing is fetched.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo "outputs/site/index.html; with search: python -m http.server --directory outputs/site"
+
 setup:
 	@scripts/setup.sh
+
+help:
+	@echo "make run            set-up, then the main job: DAgger in four embedded rooms"
+	@echo "make test           set-up, lint, types, tests; SLOW=1 for those too that take long, CLUSTER=1 for those on Slurm"
+	@echo "make lint           ruff, import-linter, mypy"
+	@echo "make bench          benchmarks; AREA=navigation for one area, BENCH=long for more rounds and peers"
+	@echo "make browse         MLflow's pages of the runs; PORT=5000"
+	@echo "make docs           the documents as a site"
+	@echo "make test-cluster   tests on a Slurm of their own"
+	@echo "make gpu-check      what needs a CUDA device"
+	@echo "make setup          set-up alone"

@@ -52,7 +52,7 @@ fi
 
 echo "set-up: installing into .venv (about 5 minutes and 8 GB the first time)"
 [ -x .venv/bin/python ] || "$python" -m venv .venv
-.venv/bin/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.[atari,dev,export,minari,ray,robosuite,search,secant,server,tensorboard,torchcodec]'
+.venv/bin/python -m pip install --quiet --no-compile --disable-pip-version-check -c constraints.txt -e '.[atari,dev,docs,export,minari,ray,robosuite,search,secant,server,tensorboard,torchcodec]'
 
 wait $beside
 # pip would compile 25,000 modules. A command needs a fifth of them; those of all commands are compiled here, beside the op.

@@ -93,7 +93,7 @@ def test_schemas_hold_no_values_that_the_yaml_holds():
 
     def empty(schema):
         for item in fields(schema):
-            if item.name.startswith("_") or item.default == MISSING:
+            if item.name.startswith("_") or item.default == MISSING or str(item.default).startswith("${"):
                 continue
             assert item.default is NO_DEFAULT, (schema, item.name)
             made = item.default_factory()

@@ -6,11 +6,12 @@ from dataclasses import fields
 
 import pytest
 
-from visagent.config.schemas import GROUP_SCHEMAS, TrainConfig
+from visagent.config.schemas import GROUP_SCHEMAS, REQUIRED_GROUPS, TrainConfig
 from visagent.config.settings import SettingInfo, Settings, info_of
 from visagent.config.validation import validate
 from visagent.errors import ConfigError
 from visagent.runtime.info import main
+from visagent.runtime.settings_report import reference
 from visagent.runtime.train import train
 
 SAYING = [schema for schemas in GROUP_SCHEMAS.values() for schema in schemas.values() if issubclass(schema, Settings)]
@@ -23,6 +24,19 @@ def test_every_setting_says_what_it_means(schema):
             info = info_of(item)
             assert info is not None and info.meaning, item.name
             assert info.example is None or info.allows(info.example), item.name
+
+
+def test_the_reference_says_what_every_setting_means():
+    groups = dict(reference())
+    assert list(groups) == ["run", *REQUIRED_GROUPS, "env", "learners"]
+    told = {(group, option) for group, options in groups.items() for option, _, _ in options}
+    assert {("algorithm", name) for name in GROUP_SCHEMAS["algorithm"]} <= told and ("env", "gymnasium") in told
+    (gymnasium,) = (says for option, says, _ in groups["env"] if option == "gymnasium")
+    assert "`pendulum`" in gymnasium
+    for group, options in groups.items():
+        for option, _, settings in options:
+            silent = [item.key for item in settings if item.info is None or not item.info.meaning]
+            assert not silent, (group, option, silent)
 
 
 @pytest.mark.parametrize(

@@ -39,19 +39,21 @@ from visagent.config.table_schemas import TableRootConfig
 class LoggerConfig:
     """Where runs are tracked; see `visagent.runtime.tracking`."""
 
-    enabled: bool = MISSING
-    tensorboard: bool = False
-    experiment: str = MISSING
-    tracking_uri: str | None = None
+    enabled: bool = setting("whether MLflow is told")
+    tensorboard: bool = setting("whether TensorBoard's files are written as well", default=False)
+    experiment: str = setting("MLflow's experiment")
+    tracking_uri: str | None = setting(
+        "where MLflow is; null: MLFLOW_TRACKING_URI, or a database in the outputs folder", default=None
+    )
 
 
 @dataclass
 class PathsConfig:
     """Folders. None of them changes a result by its name; what a video data set is, `datamodule.root` says."""
 
-    outputs: str = MISSING
-    run: str | None = None
-    videos: str = "embedded"
+    outputs: str = setting("folder of runs, tables and caches")
+    run: str | None = setting("folder of the run; null: its signature below runs/", default=None)
+    videos: str = setting("folder of a video data set; embedded: synthetic actions are made", default="embedded")
 
     def check(self) -> None:
         for name in ("outputs", "run", "videos"):
@@ -69,7 +71,7 @@ class PathsConfig:
 class ProgressConfig:
     """The progress bar and the closing table."""
 
-    bar: bool = MISSING
+    bar: bool = setting("whether there is a progress bar")
     refresh_rate: int = setting("batches between two looks of the bar", least=1)
     watch: bool = setting("whether curves are drawn in the terminal instead of the bar", as_before=False)
     summary: Any = setting(
@@ -110,10 +112,10 @@ class CheckpointConfig:
 class TrainConfig:
     """The root of `visagent-train`."""
 
-    name: str = MISSING
-    seed: int = MISSING
-    scale: str = MISSING
-    evaluate_after_training: bool = MISSING
+    name: str = setting("what the run is called; another name makes another run of the same settings")
+    seed: int = setting("of all that is drawn", expected="a whole number from 0 to 4294967295")
+    scale: str = setting("of its numbers", expected=" or ".join(SCALES))
+    evaluate_after_training: bool = setting("whether it is tested at its end")
     training: bool = setting(
         "whether it learns before it is tested; false tests the weights that its network begins with", as_before=True
     )
@@ -257,11 +259,12 @@ def schema_below(schema: type | None, key: str, child: Mapping[Any, Any]) -> typ
     key.
     """
     target = child.get("_target_")
-    if isinstance(target, str):
-        return schema_of(target)
+    if isinstance(target, str) and (found := schema_of(target)) is not None:
+        return found
     declared = next((item.type for item in fields(schema) if item.name == key), None) if schema is not None else None
     named = getattr(sys.modules[schema.__module__], str(declared), None) if schema is not None else None
-    return named if isinstance(named, type) and is_dataclass(named) else None
+    fits = isinstance(named, type) and is_dataclass(named) and target in (None, getattr(named, "_target_", None))
+    return named if fits else None
 
 
 @cache

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import shutil
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
@@ -16,9 +17,9 @@ from omegaconf import OmegaConf
 
 from visagent.charts import shown
 from visagent.config.composition import config_folder
-from visagent.config.presets import options
+from visagent.config.presets import conf_folders, options
 from visagent.config.quoting import plain
-from visagent.config.schemas import GROUP_SCHEMAS, REQUIRED_GROUPS, schema_below
+from visagent.config.schemas import GROUP_SCHEMAS, REQUIRED_GROUPS, TrainConfig, schema_below
 from visagent.config.settings import SettingInfo, info_of
 from visagent.errors import ConfigError
 from visagent.runtime.credentials import without_credentials
@@ -47,6 +48,11 @@ class Setting:
     info: SettingInfo | None
     set_by: str = ""
 
+    @property
+    def shown(self) -> str:
+        """Its value, as YAML has it."""
+        return plain(self.value)
+
 
 def group_report(group: str, name: str) -> str:
     """The settings of one option of a group, such as `algorithm` `ppo`.
@@ -63,7 +69,48 @@ def group_report(group: str, name: str) -> str:
         raise ConfigError(f"{group}={name}: expected one of {', '.join(options(group))}")
     with config_folder():
         node = _option(group, name)
-    return _table(f"{group}={name}", list(_settings(node, schema_below(None, "", node), "")))
+    return _table(f"{group}={name}", _with_comments(group, name, _settings(node, schema_below(None, "", node), "")))
+
+
+def reference() -> Iterator[tuple[str, list[tuple[str, str, list[Setting]]]]]:
+    """All groups, and of each its kinds of options: a name, what it is, its settings. Options that differ in values
+    alone are named by the kind that they are of; the first group, `run`, is of settings that every run has.
+    """
+    with config_folder():
+        root: Any = OmegaConf.to_container(compose("train", ["experiment=ppo/cartpole"]), resolve=False)
+        alone = {key: value for key, value in root.items() if key not in (*REQUIRED_GROUPS, "learners", "defaults")}
+        yield "run", [("", (TrainConfig.__doc__ or "").strip(), list(_settings(alone, TrainConfig, "")))]
+        for group in (*REQUIRED_GROUPS, "env", "learners"):
+            kinds: dict[Any, list[str]] = {}
+            nodes = {}
+            for name in options(group):
+                try:
+                    nodes[name] = _option(group, name)
+                except HydraException:  # one that is a part of another choice, such as none
+                    continue
+                schema = schema_below(None, "", nodes[name])
+                kinds.setdefault(schema or nodes[name].get("_target_", name), []).append(name)
+            out = []
+            for kind, names in kinds.items():
+                schema = kind if isinstance(kind, type) else None
+                registered = (name for name in names if GROUP_SCHEMAS.get(group, {}).get(name) is schema)
+                first = next(registered, names[0]) if schema is not None else names[0]
+                says = " ".join((schema.__doc__ or "").split("\n\n")[0].split()) if schema is not None else ""
+                others = [f"`{name}`" for name in names if name != first]
+                if others:
+                    says += f" Also: {', '.join(others)}, which are of its kind with other values."
+                out.append((first, says.strip(), _with_comments(group, first, _settings(nodes[first], schema, ""))))
+            yield group, out
+
+
+def _with_comments(group: str, name: str, settings: Iterable[Setting]) -> list[Setting]:
+    """Settings of what has no schema, as others' classes, with the comments of its YAML for meanings."""
+    path = next((path for folder in conf_folders() if (path := folder / group / f"{name}.yaml").is_file()), None)
+    said = dict(re.findall(r"^(\w+):[^#\n]*#\s*(.+)$", path.read_text(), re.MULTILINE)) if path is not None else {}
+    return [
+        replace(item, info=SettingInfo(said[item.key])) if item.info is None and item.key in said else item
+        for item in settings
+    ]
 
 
 def run_report(outputs: Path, wanted: str) -> str:
@@ -155,9 +202,7 @@ def _table(title: str, settings: Sequence[Setting]) -> str:
     """Names, values, where they were set, bounds, and meanings, wrapped to the terminal."""
     rows = []
     for item in settings:
-        rows.append(
-            [item.key, plain(item.value), item.set_by, item.info.bounds if item.info else "", _meaning(item.info)]
-        )
+        rows.append([item.key, item.shown, item.set_by, item.info.bounds if item.info else "", _meaning(item.info)])
     widths = [max([len(row[column]) for row in rows] or [0]) for column in range(4)]
     used = sum(width + 2 for width in widths if width) + 2
     room = max(NARROWEST, shutil.get_terminal_size((160, 24)).columns - used)
