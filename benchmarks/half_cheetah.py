@@ -27,7 +27,8 @@ from visagent.actors.threads import one_thread
 from visagent.envs.gymnasium_world import GymnasiumWorlds
 from visagent.experience.rollouts import Episode
 from visagent.networks.policy import PolicyStep
-from visagent.runtime.record import commit, hardware, write_atomically
+from visagent.runtime.provenance import commit, hardware
+from visagent.runtime.record import write_atomically
 from visagent.seeding import derive_seed
 from visagent.tables.figures import COLOURS
 from visagent.tables.grid import load_grid

@@ -25,7 +25,7 @@ from visagent.actors.pool import ActorPool, SerialActors
 from visagent.actors.process import ProcessActors
 from visagent.actors.roles import Report, Task
 from visagent.experience.rollouts import Field
-from visagent.runtime.record import commit, hardware
+from visagent.runtime.provenance import commit, hardware
 from visagent.tables.figures import COLOURS
 
 COMPUTING_MS = (1.0, 3.0, 10.0, 30.0, 100.0)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from visagent.runtime.record import RunFolder
+from visagent.runtime.run_folder import RunFolder
 
 
 def folder_of(record, tmp_path) -> RunFolder:

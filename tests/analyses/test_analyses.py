@@ -126,7 +126,7 @@ def test_every_action_is_timed(subject):
 
 
 def test_json_holds_no_nan(tmp_path):
-    from visagent.runtime.record import RunFolder
+    from visagent.runtime.run_folder import RunFolder
 
     folder = RunFolder(tmp_path)
     folder.analyses.mkdir()

@@ -65,7 +65,7 @@ def test_a_sweep_runs_as_jobs_and_only_what_is_missing_runs_again(slurm, ask, tm
 
 def job_of(folder):
     from visagent.runtime.queue import remembered
-    from visagent.runtime.record import RunFolder
+    from visagent.runtime.run_folder import RunFolder
 
     return remembered(RunFolder(folder)).job
 

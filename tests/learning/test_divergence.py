@@ -18,8 +18,9 @@ from datamodules.perturbations import PerturbationDataModule
 from visagent.errors import DivergedError
 from visagent.networks.normalizers import RunningNormalizer
 from visagent.runtime.divergence import is_decisive, undefined_metric, undefined_weight
-from visagent.runtime.record import Record, RunFolder
+from visagent.runtime.record import Record
 from visagent.runtime.report import learning_curves
+from visagent.runtime.run_folder import RunFolder
 from visagent.runtime.train import train
 
 ACTING = ("actors=serial", "datamodule.eval_episodes=1", "datamodule.test_episodes=1")

@@ -8,7 +8,7 @@ from hydra.utils import get_class
 
 from comparing import assert_same, checkpoint
 from slow import only
-from visagent.runtime.record import RunFolder
+from visagent.runtime.run_folder import RunFolder
 from visagent.runtime.train import train
 from visagent.runtime.weight_average import WHILE_TRAINED
 

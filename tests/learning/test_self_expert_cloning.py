@@ -11,7 +11,7 @@ from visagent.config.schemas import TrainConfig
 from visagent.config.signature import signature
 from visagent.config.validation import validate
 from visagent.errors import ConfigError
-from visagent.runtime.record import RunFolder
+from visagent.runtime.run_folder import RunFolder
 from visagent.runtime.train import train
 
 SPOTS = ["env=own", "datamodule.env._target_=visagent.testing.worlds.SpotWorlds"]

@@ -22,8 +22,9 @@ from visagent.runtime import callbacks
 from visagent.runtime.best import BestEpochs
 from visagent.runtime.evaluate import evaluate
 from visagent.runtime.evaluate import trained as trained_module
-from visagent.runtime.record import Record, RunFolder
+from visagent.runtime.record import Record
 from visagent.runtime.report import what_was_tested
+from visagent.runtime.run_folder import RunFolder
 from visagent.runtime.train import train
 from visagent.runtime.weight_average import WHILE_TRAINED, WeightAverage, averaged
 from visagent.tables.text import weights_line

@@ -22,7 +22,7 @@ from visagent.runtime.checkpoints import (
     damage,
     reading_checkpoint,
 )
-from visagent.runtime.record import RunFolder
+from visagent.runtime.run_folder import RunFolder
 from visagent.runtime.train import train
 
 PRESET = "navigation/behaviour_cloning"

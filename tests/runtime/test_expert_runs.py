@@ -15,7 +15,8 @@ from visagent.config.validation import validate
 from visagent.errors import ConfigError
 from visagent.runtime import experts
 from visagent.runtime.experts import have_expert
-from visagent.runtime.record import Record, RunFolder
+from visagent.runtime.record import Record
+from visagent.runtime.run_folder import RunFolder
 
 
 @pytest.fixture

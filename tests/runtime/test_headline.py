@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from visagent.runtime.headline import FITS, headline, short_table
-from visagent.runtime.record import Record, RunFolder
+from visagent.runtime.record import Record
 from visagent.runtime.report import metric_table, print_table
+from visagent.runtime.run_folder import RunFolder
 
 ROOMS = ("bathroom", "bedroom", "kitchen", "living_room", "all")
 NAVIGATION = {

@@ -12,7 +12,7 @@ import pytest
 from visagent.errors import ConfigError
 from visagent.runtime import locking
 from visagent.runtime.locking import file_system, held, is_held
-from visagent.runtime.record import RunBusy, RunFolder
+from visagent.runtime.run_folder import RunBusy, RunFolder
 from visagent.runtime.slurm import QueueSilent
 
 

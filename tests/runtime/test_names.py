@@ -13,10 +13,12 @@ import pytest
 from matplotlib.figure import Figure
 
 from visagent.pictures import plain
-from visagent.runtime import record as records
+from visagent.runtime import provenance
 from visagent.runtime.drawing import draw
-from visagent.runtime.record import Record, RunFolder, command, commit, find_run
+from visagent.runtime.provenance import command, commit
+from visagent.runtime.record import Record
 from visagent.runtime.report import learning_curves, print_table
+from visagent.runtime.run_folder import RunFolder, find_run
 
 ODD = "pay_$5_^_$6 [bold] [/x] 100% {a} :smile:"
 
@@ -86,7 +88,7 @@ def test_the_recorded_command_can_be_pasted(arguments, monkeypatch):
 def test_the_commit_is_ours_or_none(place, ours, tmp_path, monkeypatch):
     folder = tmp_path / place
     folder.mkdir(parents=True)
-    (folder / "record.py").touch()
+    (folder / "provenance.py").touch()
     (tmp_path / "their.txt").touch()
     for arguments in (
         ["init", "-q"],
@@ -94,7 +96,7 @@ def test_the_commit_is_ours_or_none(place, ours, tmp_path, monkeypatch):
         ["-c", "user.name=a", "-c", "user.email=a@b", "commit", "-qm", "one"],
     ):
         subprocess.run(["git", "-C", str(tmp_path), *arguments], check=True)
-    monkeypatch.setattr(records, "__file__", str(folder / "record.py"))
+    monkeypatch.setattr(provenance, "__file__", str(folder / "provenance.py"))
     assert bool(commit()) is ours
 
 

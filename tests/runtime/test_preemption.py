@@ -13,7 +13,7 @@ import pytest
 from visagent.errors import UserError
 from visagent.runtime import preemption
 from visagent.runtime.preemption import SIGNAL, MakeWay, listen
-from visagent.runtime.record import RunFolder
+from visagent.runtime.run_folder import RunFolder
 from visagent.runtime.stopping import Preempted
 from visagent.runtime.train import IDLE_ATTEMPTS, train
 

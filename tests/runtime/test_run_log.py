@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 from rich.progress import Progress
 
-from visagent.runtime.record import RunFolder
+from visagent.runtime.run_folder import RunFolder
 from visagent.runtime.run_log import RunLog, logged
 from visagent.runtime.train import train
 

@@ -32,8 +32,9 @@ from visagent.runtime.allocation import global_rank
 from visagent.runtime.drawing import draw
 from visagent.runtime.evaluate import evaluate
 from visagent.runtime.fitting import forget_absent_gpu
-from visagent.runtime.record import Record, RunFolder, find_run, write_atomically
+from visagent.runtime.record import Record, write_atomically
 from visagent.runtime.report import learning_curves, metric_table
+from visagent.runtime.run_folder import RunFolder, find_run
 from visagent.runtime.stopping import signals_cancel
 from visagent.runtime.train import Cancelled, train
 

@@ -11,7 +11,8 @@ from matplotlib.image import imread
 from visagent.errors import ConfigError
 from visagent.runtime.compare import main as compare
 from visagent.runtime.info import main as info
-from visagent.runtime.record import Record, RunFolder
+from visagent.runtime.record import Record
+from visagent.runtime.run_folder import RunFolder
 from visagent.runtime.runs_list import age
 
 

@@ -25,7 +25,7 @@ from visagent.networks.perceptron import Perceptron
 from visagent.runtime.building import make
 from visagent.runtime.keep_together import KeepTogether
 from visagent.runtime.learners import another_learner, config_of, learner_of, place_on_node
-from visagent.runtime.record import RunFolder
+from visagent.runtime.run_folder import RunFolder
 from visagent.runtime.train import train
 from visagent.seeding import derive_seed
 

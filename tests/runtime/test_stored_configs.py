@@ -18,7 +18,8 @@ from visagent.errors import ConfigError
 from visagent.runtime import demonstrations
 from visagent.runtime.evaluate import evaluate
 from visagent.runtime.export import export
-from visagent.runtime.record import Record, RunFolder
+from visagent.runtime.record import Record
+from visagent.runtime.run_folder import RunFolder
 from visagent.runtime.train import train
 
 PRESET = "navigation/behaviour_cloning"

@@ -29,7 +29,9 @@ from visagent.runtime.credentials import without_credentials
 from visagent.runtime.mlflow_logger import MLflowTracker
 from visagent.runtime.multirun import MultirunParent
 from visagent.runtime.outbox import Store, deliver_ended, names_tags, safe_name
-from visagent.runtime.record import PARENT_VARIABLE, Record, RunFolder, command
+from visagent.runtime.provenance import command
+from visagent.runtime.record import PARENT_VARIABLE, Record
+from visagent.runtime.run_folder import RunFolder
 from visagent.runtime.tracking import (
     TrackingUnavailable,
     ask,

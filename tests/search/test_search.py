@@ -15,7 +15,8 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from visagent.errors import ConfigError
 from visagent.runtime.pruning import PruneByMedian
-from visagent.runtime.record import Record, RunFolder
+from visagent.runtime.record import Record
+from visagent.runtime.run_folder import RunFolder
 from visagent.runtime.stopping import Pruned
 from visagent.search.report import importances, write_report
 from visagent.search.space import Space

@@ -9,7 +9,7 @@ from typing import Any
 
 from visagent.errors import ConfigError
 from visagent.runtime.arguments import add_place_of_runs, count
-from visagent.runtime.record import RunFolder, find_run
+from visagent.runtime.run_folder import RunFolder, find_run
 
 KINDS = {
     "cycle": "whether embeddings of one episode in several looks lie beside each other, in per cent (Table 5.6)",

@@ -29,7 +29,7 @@ from visagent.errors import ConfigError, UserError
 from visagent.runtime.failures import by_table
 from visagent.runtime.locking import NETWORK, file_system
 from visagent.runtime.queue import remember, remembered, tail
-from visagent.runtime.record import RunFolder
+from visagent.runtime.run_folder import RunFolder
 from visagent.runtime.slurm import QueueSilent, last_state, live_jobs
 from visagent.runtime.tracking import database_file, tracking_uri
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from visagent.errors import ConfigError
-from visagent.runtime.record import RunFolder
+from visagent.runtime.run_folder import RunFolder
 
 
 class BestEpochs:

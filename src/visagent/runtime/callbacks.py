@@ -24,7 +24,8 @@ from visagent.runtime.allocation import this_node
 from visagent.runtime.best import BestEpochs, require_metric
 from visagent.runtime.checkpoints import FORMAT, STAMP, check_content, reading_checkpoint
 from visagent.runtime.mlflow_logger import MLflowTracker
-from visagent.runtime.record import Record, RunFolder
+from visagent.runtime.record import Record
+from visagent.runtime.run_folder import RunFolder
 
 
 def random_state(device: torch.device) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from visagent.errors import ConfigError
-from visagent.runtime.record import NEWER, RunFolder
+from visagent.runtime.record import NEWER
+from visagent.runtime.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
 STAMP, FORMAT = "visagent", 1

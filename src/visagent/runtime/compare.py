@@ -18,7 +18,8 @@ from visagent.errors import ConfigError
 from visagent.runtime.arguments import add_place_of_runs
 from visagent.runtime.credentials import without_credentials
 from visagent.runtime.headline import headline
-from visagent.runtime.record import Record, RunFolder, find_run
+from visagent.runtime.record import Record
+from visagent.runtime.run_folder import RunFolder, find_run
 
 ABSENT = "-"
 MOST_CURVES = 6

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from visagent.errors import UserError, machine_message
 from visagent.pictures import plain
-from visagent.runtime.record import Record, RunFolder
+from visagent.runtime.record import Record
+from visagent.runtime.run_folder import RunFolder
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl

@@ -18,7 +18,9 @@ from visagent.config.trust import literal, locate
 from visagent.config.validation import check_targets, validate
 from visagent.errors import ConfigError
 from visagent.runtime.checkpoints import check_checkpoint, reading_checkpoint
-from visagent.runtime.record import Record, RunFolder, command, commit, find_run, now, write_atomically
+from visagent.runtime.provenance import command, commit
+from visagent.runtime.record import Record, now, write_atomically
+from visagent.runtime.run_folder import RunFolder, find_run
 from visagent.runtime.tracked_evaluation import track_evaluation
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from visagent.config.composition import expert_config, expert_overrides
 from visagent.config.signature import signature
 from visagent.config.trust import dicts, registered
 from visagent.errors import ConfigError
-from visagent.runtime.record import RunBusy, RunFolder
+from visagent.runtime.run_folder import RunBusy, RunFolder
 
 log = logging.getLogger(__name__)
 WAIT_SECONDS = 2.0

@@ -23,7 +23,7 @@ from visagent.config.schemas import ExportConfig
 from visagent.config.validation import check_targets, validate
 from visagent.errors import ConfigError
 from visagent.runtime.building import make
-from visagent.runtime.record import RunFolder, find_run
+from visagent.runtime.run_folder import RunFolder, find_run
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -14,7 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 from visagent.config.signature import EXCLUDED, signature
 from visagent.config.trust import dicts, literal
 from visagent.errors import ConfigError
-from visagent.runtime.record import Record, RunFolder, find_run
+from visagent.runtime.record import Record
+from visagent.runtime.run_folder import RunFolder, find_run
 
 log = logging.getLogger(__name__)
 FROM_HERE = ("progress", "logger", "paths", "launcher", "machine", "threads", "objective", "prune", "allow_targets")

@@ -19,8 +19,9 @@ from visagent.runtime.checkpoints import checkpoint_to_resume, reading_checkpoin
 from visagent.runtime.drawing import draw
 from visagent.runtime.experts import trained_expert
 from visagent.runtime.memory import keep_memory
-from visagent.runtime.record import Record, RunFolder, write_atomically
+from visagent.runtime.record import Record, write_atomically
 from visagent.runtime.report import what_was_tested
+from visagent.runtime.run_folder import RunFolder
 
 if TYPE_CHECKING:
     import pytorch_lightning as pl

@@ -14,7 +14,7 @@ from pathlib import Path
 from visagent.config.presets import conf_folder, presets
 from visagent.errors import ConfigError
 from visagent.runtime.credentials import without_credentials
-from visagent.runtime.record import commit, hardware, versions
+from visagent.runtime.provenance import commit, hardware, versions
 from visagent.runtime.runs_list import runs_of
 from visagent.runtime.tracking import tracking_uri
 

@@ -25,7 +25,7 @@ from typing import Any
 from visagent.errors import ConfigError, UserError
 from visagent.runtime.allocation import node_address, this_task
 from visagent.runtime.building import make
-from visagent.runtime.record import RunFolder
+from visagent.runtime.run_folder import RunFolder
 
 log = logging.getLogger(__name__)
 PRELOADED = [

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from visagent.errors import ConfigError
-from visagent.runtime.record import UNSENT, RunFolder, write_atomically
+from visagent.runtime.record import write_atomically
+from visagent.runtime.run_folder import UNSENT, RunFolder
 from visagent.runtime.tracking import TrackingUnavailable, connect, reason, store_name
 
 if TYPE_CHECKING:

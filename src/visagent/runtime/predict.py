@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from visagent.config.trust import locate
 from visagent.errors import ConfigError
 from visagent.runtime.arguments import add_place_of_runs, count
-from visagent.runtime.record import RunFolder, find_run, write_atomically
+from visagent.runtime.record import write_atomically
+from visagent.runtime.run_folder import RunFolder, find_run
 
 if TYPE_CHECKING:
     from visagent.networks.deploy import Exportable

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from visagent.runtime.record import Record, RunFolder, now, write_atomically
+from visagent.runtime.record import Record, now, write_atomically
+from visagent.runtime.run_folder import RunFolder
 from visagent.runtime.slurm import QueueSilent, live_jobs
 
 FILE = "job.json"

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from visagent.runtime.headline import FIRST, short_table
-from visagent.runtime.record import Record, RunFolder
+from visagent.runtime.record import Record
+from visagent.runtime.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

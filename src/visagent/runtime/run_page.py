@@ -21,8 +21,9 @@ from visagent.pages import document, inline, relative, table
 from visagent.runtime.citations import sources_of
 from visagent.runtime.credentials import without_credentials
 from visagent.runtime.extending import not_to_extend
-from visagent.runtime.record import Record, RunFolder, write_atomically
+from visagent.runtime.record import Record, write_atomically
 from visagent.runtime.report import metric_table, what_was_tested
+from visagent.runtime.run_folder import RunFolder
 from visagent.runtime.system_use import read_use
 
 log = logging.getLogger(__name__)

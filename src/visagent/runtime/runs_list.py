@@ -17,7 +17,8 @@ from visagent.config.quoting import plain
 from visagent.errors import ConfigError
 from visagent.runtime.headline import headline
 from visagent.runtime.queue import shown_state
-from visagent.runtime.record import Record, RunFolder
+from visagent.runtime.record import Record
+from visagent.runtime.run_folder import RunFolder
 
 STATES = ("running", "finished", "failed", "killed", "cut off", "waiting")
 AGES = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))

@@ -24,8 +24,9 @@ from visagent.config.settings import SettingInfo, info_of
 from visagent.errors import ConfigError
 from visagent.runtime.credentials import without_credentials
 from visagent.runtime.queue import shown_state
-from visagent.runtime.record import Record, RunFolder, find_run
+from visagent.runtime.record import Record
 from visagent.runtime.report import what_was_tested
+from visagent.runtime.run_folder import RunFolder, find_run
 
 NARROWEST = 40
 """Columns for what a setting means, where the terminal is narrow."""

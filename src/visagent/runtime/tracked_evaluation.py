@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from visagent.runtime.outbox import safe_name
-from visagent.runtime.record import Record, RunFolder
+from visagent.runtime.record import Record
+from visagent.runtime.run_folder import RunFolder
 from visagent.runtime.tracking import TrackingUnavailable, ask, connect, tracking_uri
 
 log = logging.getLogger(__name__)

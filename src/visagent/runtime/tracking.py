@@ -25,7 +25,7 @@ from urllib.parse import unquote
 from visagent.errors import ConfigError, UserError
 from visagent.runtime.credentials import HIDDEN, without_credentials
 from visagent.runtime.locking import take
-from visagent.runtime.record import RunFolder
+from visagent.runtime.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

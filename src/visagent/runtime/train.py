@@ -33,7 +33,9 @@ from visagent.runtime.learners import (
     learner_of,
     serve_learners,
 )
-from visagent.runtime.record import Record, RunFolder, command, commit, hardware, now, versions
+from visagent.runtime.provenance import command, commit, hardware, versions
+from visagent.runtime.record import Record, now
+from visagent.runtime.run_folder import RunFolder
 from visagent.runtime.run_log import RunLog, logged
 from visagent.runtime.run_page import PAGE, write_page
 from visagent.runtime.stopping import Cancelled, Preempted, Pruned, signals_cancel

@@ -24,7 +24,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from visagent.config.signature import changes_identity
 from visagent.errors import ConfigError
 from visagent.runtime.objective import objective_of
-from visagent.runtime.record import Record, RunFolder, write_atomically
+from visagent.runtime.record import Record, write_atomically
+from visagent.runtime.run_folder import RunFolder
 from visagent.runtime.stopping import PRUNED
 from visagent.search.space import Space
 

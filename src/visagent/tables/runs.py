@@ -13,7 +13,8 @@ from visagent.config.composition import Composed, compose_run, config_folder, ex
 from visagent.config.signature import difference, signature
 from visagent.errors import ConfigError
 from visagent.runtime.queue import waiting
-from visagent.runtime.record import Record, RunFolder
+from visagent.runtime.record import Record
+from visagent.runtime.run_folder import RunFolder
 from visagent.tables.grid import AT_THE_END, Grid, Reading
 
 State = Literal["finished", "running", "failed", "cut off", "not started"]
