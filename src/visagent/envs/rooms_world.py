@@ -18,7 +18,8 @@ from visagent.envs.spaces import ActionSpace, WorldSpaces
 from visagent.envs.world import Observation
 from visagent.errors import ConfigError
 from visagent.scenes.layout import ROOM_TYPES, Room, build_room, touches
-from visagent.scenes.render import Lamp, SceneRenderer
+from visagent.scenes.render import SceneRenderer
+from visagent.scenes.room_model import Lamp
 from visagent.textures import coloured_field
 
 HERTZ = 10.0

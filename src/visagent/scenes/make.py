@@ -103,7 +103,8 @@ def is_made(path: Path, recipe: SceneRecipe) -> bool:
 def make_scene(folder: Path, recipe: SceneRecipe) -> Path:
     """Make one dump in this process and return its path."""
     # Imported here: a process that only lists or reads dumps needs neither OpenGL nor torch.
-    from visagent.scenes.render import HEIGHT, WIDTH, SceneRenderer
+    from visagent.scenes.render import SceneRenderer
+    from visagent.scenes.room_model import HEIGHT, WIDTH
 
     room = build_room(recipe.kind, recipe.layout_seed, recipe.style_seed)
     observation = np.empty((len(room.graph), HEIGHT, WIDTH, 3), np.uint8)
