@@ -56,6 +56,17 @@ def test_a_table_that_fits_is_left_as_it_is():
     assert len(rows) == FITS and left_out == 2
 
 
+def test_what_shares_no_column_is_a_line_below(tmp_path, capsys):
+    metrics = {f"test/{clips}_clip/{top}": 0.25 for clips in (1, 2) for top in ("top1", "top5")}
+    metrics |= {"test/broken": 0.0, "test/network/parameters": 183720.0, "test/network/gmacs": 0.004}
+    print_table(record(metrics), RunFolder(tmp_path))
+    shown = capsys.readouterr().out
+    assert "broken 0.000\nnetwork: parameters 183,720  gmacs 0.004\n" in shown
+    assert "parameters" not in shown.split("broken")[0] and "2_clip" in shown
+    print_table(record({"test/return": 1.0, "test/success_rate": 0.5}), RunFolder(tmp_path))
+    assert "(run)" in capsys.readouterr().out
+
+
 def test_what_is_left_out_is_said(tmp_path, capsys):
     print_table(record(NAVIGATION), RunFolder(tmp_path))
     short = capsys.readouterr().out.splitlines()

@@ -70,6 +70,20 @@ def short_table(columns: Sequence[str], rows: Rows) -> tuple[list[str], dict[str
     return shown, kept, count - sum(map(len, kept.values()))
 
 
+def facts_apart(rows: Rows) -> tuple[dict[str, dict[str, float]], dict[str, Mapping[str, float]]]:
+    """Rows that share columns with others, and those that share none, which are read better as lines below.
+
+    Where no two share any, all are rows.
+    """
+    together = {
+        name
+        for name, values in rows.items()
+        if any(values.keys() & others.keys() for other, others in rows.items() if other != name)
+    } or set(rows)
+    table = {name: dict(values) for name, values in rows.items() if name in together}
+    return table, {name: values for name, values in rows.items() if name not in together}
+
+
 def _placed(name: str) -> tuple[str, str, str]:
     """Group, mode and case of a row."""
     *group, mode, case = ["", *name.split("/")] if "/" in name else ["", "", name]

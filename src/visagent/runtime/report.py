@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from visagent.runtime.headline import FIRST, short_table
+from visagent.runtime.headline import FIRST, facts_apart, short_table
 from visagent.runtime.record import Record
 from visagent.runtime.run_folder import RunFolder
 
@@ -89,14 +89,22 @@ def print_metrics(title: str, metrics: Mapping[str, float], full: bool = False) 
     console = Console(markup=False, emoji=False)
     if not console.is_terminal:
         console = Console(width=120, markup=False, emoji=False)  # a log file has no width of its own
+    facts: dict[str, Mapping[str, float]] = {}
+    if not full:
+        rows, facts = facts_apart(rows)
+        columns = [column for column in columns if any(column in values for values in rows.values())]
     if rows:
-        table = Table(title=Text(title, "table.title"), title_justify="left")
+        console.print(Text(title, "table.title"), soft_wrap=True)  # wider than a narrow table
+        table = Table()
         table.add_column("test", no_wrap=True)
         for column in columns:
             table.add_column(column.removeprefix("average_").replace("_", " "), justify="right")
         for name, values in rows.items():
             table.add_row(name, *(_number(values.get(column)) for column in columns))
         console.print(table)
+    for name, numbers in facts.items():
+        told = "  ".join(f"{column.replace('_', ' ')} {_number(value)}" for column, value in numbers.items())
+        console.print(f"{name}: {told}".removeprefix("(run): "), highlight=False)
     if left_out:
         console.print(f"{left_out} more numbers: progress.summary=full, or the record", highlight=False)
     return console
