@@ -51,10 +51,8 @@ def test_every_spec_expands_and_its_runs_compose(name, scale):
     both = any if scale == "laptop" else all  # of others the presets alone are news, which have a test of their own
     cells = {key: cell for key, cell in grid.cells.items() if both((cell.row == row, cell.column == column))}
     runs = plan(dataclasses.replace(grid, seeds=grid.seeds[:1], cells=cells), ["logger=none"])
-    first = dict(list(grid.cells.items())[:1])
-    assert len(
-        {run.signature for run in plan(dataclasses.replace(grid, cells=first), ["logger=none"]).values()}
-    ) == len(grid.seeds)
+    two = dataclasses.replace(grid, seeds=grid.seeds[:2], cells=dict(list(grid.cells.items())[:1]))
+    assert len({run.signature for run in plan(two, ["logger=none"]).values()}) == len(two.seeds)
     assert len(grid.cells) == len(grid.panels) * sum(len(grid.columns) for _ in grid.lines)
     assert {run.config["scale"] for run in runs.values()} == {scale}
     assert len({run.signature for run in runs.values()}) == len(runs)
