@@ -13,6 +13,7 @@ import pytest
 from hydra import compose
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from processes import run
 from visagent.config.composition import config_folder
 from visagent.config.presets import options, presets, tables
 from visagent.runtime.settings_report import reference
@@ -137,3 +138,24 @@ def test_the_picture_of_the_architecture_is_of_todays_imports():
     script = ROOT / "scripts" / "architecture.py"
     done = subprocess.run([sys.executable, str(script), "--check"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"type python scripts/architecture.py: {done.stderr}"
+
+
+def test_the_readme_names_all_pages():
+    linked = set(re.findall(r"\]\((docs/\w+\.md)\)", PAGES["README.md"]))
+    assert {page for page in PAGES if page.startswith("docs/")} <= linked
+    assert {"docs/results/README.md", "CONTRIBUTING.md", "CHANGELOG.md"} <= set(
+        re.findall(r"\]\(([\w/]+\.md)\)", PAGES["README.md"])
+    )
+
+
+@pytest.mark.process
+def test_the_readmes_cheap_commands_run(tmp_path):
+    """What looks and trains nothing, in an empty folder."""
+    ran = []
+    for line in commands(PAGES["README.md"]):
+        looks = line.startswith(("visagent-info", "visagent-table")) and "--run" not in line
+        if (looks or "--cfg job" in line) and not STANDS_FOR.search(line):
+            done = run(*shlex.split(line), check=False, cwd=tmp_path)
+            assert done.returncode == (1 if line.startswith("visagent-info runs") else 0), (line, done.stderr)
+            ran.append(line)
+    assert len(ran) >= 4

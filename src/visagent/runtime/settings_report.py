@@ -156,13 +156,14 @@ def run_report(outputs: Path, wanted: str) -> str:
 def about(folder: RunFolder, record: Record) -> str:
     """What a run is and what came of it, in lines."""
     epochs, minutes = len(record.history), record.seconds / 60
+    steps = f"{record.env_steps:,} env steps, " if record.env_steps else ""
     rows = {
         "state": shown_state(folder, record).lower() + (f": {record.error.splitlines()[-1]}" if record.error else ""),
         "name": f"{record.name}, seed {record.seed}, {record.scale} scale",
         "command": record.command,
         "folder": str(folder.path),
         "begun, ended": f"{record.created}, {record.finished or 'not yet'}",
-        "took": f"{epochs} epochs, {record.env_steps:,} env steps, {minutes:.1f} minutes in {record.attempts} attempts",
+        "took": f"{epochs} epochs, {steps}{minutes:.1f} minutes, {record.attempts} attempt{'s' * (record.attempts != 1)}",
         "machine": ", ".join(f"{key} {value}" for key, value in record.hardware.items()),
         "commit": record.commit,
         "tested": what_was_tested(record).removeprefix("tested: "),
