@@ -25,7 +25,7 @@ def installed(tmp_path_factory):
     folder = tmp_path_factory.mktemp("wheel")
     for name in ("src", "conf", "cuda_ext", "datamodules", "lightning_modules"):  # building leaves files beside them
         shutil.copytree(ROOT / name, folder / "source" / name, ignore=shutil.ignore_patterns("_build", "__pycache__"))
-    for name in ("pyproject.toml", "README.md"):
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, folder / "source" / name)
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
     subprocess.run([*pip, "wheel", "--no-deps", "-w", str(folder), str(folder / "source")], check=True)

@@ -163,7 +163,8 @@ def about(folder: RunFolder, record: Record) -> str:
         "command": record.command,
         "folder": str(folder.path),
         "begun, ended": f"{record.created}, {record.finished or 'not yet'}",
-        "took": f"{epochs} epochs, {steps}{minutes:.1f} minutes, {record.attempts} attempt{'s' * (record.attempts != 1)}",
+        "took": f"{epochs} epochs, {steps}{minutes:.1f} minutes"
+        + (f", {record.attempts} attempts" if record.attempts > 1 else ""),
         "machine": ", ".join(f"{key} {value}" for key, value in record.hardware.items()),
         "commit": record.commit,
         "tested": what_was_tested(record).removeprefix("tested: "),
