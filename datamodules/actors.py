@@ -205,8 +205,8 @@ class ActorDataModule(pl.LightningDataModule):
     def _warn_of_short_epochs(self) -> None:
         log.warning(
             "no episode ended in an epoch, which has %d steps in each world: every epoch begins new episodes, so that "
-            "nothing is learned of what comes later "
-            "in one; type datamodule.iterations_per_epoch=%d, or more",
+            "nothing is learned of what comes later in one; type a larger datamodule.iterations_per_epoch, such as %d "
+            "(a smoke run need not mind)",
             self.steps * self.iterations_per_epoch,
             4 * self.iterations_per_epoch,
         )

@@ -11,7 +11,8 @@ from hydra import initialize_config_module
 from omegaconf import OmegaConf
 
 from slow import only
-from visagent.config.presets import conf_folder, options, presets
+from visagent.config.extensions import conf_folder
+from visagent.config.presets import options, presets
 from visagent.config.schemas import TrainConfig, register
 from visagent.config.signature import signature
 from visagent.config.validation import check_targets, validate

@@ -28,7 +28,7 @@ GROUPS = ("algorithm", "network", "optimizer", "datamodule", "trainer", "checkpo
 GROUPS += ("launcher", "machine", "learners")
 KEY = re.compile(rf"(?<![\w.+])\+{{0,2}}((?:{'|'.join(GROUPS)})\.[a-z_][\w.]*)=")
 STANDS_FOR = re.compile(
-    r"\b(DIR|FILE|NAME|KEY|VALUE|SIGNATURE|METRIC|HOST|PORT|r3f2|r81c)\b|\.\.\.|<\w+>|MODULE|my_package|mysite|src/env/data"
+    r"\b(DIR|FILE|NAME|KEY|VALUE|SIGNATURE|METRIC|HOST|PORT|r3f2|r81c|r49b|clipp)\b|\.\.\.|<\w+>|MODULE|my_package|mysite|src/env/data"
 )
 """What a reader puts something else for, or what is elsewhere."""
 OUTSIDE = ("own/", "reinforce", "awr")

@@ -11,7 +11,8 @@ import yaml
 from tiny_table import make_spec
 
 from slow import only
-from visagent.config.presets import conf_folder, tables
+from visagent.config.extensions import conf_folder
+from visagent.config.presets import tables
 from visagent.config.scales import SCALES
 from visagent.config.table_schemas import ClaimConfig, ColumnConfig, FigureConfig, MeasureConfig, RowConfig, ScaleConfig
 from visagent.errors import ConfigError

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from visagent.errors import ConfigError
-from visagent.runtime.arguments import add_place_of_runs, count
+from visagent.runtime.arguments import add_place_of_runs, count, with_outputs
 from visagent.runtime.run_folder import RunFolder, find_run
 
 KINDS = {
@@ -43,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of `visagent-analyse`."""
-    asked = parser().parse_args(arguments)
+    asked = parser().parse_args(with_outputs(arguments))
     folder = find_run(asked.outputs / "runs", asked.run.removeprefix("run="))
     metrics = analyse(folder, asked)
     for name, value in metrics.items():

@@ -60,5 +60,7 @@ def help_text(root: str) -> str:
     """The help of `visagent-train` (root `train`), `visagent-evaluate` or `visagent-export`."""
     if root != "train":
         return {"evaluate": EVALUATE, "export": EXPORT}[root]
-    there = [f"  {group}: {', '.join(options(group))}" for group in groups() if group not in INTERNAL]
+    there = [
+        f"  {group}: {', '.join(found)}" for group in groups() if group not in INTERNAL and (found := options(group))
+    ]
     return TRAIN.format(presets="\n".join(f"  {name}" for name in presets()), groups="\n".join(there))

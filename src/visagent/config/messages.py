@@ -15,6 +15,7 @@ from hydra.errors import OverrideParseException
 from visagent.config.keys import composed_keys
 from visagent.config.presets import presets
 from visagent.config.quoting import quoted
+from visagent.config.registry import missing_values
 from visagent.config.schemas import schema_of
 from visagent.config.settings import today
 from visagent.config.trainer_settings import OURS, signature_keys
@@ -69,8 +70,20 @@ def composition_message(error: Exception, root: str | None) -> str:
         )
         near = difflib.get_close_matches(match.group(1), [*presets(), *own], 1, cutoff=NEAR)
         text = f"unknown preset experiment={match.group(1)}" + (f"; did you mean experiment={near[0]}?" if near else "")
-        return f"{text}\npresets: {', '.join([*presets(), *own])}; those of your own need --config-dir DIR"
+        return (
+            f"{text}\npresets of {', '.join(dict.fromkeys(name.partition('/')[0] for name in [*presets(), *own]))} are "
+            "listed by visagent-train --help; those of a folder of your own need --config-dir DIR, those of a package "
+            "that it be installed"
+        )
     if match := re.search(r"Could not find '([^']+)/([^'/]*)'", text):
+        group, option = match.groups()
+        if lacking := missing_values(group, option):
+            return (
+                f"{group}={option}: its schema has no value of {', '.join(lacking)}: give them one (default=...), or "
+                f"write conf/{group}/{option}.yaml, which begins with\ndefaults:\n  - /schema/{group}@_here_: {option}"
+                "\n  - _self_"
+            )
+        text = re.sub(r"^\t_\w+\n", "", text, flags=re.MULTILINE)  # parts that several options share
         near = difflib.get_close_matches(match.group(2), re.findall(r"^\t(\S+)$", text, re.MULTILINE), 1, cutoff=0.6)
         return text + (f"\ndid you mean {near[0]}?" if near else "")
     return "\n".join(

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
 from pathlib import Path
 
-from visagent.config.extensions import extensions, load_extensions
+from visagent.config.extensions import conf_folder, extensions, load_extensions
 from visagent.config.registry import complete
 from visagent.errors import ConfigError
-
-
-def conf_folder() -> Path:
-    """The installed folder of YAML files."""
-    return Path(str(files("visagent.conf")))
 
 
 def conf_folders() -> list[Path]:

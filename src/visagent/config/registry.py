@@ -11,6 +11,8 @@ from typing import TypeVar
 
 from omegaconf import MISSING
 
+from visagent.errors import ConfigError
+
 Schema = TypeVar("Schema", bound=type)
 
 
@@ -44,10 +46,24 @@ def registered(group: str, option: str, fit: Fit | None = None, formerly: str = 
         option: the name of its file in `conf/<group>/`.
         fit: what goes with it, of an algorithm.
         formerly: the `_target_` of before its class has moved, by which signatures still know it.
+
+    Raises:
+        ConfigError: for an option that is there already, or a class that another option makes: a schema is found by
+            what it makes.
     """
 
     def register(schema: Schema) -> Schema:
-        GROUP_SCHEMAS.setdefault(group, {})[option] = schema
+        there = GROUP_SCHEMAS.setdefault(group, {})
+        if (taken := there.get(option)) is not None and _place(taken) != _place(schema):
+            raise ConfigError(f"{_place(schema)}: {group}={option} is {_place(taken)} already; take another name")
+        target = getattr(schema, "_target_", None)
+        twin = next((name for name, each in there.items() if getattr(each, "_target_", None) == target), None)
+        if target is not None and twin not in (None, option):
+            raise ConfigError(
+                f"{_place(schema)}: {group}={twin} makes {target} already; other values of the same settings are one "
+                f"more file, conf/{group}/{option}.yaml"
+            )
+        there[option] = schema
         if fit is not None:
             FITS[schema] = fit
         if formerly:
@@ -57,9 +73,33 @@ def registered(group: str, option: str, fit: Fit | None = None, formerly: str = 
     return register
 
 
+def _place(schema: type) -> str:
+    return f"{schema.__module__}.{schema.__qualname__}"
+
+
+def check_fits() -> None:
+    """Refuse methods that name networks or data which nothing is registered as.
+
+    Raises:
+        ConfigError: naming the first one.
+    """
+    for schema, fit in FITS.items():
+        for group, named in (("network", fit.networks), ("datamodule", (*fit.data, *fit.except_data))):
+            for option in named:
+                if option not in GROUP_SCHEMAS[group]:
+                    there = ", ".join(GROUP_SCHEMAS[group])
+                    raise ConfigError(f"{_place(schema)}: Fit names {group}={option}; expected one of {there}")
+
+
 def complete(group: str) -> list[str]:
     """Options of a group whose schemas have all of their values, so that they need no YAML."""
     return [option for option, schema in GROUP_SCHEMAS.get(group, {}).items() if _is_complete(schema)]
+
+
+def missing_values(group: str, option: str) -> list[str]:
+    """What a schema has no value of; of none that is not registered."""
+    schema = GROUP_SCHEMAS.get(group, {}).get(option)
+    return [] if schema is None else [item.name for item in fields(schema) if item.default == MISSING]
 
 
 def _is_complete(schema: type) -> bool:

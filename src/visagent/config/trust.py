@@ -99,6 +99,8 @@ def refuse_foreign(stored: Mapping[str, Any], where: str, allowed: Sequence[str]
 def _foreign(where: str, path: str, got: object, module: str | None = None) -> str:
     text = f"{where}: {path}: expected a target of visagent's own in a stored config, got {got!r}, whose code would run"
     named = module if module is not None else got.rpartition(".")[0] if isinstance(got, str) else ""
+    if PREFIX.fullmatch(named) and find_spec(package := named.partition(".")[0]) is None:
+        return f"{where}: {path}: {got!r} is not there: install the package that has {package}"
     return text + (
         f"; if the run is yours or you trust it, type --allow-targets {named}" if PREFIX.fullmatch(named) else ""
     )

@@ -78,8 +78,8 @@ def check_groups(config: DictConfig) -> None:
         node = config.get(group)
         if node is None:
             raise ConfigError(
-                f"no {group} chosen: start from a preset, for example experiment={presets()[0]}; presets: "
-                f"{', '.join(presets())}"
+                f"no {group} chosen: start from a preset, for example experiment={presets()[0]}; visagent-train --help "
+                "lists them"
             )
         target = (
             None if not isinstance(node, DictConfig) or OmegaConf.is_missing(node, "_target_") else node.get("_target_")

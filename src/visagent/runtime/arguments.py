@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -11,6 +13,17 @@ def count(text: str) -> int:
     if (number := int(text)) < 1:
         raise argparse.ArgumentTypeError(f"expected at least 1, got {text}")
     return number
+
+
+def with_outputs(arguments: Sequence[str] | None) -> list[str]:
+    """Arguments with `--outputs DIR` for `paths.outputs=DIR`, which commands that train have.
+
+    Args:
+        arguments: None for those of this process.
+    """
+    given = sys.argv[1:] if arguments is None else arguments
+    place = "paths.outputs="
+    return [f"--outputs={word.removeprefix(place)}" if word.startswith(place) else word for word in given]
 
 
 def add_place_of_runs(parser: argparse.ArgumentParser) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -15,10 +14,11 @@ from visagent.charts import shown
 from visagent.config.quoting import plain
 from visagent.config.signature import changes_identity
 from visagent.errors import ConfigError
-from visagent.runtime.arguments import add_place_of_runs
+from visagent.runtime.arguments import add_place_of_runs, with_outputs
 from visagent.runtime.credentials import without_credentials
 from visagent.runtime.headline import headline
 from visagent.runtime.record import Record
+from visagent.runtime.report import plain_console
 from visagent.runtime.run_folder import RunFolder, find_run
 
 ABSENT = "-"
@@ -39,15 +39,13 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of `visagent-compare`."""
-    asked = parser().parse_args(arguments)
+    asked = parser().parse_args(with_outputs(arguments))
     folders = [find_run(asked.outputs / "runs", run.removeprefix("run=")) for run in asked.runs]
     if len({folder.path.resolve() for folder in folders}) < 2:
         raise ConfigError(f"visagent-compare: expected two different runs or more, got {' '.join(asked.runs)}")
     records = [_record(folder) for folder in folders]
     target = asked.to or asked.outputs / "comparisons" / f"{'-'.join(folder.path.name for folder in folders)}.png"
-    console = Console(markup=False, emoji=False)
-    if not console.is_terminal:
-        console = Console(width=160, markup=False, emoji=False)
+    console = plain_console()
     names = [f"{record.signature}\n{record.name}, seed {record.seed}" for record in records]
     settings = differing([folder.config() for folder in folders])
     console.print(_table("settings that differ", "setting", names, settings))

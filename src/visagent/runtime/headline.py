@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from visagent.runtime.record import Record
 
@@ -13,6 +13,8 @@ FITS = 14
 """Rows that are shown as they are."""
 EVERYTHING = "all"
 """What modules call a row that is over all others of its group."""
+NUMBER = 7
+"""Signs of a number in a table."""
 Rows = Mapping[str, Mapping[str, float]]
 
 
@@ -37,24 +39,37 @@ def _first(metrics: Mapping[str, float], split: str) -> str | None:
     return None
 
 
-def short_table(columns: Sequence[str], rows: Rows) -> tuple[list[str], dict[str, dict[str, float]], int]:
+def title_of(column: str) -> str:
+    """A column's heading."""
+    return column.removeprefix("average_").replace("_", " ")
+
+
+def _width(columns: Sequence[str], names: Collection[str]) -> int:
+    """Signs that a table takes at least, whose headings are wrapped between words."""
+    words = (max(NUMBER, *(len(word) for word in title_of(column).split())) for column in columns)
+    return max(map(len, names), default=0) + 4 + sum(word + 3 for word in words)
+
+
+def short_table(
+    columns: Sequence[str], rows: Rows, width: int = 120
+) -> tuple[list[str], dict[str, dict[str, float]], int]:
     """A table of metrics that fits one screen, and how many of its numbers that leaves out.
 
     Rows `[GROUP/]MODE/CASE` become rows `[GROUP/]CASE` with columns for each mode, of the numbers that matter first; of
-    a group, the row over all cases stands for the others. Other long tables are cut off.
+    a group, the row over all cases stands for the others. Other long tables are cut off, and so are wide ones.
 
     Args:
         columns: names of numbers.
         rows: names of rows, and what each has.
+        width: of the screen, in signs.
     """
     count = sum(len(values) for values in rows.values())
-    if len(rows) <= FITS:
+    if len(rows) <= FITS and _width(columns, facts_apart(rows)[0]) <= width:
         return list(columns), {name: dict(values) for name, values in rows.items()}, 0
     placed = {name: _placed(name) for name in rows}
     modes = list(dict.fromkeys(mode for _, mode, _ in placed.values() if mode))
     if not 1 < len(modes) <= 3:
-        first = {name: dict(rows[name]) for name in list(rows)[:FITS]}
-        return list(columns), first, count - sum(map(len, first.values()))
+        return _cut_off(columns, rows, width, count)
     measures = [name for name in FIRST if name in columns][:2] or list(columns)[:2]
     over_all = {group for group, _, case in placed.values() if case == EVERYTHING}
     out: dict[str, dict[str, float]] = {}
@@ -66,8 +81,19 @@ def short_table(columns: Sequence[str], rows: Rows) -> tuple[list[str], dict[str
         if values:
             out.setdefault(row, {}).update(values)
     shown = list(dict.fromkeys(column for values in out.values() for column in values))
-    kept = dict(list(out.items())[:FITS])
-    return shown, kept, count - sum(map(len, kept.values()))
+    return _cut_off(shown, out, width, count)
+
+
+def _cut_off(
+    columns: Sequence[str], rows: Rows, width: int, count: int
+) -> tuple[list[str], dict[str, dict[str, float]], int]:
+    """As many rows and columns as fit, and how many of `count` numbers are not among them."""
+    names, kept = list(rows)[:FITS], list(columns)
+    while len(kept) > 1 and _width(kept, names) > width:
+        kept.pop()
+    out = {name: {column: rows[name][column] for column in kept if column in rows[name]} for name in names}
+    out = {name: values for name, values in out.items() if values}
+    return kept, out, count - sum(map(len, out.values()))
 
 
 def facts_apart(rows: Rows) -> tuple[dict[str, dict[str, float]], dict[str, Mapping[str, float]]]:

@@ -11,8 +11,10 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from visagent.config.presets import conf_folder, presets
+from visagent.config.extensions import conf_folder
+from visagent.config.presets import presets
 from visagent.errors import ConfigError
+from visagent.runtime.arguments import with_outputs
 from visagent.runtime.credentials import without_credentials
 from visagent.runtime.provenance import commit, hardware, versions
 from visagent.runtime.runs_list import runs_of
@@ -36,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--outputs", type=Path, default=Path("outputs"), help="folder of runs and caches (default: %(default)s)"
     )
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(with_outputs(arguments))
     if options.what[:1] == ["runs"]:
         from visagent.runtime.runs_list import list_runs
 

@@ -12,7 +12,7 @@ import numpy as np
 import yaml
 
 from visagent.config.composition import compose_run, config_folder
-from visagent.config.presets import conf_folder
+from visagent.config.extensions import conf_folder
 from visagent.config.secant_schemas import LOOKS
 from visagent.envs import manipulation_looks, rooms_world
 from visagent.envs.dm_control_world import DRESSED

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from visagent.config.trust import locate
 from visagent.errors import ConfigError
-from visagent.runtime.arguments import add_place_of_runs, count
+from visagent.runtime.arguments import add_place_of_runs, count, with_outputs
 from visagent.runtime.record import write_atomically
 from visagent.runtime.run_folder import RunFolder, find_run
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 STANDARD_INPUT = "-"
 TOP, PROTOCOL = 5, "1_clip"
 NAME = "standard input"
-PLACE = "paths.outputs="
 
 
 def parser() -> argparse.ArgumentParser:
@@ -59,13 +58,10 @@ of policies (reinforcement learning, imitation navigation), which play episodes 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of `visagent-predict`; the exit status is 1 where a video could not be read."""
-    asked = parser().parse_intermixed_args(arguments)
+    asked = parser().parse_intermixed_args(with_outputs(arguments))
     runs = [argument.removeprefix("run=") for argument in asked.what if argument.startswith("run=")]
     if len(runs) != 1:
         raise ConfigError(f"expected run=SIGNATURE once, got {', '.join(runs) or 'none'}")
-    for each in [each for each in asked.what if each.startswith(PLACE)]:  # as the other commands have it
-        asked.what.remove(each)
-        asked.outputs = Path(each.removeprefix(PLACE))
     overrides = [each for each in asked.what if re.match(r"(env|datamodule\.[\w.]+)=", each)]
     clips = [each for each in asked.what if not each.startswith("run=") and each not in overrides]
     if asked.json is not None:  # not after all the work

@@ -10,6 +10,7 @@ import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from visagent.config.extensions import extensions
 from visagent.runtime.credentials import without_credentials
 
 SOURCE = "src/visagent/runtime/provenance.py"
@@ -41,9 +42,9 @@ def commit() -> str:
 
 
 def versions() -> dict[str, str]:
-    """Versions of what a result depends on."""
+    """Versions of what a result depends on; of installed extensions, too."""
     installed = {"python": platform.python_version()}
-    for package in PACKAGES:
+    for package in (*PACKAGES, *(each.distribution for each in extensions() if each.distribution)):
         try:
             installed[package] = version(package)
         except PackageNotFoundError:

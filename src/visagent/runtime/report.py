@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from visagent.runtime.headline import FIRST, facts_apart, short_table
+from visagent.runtime.headline import FIRST, facts_apart, short_table, title_of
 from visagent.runtime.record import Record
 from visagent.runtime.run_folder import RunFolder
 
@@ -69,26 +70,33 @@ def print_table(
         console.print("pictures  " + "  ".join(str(path) for path in pictures), highlight=False, soft_wrap=True)
 
 
+def plain_console() -> Console:
+    """A console that shows text as it is; a file has 120 columns, unless COLUMNS says otherwise."""
+    from rich.console import Console
+
+    console = Console(markup=False, emoji=False)
+    if console.is_terminal or os.environ.get("COLUMNS", "").isdecimal():
+        return console
+    return Console(width=120, markup=False, emoji=False)
+
+
 def print_metrics(title: str, metrics: Mapping[str, float], full: bool = False) -> Console:
     """Print test metrics as a table, if there are any, that fits one screen unless it is to be `full`; returns the
     console.
     """
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
     columns, rows = metric_table(metrics)
     split = {tuple(key.split("/")): value for key, value in metrics.items()}
     whole, left_out = {key[1]: value for key, value in split.items() if key[0] == "test" and len(key) == 2}, 0
+    console = plain_console()
     if not full:
-        columns, rows, left_out = short_table(columns, rows)
+        columns, rows, left_out = short_table(columns, rows, console.width)
         if left_out:  # the rows over all cases say it, for each mode
             whole = {name: value for name, value in whole.items() if name not in FIRST}
     if whole:
         columns, rows = list(dict.fromkeys([*whole, *columns])), {"(run)": whole, **rows}
-    console = Console(markup=False, emoji=False)
-    if not console.is_terminal:
-        console = Console(width=120, markup=False, emoji=False)  # a log file has no width of its own
     facts: dict[str, Mapping[str, float]] = {}
     if not full:
         rows, facts = facts_apart(rows)
@@ -98,7 +106,7 @@ def print_metrics(title: str, metrics: Mapping[str, float], full: bool = False) 
         table = Table()
         table.add_column("test", no_wrap=True)
         for column in columns:
-            table.add_column(column.removeprefix("average_").replace("_", " "), justify="right")
+            table.add_column(title_of(column), justify="right")
         for name, values in rows.items():
             table.add_row(name, *(_number(values.get(column)) for column in columns))
         console.print(table)

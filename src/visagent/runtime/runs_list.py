@@ -8,9 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from visagent.charts import shown
 from visagent.config.quoting import plain
@@ -18,6 +16,7 @@ from visagent.errors import ConfigError
 from visagent.runtime.headline import headline
 from visagent.runtime.queue import shown_state
 from visagent.runtime.record import Record
+from visagent.runtime.report import plain_console
 from visagent.runtime.run_folder import RunFolder
 
 STATES = ("running", "finished", "failed", "killed", "cut off", "waiting")
@@ -95,22 +94,22 @@ def list_runs(outputs: Path, words: Sequence[str]) -> int:
     """
     runs, unreadable = runs_of(outputs)
     chosen = [run for run in runs if all(matches(run, word) for word in words)]
-    console, now = Console(markup=False, emoji=False), datetime.now(UTC)
-    if not console.is_terminal:
-        console = Console(width=160, markup=False, emoji=False)  # a file has no width of its own
+    console, now = plain_console(), datetime.now(UTC)
     if chosen:
-        table = Table(title=Text(_counted(chosen), "table.title"), title_justify="left")
+        console.print(f"{_counted(chosen)}, in {outputs / 'runs'}", highlight=False, soft_wrap=True)
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
         for title in ("run", "name", "state"):
-            table.add_column(title, no_wrap=title == "run")
+            table.add_column(title, no_wrap=title == "run", overflow="fold")
         for title in ("seed", "epochs", "key metric", "ago"):
-            table.add_column(title, justify="right", no_wrap=title != "key metric")
-        table.add_column("folder", overflow="fold")
+            table.add_column(title, justify="right", overflow="fold")
         for run in chosen:
             record, key = run.record, headline(run.record)
-            told = "-" if key is None else f"{key[0]} {shown(key[1])}"
+            told = "-" if key is None else f"{key[0].removeprefix('test/')} {shown(key[1])}"
             name = record.name + ("" if record.scale == "laptop" else f" ({record.scale})")
             cells = (record.signature, name, run.state.lower(), str(record.seed), str(len(record.history)))
-            table.add_row(*cells, told, age(record, now), str(run.folder.path))
+            table.add_row(*cells, told, age(record, now))
+            if run.folder.path.name != record.signature:
+                table.add_row("", str(run.folder.path))
         console.print(table)
     else:
         what = f"none of the {len(runs)} runs in {outputs / 'runs'} is {' and '.join(words)}"

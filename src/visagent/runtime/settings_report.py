@@ -132,10 +132,8 @@ def run_report(outputs: Path, wanted: str) -> str:
             choices = compose("train", given, return_hydra_config=True).hydra.runtime.choices
         except HydraException as error:  # of a version with other groups or keys
             reason = str(error).splitlines()[0]
-            raise ConfigError(
-                f"run {folder.path}: its command does not compose with this version ({reason}); its settings are in "
-                "config.yaml"
-            ) from error
+            said = f"its command does not compose here ({reason}); its settings are in {folder.path / 'config.yaml'}"
+            return f"{parts[0]}\n\n{said}"
         for group, node in {
             **{group: stored[group] for group in REQUIRED_GROUPS},
             "env": stored["datamodule"].get("env"),
@@ -171,7 +169,8 @@ def about(folder: RunFolder, record: Record) -> str:
         "page": str(page) if (page := folder.path / "report.html").is_file() else "",
     }
     lines = [record.signature, *(f"  {key:14}{without_credentials(value)}" for key, value in rows.items() if value)]
-    return "\n".join([*lines, *(f"  {name:42}{shown(value)}" for name, value in record.metrics.items())])
+    width = max(map(len, record.metrics), default=0) + 2
+    return "\n".join([*lines, *(f"  {name:{width}}{shown(value)}" for name, value in record.metrics.items())])
 
 
 def _option(group: str, name: str) -> dict[Any, Any]:
@@ -198,7 +197,7 @@ def _settings(node: Mapping[Any, Any], schema: type | None, prefix: str) -> Iter
 
 def _same(usual: Any, value: Any) -> bool:
     """Whether a resolved value may be what an option has by itself."""
-    return bool(usual == value) or (isinstance(usual, str) and ("${" in usual or usual == "???"))
+    return bool(usual == value) or (isinstance(usual, str) and "${" in usual)
 
 
 def _table(title: str, settings: Sequence[Setting]) -> str:

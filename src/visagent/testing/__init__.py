@@ -1,1 +1,1 @@
-"""Tiny worlds and checks that anyone can use on their own env, expert or DataModule."""
+"""Tiny worlds and scenes whose every number is known, for tests of methods."""
