@@ -70,7 +70,8 @@ def extensions() -> tuple[Extension, ...]:
 
 @cache
 def load_extensions() -> None:
-    """Import their modules, which register their schemas; once.
+    """Import their modules, which register their schemas; once, by `visagent.config.schemas`, when visagent's own are
+    there.
 
     Raises:
         ConfigError: for one that cannot be imported.

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 from pathlib import Path
 
-from visagent.config.extensions import conf_folder, extensions, load_extensions
+from visagent.config.extensions import conf_folder, extensions
 from visagent.config.registry import complete
 from visagent.errors import ConfigError
 
@@ -45,7 +46,8 @@ def options(group: str, with_yaml: bool = False) -> list[str]:
     named = {path.stem for folder in conf_folders() for path in (folder / group).glob("[!_]*.yaml")}
     if with_yaml:
         return sorted(named)
-    load_extensions()
+    if extensions():
+        importlib.import_module("visagent.config.schemas")  # which loads them
     return sorted(named.union(complete(group)))
 
 
