@@ -17,7 +17,7 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.utils import JobReturn, JobStatus
-from hydra.errors import ConfigCompositionException, OverrideParseException
+from hydra.errors import ConfigCompositionException, HydraException, OverrideParseException
 from hydra.types import RunMode
 from hypothesis import example, given
 from hypothesis import strategies as st
@@ -25,7 +25,7 @@ from omegaconf import OmegaConf
 
 from visagent import cli
 from visagent.config import messages
-from visagent.config.composition import refuse_empty_groups
+from visagent.config.composition import compose_root, config_folder, refuse_empty_groups
 from visagent.config.history import completed
 from visagent.config.messages import composition_message
 from visagent.config.pairs import FITS, check_pairs
@@ -439,6 +439,26 @@ def test_presets_of_ones_own_are_listed_for_a_slip(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["visagent-train", "experiment=mine/shorts"])
     message = composition_message(ConfigCompositionException(text), "train")
     assert "did you mean" not in message and "of a folder of your own need --config-dir DIR" in message
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("algorithm.clip=abc", "algorithm.clip: expected a number, got abc; for example algorithm.clip=0.5"),
+        ("algorithm.passes=1.5", "algorithm.passes: expected a whole number, got 1.5; for example algorithm.passes=1"),
+        ("network.normalize=maybe", "network.normalize: expected true or false, got maybe; for example"),
+        ("network.actor_hidden=[a]", "network.actor_hidden: expected a whole number, got a; for example"),
+        (
+            "algorithm.beta_range=3",
+            "algorithm.beta_range: expected a list, got 3; for example algorithm.beta_range=[1,",
+        ),
+        ("algorithm.passes=null", "algorithm.passes: expected a value, which it cannot do without, got null; for"),
+    ],
+)
+def test_values_of_another_type_are_told_in_plain_words(override, said):
+    with config_folder(), pytest.raises(HydraException) as raised:
+        compose_root("train", ["experiment=ppo/cartpole", override])
+    assert composition_message(raised.value, "train").startswith(said)
 
 
 def test_what_a_refusal_gives_for_an_example_is_taken():

@@ -46,8 +46,8 @@ DAGGER = "experiment=navigation/dagger"
         (["experiment=navigation/dager"], "did you mean experiment=navigation/dagger?"),
         ([DAGGER, "debug=smok"], "did you mean smoke?"),
         (["experiment=ppo/cartpole", "algorithm.epochs=3"], "type algorithm.passes=..."),
-        ([DAGGER, "algorithm.label_smoothing=abc"], "could not be converted to Float"),
-        ([DAGGER, "datamodule.batch_size=many"], "could not be converted to Integer"),
+        ([DAGGER, "algorithm.label_smoothing=abc"], "algorithm.label_smoothing: expected a number, got abc"),
+        ([DAGGER, "datamodule.batch_size=many"], "datamodule.batch_size: expected a whole number, got many"),
         (
             [DAGGER, "algorithm.label_smoothing=2"],
             "algorithm.label_smoothing: expected 0.1 or another number in [0, 1), got 2.0",

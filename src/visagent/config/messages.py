@@ -21,6 +21,14 @@ from visagent.config.settings import today
 from visagent.config.trainer_settings import OURS, signature_keys
 
 KEY_IN_QUOTES = re.compile(r"([{,]\s*)(['\"])(.*?)\2\s*:")
+WRONG_TYPES = (
+    (r"^Value '(?P<got>.*)' of type '\w+' could not be converted to Float", "a number", "0.5"),
+    (r"^Value '(?P<got>.*)' of type '\w+' could not be converted to Integer", "a whole number", "1"),
+    (r"^Value '(?P<got>.*)' is not a valid bool", "true or false", "true"),
+    (r"is not a ListConfig, list or tuple", "a list", "[1,2]"),
+    (r"^field '.*' is not Optional", "a value, which it cannot do without", "VALUE"),
+)
+"""What OmegaConf says of values of other types than their settings', what is expected, and an example."""
 NEAR = 0.7
 """Names less alike than this are no slips of one another."""
 
@@ -48,6 +56,12 @@ def composition_message(error: Exception, root: str | None) -> str:
         return f"{match.group(1)} is set already: type {match.group(1)}=VALUE, without a plus"
     if match := re.search(r"Error merging override (~\S+)\n.*does not support deletion", text):
         return f"{match.group(1)}: this setting cannot be left out; expected {match.group(1)[1:]}=VALUE"
+    if match := re.search(r"Error merging override \+{0,2}([\w.]+)=(.*)\n(.*)", text):
+        key, value, reason = match.groups()
+        for said, kind, example in WRONG_TYPES:
+            if found := re.search(said, reason):
+                got = found.groupdict().get("got", value)
+                return f"{key}: expected {kind}, got {got}; for example {key}={example}"
     if match := re.search(r"Error merging override \+?([\w.]+)=(.*)\nCannot assign (\w+) to Dict", text):
         key, value, kind = match.groups()
         return (
