@@ -92,6 +92,7 @@ def test_a_run_keeps_its_log_through_its_attempts(compose, monkeypatch, caplog):
     from lightning_modules.behaviour_cloning import BehaviourCloning
 
     caplog.set_level("INFO")
+    monkeypatch.setenv("COLUMNS", "140")
     config = compose(PRESET, "trainer.max_epochs=1")
     with monkeypatch.context() as patch:
         patch.setattr(BehaviourCloning, "imitate", lambda *_: 1 / 0)

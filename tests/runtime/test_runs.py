@@ -66,7 +66,8 @@ def test_a_record_is_complete(finished):
     assert run_folder(config, record).config()["seed"] == 0
 
 
-def test_a_finished_run_says_so_and_is_left_alone(finished, compose, capsys):
+def test_a_finished_run_says_so_and_is_left_alone(finished, compose, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "140")
     config, record = finished
     before = (run_folder(config, record).path / "record.json").read_text()
     again = train(compose(PRESET, "trainer.max_epochs=1"))
@@ -393,7 +394,8 @@ def test_a_record_that_cannot_be_written_closes_the_tracker_and_says_so(compose,
     assert closed == ["FAILED"] and "the record cannot be written" in caplog.text
 
 
-def test_evaluation_prints_its_numbers_before_it_saves_them(finished, capsys):
+def test_evaluation_prints_its_numbers_before_it_saves_them(finished, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "140")
     config, record = finished
     (run_folder(config, record).path / "evaluations").write_text("in the way")
     with pytest.raises(OSError, match="File exists"):
