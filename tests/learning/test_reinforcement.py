@@ -37,7 +37,8 @@ PRESETS = [name for name in presets() if name.split("/")[0] in FAMILIES and name
 
 
 @pytest.mark.parametrize("preset", only(lambda preset: preset not in SLOW, PRESETS))
-def test_every_preset_runs_with_debug_smoke(preset, compose, trained):
+def test_every_preset_runs_with_debug_smoke(preset, compose, trained, monkeypatch):
+    monkeypatch.setattr("visagent.envs.robosuite_world.SCRIPTED", 2)  # demonstrations of a curriculum
     films = int(preset in FILMED)
     settings = (preset, "actors=serial", f"datamodule.film_episodes={films}")
     config = compose(*settings)
