@@ -57,7 +57,7 @@ gpu-check: setup
 
 # From README.md, docs/ and the settings' dataclasses; links are checked. Nothing is fetched.
 docs: setup
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
 	@echo "outputs/site/index.html; with search: python -m http.server --directory outputs/site"
 
 setup:

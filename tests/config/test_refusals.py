@@ -83,7 +83,7 @@ def test_settings_of_the_trainer_that_mean_something_are_taken():
         ("name", "", "name: expected a name in one line"),
         ("name", "  ", "name: expected a name in one line"),
         ("name", "a\nb", "name: expected a name in one line"),
-        ("trainer.max_epochs", True, "trainer.max_epochs: expected at least 1, got True"),
+        ("trainer.max_epochs", True, "trainer.max_epochs: expected a whole number, at least 1, got True"),
         ("trainer.logger", "", "trainer.logger: visagent sets it itself"),
         ("trainer.max_epoch", 1, "did you mean trainer.max_epochs?"),
         ("trainer.max_epochs", 10**20, "trainer.max_epochs: expected a whole number of at most"),

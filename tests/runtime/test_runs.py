@@ -394,6 +394,22 @@ def test_a_record_that_cannot_be_written_closes_the_tracker_and_says_so(compose,
     assert closed == ["FAILED"] and "the record cannot be written" in caplog.text
 
 
+def test_a_run_that_another_process_has_finished_meanwhile_is_left_alone(finished, compose, monkeypatch):
+    """It was not finished when this one looked first, and is when it has the lock."""
+    config, record = finished
+    folder = run_folder(config, record)
+    before, load, looked = (folder.path / "record.json").read_text(), RunFolder.load, []
+
+    def late(self):
+        found = load(self)
+        looked.append(found)
+        return found if len(looked) > 1 else None
+
+    monkeypatch.setattr(RunFolder, "load", late)
+    again = train(compose(PRESET, "trainer.max_epochs=1"))
+    assert again.attempts == 1 and (folder.path / "record.json").read_text() == before
+
+
 def test_evaluation_prints_its_numbers_before_it_saves_them(finished, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "140")
     config, record = finished

@@ -13,7 +13,7 @@ from pathlib import Path
 from hydra.errors import OverrideParseException
 
 from visagent.config.keys import composed_keys
-from visagent.config.presets import presets
+from visagent.config.presets import groups, presets
 from visagent.config.quoting import quoted
 from visagent.config.registry import missing_values
 from visagent.config.schemas import schema_of
@@ -159,6 +159,9 @@ def _unknown(path: str, root: str) -> str:
         return f"{path!r} is not set yet, but {target} takes it: type +{path}=..."
     if parent == "trainer" and leaf in OURS:
         return f"{path!r}: visagent sets it itself; {OURS[leaf]}"
+    near = difflib.get_close_matches(path, [*groups(), *(key for key in known if "." not in key)], 1, cutoff=NEAR)
+    if near and near[0] in groups() and near[0] not in known:
+        return f"unknown config key {path!r}; did you mean {near[0]}=...?"
     return (
         f"unknown config key {path!r}; "
         f"{_like(path, {key: key in known for key in [*known, *(f'{parent}.{name}' for name in arguments)]})}"

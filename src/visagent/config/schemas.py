@@ -143,7 +143,7 @@ class TrainConfig:
     def check(self) -> None:
         require(0 <= self.seed < 2**32, "seed", self.seed, "a whole number from 0 to 4294967295")
         epochs = (self.trainer or {}).get("max_epochs", 1)
-        require(type(epochs) is int and epochs >= 1, "trainer.max_epochs", epochs, "at least 1")
+        require(type(epochs) is int and epochs >= 1, "trainer.max_epochs", epochs, "a whole number, at least 1")
         require(
             self.name.strip() != "" and self.name.isprintable(),
             "name",

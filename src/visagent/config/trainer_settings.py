@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from visagent.config.presets import groups
 from visagent.config.reinforcement_schemas import RandomPolicySettings
 from visagent.config.secant_schemas import PolicyAdaptationSettings
 from visagent.config.settings import require
@@ -128,6 +129,10 @@ def check_trainer(trainer: Mapping[str, Any], algorithm: str) -> None:
     )
 
 
+NUMERIC = ("lr", "momentum", "weight_decay", "eps")
+"""Settings of optimizers, which have no schema, that are numbers."""
+
+
 def check_numbers(values: Mapping[Any, Any], path: str) -> None:
     """Refuse numbers among a dict's settings that are none, or that nothing could be as large as.
 
@@ -137,6 +142,8 @@ def check_numbers(values: Mapping[Any, Any], path: str) -> None:
     for key, given in values.items():
         where = f"{path}.{key}" if path else str(key)
         for value in given if isinstance(given, list) else [given]:
+            if key in NUMERIC:
+                require(value is None or type(value) in (int, float), where, value, "a number, such as 0.001")
             if isinstance(value, float):
                 require(math.isfinite(value), where, value, "a finite number")
             elif isinstance(value, int) and not str(key).endswith("seed"):
@@ -147,6 +154,7 @@ def unknown_key(path: str, known: Iterable[str]) -> ConfigError:
     """The error for a key that is not there, naming the nearest that is."""
     parent, _, key = path.rpartition(".")
     names = [name for name in known if not name.startswith("_")]
+    names += [] if parent else groups()  # which are chosen there
     near = difflib.get_close_matches(key, names, 1, cutoff=0.7)
     if near:
         hint = f"did you mean {f'{parent}.' if parent else ''}{near[0]}?"

@@ -77,11 +77,7 @@ def train(config: DictConfig) -> Record:
     record = folder.load()
     rank = global_rank(resolved["trainer"])
     if record is not None and record.status == "FINISHED":
-        log.info("this run is finished (change seed=... or name=... for another):")
-        if rank == 0:
-            _deliver(resolved, folder, outputs)
-        _summarise(resolved, record, folder)
-        return record
+        return _finished(resolved, record, folder, outputs, rank)
     if resolved["scale"] == "paper" and resolved["datamodule"].get("root") == "embedded":
         raise ConfigError(
             "paths.videos: expected the real data set's folder at paper scale, got embedded; type paths.videos=DIR, "
@@ -99,9 +95,20 @@ def train(config: DictConfig) -> Record:
         return _followed(resolved, folder, record or _new_record(resolved, name), rank)
     with folder.locked():
         record = folder.load()
+        if record is not None and record.status == "FINISHED":  # by another process, meanwhile
+            return _finished(resolved, record, folder, outputs, rank)
         if record is None:
             record = begun(resolved, folder, _new_record(resolved, name))
         return _tracked(resolved, folder, record, outputs)
+
+
+def _finished(config: dict[str, Any], record: Record, folder: RunFolder, outputs: Path, rank: int) -> Record:
+    """Say what a finished run has come to."""
+    log.info("this run is finished (change seed=... or name=... for another):")
+    if rank == 0:
+        _deliver(config, folder, outputs)
+    _summarise(config, record, folder)
+    return record
 
 
 def _new_record(config: dict[str, Any], name: str) -> Record:
