@@ -87,7 +87,7 @@ def test_search_finds_a_setting(site, browser):
             "field.dispatchEvent(new Event('input', {bubbles: true})); field.dispatchEvent(new Event('keyup'));"
         )
         found = "return [...document.querySelectorAll('.md-search-result__link')].map(link => link.href)"
-        wait_for(lambda: any("settings.html" in link for link in browser.run(found)), "the page of settings")
+        assert wait_for(lambda: any("settings.html" in link for link in browser.run(found)), "the page of settings")
     finally:
         server.shutdown()
         server.server_close()
