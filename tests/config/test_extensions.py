@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import pytest
 
 from visagent.config import extensions as module
-from visagent.config import registry
 from visagent.config.messages import composition_message
 from visagent.config.registry import FITS, GROUP_SCHEMAS, Fit, registered
 from visagent.config.reinforcement_schemas import LearnerSettings
@@ -24,7 +23,6 @@ FOUND = module.extensions.__wrapped__
 def install(tmp_path, monkeypatch):
     """Makes packages that are found by their entry points; what they register is forgotten afterwards."""
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(registry, "FITS", FITS)
     before = {group: dict(schemas) for group, schemas in GROUP_SCHEMAS.items()}, dict(FITS), set(sys.modules)
 
     def make(name, code="", **files):

@@ -450,7 +450,12 @@ def test_presets_of_ones_own_are_listed_for_a_slip(tmp_path, monkeypatch):
         ("network.actor_hidden=[a]", "network.actor_hidden: expected a whole number, got a; for example"),
         (
             "algorithm.beta_range=3",
-            "algorithm.beta_range: expected a list, got 3; for example algorithm.beta_range=[1,",
+            "algorithm.beta_range: expected a list, got 3; for example 'algorithm.beta_range=[1,2]'",
+        ),
+        (
+            "datamodule.env.wrappers=[ClipReward]",
+            "datamodule.env.wrappers: expected a list of dicts, each with a name and its settings, got [ClipReward]; "
+            "for example 'datamodule.env.wrappers=[{name: NAME}]'",
         ),
         ("algorithm.passes=null", "algorithm.passes: expected a value, which it cannot do without, got null; for"),
     ],

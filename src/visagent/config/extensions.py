@@ -63,8 +63,8 @@ def extensions() -> tuple[Extension, ...]:
         folder = Path(spec.origin).parent / "conf"
         before = [each.conf for each in found.values() if each.conf is not None]
         _refuse_taken(point.name, folder, [conf_folder(), *before])
-        made = "" if point.dist is None else point.dist.name
-        found[point.name] = Extension(point.name, point.module, made, folder if folder.is_dir() else None)
+        distribution = "" if point.dist is None else point.dist.name
+        found[point.name] = Extension(point.name, point.module, distribution, folder if folder.is_dir() else None)
     return tuple(found.values())
 
 

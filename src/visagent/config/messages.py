@@ -26,6 +26,7 @@ WRONG_TYPES = (
     (r"^Value '(?P<got>.*)' of type '\w+' could not be converted to Integer", "a whole number", "1"),
     (r"^Value '(?P<got>.*)' is not a valid bool", "true or false", "true"),
     (r"is not a ListConfig, list or tuple", "a list", "[1,2]"),
+    (r"^Cannot assign \w+ to Dict", "a list of dicts, each with a name and its settings", "[{name: NAME}]"),
     (r"^field '.*' is not Optional", "a value, which it cannot do without", "VALUE"),
 )
 """What OmegaConf says of values of other types than their settings', what is expected, and an example."""
@@ -61,13 +62,7 @@ def composition_message(error: Exception, root: str | None) -> str:
         for said, kind, example in WRONG_TYPES:
             if found := re.search(said, reason):
                 got = found.groupdict().get("got", value)
-                return f"{key}: expected {kind}, got {got}; for example {key}={example}"
-    if match := re.search(r"Error merging override \+?([\w.]+)=(.*)\nCannot assign (\w+) to Dict", text):
-        key, value, kind = match.groups()
-        return (
-            f"{key}: expected a list of dicts, got a {kind} in {value}; type "
-            f"{shlex.quote(f'{key}=[{{name: NAME}}]')}, with settings beside the name where it has some"
-        )
+                return f"{key}: expected {kind}, got {got}; for example {shlex.quote(f'{key}={example}')}"
     if match := re.search(
         r"In '([^']+)/([^'/]+)': ConfigKeyError raised while composing config:\s*Key '([^']+)' not in '(\w+)'", text
     ):

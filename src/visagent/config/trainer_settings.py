@@ -14,7 +14,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from visagent.config.presets import groups
 from visagent.config.reinforcement_schemas import RandomPolicySettings
 from visagent.config.secant_schemas import PolicyAdaptationSettings
 from visagent.config.settings import require
@@ -154,7 +153,6 @@ def unknown_key(path: str, known: Iterable[str]) -> ConfigError:
     """The error for a key that is not there, naming the nearest that is."""
     parent, _, key = path.rpartition(".")
     names = [name for name in known if not name.startswith("_")]
-    names += [] if parent else groups()  # which are chosen there
     near = difflib.get_close_matches(key, names, 1, cutoff=0.7)
     if near:
         hint = f"did you mean {f'{parent}.' if parent else ''}{near[0]}?"

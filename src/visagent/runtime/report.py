@@ -31,6 +31,12 @@ def metric_table(metrics: Mapping[str, float], split: str = "test") -> tuple[lis
     return columns, rows
 
 
+def whole_run(metrics: Mapping[str, float], split: str = "test") -> dict[str, float]:
+    """Metrics of the whole run, `<split>/<column>`, by column."""
+    parts = {tuple(key.split("/")): value for key, value in metrics.items()}
+    return {key[1]: value for key, value in parts.items() if key[0] == split and len(key) == 2}
+
+
 def what_was_tested(record: Record) -> str:
     """Which weights a run's final numbers are of, in words; empty where they are the last epoch's as they are."""
     told, parts = record.tested, []
@@ -88,8 +94,7 @@ def print_metrics(title: str, metrics: Mapping[str, float], full: bool = False) 
     from rich.text import Text
 
     columns, rows = metric_table(metrics)
-    split = {tuple(key.split("/")): value for key, value in metrics.items()}
-    whole, left_out = {key[1]: value for key, value in split.items() if key[0] == "test" and len(key) == 2}, 0
+    whole, left_out = whole_run(metrics), 0
     console = plain_console()
     if not full:
         columns, rows, left_out = short_table(columns, rows, console.width)

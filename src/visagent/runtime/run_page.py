@@ -22,7 +22,7 @@ from visagent.runtime.citations import sources_of
 from visagent.runtime.credentials import without_credentials
 from visagent.runtime.extending import not_to_extend
 from visagent.runtime.record import Record, write_atomically
-from visagent.runtime.report import metric_table, what_was_tested
+from visagent.runtime.report import metric_table, what_was_tested, whole_run
 from visagent.runtime.run_folder import RunFolder
 from visagent.runtime.system_use import read_use
 
@@ -86,8 +86,7 @@ def _code(text: str) -> str:
 
 def _results(record: Record) -> list[str]:
     columns, rows = metric_table(record.metrics)
-    split = {tuple(key.split("/")): value for key, value in record.metrics.items()}
-    if whole := {key[1]: value for key, value in split.items() if key[0] == "test" and len(key) == 2}:
+    if whole := whole_run(record.metrics):
         columns, rows = list(dict.fromkeys([*whole, *columns])), {"(run)": whole, **rows}
     if not rows:
         return []
