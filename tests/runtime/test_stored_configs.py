@@ -115,6 +115,10 @@ def test_interpolations_of_a_stored_config_are_text(strangers, monkeypatch):
     path = path / "config.yaml"
     stored = yaml.safe_load(path.read_text())
     stored["optimizer"] = {"_target_": "torch.optim.SGD", "_partial_": True, "lr": text}
+    path.write_text(yaml.safe_dump(stored))
+    with pytest.raises(ConfigError, match=r"optimizer\.lr: expected a number, .*got \"\$\{oc\.create:"):
+        evaluate(settings("evaluate", f"run={path.parent}"))
+    stored["optimizer"]["lr"] = 0.1
     stored["name"] = "${hydra:runtime.cwd}"
     path.write_text(yaml.safe_dump(stored))
     with pytest.raises(ConfigError, match=r"checkpoint"):  # as far as an empty checkpoint lets it come
