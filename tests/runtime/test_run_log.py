@@ -5,12 +5,15 @@ from __future__ import annotations
 import errno
 import io
 import logging
+import re
 import sys
+from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress as Bar
 
+from visagent.runtime.progress import Progress, epoch_line
 from visagent.runtime.run_folder import RunFolder
 from visagent.runtime.run_log import RunLog, logged
 from visagent.runtime.train import train
@@ -45,7 +48,7 @@ def test_a_bar_that_draws_itself_again_leaves_only_what_was_said_above_it(tmp_pa
     monkeypatch.setattr(sys, "stdout", Terminal())
     monkeypatch.setenv("TERM", "xterm")
     with logged(tmp_path / "log.txt", "run"):
-        with Progress(console=Console(width=80)) as progress:
+        with Bar(console=Console(width=80)) as progress:
             task = progress.add_task("epoch", total=50)
             for step in range(50):
                 progress.advance(task)
@@ -102,3 +105,28 @@ def test_a_run_keeps_its_log_through_its_attempts(compose, monkeypatch, caplog):
     text = RunFolder(f"{config.paths.outputs}/runs/{record.signature}").log().read_text()
     assert "attempt 1 of the run" in text and "ZeroDivisionError" in text and "attempt 2 of the run" in text
     assert "resuming the run in" in text and "success rate" in text  # the table at the end
+
+
+@pytest.mark.parametrize("progress", ["none", "rich"])
+def test_a_log_and_a_file_get_a_line_for_each_epoch_in_place_of_a_bar(compose, capsys, progress):
+    config = compose(PRESET, "trainer.max_epochs=2", f"progress={progress}")
+    record = train(config)
+    line = re.compile(r"^epoch (\d) of 2: val .* \S+; \d+:\d\d passed(, about \d+:\d\d left)?$", re.MULTILINE)
+    text = RunFolder(f"{config.paths.outputs}/runs/{record.signature}").log().read_text()
+    assert line.findall(text)[0][0] == "1" and [rest[:7] for _, rest in line.findall(text)] == [", about", ""]
+    shown = capsys.readouterr().out
+    assert len(line.findall(shown)) == (2 if progress == "rich" else 0) and "━━" not in shown.partition("┏")[0]
+
+
+def test_epochs_of_a_resumed_run_are_counted_from_its_first_and_timed_from_its_last_start():
+    trainer = SimpleNamespace(current_epoch=2, max_epochs=5)
+    numbers = {"train/loss": 0.25, "val/validation/top1": 0.5, "loss": 2.0, "data/samples": 10.0, "more": 1.0}
+    told = "val validation/top1 0.5, train loss 0.25, loss 2, data samples 10; 0:10 passed, about 0:20 left"
+    assert epoch_line(trainer, numbers, 10.0, 2) == f"epoch 3 of 5: {told}"
+    assert epoch_line(SimpleNamespace(current_epoch=0, max_epochs=None), {}, 3700.0) == "epoch 1: 1:01:40 passed"
+
+
+def test_the_bar_counts_epochs_from_one():
+    bar = Progress()
+    bar._trainer = SimpleNamespace(max_epochs=4)
+    assert bar._get_train_description(3) == "Epoch 4/4 "

@@ -61,7 +61,7 @@ def test_runs_by_words(words, expected, outputs, capsys):
     assert found == expected
     assert "unreadable: " in shown
     if not expected:
-        assert f"none of the 3 runs in {outputs}/runs is algorithm.missing=1" in shown
+        assert f"none of 3 runs in {outputs}/runs is algorithm.missing=1" in shown
 
 
 def test_a_row_says_what_came_of_a_run(outputs, capsys):
@@ -87,8 +87,20 @@ def test_runs_side_by_side(outputs, capsys):
     }
     assert rows["algorithm.clip"] == ["0.1", "0.2"] and rows["seed"] == ["0", "1"]
     assert "algorithm.gamma" not in rows and "paths.outputs" not in rows
+    assert list(rows).index("test/return") < list(rows).index("seed")
     assert rows["test/return"] == ["-180", "-"] and rows["state"] == ["finished", "failed"]
     assert imread(outputs / "comparisons" / "rc0-rc1.png").shape[1] > 400
+
+
+def test_settings_that_some_runs_have_are_counted(outputs, capsys):
+    path = outputs / "runs" / "rc1" / "config.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | {"network": {"width": 3, "depth": 2}}))
+    compare(["rc0", "rc1", "--outputs", str(outputs)])
+    shown = capsys.readouterr().out
+    assert "network.width" not in shown and "2 more, which not all of the runs have: --full" in shown
+    compare(["rc0", "rc1", "--full", "--outputs", str(outputs)])
+    shown = capsys.readouterr().out
+    assert "network.width" in shown and "--full" not in shown
 
 
 def test_mistakes_are_named(outputs):
@@ -96,5 +108,7 @@ def test_mistakes_are_named(outputs):
         compare(["rc0", "--outputs", str(outputs)])
     with pytest.raises(ConfigError, match=r"--metric: expected one of val/return, got 'val/x'"):
         compare(["rc0", "rc1", "--metric", "val/x", "--outputs", str(outputs)])
-    with pytest.raises(ConfigError, match="expected runs, run=SIGNATURE, or GROUP=NAME such as algorithm=ppo, got 'r'"):
+    with pytest.raises(
+        ConfigError, match="expected presets, runs, run=SIGNATURE, or GROUP=NAME such as algorithm=ppo, got 'r'"
+    ):
         info(["r"])

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields
 
 import pytest
 
+from visagent.config.help import help_text
+from visagent.config.presets import description, presets
 from visagent.config.schemas import GROUP_SCHEMAS, REQUIRED_GROUPS, TrainConfig
 from visagent.config.settings import SettingInfo, Settings, info_of
 from visagent.config.validation import validate
@@ -97,7 +100,7 @@ def test_a_run_shows_where_each_setting_was_set(compose, tmp_path, capsys, monke
     record = train(compose("ppo/pendulum", *words[1:], "trainer.max_epochs=1"))
     capsys.readouterr()
     monkeypatch.setenv("COLUMNS", "240")
-    assert main(["--outputs", str(tmp_path / "outputs"), f"run={record.signature}"]) == 0
+    assert main(["--outputs", str(tmp_path / "outputs"), f"run={record.signature}", "--full"]) == 0
     shown = capsys.readouterr().out
     for key, value, set_by in (
         ("clip", "0.3", "override"),
@@ -107,6 +110,35 @@ def test_a_run_shows_where_each_setting_was_set(compose, tmp_path, capsys, monke
         ("max_epochs", "1", "preset"),
     ):
         assert line_of(shown, key).split()[1:3] == [value, set_by]
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["--outputs", str(tmp_path / "outputs"), f"run={record.signature}"]) == 0
+    _, _, short = capsys.readouterr().out.partition("settings that are not these options' own:\n")
+    first, *others = short.splitlines()
+    assert first.split() == ["algorithm.clip=0.3", "override", "above", "0"] and max(map(len, others)) <= 80
+    assert any(line.split()[:2] == ["algorithm.gamma=0.9", "preset"] for line in others) and "lam" not in short
+    assert re.fullmatch(rf"\d+ others are: visagent-info run={record.signature} --full", others[-1])
+
+
+def test_presets_say_what_they_are(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    assert all(description(name) for name in presets())
+    shown = help_text("train")
+    line = line_of(shown, "navigation/dagger[_paper]")
+    assert line.split(maxsplit=1)[1].startswith("DAgger (2) on the small set") and len(line) <= 100
+    assert "navigation/dagger_paper" not in shown and line_of(shown, "rubiksnet/kinetics_paper")
+    assert main(["presets", "pendulum", "lstm"]) == 0
+    name, *said = capsys.readouterr().out.splitlines()
+    assert name == "ppo/pendulum_pixels" and " ".join(map(str.strip, said)) == description(name)
+    assert main(["presets", "of", "no-such"]) == 0
+    assert "none of the" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_settings_fit_the_terminal(columns, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    for asked in ("algorithm=ppo", "datamodule=navigation", "network=rubiksnet"):
+        assert main([asked]) == 0
+        assert max(map(len, capsys.readouterr().out.splitlines())) <= columns
 
 
 def test_a_run_whose_command_is_of_another_version(compose, tmp_path, capsys, monkeypatch):
@@ -124,7 +156,7 @@ def test_a_run_whose_command_is_of_another_version(compose, tmp_path, capsys, mo
     [
         ("algorithm=nothing", r"algorithm=nothing: expected one of .*ppo"),
         ("nothing=ppo", r"nothing=ppo: expected one of algorithm=NAME, .*or run=SIGNATURE"),
-        ("ppo", r"expected runs, run=SIGNATURE, or GROUP=NAME such as algorithm=ppo, got 'ppo'"),
+        ("ppo", r"expected presets, runs, run=SIGNATURE, or GROUP=NAME such as algorithm=ppo, got 'ppo'"),
         ("run=r0", r"no run 'r0'"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import io
 import re
@@ -12,9 +13,11 @@ import pytest
 from matplotlib.image import imread
 from rich.console import Console
 
+from visagent.errors import ConfigError
 from visagent.tables import publish
 from visagent.tables.figures import draw, png, svg
 from visagent.tables.formats import comma_separated, latex, markdown, print_console
+from visagent.tables.grid import expand
 from visagent.tables.page import page
 from visagent.tables.results import collect
 from visagent.tables.runs import plan
@@ -204,6 +207,34 @@ def test_the_console_shows_the_same(results, torn):
         and "missing" not in text.replace("missing from", "")
     )
     assert "ValueError: a | pipe & <tag>" in shown(torn)
+
+
+def test_a_table_of_ones_own_speaks_of_no_paper(root, whole, extra, tmp_path):
+    own = copy.deepcopy(root)
+    own.table.paper = own.table.place = ""
+    own.table.claims, own.table.deviations = [], []
+    for row in own.table.rows:
+        row.paper = None
+    own.table.check()
+    grid = expand("nobody/own", own, "smoke")
+    results, console = collect(grid, plan(grid, extra), extra), Console(file=io.StringIO(), width=200)
+    print_console(results, console)
+    for text in (
+        markdown(results, []),
+        console.file.getvalue(),
+        page(results, [], tmp_path / "smoke" / "nobody" / "p.html"),
+        latex(results).partition("\\begin{table}")[2],
+    ):
+        assert re.search(r"0\.810 (±|\$\\pm\$) 0\.010 \(3\)", text)
+        assert not re.search(
+            r"paper|deviation from|difference|marks|— \||✓", text.partition("<body")[2] or text, re.IGNORECASE
+        )
+    own.table.claims = root.table.claims
+    with pytest.raises(ConfigError, match=r"table\.paper: expected whose .* is, got ''"):
+        own.table.check()
+    own.table.paper = "A paper"
+    with pytest.raises(ConfigError, match=r"table\.place: expected where in the paper it is"):
+        own.table.check()
 
 
 def test_files_and_index(results, torn, tmp_path):

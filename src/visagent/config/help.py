@@ -6,8 +6,17 @@ them.
 
 from __future__ import annotations
 
-from visagent.config.presets import groups, options, presets
+import re
+import shutil
+import textwrap
+from collections.abc import Sequence
 
+from visagent.config.presets import description, groups, options, presets
+
+PAPER = "_paper"
+"""How presets of the papers' sizes end."""
+NAMES = 36
+"""Columns for their names; longer ones take what they need."""
 INTERNAL = ("debug_data", "experiment", "hydra")
 
 TRAIN = """visagent-train: train an agent, evaluate it, keep a resumable run.
@@ -21,7 +30,7 @@ TRAIN = """visagent-train: train an agent, evaluate it, keep a resumable run.
   visagent-train experiment=ppo/cartpole                                 reinforcement learning with actors
   visagent-train experiment=navigation/dagger --cfg job                  show the composed config
 
-presets (experiment=...)
+presets (experiment=NAME); NAME[_paper] is there at the paper's size too; in full: visagent-info presets [WORD ...]
 {presets}
 
 groups and their options (group=option)
@@ -61,6 +70,43 @@ def help_text(root: str) -> str:
     if root != "train":
         return {"evaluate": EVALUATE, "export": EXPORT}[root]
     there = [
-        f"  {group}: {', '.join(found)}" for group in groups() if group not in INTERNAL and (found := options(group))
+        textwrap.fill(f"{group}: {', '.join(found)}", _width(), initial_indent="  ", subsequent_indent="      ")
+        for group in groups()
+        if group not in INTERNAL and (found := options(group))
     ]
-    return TRAIN.format(presets="\n".join(f"  {name}" for name in presets()), groups="\n".join(there))
+    return TRAIN.format(presets="\n".join(_in_short()), groups="\n".join(there))
+
+
+def _width() -> int:
+    return shutil.get_terminal_size((120, 24)).columns
+
+
+def _in_short() -> list[str]:
+    """A line for each preset, and none for those of a paper's size that also are smaller."""
+    names = sorted(presets())
+    shown = {
+        name: f"{name}[{PAPER}]" if f"{name}{PAPER}" in names else name
+        for name in names
+        if name.removesuffix(PAPER) == name or name.removesuffix(PAPER) not in names
+    }
+    out = []
+    for name, as_shown in shown.items():
+        head = f"  {as_shown:{NAMES}}  "
+        room = max(0, _width() - len(head))
+        said = re.split(r"(?<!et al)\.(?: |$)", description(name))[0]
+        out.append((head + textwrap.shorten(said, room, placeholder=" ...")).rstrip())
+    return out
+
+
+def in_full(words: Sequence[str]) -> str:
+    """The presets with what they say of themselves, those that all words match.
+
+    Args:
+        words: parts of their names or descriptions.
+    """
+    told = {name: description(name) for name in sorted(presets())}
+    width, lines = _width(), list[str]()
+    for name, said in told.items():
+        if all(word.lower() in f"{name} {said}".lower() for word in words):
+            lines += [name, *textwrap.wrap(said, width, initial_indent="    ", subsequent_indent="    ")]
+    return "\n".join(lines) or f"none of the {len(told)} presets has {' and '.join(words)} in its name or description"

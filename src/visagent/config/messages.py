@@ -51,6 +51,12 @@ def composition_message(error: Exception, root: str | None) -> str:
     )
     if isinstance(error, OverrideParseException):
         return _unreadable(error.override, text, root)
+    if match := re.search(r"Ambiguous value for argument '([^=]+)=(.*)'", text):
+        key, values = match.groups()
+        return (
+            f"{key}={values}: several values are a sweep, a run for each: type -m {key}={values}; one value that is a "
+            f"list is {shlex.quote(f'{key}=[{values}]')}"
+        )
     if (match := re.search(r"Could not override '([^']+)'", text)) and root is not None:
         return _unknown(match.group(1), root)
     if match := re.search(r"An item is already at '([^']+)'", text):
@@ -92,9 +98,10 @@ def composition_message(error: Exception, root: str | None) -> str:
                 f"write conf/{group}/{option}.yaml, which begins with\ndefaults:\n  - /schema/{group}@_here_: {option}"
                 "\n  - _self_"
             )
-        text = re.sub(r"^\t_\w+\n", "", text, flags=re.MULTILINE)  # parts that several options share
-        near = difflib.get_close_matches(match.group(2), re.findall(r"^\t(\S+)$", text, re.MULTILINE), 1, cutoff=0.6)
-        return text + (f"\ndid you mean {near[0]}?" if near else "")
+        there = [name for name in re.findall(r"^\t(\S+)$", text, re.MULTILINE) if name[0] != "_"]  # no shared parts
+        near = difflib.get_close_matches(option, there, 1, cutoff=0.6)
+        meant = f"did you mean {group}={near[0]}?\n" if near else ""
+        return f"{group}={option}: there is no such option; {meant}{group} is one of {', '.join(there)}"
     return "\n".join(
         line for line in text.splitlines() if not re.match(r"\s+(full_key|object_type|reference_type)[:=]", line)
     )

@@ -35,6 +35,20 @@ def presets() -> list[str]:
     return sorted(_below("experiment"), key=lambda name: name != "navigation/dagger")
 
 
+def description(preset: str) -> str:
+    """What a preset says of itself: the comment that its file begins with.
+
+    Args:
+        preset: such as `ppo/pendulum`.
+    """
+    said: list[str] = []
+    for line in config_file(f"experiment/{preset}").read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        said += [] if "@package" in line else [line.lstrip("# ")]
+    return " ".join(said)
+
+
 def options(group: str, with_yaml: bool = False) -> list[str]:
     """The options of a config group, for example `options("debug")`; what begins with `_` is a part that several
     share.

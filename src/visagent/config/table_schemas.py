@@ -153,11 +153,11 @@ class ClaimConfig:
 
 @dataclass
 class TableConfig:
-    """A paper's table: rows x columns -> runs, metric, the paper's value.
+    """A table: rows x columns -> runs, metric, the paper's value, where it is a paper's table.
 
     Attributes:
         title: what it shows.
-        paper: whose it is.
+        paper: whose it is; empty for one of our own, which has no numbers to stand beside.
         place: where in the paper.
         overrides: of every run.
         statistic: `mean` or `iqm`, what a cell shows.
@@ -166,8 +166,8 @@ class TableConfig:
     """
 
     title: str = MISSING
-    paper: str = MISSING
-    place: str = MISSING
+    paper: str = ""
+    place: str = ""
     overrides: list[str] = field(default_factory=list)
     statistic: str = "mean"
     measures: dict[str, MeasureConfig] = field(default_factory=dict)
@@ -182,6 +182,14 @@ class TableConfig:
 
     def check(self) -> None:
         _require(self.statistic in ("mean", "iqm"), "table.statistic", self.statistic, "mean or iqm")
+        _require(
+            bool(self.paper) == bool(self.place),
+            "table.place",
+            self.place,
+            "where in the paper it is, with table.paper",
+        )
+        told = [row.name for row in self.rows if row.paper is not None] + [claim.text for claim in self.claims]
+        _require(bool(self.paper) or not told, "table.paper", self.paper, f"whose {', '.join(told)} is")
         for name, entries in (
             ("measures", self.measures),
             ("columns", self.columns),

@@ -1,6 +1,4 @@
-"""What every run needs from Lightning: all random state in the checkpoint, atomic checkpoints, the record, a progress
-bar.
-"""
+"""What every run needs from Lightning: all random state in the checkpoint, atomic checkpoints, the record."""
 
 from __future__ import annotations
 
@@ -17,7 +15,7 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from lightning_fabric.plugins.io.torch_io import TorchCheckpointIO
-from pytorch_lightning.callbacks import Callback, Checkpoint, RichProgressBar
+from pytorch_lightning.callbacks import Callback, Checkpoint
 
 from visagent.errors import DivergedError
 from visagent.runtime.allocation import this_node
@@ -257,14 +255,3 @@ class RecordEpochs(Checkpoint):
 def device_name(device: torch.device) -> str:
     """What a device is called."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
-
-
-class Progress(RichProgressBar):
-    """Rich's bar with what the module chose to show (`prog_bar=True`)."""
-
-    def get_metrics(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule
-    ) -> dict[str, int | str | float | dict[str, float]]:
-        items = super().get_metrics(trainer, pl_module)
-        items.pop("v_num", None)
-        return items

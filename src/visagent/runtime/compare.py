@@ -28,10 +28,11 @@ MOST_CURVES = 6
 def parser() -> argparse.ArgumentParser:
     """The command's arguments."""
     top = argparse.ArgumentParser(
-        prog="visagent-compare", description="Runs side by side: settings that differ, numbers, curves in one picture."
+        prog="visagent-compare", description="Runs side by side: numbers, settings that differ, curves in one picture."
     )
     top.add_argument("runs", nargs="+", metavar="SIGNATURE", help="of two runs or more; beginnings or folders will do")
     top.add_argument("--metric", action="append", default=[], help="whose curve is drawn (default: of validation)")
+    top.add_argument("--full", action="store_true", help="also settings that not all of them have")
     top.add_argument("--to", type=Path, metavar="FILE", help="the picture (default: outputs/comparisons/RUNS.png)")
     add_place_of_runs(top)
     return top
@@ -47,9 +48,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     target = asked.to or asked.outputs / "comparisons" / f"{'-'.join(folder.path.name for folder in folders)}.png"
     console = plain_console()
     names = [f"{record.signature}\n{record.name}, seed {record.seed}" for record in records]
-    settings = differing([folder.config() for folder in folders])
-    console.print(_table("settings that differ", "setting", names, settings))
     console.print(_table("numbers", "metric", names, _numbers(records)))
+    settings = differing([folder.config() for folder in folders])
+    everywhere = {key: cells for key, cells in settings.items() if ABSENT not in cells}
+    console.print(_table("settings that differ", "setting", names, settings if asked.full else everywhere))
+    if not asked.full and (others := len(settings) - len(everywhere)):
+        console.print(f"{others} more, which not all of the runs have: --full", highlight=False)
     drawn = asked.metric or common_curves(records)
     if drawn:
         draw(records, drawn, target)
@@ -106,7 +110,7 @@ def _table(title: str, column: str, names: Sequence[str], rows: Mapping[str, Seq
     if not rows:
         return f"{title}: none"
     table = Table(title=Text(title, "table.title"), title_justify="left")
-    table.add_column(column)
+    table.add_column(column, overflow="fold")
     for name in names:
         table.add_column(name, justify="right", overflow="fold")
     for key, cells in rows.items():

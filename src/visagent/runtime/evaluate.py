@@ -22,6 +22,7 @@ from visagent.runtime.provenance import command, commit
 from visagent.runtime.record import Record, now, write_atomically
 from visagent.runtime.run_folder import RunFolder, find_run
 from visagent.runtime.tracked_evaluation import track_evaluation
+from visagent.words import counted
 
 log = logging.getLogger(__name__)
 
@@ -89,14 +90,15 @@ def _evaluated(asked: dict[str, Any], run: str) -> tuple[Path, dict[str, float]]
     )
 
     from visagent.runtime.drawing import save_shown
+    from visagent.runtime.progress import is_seen
     from visagent.runtime.report import print_table
 
-    trainer, module, _ = _tested(resolved, folder, resolved["progress"]["bar"])
+    trainer, module, _ = _tested(resolved, folder, resolved["progress"]["bar"] and is_seen())
     metrics = {key: float(value) for key, value in trainer.callback_metrics.items() if key.startswith("test/")}
     changed = difference(stored, resolved)
     state = folder.state(record)
     tested = read_tested(folder.tested_checkpoint) if _learns(resolved) else {}
-    unfinished = "" if state == "FINISHED" else f", a run that is {state} after {len(record.history)} epochs"
+    unfinished = "" if state == "FINISHED" else f", a run that is {state} after {counted(len(record.history), 'epoch')}"
     print_table(
         record,
         folder,
@@ -226,8 +228,9 @@ def _learns(config: dict[str, Any]) -> bool:
 
 def _tested(resolved: dict[str, Any], folder: RunFolder, bar: bool) -> tuple[Any, Any, Any]:
     """Trainer, module and DataModule after a test with the last checkpoint."""
-    from visagent.runtime.callbacks import AtomicCheckpointIO, Progress
+    from visagent.runtime.callbacks import AtomicCheckpointIO
     from visagent.runtime.fitting import build, build_trainer, prepare
+    from visagent.runtime.progress import Progress
 
     checkpoint = check_checkpoint(folder) if _learns(resolved) else None
     prepare(resolved["threads"])

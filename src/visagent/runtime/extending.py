@@ -16,6 +16,7 @@ from visagent.config.trust import dicts, literal
 from visagent.errors import ConfigError
 from visagent.runtime.record import Record
 from visagent.runtime.run_folder import RunFolder, find_run
+from visagent.words import counted
 
 log = logging.getLogger(__name__)
 FROM_HERE = ("progress", "logger", "paths", "launcher", "machine", "threads", "objective", "prune", "allow_targets")
@@ -86,7 +87,7 @@ def not_to_extend(config: Mapping[str, Any], record: Record) -> str | None:
     if config["learners"] is not None:
         return "it has several learners"
     if record.tested.get("stopped_early"):
-        return f"it ended early, after {len(record.history)} epochs, by checkpoint.patience"
+        return f"it ended early, after {counted(len(record.history), 'epoch')}, by checkpoint.patience"
     return None
 
 
@@ -136,7 +137,7 @@ def _begin_with(config: Mapping[str, Any], folder: RunFolder, record: Record) ->
         f"; {', '.join(schedules)} follows the share of all {epochs} epochs: {done / epochs:.0%} now, where it had "
         "come to its end"
     )
-    before = f"{source.path.name}, finished after {done} epochs"
+    before = f"{source.path.name}, finished after {counted(done, 'epoch')}"
     log.info("goes on with %s, until %d%s", before, epochs, said if schedules else "")
     return replace(record, history=dict(known.history), env_steps=known.env_steps)
 

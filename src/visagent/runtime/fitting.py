@@ -204,12 +204,13 @@ def fit(
     forget_absent_gpu()
 
     from visagent.runtime.best import BestEpochs
-    from visagent.runtime.callbacks import AtomicCheckpointIO, EpochCheckpoint, Progress, RandomState, RecordEpochs
+    from visagent.runtime.callbacks import AtomicCheckpointIO, EpochCheckpoint, RandomState, RecordEpochs
     from visagent.runtime.divergence import StopWhereDiverged, diverged, undefined_metric
     from visagent.runtime.episode_log import EpisodeLog
     from visagent.runtime.keep_together import KeepTogether
     from visagent.runtime.launching import cluster_environment, leave_time_for_last_words, wait_for_others
     from visagent.runtime.preemption import MakeWay
+    from visagent.runtime.progress import EpochLines, Progress, is_seen
     from visagent.runtime.pruning import PruneByMedian
     from visagent.runtime.watch import Watch
     from visagent.runtime.weight_average import WeightAverage
@@ -240,16 +241,18 @@ def fit(
         *([] if config["prune"] is None else [PruneByMedian(config["prune"], record)]),
         *_users(config["callbacks"]),
     ]
-    if config["progress"]["watch"]:
+    wanted, seen = config["progress"], is_seen()
+    if wanted["watch"]:
         callbacks.append(Watch(record))
-    if config["progress"]["bar"]:
-        callbacks.append(Progress(refresh_rate=config["progress"]["refresh_rate"]))
+    callbacks.append(EpochLines(aloud=(wanted["bar"] or wanted["watch"]) and not seen))
+    if bar := wanted["bar"] and seen:
+        callbacks.append(Progress(refresh_rate=wanted["refresh_rate"]))
     trainer = build_trainer(
         config,
         callbacks=callbacks,
         logger=_loggers(config, folder, record, tracker, learner) or False,
         plugins=[AtomicCheckpointIO(), *cluster_environment()],
-        enable_progress_bar=config["progress"]["bar"],
+        enable_progress_bar=bar,
         default_root_dir=str(folder.path),
     )
     if learns and resumed is None:

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from visagent.config.extensions import conf_folder
-from visagent.config.presets import presets
 from visagent.errors import ConfigError
 from visagent.runtime.arguments import with_outputs
 from visagent.runtime.credentials import without_credentials
@@ -31,14 +30,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
   visagent-info                           versions, devices, what is built, where things are stored
   visagent-info runs                      all runs, the newest last
   visagent-info runs ppo finished seed=0  those that all words match: states, parts of names, scales, KEY=VALUE
-  visagent-info run=r3f2                  one: its numbers, and all its settings with where each was set
+  visagent-info run=r3f2                  one: its numbers, and the settings that are not its options' own
+  visagent-info run=r3f2 --full           all of its settings, with where each was set
+  visagent-info presets [ppo ...]         experiments, those that all words match, and what each is
   visagent-info algorithm=ppo             the settings of an option of a group: values, bounds, meanings""",
     )
-    parser.add_argument("what", nargs="*", metavar="runs [WORD ...] | run=SIGNATURE | GROUP=NAME", help="see below")
+    parser.add_argument("what", nargs="*", metavar="WHAT", help="see below")
     parser.add_argument(
         "--outputs", type=Path, default=Path("outputs"), help="folder of runs and caches (default: %(default)s)"
     )
+    parser.add_argument("--full", action="store_true", help="all settings of a run")
     options = parser.parse_args(with_outputs(arguments))
+    if options.what[:1] == ["presets"]:
+        from visagent.config.help import in_full
+
+        print(in_full(options.what[1:]))
+        return 0
     if options.what[:1] == ["runs"]:
         from visagent.runtime.runs_list import list_runs
 
@@ -49,10 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         key, equals, name = options.what[0].partition("=")
         if not equals or not name or len(options.what) > 1:
             raise ConfigError(
-                "visagent-info: expected runs, run=SIGNATURE, or GROUP=NAME such as algorithm=ppo, got "
+                "visagent-info: expected presets, runs, run=SIGNATURE, or GROUP=NAME such as algorithm=ppo, got "
                 f"{' '.join(options.what)!r}"
             )
-        print(run_report(options.outputs, name) if key == "run" else group_report(key, name))
+        print(run_report(options.outputs, name, options.full) if key == "run" else group_report(key, name))
         return 0
     sections = {
         "versions": {**versions(), "commit": commit() or "not a checkout"},
@@ -66,7 +73,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(title)
         for key, value in rows.items():
             print(f"  {key:20} {value}")
-    print("presets\n  " + "\n  ".join(presets()))
     _runs(options.outputs)
     return 0
 

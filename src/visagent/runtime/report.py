@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from visagent.runtime.headline import FIRST, facts_apart, short_table, title_of
 from visagent.runtime.record import Record
 from visagent.runtime.run_folder import RunFolder
+from visagent.words import counted, span
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -69,11 +70,16 @@ def print_table(
     console = print_metrics(title or f"{record.name}  seed {record.seed}  ({record.scale} scale)", shown, full)
     if metrics is None and (told := what_was_tested(record)):
         console.print(told, highlight=False, soft_wrap=True)
-    steps = f"env steps {record.env_steps:,}   " if record.env_steps else ""
-    console.print(f"{steps}{record.seconds:.0f} s   run folder {folder.path}", highlight=False, soft_wrap=True)
-    pictures = sorted(folder.figures.glob("*.png"))
-    if pictures:
-        console.print("pictures  " + "  ".join(str(path) for path in pictures), highlight=False, soft_wrap=True)
+    trained = f"{span(record.seconds)}   "
+    if record.env_steps:
+        trained = f"env steps {record.env_steps:,}   {trained}"
+    found = [f"{'' if metrics is not None else trained}run folder {folder.path}"]
+    if metrics is None:
+        found += [f"report  {folder.page}"] if folder.page.is_file() else []
+        pictures = "  ".join(str(path) for path in sorted(folder.figures.glob("*.png")))
+        found += [f"pictures  {pictures}"] if pictures else []
+    for line in found:
+        console.print(line, highlight=False, soft_wrap=True)
 
 
 def plain_console() -> Console:
@@ -119,7 +125,7 @@ def print_metrics(title: str, metrics: Mapping[str, float], full: bool = False) 
         told = "  ".join(f"{column.replace('_', ' ')} {_number(value)}" for column, value in numbers.items())
         console.print(f"{name}: {told}".removeprefix("(run): "), highlight=False)
     if left_out:
-        console.print(f"{left_out} more numbers: progress.summary=full, or the record", highlight=False)
+        console.print(f"{counted(left_out, 'more number')}: progress.summary=full, or the record", highlight=False)
     return console
 
 

@@ -104,6 +104,11 @@ class RunFolder:
         return self.path / "figures"
 
     @property
+    def page(self) -> Path:
+        """The run as a page that stands alone."""
+        return self.path / "report.html"
+
+    @property
     def analyses(self) -> Path:
         """What `visagent-analyse` found."""
         return self.path / "analyses"

@@ -21,6 +21,11 @@ REDRAWN, BAR = re.compile(r"\x1b\[\d*[AK]"), re.compile("[━╸╺]")
 """How a progress bar begins to draw itself again, and what it draws."""
 OWN_HANDLERS = ("pytorch_lightning", "lightning_fabric")
 """Loggers that do not hand on what they are told."""
+FILE_ALONE = logging.getLogger("visagent.file_alone")
+"""Says nothing on the console."""
+FILE_ALONE.propagate = False
+FILE_ALONE.setLevel(logging.INFO)
+FILE_ALONE.addHandler(logging.NullHandler())
 
 
 class RunLog:
@@ -118,6 +123,7 @@ def logged(path: Path, title: str) -> Iterator[RunLog]:
     handler = _LogHandler(log)
     loggers = [
         logging.getLogger(),
+        FILE_ALONE,
         *(logger for name in OWN_HANDLERS if not (logger := logging.getLogger(name)).propagate),
     ]
     before = sys.stdout, sys.stderr

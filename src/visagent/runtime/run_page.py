@@ -25,9 +25,9 @@ from visagent.runtime.record import Record, write_atomically
 from visagent.runtime.report import metric_table, what_was_tested, whole_run
 from visagent.runtime.run_folder import RunFolder
 from visagent.runtime.system_use import read_use
+from visagent.words import counted, span
 
 log = logging.getLogger(__name__)
-PAGE = "report.html"
 MOST_INSIDE = 24 * 2**20
 """Bytes of pictures and films that the page holds; others are linked."""
 USE = {
@@ -47,18 +47,17 @@ def write_page(folder: RunFolder, record: Record, config: Mapping[str, Any]) -> 
         folder, record: of the run.
         config: resolved.
     """
-    path = folder.path / PAGE
     try:
-        write_atomically(path, page(folder, record, config))
+        write_atomically(folder.page, page(folder, record, config))
     except (OSError, ValueError, KeyError) as error:
         log.warning("the page of this run could not be written (%s)", machine_message(error) or error)
         return None
-    return path
+    return folder.page
 
 
 def page(folder: RunFolder, record: Record, config: Mapping[str, Any]) -> str:
     """The page."""
-    place = folder.path / PAGE
+    place = folder.page
     state = record.status + (f": {record.error.splitlines()[-1]}" if record.error else "")
     body = [
         f"<h1>{escape(record.name)}, seed {record.seed}</h1>",
@@ -176,9 +175,8 @@ def _shown(folder: RunFolder, place: Path) -> list[str]:
 
 
 def _time(record: Record) -> list[str]:
-    minutes = record.seconds / 60
     rows = {
-        "all attempts together": f"{minutes:.1f} minutes, {record.attempts} attempt{'s' * (record.attempts != 1)}",
+        "all attempts together": f"{span(record.seconds)}, {counted(record.attempts, 'attempt')}",
         "epochs": str(len(record.history)),
         "steps of the worlds": f"{record.env_steps:,}" if record.env_steps else "",
     }

@@ -18,6 +18,7 @@ from visagent.runtime.queue import shown_state
 from visagent.runtime.record import Record
 from visagent.runtime.report import plain_console
 from visagent.runtime.run_folder import RunFolder
+from visagent.words import counted
 
 STATES = ("running", "finished", "failed", "killed", "cut off", "waiting")
 AGES = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
@@ -112,7 +113,7 @@ def list_runs(outputs: Path, words: Sequence[str]) -> int:
                 table.add_row("", str(run.folder.path))
         console.print(table)
     else:
-        what = f"none of the {len(runs)} runs in {outputs / 'runs'} is {' and '.join(words)}"
+        what = f"none of {counted(len(runs), 'run')} in {outputs / 'runs'} is {' and '.join(words)}"
         told = what if runs else f"there is no run in {outputs / 'runs'}"
         console.print(told, highlight=False, soft_wrap=True)
     for line in unreadable:
@@ -122,4 +123,6 @@ def list_runs(outputs: Path, words: Sequence[str]) -> int:
 
 def _counted(runs: Sequence[Run]) -> str:
     states = [run.state.partition(" (")[0].lower() for run in runs]
-    return f"{len(runs)} runs: " + ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+    return f"{counted(len(runs), 'run')}: " + ", ".join(
+        f"{states.count(state)} {state}" for state in dict.fromkeys(states)
+    )

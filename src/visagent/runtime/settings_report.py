@@ -27,9 +27,10 @@ from visagent.runtime.queue import shown_state
 from visagent.runtime.record import Record
 from visagent.runtime.report import what_was_tested
 from visagent.runtime.run_folder import RunFolder, find_run
+from visagent.words import counted, span
 
 NARROWEST = 40
-"""Columns for what a setting means, where the terminal is narrow."""
+"""Columns for what a setting means, beside the others."""
 ENV = "datamodule.env"
 
 
@@ -114,8 +115,14 @@ def _with_comments(group: str, name: str, settings: Iterable[Setting]) -> list[S
     ]
 
 
-def run_report(outputs: Path, wanted: str) -> str:
-    """All settings of a run, and where each was set.
+def run_report(outputs: Path, wanted: str, full: bool = False) -> str:
+    """What a run is, what came of it, and its settings: those that differ from their groups' own, with where each was
+    set.
+
+    Args:
+        outputs: folder of runs.
+        wanted: signature of the run, the beginning of one, or its folder.
+        full: all settings.
 
     Raises:
         ConfigError: when there is no such run.
@@ -126,7 +133,7 @@ def run_report(outputs: Path, wanted: str) -> str:
         raise ConfigError(f"run {folder.path}: it has no record")
     given = [word for word in shlex.split(record.command)[1:] if "=" in word and not word.startswith("-")]
     keys = {word.lstrip("+~").partition("=")[0] for word in given}
-    parts = [about(folder, record)]
+    parts, differing, total = [about(folder, record)], list[Setting](), 0
     with config_folder():
         try:
             choices = compose("train", given, return_hydra_config=True).hydra.runtime.choices
@@ -147,13 +154,21 @@ def run_report(outputs: Path, wanted: str) -> str:
                 default = item.key in usual and _same(usual[item.key], item.value)
                 set_by = "override" if f"{where}.{item.key}" in keys else "default" if default else "preset"
                 items.append(replace(item, set_by=set_by))
-            parts.append(_table(f"{group}={choices[group]}", items))
+            total += len(items)
+            differing += [replace(each, key=f"{where}.{each.key}") for each in items if each.set_by != "default"]
+            if full:
+                parts.append(_table(f"{group}={choices[group]}", items))
+    if not full:
+        chosen = " ".join(f"{group}={choices[group]}" for group in (*REQUIRED_GROUPS, "env") if choices.get(group))
+        differing.sort(key=lambda item: item.set_by != "override")
+        title = f"{chosen}\nsettings that are not these options' own:{'' if differing else ' none'}"
+        others = f"{total - len(differing)} others are: visagent-info run={folder.path.name} --full"
+        parts.append(f"{_table(title, differing)}\n{others}")
     return "\n\n".join(parts)
 
 
 def about(folder: RunFolder, record: Record) -> str:
     """What a run is and what came of it, in lines."""
-    epochs, minutes = len(record.history), record.seconds / 60
     steps = f"{record.env_steps:,} env steps, " if record.env_steps else ""
     rows = {
         "state": shown_state(folder, record).lower() + (f": {record.error.splitlines()[-1]}" if record.error else ""),
@@ -161,12 +176,12 @@ def about(folder: RunFolder, record: Record) -> str:
         "command": record.command,
         "folder": str(folder.path),
         "begun, ended": f"{record.created}, {record.finished or 'not yet'}",
-        "took": f"{epochs} epochs, {steps}{minutes:.1f} minutes"
+        "took": f"{counted(len(record.history), 'epoch')}, {steps}{span(record.seconds)}"
         + (f", {record.attempts} attempts" if record.attempts > 1 else ""),
         "machine": ", ".join(f"{key} {value}" for key, value in record.hardware.items()),
         "commit": record.commit,
         "tested": what_was_tested(record).removeprefix("tested: "),
-        "page": str(page) if (page := folder.path / "report.html").is_file() else "",
+        "page": str(folder.page) if folder.page.is_file() else "",
     }
     lines = [record.signature, *(f"  {key:14}{without_credentials(value)}" for key, value in rows.items() if value)]
     width = max(map(len, record.metrics), default=0) + 2
@@ -201,14 +216,22 @@ def _same(usual: Any, value: Any) -> bool:
 
 
 def _table(title: str, settings: Sequence[Setting]) -> str:
-    """Names, values, where they were set, bounds, and meanings, wrapped to the terminal."""
+    """Names, values, where they were set, bounds, and meanings, wrapped to the terminal: in columns, or, where these
+    would be too narrow, each setting above its meaning.
+    """
     rows = []
     for item in settings:
         rows.append([item.key, item.shown, item.set_by, item.info.bounds if item.info else "", _meaning(item.info)])
     widths = [max([len(row[column]) for row in rows] or [0]) for column in range(4)]
     used = sum(width + 2 for width in widths if width) + 2
-    room = max(NARROWEST, shutil.get_terminal_size((160, 24)).columns - used)
-    lines = [title]
+    width = shutil.get_terminal_size((160, 24)).columns
+    room, lines = width - used, [title]
+    if room < NARROWEST:
+        for key, value, set_by, bounds, meaning in rows:
+            said = "  ".join(part for part in (f"{key}={value}", set_by, bounds) if part)
+            lines += textwrap.wrap(said, width, initial_indent="  ", subsequent_indent="      ", break_on_hyphens=False)
+            lines += textwrap.wrap(meaning, width, initial_indent="      ", subsequent_indent="      ")
+        return "\n".join(lines)
     for *cells, meaning in rows:
         head = "  " + "".join(f"{cell:{width}}  " for cell, width in zip(cells, widths, strict=True) if width)
         first, *more = textwrap.wrap(meaning, room) or [""]

@@ -37,7 +37,7 @@ from visagent.runtime.provenance import command, commit, hardware, versions
 from visagent.runtime.record import Record, now
 from visagent.runtime.run_folder import RunFolder
 from visagent.runtime.run_log import RunLog, logged
-from visagent.runtime.run_page import PAGE, write_page
+from visagent.runtime.run_page import write_page
 from visagent.runtime.stopping import Cancelled, Preempted, Pruned, signals_cancel
 from visagent.runtime.system_use import SystemUse
 from visagent.runtime.tracking import TrackingUnavailable, ask, check_tracking, tracking_uri
@@ -190,7 +190,9 @@ def _tracked(
         learner: this process's part, where it is one of the run's other learners.
     """
     with logged(folder.log(), _title(folder, record.attempts + 1)) as written:
-        if record.attempts:
+        if not record.attempts:
+            log.info("%s, seed %d, %s scale; run folder %s", record.name, record.seed, record.scale, folder.path)
+        else:
             status = "cut off" if record.status == "RUNNING" else record.status
             log.info("resuming the run in %s (%s, %d epochs done)", folder.path, status, len(record.history))
         folder.forget_failures()
@@ -328,8 +330,8 @@ def _finish(folder: RunFolder, record: Record, trackers: list[MLflowTracker], wr
     known = record.mlflow_run_id
     for tracker in trackers:
         tracker.save_artifact(folder.path / "record.json")
-        if (folder.path / PAGE).is_file():
-            tracker.save_artifact(folder.path / PAGE)
+        if folder.page.is_file():
+            tracker.save_artifact(folder.page)
         tracker.close(record.status if refused is None or record.status != "FINISHED" else "FAILED")
     if refused is None and record.mlflow_run_id != known:  # MLflow has answered only now
         folder.save(record)

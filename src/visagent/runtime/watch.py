@@ -16,6 +16,7 @@ from rich.text import Text
 
 from visagent.charts import shown, sparkline
 from visagent.runtime.record import Record
+from visagent.words import clock
 
 SECONDS = 0.5
 """Between two looks at the metrics."""
@@ -24,8 +25,7 @@ GROUPS = ("val", "train", "data")
 
 
 class Watch(Callback):
-    """A table of metrics with their newest value, range and course, drawn anew as they change; where the output is no
-    terminal, a line after each epoch.
+    """A table of metrics with their newest value, range and course, drawn anew as they change, in a terminal.
 
     Args:
         record: of the run, whose finished epochs are shown from the beginning.
@@ -68,11 +68,6 @@ class Watch(Callback):
         self._add({name: value for name, value in trainer.callback_metrics.items() if name.startswith("val/")})
         if self.live is not None:
             self._draw(trainer, int(trainer.num_training_batches))
-        elif trainer.is_global_zero:
-            told = ", ".join(
-                f"{name} {shown(values[-1])}" for name, values in self.values.items() if name.startswith("val/")
-            )
-            self.console.print(f"epoch {trainer.current_epoch + 1} of {trainer.max_epochs}: {told or 'done'}")
 
     def _draw(self, trainer: pl.Trainer, batch: int) -> None:
         assert self.live is not None
@@ -85,7 +80,7 @@ class Watch(Callback):
         passed, share = time.monotonic() - self.began, done - self.first_epoch
         left = passed / share * (epochs - done) if share > 0.01 else None
         head = Text(f"{self.record.name}  {self.record.signature}  epoch {trainer.current_epoch + 1} of {epochs}  ")
-        head.append(f"{_clock(passed)} passed" + (f", about {_clock(left)} left" if left is not None else ""))
+        head.append(f"{clock(passed)} passed" + (f", about {clock(left)} left" if left is not None else ""))
         room = max(16, self.console.width - 64)
         table = Table(box=None, pad_edge=False, show_header=False)
         for style, justify in (("bold", "left"), ("", "right"), ("cyan", "left"), ("dim", "left")):
@@ -107,9 +102,3 @@ class Watch(Callback):
         if self.live is not None:
             self.live.stop()
             self.live = None
-
-
-def _clock(seconds: float) -> str:
-    minutes, rest = divmod(int(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -22,6 +22,7 @@ from visagent.runtime.credentials import without_credentials
 from visagent.runtime.record import write_atomically
 from visagent.runtime.tracking import TrackingUnavailable, ask, connect, tracking_uri
 from visagent.search.study import Search, Trial
+from visagent.words import counted
 
 log = logging.getLogger(__name__)
 BEST = 10
@@ -50,12 +51,12 @@ def write_report(search: Search, parent: str | None, config: DictConfig, last: b
     if last and parent is not None:
         _track(search, parent, config, ranked)
     states = [trial.state for trial in trials]
-    counted = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+    numbers = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
     if not ranked:
-        return f"no run has a result yet ({counted or 'none was begun'})   page  {search.folder / PAGE}"
+        return f"no run has a result yet ({numbers or 'none was begun'})   page  {search.folder / PAGE}"
     best = ranked[0]
     return (
-        f"best of {len(trials)} runs ({counted}): {search.objective} {best.value:.6g} by {best.signature}, "
+        f"best of {counted(len(trials), 'run')} ({numbers}): {search.objective} {best.value:.6g} by {best.signature}, "
         f"{shlex.join(search.space.overrides(best.params))}\npage  {search.folder / PAGE}"
     )
 

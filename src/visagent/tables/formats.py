@@ -38,7 +38,7 @@ def markdown(results: Results, figures: Sequence[tuple[str, str]]) -> str:
     out = [
         f"# {_md(grid.spec.title)}",
         "",
-        f"{_md(grid.spec.paper)}: {grid.spec.place}. **{grid.scale.capitalize()} scale.**",
+        f"{f'{_md(text.source(results))}. ' if text.source(results) else ''}**{grid.scale.capitalize()} scale.**",
         "",
     ]
     columns = headings(results)
@@ -51,7 +51,7 @@ def markdown(results: Results, figures: Sequence[tuple[str, str]]) -> str:
             if measure is not None and row != before:
                 out.append(f"| **{_md(row)}** |" + " |" * len(columns))
             before = row
-            out.append(f"| {_md(measure or row)} | " + " | ".join(_md_cell(cell) for cell in cells) + " |")
+            out.append(f"| {_md(measure or row)} | " + " | ".join(_md_cell(cell, results) for cell in cells) + " |")
         out.append("")
     out += [f"- {line}" for line in text.legend(results)] + [""]
     for file, title in figures:
@@ -69,7 +69,8 @@ def markdown(results: Results, figures: Sequence[tuple[str, str]]) -> str:
         f"- {what}: `{which}`" if what in ("command", "commit") else f"- {what}: {_md(which)}"
         for what, which in text.footer(results)
     ]
-    out += ["", "Deviations from the paper:", ""] + [f"- {_md(line)}" for line in grid.spec.deviations]
+    if text.source(results) or grid.spec.deviations:
+        out += ["", "Deviations from the paper:", ""] + [f"- {_md(line)}" for line in grid.spec.deviations]
     out += ["", "| run | seed | signature | minutes | commit |", "|---|---|---|---|---|"]
     for run in results.finished:
         assert run.record is not None
@@ -84,10 +85,10 @@ def _md(content: str) -> str:
     return content.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ")
 
 
-def _md_cell(cell: CellResult) -> str:
+def _md_cell(cell: CellResult, results: Results) -> str:
     ours, paper, difference, mark = text.cell_parts(cell)
     ends = f" {text.interval(cell)}" if cell.interval is not None else ""
-    return f"{ours}{ends} \\| {paper} \\| {difference} \\| {mark}"
+    return f"{ours}{ends}" + (f" \\| {paper} \\| {difference} \\| {mark}" if text.source(results) else "")
 
 
 CSV_COLUMNS = (
@@ -170,12 +171,13 @@ def latex(results: Results) -> str:
             if measure is not None and row != before:
                 out.append(f"\\multicolumn{{{len(columns) + 1}}}{{l}}{{\\emph{{{_tex(row)}}}}} \\\\")
             before = row
-            out.append(f"{_tex(measure or row)} & " + " & ".join(_tex_cell(cell) for cell in cells) + " \\\\")
+            out.append(f"{_tex(measure or row)} & " + " & ".join(_tex_cell(cell, results) for cell in cells) + " \\\\")
         out += ["\\bottomrule", "\\end{tabular}", "\\par\\medskip"]
     seeds = ", ".join(map(str, grid.seeds))
-    caption = (
-        f"{grid.spec.title}. {grid.scale.capitalize()} scale, seeds {seeds}. Cells: ours, mean $\\pm$ std (seeds); "
-        "below, the paper's and the difference."
+    caption = f"{grid.spec.title}. {grid.scale.capitalize()} scale, seeds {seeds}. Cells: " + (
+        "ours, mean $\\pm$ std (seeds); below, the paper's and the difference."
+        if text.source(results)
+        else "mean $\\pm$ std (seeds)."
     )
     note = grid.spec.scales[grid.scale].note
     out += [f"\\caption{{{_tex(caption, keep_math=True)}{' ' + _tex(note) if note else ''}}}", "\\end{table}"]
@@ -207,8 +209,10 @@ def _tex(content: str, keep_math: bool = False) -> str:
     return "".join(special.get(letter, letter) for letter in content)
 
 
-def _tex_cell(cell: CellResult) -> str:
+def _tex_cell(cell: CellResult, results: Results) -> str:
     ours, paper, difference, mark = (_tex(part) for part in text.cell_parts(cell))
+    if not text.source(results):
+        return ours
     return f"\\makecell{{{ours}\\\\ {{\\footnotesize {paper}; {difference} {mark}}}}}"
 
 
@@ -216,7 +220,8 @@ def print_console(results: Results, console: Console) -> None:
     """Print the table, its claims, what is missing and the footer."""
     grid = results.grid
     for panel in grid.panels:
-        title = f"{grid.spec.title}\n{grid.spec.place}, {grid.scale} scale" + (f", {panel}" if panel else "")
+        told = ", ".join(part for part in (grid.spec.place, f"{grid.scale} scale", panel) if part)
+        title = f"{grid.spec.title}\n{told}"
         table = Table(title=escape(title), title_justify="left", show_lines=False)
         table.add_column("")
         for column in headings(results):

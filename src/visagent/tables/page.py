@@ -11,7 +11,6 @@ from matplotlib.figure import Figure
 
 from visagent.config.table_schemas import FigureConfig
 from visagent.pages import document, relative, table
-from visagent.runtime.run_page import PAGE
 from visagent.tables import text
 from visagent.tables.figures import svg
 from visagent.tables.formats import headings, panel_lines
@@ -30,7 +29,7 @@ def page(results: Results, figures: Sequence[tuple[FigureConfig, Figure]], place
     body = [f"<p class=sub><a href='{relative(place.parents[2] / 'index.html', place)}'>all tables</a></p>"]
     body += [
         f"<h1>{escape(grid.spec.title)}</h1>",
-        f"<p class=sub>{escape(grid.spec.paper)}: {escape(grid.spec.place)}",
+        f"<p class=sub>{escape(text.source(results))}",
     ]
     body += [f" <span class=scale>{grid.scale} scale</span></p>"]
     for panel in grid.panels:
@@ -107,8 +106,8 @@ def _runs(results: Results, place: Path) -> str:
             if run.folder.path.is_dir()
             else run.signature
         )
-        if (report := run.folder.path / PAGE).is_file():
-            link += f" <a href='{relative(report, place)}'>page</a>"
+        if run.folder.page.is_file():
+            link += f" <a href='{relative(run.folder.page, place)}'>page</a>"
         minutes = "" if record is None else f"{record.seconds / 60:.1f}"
         commit = "" if record is None else record.commit
         rows.append(

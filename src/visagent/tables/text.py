@@ -12,6 +12,7 @@ from visagent.runtime.record import Record
 from visagent.tables.claims import check_claims
 from visagent.tables.results import BETTER, CLOSE, NO_METRIC, WORSE, CellResult, Results
 from visagent.tables.statistics import MINIMUM_SEEDS
+from visagent.words import counted
 
 DASH = "—"
 
@@ -46,6 +47,12 @@ def difference(cell: CellResult) -> str:
     return DASH if cell.difference is None else f"{cell.difference:+.{cell.spec.digits}f}"
 
 
+def source(results: Results) -> str:
+    """Whose table it is; empty where it is our own."""
+    spec = results.grid.spec
+    return f"{spec.paper}: {spec.place}" if spec.paper else ""
+
+
 def cell_parts(cell: CellResult) -> tuple[str, str, str, str]:
     """Ours, the paper's, the difference, the mark."""
     return ours(cell), paper(cell), difference(cell), cell.mark or DASH
@@ -61,7 +68,9 @@ def legend(results: Results) -> list[str]:
         f"Marks: {BETTER} at least as good as the paper's, {CLOSE} worse by no more than the tolerance, {WORSE} by "
         f"more ({tolerances}).",
     ]
-    if any(measure.better == "same" for measure in results.grid.spec.measures.values()):
+    if not source(results):
+        lines = [f"Cell: {statistic} ± standard deviation over seeds (number of seeds)."]
+    elif any(measure.better == "same" for measure in results.grid.spec.measures.values()):
         named = ", ".join(measure.name for measure in results.grid.spec.measures.values() if measure.better == "same")
         lines[-1] += f" Of what describes the setting ({named}): {CLOSE} within the tolerance, else {WORSE}."
     if results.aggregates:
@@ -113,7 +122,9 @@ def footer(results: Results) -> list[tuple[str, str]]:
         ("software", ", ".join(versions) or DASH),
         (
             "training time",
-            f"{sum(record.seconds for record in records) / 60:.0f} minutes of all runs together" if records else DASH,
+            f"{counted(round(sum(record.seconds for record in records) / 60), 'minute')} of all runs together"
+            if records
+            else DASH,
         ),
         ("command", command(results)),
     ]
@@ -132,7 +143,7 @@ def weights_line(records: Sequence[Record]) -> list[tuple[str, str]]:
     counts = Counter(kinds)
     if set(counts) <= {"last epoch"}:
         return []
-    return [("tested weights", "; ".join(f"{kind}: {count} runs" for kind, count in counts.items()))]
+    return [("tested weights", "; ".join(f"{kind}: {counted(count, 'run')}" for kind, count in counts.items()))]
 
 
 def claims(results: Results) -> list[tuple[str, str, str]]:

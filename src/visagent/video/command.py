@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from visagent.errors import ConfigError
+from visagent.words import counted
 
 LAYOUTS = ("something_v2", "something_v1", "ucf101", "hmdb51", "kinetics", "lists")
 NAMED = 8
@@ -82,7 +83,7 @@ def _make(options: argparse.Namespace) -> int:
     count = 0
     for count in track(making, "Making videos", total=options.train + options.val):  # noqa: B007
         pass
-    print(f"{options.folder}: {count} videos made" if count else f"{options.folder}: there already")
+    print(f"{options.folder}: {counted(count, 'video')} made" if count else f"{options.folder}: there already")
     return 0
 
 
@@ -113,7 +114,9 @@ def _verify(options: argparse.Namespace) -> int:
             frames.append(verdict.frames)
     lengths = f", {min(frames)} to {max(frames)} frames" if frames else ""
     console.print(
-        f"{len(paths)} videos ({layout or 'no known layout'}){lengths}: {broken} broken", highlight=False, markup=False
+        f"{counted(len(paths), 'video')} ({layout or 'no known layout'}){lengths}: {broken} broken",
+        highlight=False,
+        markup=False,
     )
     beside = survey(options.folder, paths)
     for what, names in (("not listed", beside.unlisted), ("refused, as no video, picture or folder", beside.refused)):
@@ -166,5 +169,8 @@ def _show(options: argparse.Namespace) -> int:
     if options.out.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
         raise ConfigError(f"--out: expected a picture's name such as videos.png, got {options.out}")
     sheet.save(options.out)
-    print(f"{options.out}: {len(shown)} of {len(clips.classes)} classes, {len(clips.clips)} videos in {options.split}")
+    print(
+        f"{options.out}: {len(shown)} of {len(clips.classes)} classes, "
+        f"{counted(len(clips.clips), 'video')} in {options.split}"
+    )
     return 0
