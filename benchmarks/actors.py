@@ -196,7 +196,7 @@ def _collection() -> list[Row]:
 
 
 def _loop(pipe: Connection) -> None:
-    """As many batches of one process as the pipe says, until it says 0."""
+    """Make as many batches in one process as the pipe says, until it says 0."""
     torch.set_num_threads(1)
     make = _roles(GymnasiumWorlds(CHEETAH), 8, 128)
     actors = SerialActors(make, 1)

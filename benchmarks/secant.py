@@ -51,7 +51,7 @@ class Scale:
 
     @property
     def spaces(self) -> WorldSpaces:
-        """Of three stacked frames."""
+        """Spaces of three stacked frames."""
         return WorldSpaces({"pixels": (9, self.side, self.side)}, ActionSpace("continuous", 1), 3)
 
     def pixels(self, count: int, device: str = "cpu") -> Tensor:

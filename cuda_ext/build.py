@@ -64,7 +64,7 @@ class Built:
 
 
 def key() -> str:
-    """Of the sources, of how they are built and of the PyTorch that loads them."""
+    """Hash of the sources, of how they are built and of the PyTorch that loads them."""
     digest = hashlib.sha256(
         " ".join([*COMMON, TARGET, platform.machine(), version("torch"), find_nvcc() or ""]).encode()
     )

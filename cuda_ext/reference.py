@@ -22,7 +22,7 @@ AXES = 3
 
 
 def output_length(length: int, stride: int, padding: int) -> int:
-    """Of an axis: a window of size one."""
+    """Output length of an axis: that of a window of size one."""
     return (length + 2 * padding - 1) // stride + 1
 
 

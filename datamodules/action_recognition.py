@@ -34,7 +34,7 @@ NAMED = 10
 
 
 class BrokenVideosError(UserError):
-    """More videos cannot be read than were allowed for."""
+    """More videos are unreadable than `datamodule.broken_share` allows."""
 
 
 class ClipLoader:
@@ -89,7 +89,7 @@ def relative(path: str, root: Path) -> str:
 
 
 def check_share(broken: Mapping[str, str], videos: int, share: float) -> None:
-    """Refuse more broken files than a share of the videos.
+    """Refuse a data set where more than some share of the videos are broken.
 
     Raises:
         BrokenVideosError: with their names and reasons.
@@ -106,7 +106,7 @@ def check_share(broken: Mapping[str, str], videos: int, share: float) -> None:
 
 
 def check_missing(root: Path, split: str, clips: ClipList, share: float) -> None:
-    """Refuse a split of which more listed videos are missing than a share of them.
+    """Refuse a split where more than some share of the listed videos are missing.
 
     Raises:
         ConfigError: with their number and the first names.
@@ -184,7 +184,7 @@ class ActionRecognitionDataModule(pl.LightningDataModule):
             self._warn(self._lists)
 
     def _warn(self, lists: Mapping[str, ClipList]) -> None:
-        """Of what the folder holds that is not what it seems."""
+        """Warn of what the folder holds that is not what it seems."""
         if self.trainer is not None and not self.trainer.is_global_zero:
             return
         refused = sorted({name for clips in lists.values() for name in clips.refused})

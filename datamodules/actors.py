@@ -66,7 +66,7 @@ class EvaluationEpisodes:
         return Film(policy, self.worlds, seed, self.deterministic)
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> EvaluationEpisodes:
-        """The same: worlds live on the CPU."""
+        """The same object: worlds live on the CPU."""
         return self
 
 

@@ -60,7 +60,7 @@ class Digits(pl.LightningDataModule):
         return torch.utils.data.DataLoader([self.held_out], batch_size=None)  # type: ignore[arg-type]
 
     def test_dataloader(self) -> torch.utils.data.DataLoader[Any]:
-        """The same."""
+        """The same batch as for validation."""
         return self.val_dataloader()
 
 

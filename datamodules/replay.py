@@ -86,7 +86,7 @@ class ReplayDataModule(ActorDataModule):
 
     @property
     def folder(self) -> Path:
-        """Of the replay's files."""
+        """Folder of the replay's files."""
         return Path(self.trainer.default_root_dir) / "replay"  # type: ignore[union-attr]
 
     def _start_replay(self) -> ActorPool:

@@ -46,7 +46,7 @@ class NetworkCost(pl.LightningModule):
         return None
 
     def configure_optimizers(self) -> None:
-        """None: nothing is trained."""
+        """No optimizer: nothing is trained."""
 
     def test_step(self, clips: Tensor, batch_index: int) -> None:
         try:

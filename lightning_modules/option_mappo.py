@@ -27,7 +27,7 @@ MEASURED = ("policy_loss", "value_loss", "entropy", "kl")
 
 @dataclass(frozen=True)
 class Losses:
-    """Of a minibatch.
+    """Losses of a minibatch.
 
     Attributes:
         policy, value: to be descended.

@@ -6,4 +6,4 @@ from lightning_modules.untrained import Untrained
 
 
 class RandomPolicy(Untrained):
-    """Of a `visagent.networks.uniform.UniformPolicy`; worlds and actions follow from the DataModule's seed."""
+    """Tests a `visagent.networks.uniform.UniformPolicy`; worlds and actions follow from the DataModule's seed."""

@@ -116,7 +116,7 @@ class ReinforcementModule(ActorReport):
 
     @property
     def version(self) -> int:
-        """Of the policy that actors get."""
+        """Version of the policy that actors get."""
         return self.publications.version(int(self.iterations))
 
     def is_current(self, version: int) -> bool:

@@ -19,4 +19,4 @@ class Untrained(ReinforcementModule):
             )
 
     def configure_optimizers(self) -> None:
-        """None: nothing is trained."""
+        """No optimizer: nothing is trained."""

@@ -35,7 +35,7 @@ def layers() -> list[list[str]]:
 
 
 def place(name: str) -> Path:
-    """Of a module."""
+    """Place of a module."""
     first, *rest = name.split(".")
     return HOMES.get(first, ROOT / first).joinpath(*rest)
 

@@ -48,7 +48,7 @@ def _found() -> str | None:
 
 
 def require_headless() -> str:
-    """As `prefer_headless`, for those who will draw.
+    """Like `prefer_headless`, but fails where nothing can be drawn.
 
     Raises:
         RenderingUnavailable: also when neither library is there.

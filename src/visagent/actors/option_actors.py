@@ -205,7 +205,7 @@ class RunThrough:
             self.memory[torch.from_numpy(which)] = 0.0
 
     def situation(self, choosing: NDArray[np.bool_], rows: NDArray[np.int64]) -> Situation:
-        """That of some episodes."""
+        """The situation of some of the episodes."""
         observation = np.concatenate([part[rows] for part in self.world.observation], axis=1)
         parts = (
             observation,

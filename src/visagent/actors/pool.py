@@ -37,12 +37,12 @@ class Collected:
 
     @property
     def version(self) -> int:
-        """Of the weights that acted, the oldest of them."""
+        """Version of the oldest weights that acted."""
         return min(report.version for report in self.reports)
 
     @property
     def episodes(self) -> list[Episode]:
-        """That ended."""
+        """Episodes that ended."""
         return [episode for report in self.reports for episode in report.episodes]
 
     @property

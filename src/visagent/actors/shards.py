@@ -101,7 +101,7 @@ class ReplayShard:
 
     @property
     def policy(self) -> Any:
-        """None: a shard acts by no policy."""
+        """Always None: a shard acts by no policy."""
         return None
 
     def run(self, task: Task, out: Mapping[str, NDArray[Any]], version: int) -> Report:

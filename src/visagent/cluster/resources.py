@@ -17,7 +17,7 @@ DIRECT = ("partition", "account", "qos", "constraint", "nodelist", "exclude", "d
 
 @dataclass(frozen=True)
 class Resources:
-    """Of one job; jobs with equal ones can be an array.
+    """What one job asks for; jobs with equal ones can be an array.
 
     Attributes:
         nodes, tasks_per_node: one task is one of the trainer's processes.

@@ -142,7 +142,7 @@ def _in_shell(word: str) -> str:
 
 
 def _unknown(path: str, root: str) -> str:
-    """For a key that is not in the composed config: what is like it, or how it is set where it may be."""
+    """The message for a key that is not in the composed config: what is like it, or how to set it."""
     known = composed_keys(root, sys.argv[1:], path)
     open_parent = next((p for p, (empty, _) in known.items() if empty and path.startswith(f"{p}.")), None)
     if open_parent is not None:
@@ -201,7 +201,7 @@ def own_folders(arguments: Sequence[str]) -> list[str]:
 
 
 def undecodable(arguments: Iterable[str], error: UnicodeDecodeError) -> str:
-    """For a file of the user's config folder that is not UTF-8: which."""
+    """The message for a file of the user's config folder that is not UTF-8; it names the file."""
     for path in sorted(path for folder in own_folders(list(arguments)) for path in Path(folder).rglob("*.yaml")):
         try:
             path.read_bytes().decode()

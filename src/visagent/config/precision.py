@@ -1,4 +1,4 @@
-"""In which precisions a method works: each algorithm's schema states them, and what it does not state is refused before
+"""The precisions in which a method works: each algorithm's schema states them; any other is refused before
 anything runs.
 
 A schema's `precisions` are Lightning's names of them, `pixel_precisions` those that need pixels to observe; without

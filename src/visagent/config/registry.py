@@ -110,7 +110,7 @@ def _is_complete(schema: type) -> bool:
 
 
 def moved() -> dict[str, str]:
-    """Of classes that have moved: where they were, and where they are."""
+    """Old and new places of the classes that have moved."""
     return {former: target for target, former in FORMER_TARGETS.items()}
 
 

@@ -19,7 +19,7 @@ class LearnerSettings(Settings):
 
 @dataclass
 class ScheduledSettings(LearnerSettings):
-    """Of methods whose learning rate follows a schedule over the run."""
+    """Settings of methods whose learning rate follows a schedule over the run."""
 
     schedule: str = setting("schedule of the learning rate over the run", among=("constant", "linear"))
     final_rate: float = setting(
@@ -192,7 +192,7 @@ class DDPGSettings(LearnerSettings):
 
 @dataclass
 class Convolutions(TrainedWeights):
-    """Of a network, where there are pixels."""
+    """Convolutions of a network, where there are pixels."""
 
     pixel_channels: list[int] = setting("channels of the convolutions, where there are pixels")
     pixel_kernels: list[int] = setting("their kernels")

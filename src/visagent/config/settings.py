@@ -60,7 +60,7 @@ class SettingInfo:
 
     @property
     def bounds(self) -> str:
-        """In words: `in (0, 1]`, `at least 1`, `clip or adaptive_kl`; nothing where every value is allowed."""
+        """The bounds in words: `in (0, 1]`, `at least 1`, `clip or adaptive_kl`; empty where all values are allowed."""
         if self.among:
             *others, last = (str(value) for value in self.among)
             return f"{', '.join(others)} or {last}" if others else last
@@ -135,13 +135,13 @@ def as_before(item: Field[Any]) -> tuple[Any, bool] | None:
 
 
 def former_names(schema: type | None) -> dict[str, str]:
-    """Of settings that were renamed: today's names, and those of before."""
+    """Today's names of renamed settings, and their former ones."""
     items = fields(schema) if schema is not None else ()
     return {item.name: item.metadata[FORMERLY] for item in items if FORMERLY in item.metadata}
 
 
 def today(schema: type | None) -> dict[str, str]:
-    """Of settings that were renamed: the names of before, and today's."""
+    """Former names of renamed settings, and today's."""
     return {former: name for name, former in former_names(schema).items()}
 
 

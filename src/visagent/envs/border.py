@@ -174,7 +174,7 @@ def finite_copy(name: str, array: NDArray[Any], part: str, where: str) -> NDArra
 
 
 def name_of(factory: object) -> str:
-    """Of what makes worlds, for messages: its own `name`, else that of its class."""
+    """The name that messages give to what makes worlds: its own `name`, else that of its class."""
     kind = type(factory)
     return str(getattr(factory, "name", "") or f"{kind.__module__}.{kind.__qualname__}")
 

@@ -69,7 +69,7 @@ class Simulator(Protocol):
 
 
 def reward(moment: Moment, steer: float) -> float:
-    """Of a tick (Equation 5.4): metres along the highway, less collisions and steering."""
+    """Reward of a tick (Equation 5.4): metres along the highway, less collisions and steering."""
     progress = float(np.dot(moment.velocity, moment.road)) * TICK
     return progress - COLLISION * moment.impulse - STEERING * abs(steer)
 
@@ -103,7 +103,7 @@ class CarlaWorlds:
 
     @property
     def name(self) -> str:
-        """In messages."""
+        """Its name in messages."""
         return "env=carla"
 
     def spaces(self) -> WorldSpaces:

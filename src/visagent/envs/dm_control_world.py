@@ -91,7 +91,7 @@ class DMControlWorlds:
 
     @property
     def name(self) -> str:
-        """In messages."""
+        """Its name in messages."""
         return f"datamodule.env.domain={self.domain} datamodule.env.task={self.task}"
 
     def spaces(self) -> WorldSpaces:

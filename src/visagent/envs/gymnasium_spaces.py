@@ -252,7 +252,7 @@ class Actions:
 
 
 def choices(space: spaces.Space[Any]) -> list[int]:
-    """Of each whole number of a space."""
+    """How many choices each whole number of a space has."""
     if isinstance(space, spaces.Discrete):
         return [int(space.n)]
     if isinstance(space, spaces.MultiDiscrete):

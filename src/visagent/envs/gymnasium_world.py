@@ -82,7 +82,7 @@ class GymnasiumWorlds:
 
     @property
     def name(self) -> str:
-        """In messages."""
+        """Its name in messages."""
         return f"datamodule.env.id={self.id}"
 
     @property

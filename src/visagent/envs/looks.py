@@ -27,7 +27,7 @@ MATERIALS, SKY = "./common/materials.xml", "./common/skybox.xml"
 
 @dataclass(frozen=True)
 class Colours:
-    """Of a task's scene, channels in [0, 1].
+    """Colours of a task's scene, channels in [0, 1].
 
     Attributes:
         grid: of the floor.

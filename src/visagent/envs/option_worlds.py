@@ -70,7 +70,7 @@ class OptionWorld(Protocol):
 
     @property
     def observation(self) -> Sequence[NDArray[np.float32]]:
-        """Of each agent, `[N, d_i]`."""
+        """The observation of each agent, `[N, d_i]`."""
         ...
 
     @property

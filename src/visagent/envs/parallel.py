@@ -129,7 +129,7 @@ class Option(Protocol):
 
     @property
     def name(self) -> str:
-        """Of the option."""
+        """The option's name."""
         ...
 
     def available(self, observation: Any) -> bool:
@@ -206,7 +206,7 @@ class ParallelWorlds:
 
     @property
     def name(self) -> str:
-        """In messages."""
+        """Its name in messages."""
         function: Any = self.env.func if isinstance(self.env, functools.partial) else self.env
         return f"{function.__module__}.{getattr(function, '__qualname__', type(function).__qualname__)}"
 

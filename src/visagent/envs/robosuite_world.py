@@ -111,7 +111,7 @@ class RobosuiteWorlds:
 
     @property
     def name(self) -> str:
-        """In messages."""
+        """Its name in messages."""
         return f"datamodule.env.task={self.task}"
 
     def spaces(self) -> WorldSpaces:

@@ -95,7 +95,7 @@ class RoomsWorlds:
 
     @property
     def name(self) -> str:
-        """In messages."""
+        """Its name in messages."""
         return "env=rooms"
 
     def spaces(self) -> WorldSpaces:
@@ -164,7 +164,7 @@ class RoomsWorld:
         return self.stack.add(frame), share, False, self.steps >= self.factory.max_steps
 
     def _move(self, along_x: float, along_z: float) -> None:
-        """As far as nothing is in the way; along what is."""
+        """Move as far as nothing is in the way, and slide along what is."""
         for dx, dz in ((along_x, along_z), (along_x, 0.0), (0.0, along_z)):
             if not blocked(self.room, self.x + dx, self.z + dz):
                 self.x, self.z = self.x + dx, self.z + dz

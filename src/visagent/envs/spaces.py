@@ -80,7 +80,7 @@ class WorldSpaces:
     parts: Mapping[str, tuple[Part, ...]] = field(default_factory=dict, compare=False)
 
     def only(self, names: Collection[str]) -> WorldSpaces:
-        """The same with some parts of the observation alone.
+        """The same spaces with only some parts of the observation.
 
         Raises:
             ValueError: when there is none of them.

@@ -193,7 +193,7 @@ class VectorEpisodes:
 
 
 def _row(infos: Mapping[str, Any], index: int) -> dict[str, Any]:
-    """What one environment says, of what all say: arrays, with the names of `_` where each said something."""
+    """What one environment says, taken from the arrays of what all say; those named `_...` tell who said something."""
     row: dict[str, Any] = {}
     for name, value in infos.items():
         if name.startswith("_") or (f"_{name}" in infos and not infos[f"_{name}"][index]):

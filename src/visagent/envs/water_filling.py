@@ -101,7 +101,7 @@ class WaterFillingWorlds:
             raise ValueError(f"WaterFillingWorlds: expected {expected}, got {self.observation!r} and {self.horizon}")
 
     def places(self) -> Places:
-        """Of the grid or the room."""
+        """Places of the grid or the room."""
         if self.observation == "state":
             return grid(self.walls)
         return room(str(self._dump()))
@@ -195,7 +195,7 @@ class WaterFilling:
         return self.nobody
 
     def interrupt(self, which: NDArray[np.bool_]) -> None:
-        """Nothing is lost but the way; what the robots see is up to date always."""
+        """Interrupt what runs: only the way is lost, as what the robots see is always up to date."""
 
     def step(self, options: NDArray[np.int64], active: NDArray[np.bool_]) -> OptionStep:
         """One low-level step.

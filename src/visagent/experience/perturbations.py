@@ -72,9 +72,9 @@ class PerturbationBatch:
 
     @property
     def env_steps(self) -> int:
-        """Of all perturbed policies."""
+        """Environment steps of all perturbed policies."""
         return int(self.steps.sum())
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> PerturbationBatch:
-        """The same: what is learned from it is a sum over the noise table, which lives on the CPU."""
+        """The same object: what is learned from it is a sum over the noise table, which lives on the CPU."""
         return self

@@ -208,7 +208,7 @@ class PolicySamples(Samples):
         return cls(*columns)._each(lambda tensor, _: tensor.flatten(0, 1))
 
     def with_advantage(self, advantage: Tensor) -> Self:
-        """The same with other advantages, times the samples' weights where they have some."""
+        """The same batch with other advantages, times the samples' weights where they have some."""
         values = vars(self) | {"advantage": advantage if self.weight is None else advantage * self.weight}
         return type(self)(**values)
 

@@ -75,5 +75,5 @@ class Descent:
 
     @torch.no_grad()
     def norm(self) -> Tensor:
-        """Of the gradient of the last step, before it was scaled down to `max_norm`."""
+        """Norm of the last step's gradient, before it was scaled down to `max_norm`."""
         return torch.linalg.vector_norm(self.gradient) if self.clipped_from is None else self.clipped_from

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def floating(tensors: Iterable[Tensor]) -> list[Tensor]:
-    """Those that a mean means something for: counters and flags are left to each learner."""
+    """Those whose mean means something: counters and flags are left to each learner."""
     return [tensor for tensor in tensors if tensor.is_floating_point()]
 
 

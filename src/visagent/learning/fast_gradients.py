@@ -90,7 +90,7 @@ class FastActorCritic:
         return isinstance(network, ActorCritic) and network.stem is None and network.lstm is None
 
     def forward(self, features: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """As `ActorCritic.parameters_of` and `values_of`: parameters `[N, P]` and values `[N]`.
+        """Like `ActorCritic.parameters_of` and `values_of`: parameters `[N, P]` and values `[N]`.
 
         The logit of an action that is not valid has no slope, as its probability is 0.
         """
@@ -176,11 +176,11 @@ class DistributionSlopes(Protocol):
         ...
 
     def entropy(self, parameters: Tensor) -> Tensor:
-        """Of the entropy, `[N, P]`."""
+        """Gradient of the entropy, `[N, P]`."""
         ...
 
     def divergence(self, parameters: Tensor, others: Tensor) -> Tensor:
-        """Of KL(parameters || others) in `others`, `[N, P]`."""
+        """Gradient of KL(parameters || others) by `others`, `[N, P]`."""
         ...
 
 
@@ -194,7 +194,7 @@ def slopes_of(distribution: ActionDistribution) -> DistributionSlopes:
 
 
 class GaussianSlopes:
-    """Of `DiagonalGaussian`, whose actions have so many components."""
+    """Slopes of `DiagonalGaussian`, whose actions have so many components."""
 
     def __init__(self, actions: int) -> None:
         self.actions = actions
@@ -222,7 +222,7 @@ class GaussianSlopes:
 
 
 class SquashedSlopes(GaussianSlopes):
-    """Of `SquashedGaussian`."""
+    """Slopes of `SquashedGaussian`."""
 
     def __init__(self, distribution: SquashedGaussian) -> None:
         super().__init__(distribution.actions)
@@ -241,7 +241,7 @@ class SquashedSlopes(GaussianSlopes):
 
 
 class CategoricalSlopes:
-    """Of `Categorical`."""
+    """Slopes of `Categorical`."""
 
     def log_prob(self, parameters: Tensor, action: Tensor) -> tuple[Tensor, Tensor]:
         log_probs, chosen = parameters.log_softmax(dim=-1), action[..., None]
@@ -258,7 +258,7 @@ class CategoricalSlopes:
 
 
 class MultiSlopes:
-    """Of `MultiCategorical`, whose numbers have so many choices each."""
+    """Slopes of `MultiCategorical`, whose numbers have so many choices each."""
 
     def __init__(self, choices: list[int]) -> None:
         self.choices, self.one = choices, CategoricalSlopes()

@@ -102,8 +102,8 @@ class Synchronous(InStep):
     settings: SynchronousSettings
 
     def gradients(self, optimizer: torch.optim.Optimizer) -> None:
-        """Of all parameters, whether or not this learner's batch has moved them; and of the rates, which may follow
-        schedules of different lengths.
+        """Average the gradients of all parameters, whether or not this learner's batch has moved them; and of the
+        rates, which may follow schedules of different lengths.
         """
         if not self.others:
             return

@@ -60,7 +60,7 @@ class Independent(Learners):
         raise NotImplementedError
 
     def answer(self, question: str, body: bytes) -> bytes:
-        """To a question of another learner, in a thread of its own.
+        """Answer a question of another learner, in a thread of its own.
 
         Raises:
             ValueError: for a question that there is not.

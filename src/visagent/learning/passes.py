@@ -42,7 +42,7 @@ class Minibatch(Generic[S]):
         return values.sum() / self.everyone.numel()
 
     def own(self, values: Tensor) -> Tensor:
-        """Of values shaped like `everyone`, those of this rank's samples."""
+        """This rank's part of values shaped like `everyone`."""
         if len(self.samples) == len(self.owned):
             return values
         return values.index_select(self.samples.axis, self.owned.nonzero()[:, 0].to(values.device))
@@ -84,7 +84,7 @@ def in_order(samples: S, numbers: Tensor, size: int) -> Iterator[Minibatch[S]]:
 def mean_of_all(
     samples: P, size: int, measure: Callable[[Minibatch[P]], dict[str, Tensor]], ranks: Ranks
 ) -> dict[str, Tensor]:
-    """What is measured of samples, averaged over those of all ranks, of which each has as many.
+    """What is measured of samples, averaged over all ranks, which have equally many.
 
     Args:
         samples: of this rank.

@@ -48,7 +48,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(answer)
 
     def log_message(self, format: str, *arguments: Any) -> None:
-        """Nothing: the console is the run's."""
+        """Say nothing: the console is the run's."""
 
 
 class _Server(ThreadingHTTPServer):

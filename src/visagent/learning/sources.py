@@ -21,7 +21,7 @@ class PolicySource(Protocol):
 
     @property
     def device(self) -> torch.device:
-        """Of the module."""
+        """The device of the module."""
 
     @property
     def ranks(self) -> Ranks:
@@ -42,7 +42,7 @@ class ExperienceSource(Protocol):
 
     @property
     def spaces(self) -> Any:
-        """Of the worlds: `visagent.envs.spaces.WorldSpaces`, or those of options."""
+        """Spaces of the worlds: `visagent.envs.spaces.WorldSpaces`, or those of options."""
 
     def statistics(self) -> Mapping[str, float]:
         """What this rank's actors did beside their batches, for the log."""
@@ -81,4 +81,4 @@ class DemonstrationSource(Protocol):
         """Steps that were walked for the labels so far."""
 
     def statistics(self) -> Mapping[str, float]:
-        """Of the labelled samples, for the log."""
+        """Statistics of the labelled samples, for the log."""

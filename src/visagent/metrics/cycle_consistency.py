@@ -17,7 +17,7 @@ NEAR = 1
 
 
 def nearest(of: Embeddings, among: Embeddings) -> NDArray[np.int64]:
-    """For each of n embeddings the position of its nearest neighbour among others, `[n]`."""
+    """The position of each of n embeddings' nearest neighbour among others, `[n]`."""
     distances = np.square(of[:, None] - among[None]).sum(axis=-1)
     positions: NDArray[np.int64] = distances.argmin(axis=1)
     return positions

@@ -196,7 +196,7 @@ class ActorCritic(nn.Module):
     def evaluate(
         self, observation: Observation, state: tuple[Tensor, Tensor] | None = None, first: Tensor | None = None
     ) -> Evaluation:
-        """As `forward`, of observations that are normalised already."""
+        """Like `forward`, for observations that are normalised already."""
         features, after = self._remembered(observation, state, first)
         return Evaluation(self.parameters_of(features, observation.get("mask")), self.values_of(features), after)
 
@@ -253,7 +253,7 @@ class ActorCritic(nn.Module):
         deterministic: bool = False,
         generator: torch.Generator | None = None,
     ) -> PolicyStep:
-        """As `choose`, with log-probabilities and values."""
+        """Like `choose`, with log-probabilities and values."""
         chosen = self.choose(observation, state, deterministic, generator)
         with torch.inference_mode():
             log_prob, value = (

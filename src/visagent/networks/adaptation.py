@@ -64,7 +64,7 @@ class AdaptingPolicy(nn.Module):
             return Adapted(self.network.stem, self.inverse, self.lr)  # type: ignore[arg-type]
 
     def embedding(self, observation: Observation) -> Tensor:
-        """Of observations `[B, ...]`, before anything adapts."""
+        """Embedding of observations `[B, ...]`, before anything adapts."""
         return self.network.embedding(observation)
 
     def initial_state(self, count: int) -> AdaptedEpisodes:
@@ -93,7 +93,7 @@ class AdaptingPolicy(nn.Module):
         return PolicyStep(step.action, episodes, step.log_prob)
 
     def _features(self, episode: Adapted, pixels: Tensor, rng: torch.Generator) -> Tensor:
-        """Of pictures `[1, C, H, W]`, by convolutions that have learned from the last transition."""
+        """Features of pictures `[1, C, H, W]`, by convolutions that have learned from the last transition."""
         with torch.inference_mode(False), torch.enable_grad():
             pixels = pixels.clone()
             if episode.before is not None:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 
 class GlobalBatchNorm2d(nn.BatchNorm2d):
-    """As `nn.BatchNorm2d`, with statistics of all processes; `nn.SyncBatchNorm` does this on GPUs only."""
+    """Like `nn.BatchNorm2d`, with statistics of all processes; `nn.SyncBatchNorm` does this on GPUs only."""
 
     def forward(self, x: Tensor) -> Tensor:
         if not self.training or not dist.is_initialized() or dist.get_world_size() == 1:

@@ -258,7 +258,7 @@ class SortedTimeShift(nn.Module):
 
 
 def _replace_time(pair: nn.Sequential, time: TemporalShift) -> None:
-    """Of a shift and the convolution that reads it, which takes the channels in their new order."""
+    """Replace a shift and the convolution that reads it, which takes the channels in their new order."""
     shift, mix = SortedTimeShift(time.offsets, time.num_frames), pair[1]
     assert isinstance(mix, nn.Conv2d) and mix.groups == 1
     mix.weight.copy_(mix.weight[:, shift.order])

@@ -115,7 +115,7 @@ class DeterministicActorCritic(Memoryless):
         return torch.stack([critic(features, action) for critic in self.critics])
 
     def critic_parameters(self) -> Iterator[nn.Parameter]:
-        """Of the critics and the stem."""
+        """Parameters of the critics and the stem."""
         yield from self.critics.parameters()
         if self.stem is not None:
             yield from self.stem.parameters()

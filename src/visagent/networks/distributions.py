@@ -166,7 +166,7 @@ class SquashedGaussian(DiagonalGaussian):
         return super().sample(parameters, generator).tanh().clamp(-self.bound, self.bound)
 
     def mode(self, parameters: Tensor) -> Tensor:
-        """Of the normal distribution, squashed: what it does in the middle."""
+        """The squashed mode of the normal distribution."""
         return super().mode(parameters).tanh()
 
     def log_prob(self, parameters: Tensor, action: Tensor) -> Tensor:
@@ -175,7 +175,7 @@ class SquashedGaussian(DiagonalGaussian):
         return super().log_prob(parameters, action.atanh()) - shrunk
 
     def entropy(self, parameters: Tensor) -> Tensor:
-        """That of the normal distribution, and the mean of log(1 - tanh^2), by Gauss-Hermite quadrature."""
+        """Entropy of the normal distribution, and the mean of log(1 - tanh^2), by Gauss-Hermite quadrature."""
         mean, log_std = parameters.chunk(2, dim=-1)
         places, weights = self.places.to(mean), self.weights.to(mean)
         normal = mean[..., None] + log_std.exp()[..., None] * places

@@ -61,7 +61,7 @@ class PixelPolicy(nn.Module):
         begin_orthogonal(self)
 
     def embedding(self, pixels: Tensor) -> Tensor:
-        """Of pictures `[N, C, H, W]` in [0, 255], `[N, projection]`."""
+        """Embedding `[N, projection]` of pictures `[N, C, H, W]` in [0, 255]."""
         features = through_stem(self.stem, centred(pixels, self.differences), self.mixed and self.training)
         embedding: Tensor = self.trunk(features, None)
         return embedding

@@ -49,7 +49,8 @@ class Situation:
     memory: Tensor | None = None
 
     def as_a_whole(self, sizes: Sequence[int]) -> Situation:
-        """As if all agents chose; what runs may not be on offer any more, and still was chosen once.
+        """The situation as if all agents chose; an option that runs may not be on offer any more, and was chosen once
+        all the same.
 
         Args:
             sizes: numbers of options, m_1 to m_n.
@@ -75,7 +76,7 @@ class OptionChoice:
 
 @dataclass(frozen=True)
 class OptionEvaluation:
-    """Of choices in N situations, for each of P separate choices.
+    """Evaluation of choices in N situations, for each of P separate choices.
 
     Attributes:
         log_prob: `[N, P]`, 0 where there was nothing to choose.
@@ -127,12 +128,12 @@ class JointPolicy(nn.Module):
         return logits
 
     def log_probs(self, situation: Situation) -> Tensor:
-        """Of all joint options `[N, M]`, -inf for those that the running ones exclude."""
+        """Log-probabilities `[N, M]` of all joint options, -inf for those that the running ones exclude."""
         allowed = joint_slice(situation.options, situation.choosing, situation.available, self.sizes)
         return conditional_log_probs(self.logits(situation.observation), allowed)
 
     def evaluate_options(self, situation: Situation) -> OptionEvaluation:
-        """Of `situation.options`."""
+        """Evaluate `situation.options`."""
         log_probs = self.log_probs(situation)
         log_prob = log_probs.gather(1, joint_index(situation.options, self.sizes)[:, None])
         log_count = (log_probs > -torch.inf).sum(dim=1, keepdim=True).to(log_probs.dtype).log()
@@ -209,13 +210,13 @@ class AutoregressivePolicy(nn.Module):
         return options, OptionEvaluation(total, entropies, counts, torch.ones_like(total, dtype=torch.bool))
 
     def evaluate_options(self, situation: Situation) -> OptionEvaluation:
-        """Of `situation.options`; the entropy is the sum of those of each choice after the ones before it."""
+        """Evaluate `situation.options`; the entropy is the sum of those of each choice after the ones before it."""
         return self._walk(situation, lambda agent, _: situation.options[:, agent])[1]
 
     def choose(
         self, situation: Situation, deterministic: bool, generator: torch.Generator | None
     ) -> tuple[Tensor, Tensor]:
-        """As of `JointPolicy`; deterministic is the best choice of each agent after those before it."""
+        """Like `JointPolicy.choose`; deterministic is the best choice of each agent after those before it."""
         options, evaluation = self._walk(situation, lambda _, log_probs: choose(log_probs, deterministic, generator))
         return options, evaluation.log_prob
 
@@ -244,7 +245,7 @@ class PartialPolicy(nn.Module):
         ]
 
     def evaluate_options(self, situation: Situation) -> OptionEvaluation:
-        """Of `situation.options`, each agent's for itself; who does not choose has one possibility, and counts for
+        """Evaluate `situation.options`, each agent's by itself; who does not choose has one possibility, and counts for
         nothing.
         """
         log_probs = self._log_probs(situation)
@@ -357,7 +358,7 @@ class OptionActorCritic(nn.Module):
         return torch.cat([critic(view) for critic, view in zip(self.critics, views, strict=True)], dim=-1)
 
     def evaluate_options(self, situation: Situation) -> OptionEvaluation:
-        """Of `situation.options`."""
+        """Evaluate `situation.options`."""
         evaluation: OptionEvaluation = self.policy.evaluate_options(situation)
         return evaluation
 

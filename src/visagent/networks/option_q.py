@@ -82,5 +82,5 @@ class OptionQNetwork(nn.Module):
 
 
 def q_of(q: Tensor, options: Tensor, sizes: tuple[int, ...]) -> Tensor:
-    """Those of joint options `[..., n]` among Q `[..., M]`."""
+    """The values, among Q `[..., M]`, of joint options `[..., n]`."""
     return q.gather(-1, joint_index(options, sizes)[..., None])[..., 0]

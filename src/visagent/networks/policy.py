@@ -49,7 +49,7 @@ class Memoryless(nn.Module):
     """A policy that remembers nothing of an episode."""
 
     def initial_state(self, count: int) -> None:
-        """None."""
+        """None: it remembers nothing."""
 
 
 def begin_again(state: Any, places: Sequence[int]) -> Any:

@@ -15,7 +15,7 @@ from visagent.networks.option_policies import OptionChoice, Situation
 
 
 class UniformOptions(nn.Module):
-    """Those who choose draw from what is available, also where the most probable is asked for.
+    """Agents that choose draw from what is available, even where the most probable option is asked for.
 
     Args:
         spaces: of the world.

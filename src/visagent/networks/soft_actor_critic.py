@@ -171,7 +171,7 @@ class SoftActorCritic(Memoryless):
         return embedding
 
     def critic_parameters(self) -> Iterator[nn.Parameter]:
-        """Of the critics and the convolutions."""
+        """Parameters of the critics and the convolutions."""
         yield from self.critic.parameters()
         if self.stem is not None:
             yield from self.stem.parameters()

@@ -73,7 +73,7 @@ class Taken:
         )
 
     def lines(self) -> list[str]:
-        """In short: how many of which kind, and the first names of those that are not in both."""
+        """A summary: how many of which kind, and the first names of those that are not in both."""
         total = len(self.taken) + len(self.left_out)
         lines = [
             f"weights of {self.path}: {len(self.taken)} of {total} loaded, {len(self.renamed)} of them renamed, "

@@ -142,8 +142,8 @@ def check_content(path: Path, content: Any) -> None:
 
 @contextmanager
 def reading_checkpoint(path: Path) -> Iterator[None]:
-    """Within, errors of reading a checkpoint's content, and of putting it into a network that it does not fit, say what
-    to do.
+    """Within it, errors of reading a checkpoint's content, and of putting it into a network that it does not fit, say
+    what to do.
 
     Raises:
         ConfigError: instead of those.

@@ -91,7 +91,7 @@ def _flat(node: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
 
 
 def _numbers(records: Sequence[Record]) -> dict[str, list[str]]:
-    """Metrics of the tests, of which the first runs' stand first, and what they cost."""
+    """Metrics of the tests, those that say most first, and what the runs cost."""
     first = [found[0] for record in records if (found := headline(record)) is not None]
     names = dict.fromkeys([*first, *(name for record in records for name in record.metrics)])
     rows = {}

@@ -251,7 +251,7 @@ def _several(outputs: Tensor | Tensors) -> Tensors:
 
 
 def _error(run: Callable[[Tensors], Tensors], network: nn.Module, x: Tensors) -> float:
-    """By how much what a file computes differs from what its network does."""
+    """The difference between what a file and its network compute."""
     import torch
 
     with torch.no_grad():

@@ -28,7 +28,9 @@ def headline(record: Record) -> tuple[str, float] | None:
 
 
 def _first(metrics: Mapping[str, float], split: str) -> str | None:
-    """Of the whole run rather than of a part of it; of parts, the last one, which has the most views of a video."""
+    """The metric of the whole run rather than of a part of it; among parts, that of the last one, which has the most
+    views of a video.
+    """
     there = [name for name in metrics if name.startswith(f"{split}/") and not math.isnan(metrics[name])]
     for ending in FIRST:
         if (whole := f"{split}/{ending}") in there:

@@ -37,7 +37,7 @@ class PatientObserver(_ChildProcessObserver):
 
 
 def leave_time_for_last_words() -> None:
-    """Have Lightning use it, of which its launcher has no setting."""
+    """Have Lightning use it; its launcher has no setting for that."""
     subprocess_script._launch_process_observer = _observe  # type: ignore[attr-defined]
 
 

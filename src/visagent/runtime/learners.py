@@ -386,7 +386,7 @@ def _place_file(folder: RunFolder) -> Path:
 
 
 def _say(file: Path, place: Place) -> None:
-    """For the owner's eyes alone, and as a whole."""
+    """Write what only the owner may read, and write it whole."""
     partial = file.with_suffix(".partial")
     partial.unlink(missing_ok=True)
     partial.touch(mode=0o600)

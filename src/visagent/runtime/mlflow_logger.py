@@ -147,7 +147,7 @@ class MLflowTracker(Logger):
 
     @rank_zero_only
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
-        """Nothing: the config was logged at creation."""
+        """Log nothing: the config was logged at creation."""
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -194,7 +194,7 @@ class MLflowTracker(Logger):
 
     @rank_zero_only
     def save(self) -> None:
-        """Nothing: the thread sends when it is time."""
+        """Do nothing: the thread sends when it is time."""
 
     @rank_zero_only
     def finalize(self, status: str) -> None:

@@ -61,7 +61,7 @@ def refuse_local_ddp(config: DictConfig) -> None:
 
 
 def settle_in_worker() -> None:
-    """In a joblib worker of a sweep: behave like a process of one's own.
+    """Behave like a process of one's own in a joblib worker of a sweep.
 
     joblib leaves its own start method behind as multiprocessing's default, which processes that a run starts (scene
     makers, data loaders) cannot find: the platform's is put back. And its workers outlive a parent that was killed,
@@ -88,7 +88,7 @@ class MultirunParent(Callback):
         self._until_the_end = ExitStack()
 
     def __getstate__(self) -> dict[str, Any]:
-        """For joblib's workers, which say that a job has failed."""
+        """What joblib's workers need to say that a job has failed."""
         return {**vars(self), "_until_the_end": None}
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:

@@ -169,7 +169,7 @@ class MakeWay(Callback):
 
 
 def for_another() -> bool:
-    """Whether Slurm is ending this process's job for another one, of which it may say nothing but SIGTERM."""
+    """Whether Slurm is ending this process's job for another one; it may say so by SIGTERM alone."""
     return _wish is not None and "PreemptTime" in _said_of_job()
 
 

@@ -57,7 +57,7 @@ class RunLog:
             self._give_up(error)
 
     def close(self) -> None:
-        """Nothing is appended afterwards."""
+        """Close the file; nothing is appended afterwards."""
         if self._file is not None:
             try:
                 self._file.close()
@@ -117,7 +117,7 @@ class _LogHandler(logging.Handler):
 
 @contextmanager
 def logged(path: Path, title: str) -> Iterator[RunLog]:
-    """Within, what is printed and logged is also appended to `path`, below `title`."""
+    """Within it, what is printed and logged is also appended to `path`, below `title`."""
     log = RunLog(path)
     log.write(f"== {title}\n")
     handler = _LogHandler(log)

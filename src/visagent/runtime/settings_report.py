@@ -52,7 +52,7 @@ class Setting:
 
     @property
     def shown(self) -> str:
-        """Its value, as YAML has it."""
+        """Its value as YAML has it."""
         return plain(self.value)
 
 
@@ -197,7 +197,9 @@ def _option(group: str, name: str) -> dict[Any, Any]:
 
 
 def _settings(node: Mapping[Any, Any], schema: type | None, prefix: str) -> Iterator[Setting]:
-    """Of a config and what is nested in it, in the order of the schema's fields; worlds are a group of their own."""
+    """The settings of a config and of what is nested in it, in the order of the schema's fields; worlds are a group of
+    their own.
+    """
     declared = {item.name: info_of(item) for item in fields(schema)} if schema is not None else {}
     order = {name: number for number, name in enumerate(declared)}
     for key in sorted(node, key=lambda name: order.get(name, len(order))):

@@ -30,7 +30,7 @@ class Pruned(Exception):
 
 @contextmanager
 def signals_cancel(received: list[int]) -> Iterator[None]:
-    """Within, SIGTERM and SIGHUP end the program like Ctrl-C does; their numbers go to `received`.
+    """Within it, SIGTERM and SIGHUP end the program like Ctrl-C does; their numbers go to `received`.
 
     What `nohup` has switched off stays off.
     """
@@ -45,7 +45,7 @@ def signals_cancel(received: list[int]) -> Iterator[None]:
 
 @contextmanager
 def last_words(say: Callable[[], None]) -> Iterator[None]:
-    """Within, SIGTERM and SIGHUP have `say` called, and then end the program at once, as they do by themselves."""
+    """Within it, SIGTERM and SIGHUP have `say` called, and then end the program at once, as they do by themselves."""
 
     def end(number: int, frame: FrameType | None) -> None:
         say()

@@ -144,7 +144,7 @@ def _rows(search: Search, trials: list[Trial], place: Path) -> str:
 
 
 def _figures(search: Search, trials: list[Trial], importance: dict[str, float]) -> list[tuple[str, Figure]]:
-    """Of Optuna: its history, what matters, and all runs side by side."""
+    """Figures of Optuna: its history, what matters, and all runs side by side."""
     if len(ranking(search, trials)) < 2:
         return []
     matplotlib.use("Agg", force=False)

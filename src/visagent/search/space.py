@@ -42,7 +42,7 @@ class Space:
         return cls(dimensions)
 
     def overrides(self, params: Mapping[str, Any]) -> list[str]:
-        """Of the command line, for a point of the space."""
+        """Overrides of the command line for a point of the space."""
         return [f"{key}={params[key]}" for key in self.dimensions]
 
     def rounded(self, params: Mapping[str, Any]) -> dict[str, Any]:

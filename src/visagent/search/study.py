@@ -200,7 +200,9 @@ class Search:
         return fresh
 
     def _signature(self, overrides: tuple[str, ...]) -> str | None:
-        """Of a run; None, with a warning, for a point of the space that is refused, as some of a product may be."""
+        """The signature of a run; None, with a warning, for a point of the space that is refused, as some of a product
+        may be.
+        """
         if overrides in self._refused:
             return None
         try:

@@ -47,7 +47,7 @@ class Verdict:
     missing: int
 
     def summary(self) -> str:
-        """In words, panel by panel."""
+        """The verdict in words, panel by panel."""
         if not self.comparisons:
             return "not known: its numbers are missing"
         panels = list(dict.fromkeys(comparison.panel for comparison in self.comparisons))

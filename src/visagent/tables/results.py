@@ -137,7 +137,7 @@ def collect(grid: Grid, runs: Mapping[RunKey, TableRun], extra: tuple[str, ...] 
 
 
 def _generator(grid: Grid) -> np.random.Generator:
-    """The same for every cell, so that a cell's interval depends on its own numbers alone."""
+    """The same generator for every cell, so that a cell's interval depends on its own numbers alone."""
     return np.random.default_rng(grid.root.bootstrap_seed)
 
 

@@ -36,7 +36,7 @@ STATISTICS: dict[str, Statistic] = {"mean": mean, "iqm": interquartile_mean}
 
 
 def standard_deviation(values: NDArray[np.float64]) -> float | None:
-    """Of a sample (divided by n - 1); None of a single value."""
+    """Standard deviation of a sample (divided by n - 1); None for a single value."""
     return float(values.std(ddof=1)) if len(values) > 1 else None
 
 

@@ -50,7 +50,7 @@ class ClipList:
 
 
 def first_folder(root: Path, names: Sequence[str], what: str) -> Path:
-    """The first of some folders under a data set's root that is there.
+    """The first of some folders under a data set's root that exists.
 
     Raises:
         MissingFileError: when there is none.
@@ -70,7 +70,7 @@ def first_folder(root: Path, names: Sequence[str], what: str) -> Path:
 
 
 def first_file(root: Path, names: Sequence[str], what: str) -> Path:
-    """The first of some files under a data set's root that is there.
+    """The first of some files under a data set's root that exists.
 
     Raises:
         MissingFileError: when there is none.
@@ -92,7 +92,7 @@ def text_of(path: Path) -> str:
 
 
 def lines_of(path: Path) -> list[str]:
-    """Its lines that are not blank, whatever ended them."""
+    """Lines of a list that are not blank, whatever ended them."""
     return [line.strip() for line in text_of(path).splitlines() if line.strip()]
 
 
@@ -140,7 +140,7 @@ def numbered(names: Mapping[str, Any], first: int, where: Path) -> dict[str, int
 
 
 def class_folders(folder: Path) -> list[Path]:
-    """Its folders in the order of their names; hidden ones hold no class."""
+    """The class folders in the order of their names; hidden ones hold no class."""
     return sorted(entry for entry in folder.iterdir() if kind(entry) == "folder")
 
 

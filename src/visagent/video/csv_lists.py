@@ -96,7 +96,7 @@ def _rows(path: Path) -> list[Row]:
 
 
 def _cells(line: str) -> list[str]:
-    """Columns: of CSV where there is a comma, else of tabs, else of spaces, of which a path may hold some."""
+    """Columns, separated by commas where there is one, else by tabs, else by spaces, which a path may hold too."""
     if "," in line or "\t" in line:
         return [cell.strip() for cell in next(csv.reader([line], delimiter="," if "," in line else "\t"))]
     tail = re.search(r"\s+([^\s./]+\s+[\d.]+\s+[\d.]+|\d+\s+\S+|\S+)$", line)

@@ -33,7 +33,7 @@ def middle_segments(count: int, frames: int) -> Indices:
 
 
 def validation_segments(count: int, frames: int) -> Indices:
-    """As `middle_segments`; a video with no more frames than segments gives its first one, as in training."""
+    """Like `middle_segments`; a video with no more frames than segments gives its first one, as in training."""
     return middle_segments(count, frames) if count > frames else np.zeros((1, frames), np.int64)
 
 

@@ -38,12 +38,12 @@ class Action:
 
     @property
     def camel(self) -> str:
-        """As UCF-101 and Kinetics would call it."""
+        """Its name as UCF-101 and Kinetics would write it."""
         return "".join(word.capitalize() for word in self.label.split() if word != "something")
 
     @property
     def snake(self) -> str:
-        """As HMDB-51 would call it."""
+        """Its name as HMDB-51 would write it."""
         return "_".join(word.lower() for word in self.label.split() if word != "something")
 
 
