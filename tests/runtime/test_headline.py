@@ -64,7 +64,7 @@ def test_what_shares_no_column_is_a_line_below(tmp_path, capsys):
     assert "broken 0.000\nnetwork: parameters 183,720  gmacs 0.004\n" in shown
     assert "parameters" not in shown.split("broken")[0] and "2_clip" in shown
     print_table(record({"test/return": 1.0, "test/success_rate": 0.5}), RunFolder(tmp_path))
-    assert "(run)" in capsys.readouterr().out
+    assert "whole run" in capsys.readouterr().out
 
 
 def test_what_is_left_out_is_said(tmp_path, capsys):

@@ -107,7 +107,7 @@ def print_metrics(title: str, metrics: Mapping[str, float], full: bool = False) 
         if left_out:  # the rows over all cases say it, for each mode
             whole = {name: value for name, value in whole.items() if name not in FIRST}
     if whole:
-        columns, rows = list(dict.fromkeys([*whole, *columns])), {"(run)": whole, **rows}
+        columns, rows = list(dict.fromkeys([*whole, *columns])), {"whole run": whole, **rows}
     facts: dict[str, Mapping[str, float]] = {}
     if not full:
         rows, facts = facts_apart(rows)
@@ -123,7 +123,7 @@ def print_metrics(title: str, metrics: Mapping[str, float], full: bool = False) 
         console.print(table)
     for name, numbers in facts.items():
         told = "  ".join(f"{column.replace('_', ' ')} {_number(value)}" for column, value in numbers.items())
-        console.print(f"{name}: {told}".removeprefix("(run): "), highlight=False)
+        console.print(f"{name}: {told}".removeprefix("whole run: "), highlight=False)
     if left_out:
         console.print(f"{counted(left_out, 'more number')}: progress.summary=full, or the record", highlight=False)
     return console

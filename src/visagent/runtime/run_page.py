@@ -86,7 +86,7 @@ def _code(text: str) -> str:
 def _results(record: Record) -> list[str]:
     columns, rows = metric_table(record.metrics)
     if whole := whole_run(record.metrics):
-        columns, rows = list(dict.fromkeys([*whole, *columns])), {"(run)": whole, **rows}
+        columns, rows = list(dict.fromkeys([*whole, *columns])), {"whole run": whole, **rows}
     if not rows:
         return []
     lines = [

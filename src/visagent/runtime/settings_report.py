@@ -161,9 +161,9 @@ def run_report(outputs: Path, wanted: str, full: bool = False) -> str:
     if not full:
         chosen = " ".join(f"{group}={choices[group]}" for group in (*REQUIRED_GROUPS, "env") if choices.get(group))
         differing.sort(key=lambda item: item.set_by != "override")
-        title = f"{chosen}\nsettings that are not these options' own:{'' if differing else ' none'}"
+        title = f"{chosen}\nsettings that are not these options' own:"
         others = f"{total - len(differing)} others are: visagent-info run={folder.path.name} --full"
-        parts.append(f"{_table(title, differing)}\n{others}")
+        parts.append(f"{_table(title, differing) if differing else f'{title} none'}\n{others}")
     return "\n\n".join(parts)
 
 
@@ -221,6 +221,8 @@ def _table(title: str, settings: Sequence[Setting]) -> str:
     """Names, values, where they were set, bounds, and meanings, wrapped to the terminal: in columns, or, where these
     would be too narrow, each setting above its meaning.
     """
+    if not settings:
+        return f"{title}\n  no settings but the arguments of its class"
     rows = []
     for item in settings:
         rows.append([item.key, item.shown, item.set_by, item.info.bounds if item.info else "", _meaning(item.info)])
