@@ -28,6 +28,15 @@ torch.library.impl("visagent::rubiks_shift", "CompositeExplicitAutograd", refere
 torch.library.impl("visagent::rubiks_shift_backward", "CompositeExplicitAutograd", reference.backward)
 
 
+_SLOW: list[str] = []
+
+
+def warn_where_slow() -> None:
+    """Warn of slow kernels, once in a process: networks that shift call it when they are made."""
+    while _SLOW:
+        warnings.warn(_SLOW.pop(), stacklevel=3)
+
+
 def _load() -> tuple[str, str]:
     """Load the compiled kernels; (backend, why)."""
     if os.environ.get("VISAGENT_OP") == "reference":
@@ -37,10 +46,8 @@ def _load() -> tuple[str, str]:
         torch.ops.load_library(built.library)
         return "compiled", f"CPU kernels by {Path(built.compiler or 'a compiler').name}; {_load_cuda(built)}"
     reason = "not built for these sources" if built is None or built.reason is None else built.reason
-    warnings.warn(
-        f"the shift op runs in plain PyTorch, many times slower: {reason}; python -m cuda_ext.build compiles it",
-        stacklevel=3,
-    )
+    mend = "python -m cuda_ext.build compiles it"
+    _SLOW.append(f"the shift op runs in plain PyTorch, many times slower: {reason}; {mend}")
     return "reference", reason
 
 
@@ -57,7 +64,7 @@ def _load_cuda(built: build.Built) -> str:
         except OSError as error:
             reason = str(error).splitlines()[0]
     if torch.cuda.is_available():
-        warnings.warn(f"the shift op runs in plain PyTorch on GPUs, many times slower: {reason}", stacklevel=4)
+        _SLOW.append(f"the shift op runs in plain PyTorch on GPUs, many times slower: {reason}")
     return f"GPUs use the reference ({reason})"
 
 

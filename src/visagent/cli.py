@@ -295,7 +295,7 @@ def _guarded(main: Callable[[], int | None], root: str | None = None, wants_trac
             raise
         _fail(f"error: {message}")
     except KeyboardInterrupt as stop:
-        print("stopped; the same command resumes at the last finished epoch", file=sys.stderr)
+        print("stopped; the same command goes on, from the last finished epoch if there is one", file=sys.stderr)
         sys.exit(128 + (stop.args[0] if stop.args else signal.SIGINT))
 
 

@@ -90,7 +90,7 @@ def test_films_take_the_place_of_nothing(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["clip.mp4"], "expected one run, got none; type run=SIGNATURE"),
+        (["clip.mp4"], "expected one run=SIGNATURE, got clip.mp4; type run=SIGNATURE"),
         (["run={run}"], "expected videos, folders of them, or - for standard input"),
         (["run={run}", "clip.mp4", "--device", "cudda"], "--device: expected cpu, or a device that is there"),
         (["run={run}", "clip.mp4", "--episodes", "2"], "--episodes: is for a run of a policy"),

@@ -111,7 +111,7 @@ def test_a_run_keeps_its_log_through_its_attempts(compose, monkeypatch, caplog):
 def test_a_log_and_a_file_get_a_line_for_each_epoch_in_place_of_a_bar(compose, capsys, progress):
     config = compose(PRESET, "trainer.max_epochs=2", f"progress={progress}")
     record = train(config)
-    line = re.compile(r"^epoch (\d) of 2: val .* \S+; \d+:\d\d passed(, about \d+:\d\d left)?$", re.MULTILINE)
+    line = re.compile(r"^epoch (\d) of 2: val .* \S+; \d+:\d\d elapsed(, about \d+:\d\d left)?$", re.MULTILINE)
     text = RunFolder(f"{config.paths.outputs}/runs/{record.signature}").log().read_text()
     assert line.findall(text)[0][0] == "1" and [rest[:7] for _, rest in line.findall(text)] == [", about", ""]
     shown = capsys.readouterr().out
@@ -120,10 +120,11 @@ def test_a_log_and_a_file_get_a_line_for_each_epoch_in_place_of_a_bar(compose, c
 
 def test_epochs_of_a_resumed_run_are_counted_from_its_first_and_timed_from_its_last_start():
     trainer = SimpleNamespace(current_epoch=2, max_epochs=5)
-    numbers = {"train/loss": 0.25, "val/validation/top1": 0.5, "loss": 2.0, "data/samples": 10.0, "more": 1.0}
-    told = "val validation/top1 0.5, train loss 0.25, loss 2, data samples 10; 0:10 passed, about 0:20 left"
+    numbers = {"train/loss_step": 0.3, "train/loss_epoch": 0.25, "val/validation/top1": 0.5, "loss": 2.0}
+    numbers |= {"data/samples": 10.0, "more": 1.0}
+    told = "val validation top1 0.5, train loss 0.25, loss 2, data samples 10; 0:10 elapsed, about 0:20 left"
     assert epoch_line(trainer, numbers, 10.0, 2) == f"epoch 3 of 5: {told}"
-    assert epoch_line(SimpleNamespace(current_epoch=0, max_epochs=None), {}, 3700.0) == "epoch 1: 1:01:40 passed"
+    assert epoch_line(SimpleNamespace(current_epoch=0, max_epochs=None), {}, 3700.0) == "epoch 1: 1:01:40 elapsed"
 
 
 def test_the_bar_counts_epochs_from_one():

@@ -61,7 +61,7 @@ def test_runs_by_words(words, expected, outputs, capsys):
     assert found == expected
     assert "unreadable: " in shown
     if not expected:
-        assert f"none of 3 runs in {outputs}/runs is algorithm.missing=1" in shown
+        assert f"algorithm.missing=1: none of 3 runs in {outputs}/runs" in shown
 
 
 def test_a_row_says_what_came_of_a_run(outputs, capsys):
@@ -101,6 +101,8 @@ def test_settings_that_some_runs_have_are_counted(outputs, capsys):
     compare(["rc0", "rc1", "--full", "--outputs", str(outputs)])
     shown = capsys.readouterr().out
     assert "network.width" in shown and "--full" not in shown
+    assert compare(["rc0", "r100", "--outputs", str(outputs)]) == 0
+    assert "no picture: no metric of validation is there for two epochs of each run" in capsys.readouterr().out
 
 
 def test_mistakes_are_named(outputs):

@@ -230,8 +230,8 @@ def test_a_table_of_ones_own_speaks_of_no_paper(root, whole, extra, tmp_path):
             r"paper|deviation from|difference|marks|— \||✓", text.partition("<body")[2] or text, re.IGNORECASE
         )
     own.table.claims = root.table.claims
-    with pytest.raises(ConfigError, match=r"table\.paper: expected whose .* is, got ''"):
-        own.table.check()
+    with pytest.raises(ConfigError, match=r"table nobody/own: expected table\.paper, whose .* is, got none"):
+        expand("nobody/own", own, "smoke")
     own.table.paper = "A paper"
     with pytest.raises(ConfigError, match=r"table\.place: expected where in the paper it is"):
         own.table.check()

@@ -47,14 +47,15 @@ def config_folder() -> Iterator[None]:
 
 
 def refuse_empty_groups(overrides: Sequence[str]) -> None:
-    """Refuse `group=null`, which Hydra does not read.
+    """Refuse `group=null`, which Hydra does not read, and `group=[a,b]`, of which it would make one option.
 
     Raises:
         ConfigError: with the group's options.
     """
     for override in overrides:
         group, _, value = override.partition("=")
-        if value in ("null", "None", "''", '""') and group in groups():
+        listed = value.startswith("[") and group != "callbacks"  # of which there may be several
+        if (listed or value in ("null", "None", "''", '""')) and group in groups():
             there = ", ".join(presets() if group == "experiment" else options(group))
             instead = "" if group in REQUIRED_GROUPS else ", or to leave it out"
             raise ConfigError(f"{override}: expected one of {there}{instead}")

@@ -30,13 +30,15 @@ TRAIN = """visagent-train: train an agent, evaluate it, keep a resumable run.
   visagent-train experiment=ppo/cartpole                                 reinforcement learning with actors
   visagent-train experiment=navigation/dagger --cfg job                  show the composed config
 
-presets (experiment=NAME); NAME[_paper] is there at the paper's size too; in full: visagent-info presets [WORD ...]
+presets (experiment=NAME; NAME[_paper]: there is NAME_paper too, of the paper's size)
 {presets}
 
 groups and their options (group=option)
 {groups}
 
--m sweeps, --cfg job shows the config (--resolve resolves it), --info for Hydra's own details."""
+visagent-info presets [WORD ...] says more of presets, visagent-info GROUP=OPTION of settings.
+-m sweeps, --watch draws curves in the terminal, --cfg job shows the config (--resolve resolves it), --info for Hydra's
+own details."""
 
 EVALUATE = """visagent-evaluate: test a trained run again.
 
@@ -99,14 +101,17 @@ def _in_short() -> list[str]:
 
 
 def in_full(words: Sequence[str]) -> str:
-    """The presets with what they say of themselves, those that all words match.
+    """The presets with what they say of themselves, those that all words match; of those whose names do, these alone.
+    Empty where there is none.
 
     Args:
-        words: parts of their names or descriptions.
+        words: parts of their names, or words of their descriptions.
     """
     told = {name: description(name) for name in sorted(presets())}
-    width, lines = _width(), list[str]()
-    for name, said in told.items():
-        if all(word.lower() in f"{name} {said}".lower() for word in words):
-            lines += [name, *textwrap.wrap(said, width, initial_indent="    ", subsequent_indent="    ")]
-    return "\n".join(lines) or f"none of the {len(told)} presets has {' and '.join(words)} in its name or description"
+    asked = [word.lower() for word in words]
+    named = [name for name in told if all(word in name for word in asked)]
+    described = [n for n in told if all(re.search(rf"\b{re.escape(word)}", f"{n} {told[n]}".lower()) for word in asked)]
+    lines = list[str]()
+    for name in named or described:
+        lines += [name, *textwrap.wrap(told[name], _width(), initial_indent="    ", subsequent_indent="    ")]
+    return "\n".join(lines)

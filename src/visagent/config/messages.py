@@ -51,12 +51,12 @@ def composition_message(error: Exception, root: str | None) -> str:
     )
     if isinstance(error, OverrideParseException):
         return _unreadable(error.override, text, root)
-    if match := re.search(r"Ambiguous value for argument '([^=]+)=(.*)'", text):
+    if match := re.search(r"(?:Ambiguous value for argument|Sweep parameters) '([^=]+)=(.*)'", text):
         key, values = match.groups()
-        return (
-            f"{key}={values}: several values are a sweep, a run for each: type -m {key}={values}; one value that is a "
-            f"list is {shlex.quote(f'{key}=[{values}]')}"
-        )
+        swept = shlex.quote(f"{key}={values}") if re.search(r"[(){}$*?\s]", values) else f"{key}={values}"
+        listed = text.startswith("Ambiguous") and key.lstrip("+~") not in groups()
+        alone = f"; where it is a list, {shlex.quote(f'{key}=[{values}]')}" if listed else ""
+        return f"{key}={values}: several values are a sweep, a run for each: type -m {swept}{alone}"
     if (match := re.search(r"Could not override '([^']+)'", text)) and root is not None:
         return _unknown(match.group(1), root)
     if match := re.search(r"An item is already at '([^']+)'", text):
@@ -109,7 +109,10 @@ def composition_message(error: Exception, root: str | None) -> str:
 
 def _unreadable(wrong: str, text: str, root: str | None) -> str:
     if "=" not in wrong:
-        return f"expected KEY=VALUE, got {wrong!r}" + (f"; type run={wrong}" if root in ("evaluate", "export") else "")
+        meant = (
+            f"run={wrong}" if root in ("evaluate", "export") else f"experiment={wrong}" if wrong in presets() else ""
+        )
+        return f"expected KEY=VALUE, got {wrong!r}" + (f"; type {meant}" if meant else "")
     key, _, value = wrong.partition("=")
     said = f"cannot read {wrong!r} ({text.splitlines()[0]})"
     parent, _, leaf = key.rpartition(".")
@@ -144,6 +147,8 @@ def _in_shell(word: str) -> str:
 def _unknown(path: str, root: str) -> str:
     """The message for a key that is not in the composed config: what is like it, or how to set it."""
     known = composed_keys(root, sys.argv[1:], path)
+    if path in known:  # what was given is not: a key within it
+        return f"{path} is a dict of settings: type +{path}.KEY=VALUE for one that it has not yet"
     open_parent = next((p for p, (empty, _) in known.items() if empty and path.startswith(f"{p}.")), None)
     if open_parent is not None:
         return f"{path!r} is not set yet, and {open_parent} takes any key: type +{path}=..."

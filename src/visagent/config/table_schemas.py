@@ -182,14 +182,8 @@ class TableConfig:
 
     def check(self) -> None:
         _require(self.statistic in ("mean", "iqm"), "table.statistic", self.statistic, "mean or iqm")
-        _require(
-            bool(self.paper) == bool(self.place),
-            "table.place",
-            self.place,
-            "where in the paper it is, with table.paper",
-        )
-        told = [row.name for row in self.rows if row.paper is not None] + [claim.text for claim in self.claims]
-        _require(bool(self.paper) or not told, "table.paper", self.paper, f"whose {', '.join(told)} is")
+        _require(bool(self.paper) or not self.place, "table.paper", self.paper, "whose it is, or no table.place")
+        _require(bool(self.place) or not self.paper, "table.place", self.place, "where in the paper it is")
         for name, entries in (
             ("measures", self.measures),
             ("columns", self.columns),

@@ -142,7 +142,9 @@ def check_numbers(values: Mapping[Any, Any], path: str) -> None:
         where = f"{path}.{key}" if path else str(key)
         for value in given if isinstance(given, list) else [given]:
             if key in NUMERIC:
-                require(value is None or type(value) in (int, float), where, value, "a number, such as 0.001")
+                number = value is None or type(value) in (int, float)
+                require(number and not isinstance(given, list), where, given, "a number, such as 0.001")
+                require(value is None or not value < 0, where, value, "0 or a number above it, such as 0.001")
             if isinstance(value, float):
                 require(math.isfinite(value), where, value, "a finite number")
             elif isinstance(value, int) and not str(key).endswith("seed"):

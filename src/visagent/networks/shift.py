@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from cuda_ext.ops import normalize_shift_grad, rubiks_shift_2d, rubiks_shift_3d
+from cuda_ext.ops import normalize_shift_grad, rubiks_shift_2d, rubiks_shift_3d, warn_where_slow
 
 INITIAL_TEMPERATURE = 2.0
 """Of the attention's softmax (Section 6.4.1); annealed towards zero in training."""
@@ -64,6 +64,7 @@ class RubiksShift3D(nn.Module):
         learn_time: bool = True,
     ) -> None:
         super().__init__()
+        warn_where_slow()
         self.num_frames, self.stride, self.quantize = num_frames, stride, quantize
         self.learned = (learn_time, learn_space, learn_space)
         shift = torch.empty(3, channels).uniform_(-1, 1)
@@ -96,6 +97,7 @@ class RubiksShift2D(nn.Module):
 
     def __init__(self, channels: int, stride: int, learn_space: bool = True) -> None:
         super().__init__()
+        warn_where_slow()
         self.stride = stride
         self.shift = nn.Parameter(
             torch.empty(2, channels).uniform_(-1, 1) if learn_space else shiftnet_offsets(channels),
@@ -163,6 +165,7 @@ class TemporalShift(nn.Module):
 
     def __init__(self, offsets: Tensor, num_frames: int) -> None:
         super().__init__()
+        warn_where_slow()
         self.num_frames = num_frames
         self.register_buffer("offsets", offsets.clone())
 

@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
     )
     top.add_argument("runs", nargs="+", metavar="SIGNATURE", help="of two runs or more; beginnings or folders will do")
     top.add_argument("--metric", action="append", default=[], help="whose curve is drawn (default: of validation)")
-    top.add_argument("--full", action="store_true", help="also settings that not all of them have")
+    top.add_argument("--full", action="store_true", help="also numbers and settings that not all of them have")
     top.add_argument("--to", type=Path, metavar="FILE", help="the picture (default: outputs/comparisons/RUNS.png)")
     add_place_of_runs(top)
     return top
@@ -48,7 +48,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     target = asked.to or asked.outputs / "comparisons" / f"{'-'.join(folder.path.name for folder in folders)}.png"
     console = plain_console()
     names = [f"{record.signature}\n{record.name}, seed {record.seed}" for record in records]
-    console.print(_table("numbers", "metric", names, _numbers(records)))
+    numbers = _numbers(records)
+    there = {key: cells for key, cells in numbers.items() if ABSENT not in cells or key in _first(records)}
+    console.print(_table("numbers", "metric", names, numbers if asked.full else there))
+    if not asked.full and (others := len(numbers) - len(there)):
+        console.print(f"{others} more, which not all of the runs have: --full", highlight=False)
     settings = differing([folder.config() for folder in folders])
     everywhere = {key: cells for key, cells in settings.items() if ABSENT not in cells}
     console.print(_table("settings that differ", "setting", names, settings if asked.full else everywhere))
@@ -58,6 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if drawn:
         draw(records, drawn, target)
         console.print(f"picture  {target}", highlight=False, soft_wrap=True)
+    else:
+        console.print("no picture: no metric of validation is there for two epochs of each run", highlight=False)
     return 0
 
 
@@ -76,8 +82,14 @@ def differing(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
     """
     flat = [dict(_flat(config)) for config in configs]
     keys = dict.fromkeys(key for one in flat for key in one if changes_identity(key))
-    rows = {key: [without_credentials(plain(one.get(key, ABSENT))) for one in flat] for key in keys}
+    rows = {key: [_cell(key, one.get(key, ABSENT)) for one in flat] for key in keys}
     return {key: cells for key, cells in rows.items() if len(set(cells)) > 1}
+
+
+def _cell(key: str, value: Any) -> str:
+    """A setting's value; of a class, its name without its module."""
+    said = without_credentials(plain(value))
+    return said.rpartition(".")[2] if key.endswith("._target_") else said
 
 
 def _flat(node: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
@@ -92,8 +104,7 @@ def _flat(node: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
 
 def _numbers(records: Sequence[Record]) -> dict[str, list[str]]:
     """Metrics of the tests, those that say most first, and what the runs cost."""
-    first = [found[0] for record in records if (found := headline(record)) is not None]
-    names = dict.fromkeys([*first, *(name for record in records for name in record.metrics)])
+    names = dict.fromkeys([*_first(records), *(name for record in records for name in record.metrics)])
     rows = {}
     for name in names:
         last = [next((v[name] for v in reversed(r.history.values()) if name in v), None) for r in records]
@@ -104,6 +115,11 @@ def _numbers(records: Sequence[Record]) -> dict[str, list[str]]:
     rows["env steps"] = [f"{record.env_steps:,}" for record in records]
     rows["minutes"] = [f"{record.seconds / 60:.1f}" for record in records]
     return rows
+
+
+def _first(records: Sequence[Record]) -> list[str]:
+    """The metric that says most of each."""
+    return [found[0] for record in records if (found := headline(record)) is not None]
 
 
 def _table(title: str, column: str, names: Sequence[str], rows: Mapping[str, Sequence[str]]) -> Table | str:

@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import re
 import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -44,8 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.what[:1] == ["presets"]:
         from visagent.config.help import in_full
 
-        print(in_full(options.what[1:]))
-        return 0
+        told = in_full(options.what[1:])
+        print(told or f"no preset has {' and '.join(options.what[1:])} in its name or description")
+        return 0 if told else 1
     if options.what[:1] == ["runs"]:
         from visagent.runtime.runs_list import list_runs
 
@@ -55,9 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         key, equals, name = options.what[0].partition("=")
         if not equals or not name or len(options.what) > 1:
+            meant = f"; type run={key}" if re.fullmatch(r"r[0-9a-f]{3,}", key) else ""
             raise ConfigError(
                 "visagent-info: expected presets, runs, run=SIGNATURE, or GROUP=NAME such as algorithm=ppo, got "
-                f"{' '.join(options.what)!r}"
+                f"{' '.join(options.what)!r}{meant}"
             )
         print(run_report(options.outputs, name, options.full) if key == "run" else group_report(key, name))
         return 0
@@ -113,9 +115,8 @@ def _extractors() -> dict[str, str]:
 
 
 def _op() -> dict[str, str]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # its reason is shown here
-        from cuda_ext.ops import BACKEND, WHY
+    from cuda_ext.ops import BACKEND, WHY
+
     return {"shift op": f"{BACKEND} ({WHY})"}
 
 

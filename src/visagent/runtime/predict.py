@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     runs = [argument.removeprefix("run=") for argument in asked.what if argument.startswith("run=")]
     if len(runs) != 1:
         named = next((word for word in asked.what if re.fullmatch(r"r[0-9a-f]{3,}", word)), "SIGNATURE")
-        raise ConfigError(f"expected one run, got {', '.join(runs) or 'none'}; type run={named}")
+        raise ConfigError(f"expected one run=SIGNATURE, got {' '.join(asked.what) or 'none'}; type run={named}")
     overrides = [each for each in asked.what if re.match(r"(env|datamodule\.[\w.]+)=", each)]
     clips = [each for each in asked.what if not each.startswith("run=") and each not in overrides]
     if asked.json is not None:  # not after all the work

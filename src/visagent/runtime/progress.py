@@ -70,13 +70,15 @@ def epoch_line(trainer: pl.Trainer, numbers: dict[str, float], passed: float, fi
     """
     done = trainer.current_epoch + 1
     head = f"epoch {done}" + (f" of {trainer.max_epochs}" if trainer.max_epochs else "")
-    first = sorted(numbers, key=lambda name: not name.startswith("val/"))[:MOST_NUMBERS]
-    told = [f"{name.partition('/')[0]} {title_of(name.partition('/')[2])}" if "/" in name else name for name in first]
-    said = ", ".join(f"{text} {shown(numbers[name])}" for text, name in zip(told, first, strict=True))
+    whole = [name for name in numbers if not name.endswith("_step")]  # of which there is the mean, too
+    first = sorted(whole, key=lambda name: not name.startswith("val/"))[:MOST_NUMBERS]
+    said = ", ".join(
+        f"{title_of(name.removesuffix('_epoch').replace('/', ' '))} {shown(numbers[name])}" for name in first
+    )
     rest = ""
     if trainer.max_epochs and done < trainer.max_epochs:
         rest = f", about {clock(passed / (done - first_epoch) * (trainer.max_epochs - done))} left"
-    return f"{head}: {said + '; ' if said else ''}{clock(passed)} passed{rest}"
+    return f"{head}: {said + '; ' if said else ''}{clock(passed)} elapsed{rest}"
 
 
 def is_seen() -> bool:

@@ -70,7 +70,7 @@ def print_table(
     console = print_metrics(title or f"{record.name}  seed {record.seed}  ({record.scale} scale)", shown, full)
     if metrics is None and (told := what_was_tested(record)):
         console.print(told, highlight=False, soft_wrap=True)
-    trained = f"{span(record.seconds)}   "
+    trained = f"{span(record.seconds)} in all   "
     if record.env_steps:
         trained = f"env steps {record.env_steps:,}   {trained}"
     found = [f"{'' if metrics is not None else trained}run folder {folder.path}"]

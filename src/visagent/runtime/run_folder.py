@@ -307,6 +307,6 @@ def find_run(runs: Path, wanted: str) -> RunFolder:
         else f"no run {wanted!r} in {runs}"
     )
     raise ConfigError(
-        f"{what}; expected run=SIGNATURE, the beginning of one, or a run folder; runs there: "
-        f"{', '.join(there[:12]) or 'none'}"
+        f"{what}; expected run=SIGNATURE, the beginning of one, or a run folder"
+        + ("" if matching else f"; runs there: {', '.join(there[:12]) or 'none'}")
     )

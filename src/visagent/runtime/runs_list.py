@@ -113,7 +113,7 @@ def list_runs(outputs: Path, words: Sequence[str]) -> int:
                 table.add_row("", str(run.folder.path))
         console.print(table)
     else:
-        what = f"none of {counted(len(runs), 'run')} in {outputs / 'runs'} is {' and '.join(words)}"
+        what = f"{' and '.join(words)}: none of {counted(len(runs), 'run')} in {outputs / 'runs'}"
         told = what if runs else f"there is no run in {outputs / 'runs'}"
         console.print(told, highlight=False, soft_wrap=True)
     for line in unreadable:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 import shlex
 import shutil
@@ -23,6 +24,7 @@ from visagent.config.schemas import GROUP_SCHEMAS, REQUIRED_GROUPS, TrainConfig,
 from visagent.config.settings import SettingInfo, info_of
 from visagent.errors import ConfigError
 from visagent.runtime.credentials import without_credentials
+from visagent.runtime.headline import FITS, headline
 from visagent.runtime.queue import shown_state
 from visagent.runtime.record import Record
 from visagent.runtime.report import what_was_tested
@@ -63,12 +65,16 @@ def group_report(group: str, name: str) -> str:
         ConfigError: when there is no such group or option.
     """
     groups = sorted({*GROUP_SCHEMAS, *REQUIRED_GROUPS})
+    if group == "experiment":
+        raise ConfigError(f"experiment={name}: presets are described by visagent-info presets {name}")
     if group not in groups:
         raise ConfigError(
             f"{group}={name}: expected one of {', '.join(f'{each}=NAME' for each in groups)}, or run=SIGNATURE"
         )
     if name not in options(group):
-        raise ConfigError(f"{group}={name}: expected one of {', '.join(options(group))}")
+        near = difflib.get_close_matches(name, options(group), 1, cutoff=0.6)
+        meant = f"; did you mean {group}={near[0]}?" if near else ""
+        raise ConfigError(f"{group}={name}: expected one of {', '.join(options(group))}{meant}")
     with config_folder():
         node = _option(group, name)
     return _table(f"{group}={name}", _with_comments(group, name, _settings(node, schema_below(None, "", node), "")))
@@ -133,7 +139,7 @@ def run_report(outputs: Path, wanted: str, full: bool = False) -> str:
         raise ConfigError(f"run {folder.path}: it has no record")
     given = [word for word in shlex.split(record.command)[1:] if "=" in word and not word.startswith("-")]
     keys = {word.lstrip("+~").partition("=")[0] for word in given}
-    parts, differing, total = [about(folder, record)], list[Setting](), 0
+    parts, differing, total = [about(folder, record, full)], list[Setting](), 0
     with config_folder():
         try:
             choices = compose("train", given, return_hydra_config=True).hydra.runtime.choices
@@ -161,14 +167,15 @@ def run_report(outputs: Path, wanted: str, full: bool = False) -> str:
     if not full:
         chosen = " ".join(f"{group}={choices[group]}" for group in (*REQUIRED_GROUPS, "env") if choices.get(group))
         differing.sort(key=lambda item: item.set_by != "override")
-        title = f"{chosen}\nsettings that are not these options' own:"
-        others = f"{total - len(differing)} others are: visagent-info run={folder.path.name} --full"
+        title = f"{chosen}\nsettings that differ from the defaults of these:"
+        where = "" if outputs == Path("outputs") else f" --outputs {shlex.quote(str(outputs))}"
+        others = f"{total - len(differing)} more, and all numbers: visagent-info run={folder.path.name} --full{where}"
         parts.append(f"{_table(title, differing) if differing else f'{title} none'}\n{others}")
     return "\n\n".join(parts)
 
 
-def about(folder: RunFolder, record: Record) -> str:
-    """What a run is and what came of it, in lines."""
+def about(folder: RunFolder, record: Record, full: bool = True) -> str:
+    """What a run is and what came of it, in lines; of many numbers the first ones, unless it is to be `full`."""
     steps = f"{record.env_steps:,} env steps, " if record.env_steps else ""
     rows = {
         "state": shown_state(folder, record).lower() + (f": {record.error.splitlines()[-1]}" if record.error else ""),
@@ -184,8 +191,12 @@ def about(folder: RunFolder, record: Record) -> str:
         "page": str(folder.page) if folder.page.is_file() else "",
     }
     lines = [record.signature, *(f"  {key:14}{without_credentials(value)}" for key, value in rows.items() if value)]
-    width = max(map(len, record.metrics), default=0) + 2
-    return "\n".join([*lines, *(f"  {name:{width}}{shown(value)}" for name, value in record.metrics.items())])
+    key = headline(record)
+    names = sorted(record.metrics, key=lambda name: key is None or name != key[0])[: None if full else FITS]
+    width = max([14, *(len(name) + 2 for name in names)])
+    lines += [f"  {name:{width}}{shown(record.metrics[name])}" for name in names]
+    left = len(record.metrics) - len(names)
+    return "\n".join([*lines, *([f"  and {counted(left, 'more number')}"] if left else [])])
 
 
 def _option(group: str, name: str) -> dict[Any, Any]:

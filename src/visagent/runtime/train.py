@@ -104,7 +104,7 @@ def train(config: DictConfig) -> Record:
 
 def _finished(config: dict[str, Any], record: Record, folder: RunFolder, outputs: Path, rank: int) -> Record:
     """Say what a finished run has come to."""
-    log.info("this run is finished (change seed=... or name=... for another):")
+    log.info("this run is finished (change seed=... or name=... for another)")
     if rank == 0:
         _deliver(config, folder, outputs)
     _summarise(config, record, folder)

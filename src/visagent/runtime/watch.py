@@ -80,7 +80,7 @@ class Watch(Callback):
         passed, share = time.monotonic() - self.began, done - self.first_epoch
         left = passed / share * (epochs - done) if share > 0.01 else None
         head = Text(f"{self.record.name}  {self.record.signature}  epoch {trainer.current_epoch + 1} of {epochs}  ")
-        head.append(f"{clock(passed)} passed" + (f", about {clock(left)} left" if left is not None else ""))
+        head.append(f"{clock(passed)} elapsed" + (f", about {clock(left)} left" if left is not None else ""))
         room = max(16, self.console.width - 64)
         table = Table(box=None, pad_edge=False, show_header=False)
         for style, justify in (("bold", "left"), ("", "right"), ("cyan", "left"), ("dim", "left")):

@@ -174,10 +174,13 @@ def latex(results: Results) -> str:
             out.append(f"{_tex(measure or row)} & " + " & ".join(_tex_cell(cell, results) for cell in cells) + " \\\\")
         out += ["\\bottomrule", "\\end{tabular}", "\\par\\medskip"]
     seeds = ", ".join(map(str, grid.seeds))
-    caption = f"{grid.spec.title}. {grid.scale.capitalize()} scale, seeds {seeds}. Cells: " + (
-        "ours, mean $\\pm$ std (seeds); below, the paper's and the difference."
-        if text.source(results)
-        else "mean $\\pm$ std (seeds)."
+    caption = (
+        f"{grid.spec.title}. {grid.scale.capitalize()} scale, seed{'s' * (len(grid.seeds) > 1)} {seeds}. Cells: "
+        + (
+            "ours, mean $\\pm$ std (seeds); below, the paper's and the difference."
+            if text.source(results)
+            else "mean $\\pm$ std (seeds)."
+        )
     )
     note = grid.spec.scales[grid.scale].note
     out += [f"\\caption{{{_tex(caption, keep_math=True)}{' ' + _tex(note) if note else ''}}}", "\\end{table}"]

@@ -165,6 +165,9 @@ def expand(name: str, root: TableRootConfig, scale: str, seeds: Sequence[int] | 
             f"table {name}: expected at least one seed, each once and not negative, got {list(chosen)}: type for "
             "example --seeds 0,1,2"
         )
+    told = [row.name for row in spec.rows if row.paper is not None] + [claim.text for claim in spec.claims]
+    if told and not spec.paper:
+        raise ConfigError(f"table {name}: expected table.paper, whose {', '.join(told)} is, got none")
     panels = spec.panels or [PanelConfig(name="")]
     for what, entries in (("panels", panels), ("columns", spec.columns), ("rows", spec.rows)):
         _names_once(name, what, [entry.name for entry in entries])

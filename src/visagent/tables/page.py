@@ -128,7 +128,11 @@ def index(summaries: Sequence[Mapping[str, Any]], absent: Sequence[str]) -> str:
     """
     rows = []
     for s in summaries:
-        title = f"{s['title']} ({s['place']})" + (f", with {s['overrides']}" if s["overrides"] else "")
+        title = (
+            s["title"]
+            + (f" ({s['place']})" if s["place"] else "")
+            + (f", with {s['overrides']}" if s["overrides"] else "")
+        )
         rows.append(
             f"<tr><th scope=row><a href='{escape(s['page'], quote=True)}'>{escape(s['name'])}</a><td "
             f"data-column=title><span>{escape(title)}</span>"
