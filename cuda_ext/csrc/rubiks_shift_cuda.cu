@@ -31,10 +31,25 @@ template <> struct Number<float> {
 template <> struct Number<__half> {
   static __device__ __forceinline__ float load(const __half* from) { return __half2float(*from); }
   static __device__ __forceinline__ void store(__half* to, float value) { *to = __float2half_rn(value); }
+  static __device__ __forceinline__ void split(uint32_t word, float* first, float* second) {
+    const float2 both = __half22float2(reinterpret_cast<const __half2&>(word));
+    *first = both.x, *second = both.y;
+  }
+  static __device__ __forceinline__ uint32_t join(float first, float second) {
+    const __half2 both = __floats2half2_rn(first, second);
+    return reinterpret_cast<const uint32_t&>(both);
+  }
 };
 template <> struct Number<__nv_bfloat16> {
   static __device__ __forceinline__ float load(const __nv_bfloat16* from) { return __bfloat162float(*from); }
   static __device__ __forceinline__ void store(__nv_bfloat16* to, float value) { *to = __float2bfloat16_rn(value); }
+  static __device__ __forceinline__ void split(uint32_t word, float* first, float* second) {
+    *first = __uint_as_float(word << 16), *second = __uint_as_float(word & 0xffff0000u);
+  }
+  static __device__ __forceinline__ uint32_t join(float first, float second) {
+    const __nv_bfloat162 both = __floats2bfloat162_rn(first, second);
+    return reinterpret_cast<const uint32_t&>(both);
+  }
 };
 
 namespace {
@@ -99,27 +114,31 @@ __device__ __forceinline__ void go_through(Body& body, const Shape& p, const Til
 #endif
 }
 
-template <class S, class A, bool kAdjoint, bool kUnit, int kStages>
-__global__ void __launch_bounds__(kMostThreads, sizeof(A) == 4 ? 4 : 2) resample_tiles_kernel(const S* in, const A* shift, S* out, Shape p, Tiling tiling) {
+// Blocks that a multiprocessor is to hold at a time, which limits the registers of a thread: 64 with four, 80 with three, 128 with two.
+template <class A, int kWide> constexpr int kForwardBlocks = sizeof(A) == 8 ? 2 : kWide > 2 ? 3 : 4;
+template <class A, int kWide> constexpr int kBackwardBlocks = sizeof(A) == 8 || kWide > 2 ? 2 : 4;
+
+template <class S, class A, bool kAdjoint, bool kUnit, int kWide, int kTall, int kStages>
+__global__ void __launch_bounds__(kMostThreads, kForwardBlocks<A, kWide>) resample_tiles_kernel(const S* in, const A* shift, S* out, Shape p, Tiling tiling) {
   extern __shared__ __align__(16) unsigned char memory[];
   __shared__ Visit visits[kMostChannels];
-  Resampling<S, A, kAdjoint, kUnit> body(in, shift, out, p, tiling, blockIdx.x, blockIdx.y, threadIdx.x);
+  Resampling<S, A, kAdjoint, kUnit, kWide, kTall> body(in, shift, out, p, tiling, blockIdx.x, blockIdx.y, threadIdx.x);
   go_through<S, A, kStages>(body, p, tiling, shift, reinterpret_cast<S*>(memory), visits);
 }
 
 // The gradient by the shift, one sum of each block in `sums` [3, C, N, chunks].
-template <class S, class A, bool kUnit, int kStages>
-__global__ void __launch_bounds__(kMostThreads, sizeof(A) == 4 ? 4 : 2)
+template <class S, class A, bool kUnit, int kWide, int kTall, int kStages>
+__global__ void __launch_bounds__(kMostThreads, kBackwardBlocks<A, kWide>)
     differentiate_tiles_kernel(const S* grad, const S* x, const A* shift, double* sums, Shape p, Tiling tiling) {
   extern __shared__ __align__(16) unsigned char memory[];
   __shared__ Visit visits[kMostChannels];
   __shared__ A found[3][kMostThreads];
-  Differentiation<S, A, kUnit> body(grad, x, shift, p, tiling, blockIdx.x, blockIdx.y, threadIdx.x);
+  Differentiation<S, A, kUnit, kWide, kTall> body(grad, x, shift, p, tiling, blockIdx.x, blockIdx.y, threadIdx.x);
   go_through<S, A, kStages>(body, p, tiling, shift, reinterpret_cast<S*>(memory), visits);
 #pragma unroll
   for (int d = 0; d < 3; ++d) found[d][threadIdx.x] = body.sums[d];
   __syncthreads();
-  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, each = tiling.strips * tiling.columns;
+  const int warp = threadIdx.x / 32, lane = threadIdx.x % 32, each = tiling.strips * tiling.lanes;
   for (int row = warp; row < 3 * body.channels; row += tiling.threads / 32) {
     const int d = row / body.channels, g = row - d * body.channels;
     double total = 0;
@@ -260,9 +279,11 @@ int room_for(F kernel, const Tiling& tiling, int stages) {
 
 template <class S, class A, bool kAdjoint, bool kUnit>
 void run_tiles(const S* in, const A* shift, S* out, const Shape& p, const Tiling& tiling, cudaStream_t stream) {
-  const auto kernel = resample_tiles_kernel<S, A, kAdjoint, kUnit, kForwardStages>;
-  kernel<<<grid(p, tiling), tiling.threads, room_for<S>(kernel, tiling, kForwardStages), stream>>>(in, shift, out, p, tiling);
-  STD_CUDA_KERNEL_LAUNCH_CHECK();
+  with_width<S, kUnit>(tiling, [&]<int kWide, int kTall>() {
+    const auto kernel = resample_tiles_kernel<S, A, kAdjoint, kUnit, kWide, kTall, kForwardStages>;
+    kernel<<<grid(p, tiling), tiling.threads, room_for<S>(kernel, tiling, kForwardStages), stream>>>(in, shift, out, p, tiling);
+    STD_CUDA_KERNEL_LAUNCH_CHECK();
+  });
 }
 
 template <class S, class A, bool kAdjoint>
@@ -298,8 +319,13 @@ void run_backward(const Tensor& grad, const Tensor& x, const Tensor& shift, Tens
   Tensor sums = torch::stable::new_empty(x, {3 * p.channels * count}, ScalarType::Double);
   double* partial = static_cast<double*>(sums.mutable_data_ptr());
   if (tiled) {
-    const auto kernel = p.stride[1] == 1 ? differentiate_tiles_kernel<S, A, true, kBackwardStages> : differentiate_tiles_kernel<S, A, false, kBackwardStages>;
-    kernel<<<blocks, tiling.threads, room_for<S>(kernel, tiling, kBackwardStages), stream_of(x)>>>(upstream, values, moves, partial, p, tiling);
+    const auto differentiate_tiles = [&]<bool kUnit>() {
+      with_width<S, kUnit>(tiling, [&]<int kWide, int kTall>() {
+        const auto kernel = differentiate_tiles_kernel<S, A, kUnit, kWide, kTall, kBackwardStages>;
+        kernel<<<blocks, tiling.threads, room_for<S>(kernel, tiling, kBackwardStages), stream_of(x)>>>(upstream, values, moves, partial, p, tiling);
+      });
+    };
+    p.stride[1] == 1 ? differentiate_tiles.template operator()<true>() : differentiate_tiles.template operator()<false>();
   } else if (pixels == 1) {
     differentiate_kernel<S, A, 1><<<blocks, kThreads, 0, stream_of(x)>>>(upstream, values, moves, fused ? to : nullptr, partial, p);
   } else {

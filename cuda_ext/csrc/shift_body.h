@@ -10,6 +10,9 @@
 #define VISAGENT_BOTH inline
 #include <cmath>
 #endif
+#ifndef VISAGENT_ALIGNED
+#define VISAGENT_ALIGNED(address, bytes)  // tests on the CPU look whether it is
+#endif
 
 namespace visagent::gpu {
 

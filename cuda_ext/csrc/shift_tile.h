@@ -5,7 +5,7 @@
 
 #include <cstring>
 
-#include "shift_body.h"
+#include "shift_strip.h"
 #ifdef __CUDACC__
 #include <cuda_pipeline.h>
 #endif
@@ -18,8 +18,10 @@ constexpr int kMostThreads = 224, kMostChannels = 64;
 // How a tensor's frames are divided among blocks. A block has whole frames of several channels, or some rows of one.
 struct Tiling {
   int columns, rows;  // of the output
+  int wide, tall;  // columns and rows of a thread
+  int lanes;  // threads for a row
   int channels, groups;  // of a block, and how many such groups a clip has
-  int strips, chunks;  // of kRows rows in a block, and how many blocks a frame has
+  int strips, chunks;  // of `tall` rows in a block, and how many blocks a frame has
   int threads;
   bool whole;
   int pitch[2];  // elements that one channel of each segment takes
@@ -41,17 +43,20 @@ struct Part {
   int rows, columns, stride, more;
 };
 
-// False where a frame is too wide for a block or for `bytes` of shared memory. `aligned`: whether the tensors are.
+// False where a frame is too wide for a block or for `bytes` of shared memory. `aligned`: whether the tensors are. A thread has `tall` rows of
+// `wide` columns, which divide the frame's.
 template <class S, int kParts>
-bool divide(int channels, int rows, int columns, const Part (&parts)[kParts], int stages, int64_t bytes, bool aligned, Tiling* tiling) {
-  if (columns > kMostThreads) return false;
-  const int all_strips = (rows + kRows - 1) / kRows;
+bool divide(int channels, int rows, int columns, const Part (&parts)[kParts], int stages, int64_t bytes, bool aligned, Tiling* tiling, int wide = 1,
+            int tall = kRows) {
+  const int lanes = columns / wide;
+  if (lanes > kMostThreads) return false;
+  const int all_strips = (rows + tall - 1) / tall;
   const auto fits = [&](int of_channels, int strips, bool whole) {
     tiling->stage = 0, tiling->whole = whole;
     const bool pads = aligned && (whole ? parts[0].rows * parts[0].columns : parts[0].columns) % kVector<S> == 0;
     tiling->pad = pads ? room<S>(parts[0].columns) : 0;
     for (int s = 0; s < kParts; ++s) {
-      const int64_t held = static_cast<int64_t>(strips * kRows - 1) * parts[s].stride + 1 + parts[s].more;
+      const int64_t held = static_cast<int64_t>(strips * tall - 1) * parts[s].stride + 1 + parts[s].more;
       const int64_t kept = (whole || held > parts[s].rows ? parts[s].rows : held) * parts[s].columns;
       if (kept > (1 << 20)) return false;
       tiling->pitch[s] = room<S>(kept) + 2 * tiling->pad;
@@ -59,16 +64,16 @@ bool divide(int channels, int rows, int columns, const Part (&parts)[kParts], in
     }
     return static_cast<int64_t>(tiling->stage) * stages * static_cast<int64_t>(sizeof(S)) <= bytes;
   };
-  tiling->columns = columns, tiling->rows = rows;
+  tiling->columns = columns, tiling->rows = rows, tiling->wide = wide, tiling->tall = tall, tiling->lanes = lanes;
   tiling->channels = 0, tiling->strips = all_strips, tiling->chunks = 1;
-  if (columns * all_strips <= kMostThreads) {
-    tiling->channels = kMostThreads / (columns * all_strips);
+  if (lanes * all_strips <= kMostThreads) {
+    tiling->channels = kMostThreads / (lanes * all_strips);
     if (tiling->channels > kMostChannels) tiling->channels = kMostChannels;
     if (tiling->channels > channels) tiling->channels = channels;
     while (tiling->channels > 0 && !fits(tiling->channels, all_strips, true)) --tiling->channels;
   }
   if (tiling->channels == 0) {
-    int strips = kMostThreads / columns;
+    int strips = kMostThreads / lanes;
     while (strips > 0 && !fits(1, strips, false)) --strips;
     if (strips == 0) return false;
     tiling->channels = 1, tiling->chunks = (all_strips + strips - 1) / strips;
@@ -76,7 +81,7 @@ bool divide(int channels, int rows, int columns, const Part (&parts)[kParts], in
     fits(1, tiling->strips, false);
   }
   tiling->groups = (channels + tiling->channels - 1) / tiling->channels;
-  tiling->threads = (tiling->channels * tiling->strips * columns + 31) / 32 * 32;
+  tiling->threads = (tiling->channels * tiling->strips * lanes + 31) / 32 * 32;
   for (int i = 0; i < kParts; ++i) {
     const int vectors = (tiling->pitch[i] - 2 * tiling->pad) / kVector<S>;
     tiling->hop_channel[i] = tiling->threads / vectors, tiling->hop_vector[i] = tiling->threads % vectors;
@@ -84,18 +89,51 @@ bool divide(int channels, int rows, int columns, const Part (&parts)[kParts], in
   return true;
 }
 
+// Rows of a strip: what a thread keeps of it must stay in registers.
+constexpr int tall_of(int wide) { return wide == 8 ? 4 : kRows; }
+
+// Columns of a thread: as many as an aligned vector holds, or a part of it, where they divide all rows; else one.
+template <class S>
+int wide_of(const Shape& p, bool aligned) {
+  if (!aligned || sizeof(S) == 8 || p.stride[0] != 1 || p.stride[1] != 1 || p.stride[2] != 1) return 1;
+  for (int wide = kVector<S>; wide > 1; wide /= 2)
+    if (p.width % wide == 0 && p.out_width % wide == 0) return wide;
+  return 1;
+}
+
+// Calls `as` with a tiling for strips and, where these do not fit or rows do not begin at aligned addresses, for single columns.
+template <class F>
+bool as_strips(int wide, Tiling* tiling, const F& as) {
+  return (wide > 1 && as(wide, tall_of(wide)) && tiling->pad > 0) || as(1, kRows);
+}
+
 template <class S>
 bool divide_resampling(const Shape& p, bool adjoint, int stages, int64_t bytes, bool aligned, Tiling* tiling) {
   if (p.stride[0] != 1 || (adjoint && (p.stride[1] == 1) != (p.stride[2] == 1))) return false;
-  if (adjoint) return divide<S, 1>(p.channels, p.height, p.width, {{p.out_height, p.out_width, 1, 1}}, stages, bytes, aligned, tiling);
-  return divide<S, 1>(p.channels, p.out_height, p.out_width, {{p.height, p.width, p.stride[1], 1}}, stages, bytes, aligned, tiling);
+  return as_strips(wide_of<S>(p, aligned), tiling, [&](int wide, int tall) {
+    if (adjoint) return divide<S, 1>(p.channels, p.height, p.width, {{p.out_height, p.out_width, 1, 1}}, stages, bytes, aligned, tiling, wide, tall);
+    return divide<S, 1>(p.channels, p.out_height, p.out_width, {{p.height, p.width, p.stride[1], 1}}, stages, bytes, aligned, tiling, wide, tall);
+  });
 }
 
 template <class S>
 bool divide_differentiation(const Shape& p, int stages, int64_t bytes, bool aligned, Tiling* tiling) {
   if (p.stride[0] != 1) return false;
   const Part parts[2] = {{p.height, p.width, p.stride[1], 2}, {p.out_height, p.out_width, 1, 0}};
-  return divide<S, 2>(p.channels, p.out_height, p.out_width, parts, stages, bytes, aligned, tiling);
+  return as_strips(wide_of<S>(p, aligned), tiling,
+                   [&](int wide, int tall) { return divide<S, 2>(p.channels, p.out_height, p.out_width, parts, stages, bytes, aligned, tiling, wide, tall); });
+}
+
+// Calls `body` with kWide and kTall of a tiling.
+template <class S, bool kUnit, class F>
+auto with_width(const Tiling& tiling, const F& body) {
+  if constexpr (kUnit && sizeof(S) < 8) {
+    if constexpr (sizeof(S) == 2)
+      if (tiling.wide == 8) return body.template operator()<8, tall_of(8)>();
+    if (tiling.wide == 4) return body.template operator()<4, tall_of(4)>();
+    if (tiling.wide == 2) return body.template operator()<2, tall_of(2)>();
+  }
+  return body.template operator()<1, kRows>();
 }
 
 VISAGENT_BOTH int clip(int value, int most) { return value < 0 ? 0 : value > most ? most : value; }
@@ -324,7 +362,26 @@ VISAGENT_BOTH Neighbours neighbours(const Reach<A>& height, const Reach<A>& widt
   return {at, both, first, first >= height.lowest ? first - pad : height.lowest, last + pad};
 }
 
-// A block's channels of a clip and its rows of the output, and what of them a thread has: a column of a channel, `rows` rows from h on.
+// A thread's strip of a row that is read: where it begins, as an aligned place and the rest, and which of its values are there.
+template <class S, int kWide>
+struct StripOf {
+  int start, rest, skipped;  // columns of the output that read nothing
+  bool two;
+  typename Strip<S, kWide>::Mask mask;
+  StripOf() = default;
+  VISAGENT_BOTH StripOf(int at, int lowest, int in, int wanted, int skipped_) : skipped(skipped_), two(wanted > kWide) {
+    uint32_t there = 0;
+#pragma unroll
+    for (int j = 0; j <= kWide; ++j)
+      if (j < wanted && at + j >= lowest && at + j < in) there |= 1u << j;
+    if (there == 0) at = 0;
+    rest = at & (kWide - 1), start = at - rest, mask = typename Strip<S, kWide>::Mask(there);
+  }
+};
+template <class S>
+struct StripOf<S, 1> {};
+
+// A block's channels of a clip and its rows of the output, and what of them a thread has: a channel's columns from w on, `rows` rows from h on.
 struct Place {
   int n, first_channel, channels, begin, end;
   int channel, w, h, rows;
@@ -333,13 +390,13 @@ struct Place {
     n = group / tiling.groups;
     first_channel = (group - n * tiling.groups) * tiling.channels;
     channels = p.channels - first_channel < tiling.channels ? p.channels - first_channel : tiling.channels;
-    begin = chunk * tiling.strips * kRows, end = begin + tiling.strips * kRows;
+    begin = chunk * tiling.strips * tiling.tall, end = begin + tiling.strips * tiling.tall;
     if (end > tiling.rows) end = tiling.rows;
-    const int each = tiling.strips * tiling.columns;
+    const int each = tiling.strips * tiling.lanes;
     channel = tiling.channels == 1 ? 0 : thread / each;
-    const int rest = thread - channel * each, strip = rest / tiling.columns;
-    w = rest - strip * tiling.columns, h = begin + strip * kRows;
-    rows = channel < channels && strip < tiling.strips ? clip(end - h, kRows) : 0;
+    const int rest = thread - channel * each, strip = rest / tiling.lanes;
+    w = (rest - strip * tiling.lanes) * tiling.wide, h = begin + strip * tiling.tall;
+    rows = channel < channels && strip < tiling.strips ? clip(end - h, tiling.tall) : 0;
     if (channel >= channels) channel = 0;
   }
 };
@@ -352,10 +409,12 @@ VISAGENT_BOTH void axes_of(const Shape& p, const A* shift, int channel, Axis<A>*
     out[d] = axis<A>(shift[d * p.channels + channel], in[d], outs[d], p.stride[d], p.padding[d], p.quantize, p.away);
 }
 
-// Forward, or as the adjoint the gradient by x: without a stride in time, as the adjoint with both in space or none. What one thread does.
-template <class S, class A, bool kAdjoint, bool kUnit>
+// Forward, or as the adjoint the gradient by x: without a stride in time, as the adjoint with both in space or none. What one thread does: with
+// kWide columns of its own, which are read and written as strips, only without strides and where rows begin at aligned addresses.
+template <class S, class A, bool kAdjoint, bool kUnit, int kWide = 1, int kTall = kRows>
 struct Resampling {
   static constexpr bool kSpread = kAdjoint && !kUnit;
+  static_assert(kWide == 1 || kUnit);
   int channels, channel, rows, steps;
   Segment<S> segment;
   Neighbours across;
@@ -365,10 +424,11 @@ struct Resampling {
   Origin<A> origin;  // of the first row, for the adjoint with strides
   int first_frame;  // of the output that reads anything
   A by_time[2], by_height[2], by_width[2], empty;
-  A before[kRows];
+  A before[kTall * kWide];
   S* out;
   int64_t out_step;
   int out_columns;
+  StripOf<S, kWide> strip;
 
   VISAGENT_BOTH Resampling(const S* in, const A* shift, S* out_, const Shape& p, const Tiling& tiling, int group, int chunk, int thread) {
     const Place place(p, tiling, group, chunk, thread);
@@ -395,7 +455,11 @@ struct Resampling {
     across = neighbours(height, width, place.w, first, last, tiling.pad > 0);
     top = place.h * height.stride + height.offset, stride = kSpread ? axes[1].stride : height.stride, skipped = height.first - place.h;
     two = time.two, two_rows = height.two, first_frame = time.first;
-    inside = rows == kRows && two_rows && skipped <= 0 && top >= across.first && top + (kRows - 1) * stride + 1 < last;
+    inside = rows == kTall && two_rows && skipped <= 0 && top >= across.first && top + (kTall - 1) * stride + 1 < (kWide > 1 ? across.last : last);
+    if constexpr (kWide > 1) {
+      strip = StripOf<S, kWide>(place.w + width.offset, width.lowest, width.in, width.two ? kWide + 1 : kWide, width.first - place.w);
+      inside = inside && width.two;
+    }
     for (int i = 0; i < 2; ++i) by_time[i] = time.weight[i], by_height[i] = height.weight[i], by_width[i] = width.weight[i];
     if constexpr (kSpread) {
       const Origin<A> column(axes[2], place.w);
@@ -407,7 +471,7 @@ struct Resampling {
     }
     empty = nothing(axes[0], axes[1], axes[2]), defined = empty == empty;
 #pragma unroll
-    for (int r = 0; r < kRows; ++r) before[r] = 0;
+    for (int r = 0; r < kTall * kWide; ++r) before[r] = 0;
     const int64_t plane = static_cast<int64_t>(tiling.rows) * tiling.columns;
     out_step = p.channels * plane, out_columns = tiling.columns;
     out = out_ + place.n * frames * out_step + (place.first_channel + channel) * plane + place.h * out_columns + place.w;
@@ -435,6 +499,16 @@ struct Resampling {
     if (rows == 0) return;
     const Visit visit = visits[channel];
     if (step >= visit.steps) return;
+    if constexpr (kWide > 1) {
+      const int t = two ? step - 1 : step;
+      const bool there = segment.has(visit, step), counts = defined && t >= first_frame;
+      const S* from = segment.begin_of(stage, channel, step + visit.begin);
+      if (inside && there && counts && t >= 0) {
+        if (two) return look_strips<true, true>(from, true, t, true);
+        return look_strips<true, false>(from, true, t, true);
+      }
+      return look_strips<false, true>(from, there, t, counts);
+    }
     A now[kRows];
     if (!segment.has(visit, step)) {
 #pragma unroll
@@ -479,11 +553,53 @@ struct Resampling {
 #pragma unroll
     for (int r = 0; r < kRows; ++r) before[r] = two ? now[r] : A(0);
   }
+
+  // A row of the frame interpolated along its columns.
+  template <bool kFast>
+  VISAGENT_BOTH void along(const S* frame, bool there, int row, A* out_) const {
+    if (!kFast && !(there && row >= across.first && row < across.last)) {
+#pragma unroll
+      for (int j = 0; j < kWide; ++j) out_[j] = 0;
+      return;
+    }
+    A line[kWide + 1];
+    Strip<S, kWide>::read(frame + (row - across.base) * columns + strip.start, strip.rest, strip.mask, line);
+#pragma unroll
+    for (int j = 0; j < kWide; ++j) out_[j] = by_width[0] * line[j] + (kFast || strip.two ? by_width[1] * line[j + 1] : A(0));
+  }
+
+  // Goes down the rows of a frame, if it is there, and writes output t, if there is one: fast where all of it reads two places along each axis
+  // of space, and in time as kTwo says.
+  template <bool kFast, bool kTwo>
+  VISAGENT_BOTH void look_strips(const S* frame, bool there, int t, bool counts) {
+    const A earlier = kFast || two ? by_time[0] : A(0), later = kFast ? by_time[kTwo ? 1 : 0] : two ? by_time[1] : by_time[0];
+    S* to = out + t * out_step;
+    A above[kWide], below[kWide], value[kWide];
+    along<kFast>(frame, there, top, above);
+#pragma unroll
+    for (int r = 0; r < kTall; ++r) {
+      along<kFast>(frame, there, top + r + 1, below);
+#pragma unroll
+      for (int j = 0; j < kWide; ++j) {
+        A now = by_height[0] * above[j] + (kFast || two_rows ? by_height[1] * below[j] : A(0));
+        if (!kFast && (r < skipped || j < strip.skipped)) now = 0;
+        A& last = before[r * kWide + j];
+        value[j] = kTwo ? earlier * last + later * now : later * now;
+        if (!kFast && !counts) value[j] = empty;
+        last = kFast ? (kTwo ? now : A(0)) : two ? now : A(0);
+        above[j] = below[j];
+      }
+      if (kFast || (t >= 0 && r < rows)) Strip<S, kWide>::write(to, value);
+      to += out_columns;
+    }
+  }
 };
 
-// The gradient by the shift, without a stride in time. Segments: x, and the upstream gradient where it is. What one thread does.
-template <class S, class A, bool kUnit>
+// The gradient by the shift, without a stride in time. Segments: x, and the upstream gradient where it is. What one thread does; kWide as for
+// Resampling.
+template <class S, class A, bool kUnit, int kWide = 1, int kTall = kRows>
 struct Differentiation {
+  static_assert(kWide == 1 || kUnit);
   int channels, first_channel, channel, rows, steps;
   Segment<S> x, upstream;
   int time, columns, x_columns, stride;
@@ -491,8 +607,9 @@ struct Differentiation {
   int top, own;
   bool inside;
   Slope<A> in_time, in_height, in_width;
-  A before[kRows], second[kRows];  // the upstream gradients of the last outputs
+  A before[kTall * kWide], second[kTall * kWide];  // the upstream gradients of the last outputs
   A sums[3];
+  StripOf<S, kWide> strip;
 
   VISAGENT_BOTH Differentiation(const S* grad, const S* x_, const A* shift, const Shape& p, const Tiling& tiling, int group, int chunk, int thread) {
     const Place place(p, tiling, group, chunk, thread);
@@ -521,10 +638,14 @@ struct Differentiation {
     around = {place.w * p.stride[2] - p.padding[2] + in_width.start, 0, first, first - pad, last + pad};
     for (int j = 0; j < axes[2].count; ++j) around.there |= around.at + j >= 0 && around.at + j < x_columns ? 1u << j : 0u;
     top = place.h * stride + start, own = (place.h - place.begin) * columns + place.w;
-    inside = kUnit && rows == kRows && top >= around.first && top + kRows < around.last;
+    inside = kUnit && rows == kTall && top >= around.first && top + kTall < around.last;
+    if constexpr (kWide > 1) {
+      strip = StripOf<S, kWide>(around.at, 0, x_columns, kWide + 1, 0);
+      inside = inside && !in_time.whole && !in_height.whole && !in_width.whole;
+    }
     for (int d = 0; d < 3; ++d) sums[d] = rows > 0 ? nothing(axes[0], axes[1], axes[2]) : A(0);
 #pragma unroll
-    for (int r = 0; r < kRows; ++r) before[r] = second[r] = 0;
+    for (int r = 0; r < kTall * kWide; ++r) before[r] = second[r] = 0;
   }
 
   // Of x; of the upstream gradient the step is the frame.
@@ -550,6 +671,7 @@ struct Differentiation {
 
   VISAGENT_BOTH void look(const S* stage, const Visit* visits, int step) {
     if (rows == 0) return;
+    if constexpr (kWide > 1) return look_strips(stage, visits[channel], step);
     A here[kRows];
     if (step < time) {
       const S* from = upstream.begin_of(stage, channel, step) + own;
@@ -575,6 +697,102 @@ struct Differentiation {
     }
 #pragma unroll
     for (int r = 0; r < kRows; ++r) second[r] = before[r], before[r] = here[r];
+  }
+
+  // The upstream gradients of a row, if it is there; zeros after the last frame.
+  VISAGENT_BOTH void given(const S* frame, int row, bool there, A* out) const {
+    if (there) return Strip<S, kWide>::read(frame + row * columns, out);
+#pragma unroll
+    for (int j = 0; j < kWide; ++j) out[j] = 0;
+  }
+
+  VISAGENT_BOTH void look_strips(const S* stage, const Visit& visit, int step) {
+    const S* grads = step < time ? upstream.begin_of(stage, channel, step) + own : nullptr;
+    const bool there = x.has(visit, step);
+    const S* from = x.begin_of(stage, channel, step + visit.begin);
+    if (there && inside) return grads == nullptr ? add_strips<false>(from, grads) : add_strips<true>(from, grads);
+    A here[kWide];
+    if (there) {
+      A earlier[kTall * kWide];  // of what is found by number, a copy: the rest stays in registers
+#pragma unroll
+      for (int k = 0; k < kTall * kWide; ++k) earlier[k] = before[k];
+#pragma unroll 1
+      for (int j = 0; j < kWide; ++j) add_column(from, grads, j, earlier);
+    }
+#pragma unroll
+    for (int r = 0; r < kTall; ++r) {
+      given(grads, r, grads != nullptr && r < rows, here);
+#pragma unroll
+      for (int j = 0; j < kWide; ++j) {
+        if (in_time.whole) second[r * kWide + j] = before[r * kWide + j];
+        before[r * kWide + j] = here[j];
+      }
+    }
+  }
+
+  // As `add` for a strip that reads two places along each axis, with the upstream gradients of this frame, if there are some.
+  template <bool kGiven>
+  VISAGENT_BOTH void add_strips(const S* frame, const S* grads) {
+    A above[kWide], above_slope[kWide], below[kWide], below_slope[kWide], here[kWide];
+    const S* from = frame + (top - around.base) * x_columns + strip.start;
+    const auto along = [&](A* value, A* by_column) {
+      A line[kWide + 1];
+      Strip<S, kWide>::read(from, strip.rest, strip.mask, line);
+#pragma unroll
+      for (int j = 0; j < kWide; ++j) by_column[j] = line[j + 1] - line[j], value[j] = (1 - in_width.rest) * line[j] + in_width.rest * line[j + 1];
+      from += x_columns;
+    };
+    along(above, above_slope);
+#pragma unroll
+    for (int r = 0; r < kTall; ++r) {
+      along(below, below_slope);
+      given(grads, r, kGiven, here);
+#pragma unroll
+      for (int j = 0; j < kWide; ++j) {
+        A& last = before[r * kWide + j];
+        const A by_row = below[j] - above[j], all = (1 - in_height.rest) * above[j] + in_height.rest * below[j];
+        const A by_column = (1 - in_height.rest) * above_slope[j] + in_height.rest * below_slope[j];
+        const A change = last - here[j], value_of = (1 - in_time.rest) * here[j] + in_time.rest * last;
+        sums[0] += change * all, sums[1] += value_of * by_row, sums[2] += value_of * by_column;
+        last = here[j], above[j] = below[j], above_slope[j] = below_slope[j];
+      }
+    }
+  }
+
+  // A column of the strip, whatever it reads; `earlier` as `before`.
+  VISAGENT_BOTH void add_column(const S* frame, const S* grads, int j, const A* earlier) {
+    Neighbours near = around;
+    near.at += j, near.there = 0;
+#pragma unroll
+    for (int i = 0; i < 3; ++i)
+      if ((i < 2 || in_width.whole) && near.at + i >= 0 && near.at + i < x_columns) near.there |= 1u << i;
+    Reader<S, A, 3, false> reader(near, frame, top, x_columns);
+    A along[3] = {}, slopes[3] = {};
+    const auto read = [&] {
+      A line[3], value = 0, by_column = 0;
+      reader.next(line);
+#pragma unroll
+      for (int i = 0; i < 3; ++i) value += in_width.template value<true>(i) * line[i], by_column += in_width.template derivative<true>(i) * line[i];
+      along[0] = along[1], along[1] = along[2], along[2] = value;
+      slopes[0] = slopes[1], slopes[1] = slopes[2], slopes[2] = by_column;
+    };
+    read(), read();
+#pragma unroll 1
+    for (int r = 0; r < rows; ++r) {
+      read();
+      A all = 0, by_row = 0, by_column = 0;
+#pragma unroll
+      for (int i = 0; i < 3; ++i) {
+        const bool used = i < 2 || in_height.whole;
+        all += used ? in_height.template value<true>(i) * along[i] : A(0);
+        by_row += used ? in_height.template derivative<true>(i) * along[i] : A(0);
+        by_column += used ? in_height.template value<true>(i) * slopes[i] : A(0);
+      }
+      const A here = grads == nullptr ? A(0) : A(Number<S>::load(grads + r * columns + j)), last = earlier[r * kWide + j];
+      const A value_of = in_time.whole ? last : (1 - in_time.rest) * here + in_time.rest * last;
+      const A change = in_time.whole ? A(0.5) * (second[r * kWide + j] - here) : last - here;
+      sums[0] += change * all, sums[1] += value_of * by_row, sums[2] += value_of * by_column;
+    }
   }
 
   // A frame of x, and the upstream gradients of the outputs that read it: `here`, those one step before, and two before.

@@ -5,6 +5,10 @@
 #include <cstdint>
 #include <vector>
 
+// What a GPU would stop at.
+int misaligned = 0;
+#define VISAGENT_ALIGNED(address, bytes) misaligned += reinterpret_cast<uintptr_t>(address) % (bytes) != 0
+
 #include "shift_tile.h"
 
 namespace visagent::gpu {
@@ -24,6 +28,14 @@ template <> struct Number<BFloat16> {
   static void store(BFloat16* to, float value) {  // ties to even, as the hardware
     const uint32_t all = std::bit_cast<uint32_t>(value);
     to->bits = static_cast<uint16_t>(std::isnan(value) ? 0x7fc0 : (all + 0x7fff + (all >> 16 & 1)) >> 16);
+  }
+  static void split(uint32_t word, float* first, float* second) {
+    *first = std::bit_cast<float>(word << 16), *second = std::bit_cast<float>(word & 0xffff0000u);
+  }
+  static uint32_t join(float first, float second) {
+    BFloat16 both[2];
+    store(both, first), store(both + 1, second);
+    return std::bit_cast<uint32_t>(both);
   }
 };
 }  // namespace visagent::gpu
@@ -139,19 +151,28 @@ bool is_aligned(const Problem& p, const S* tensor) {
   return reinterpret_cast<uintptr_t>(tensor) % 16 == 0 && p.channels * p.plane() % kVector<S> == 0 && p.channels * p.out_plane() % kVector<S> == 0;
 }
 
+// How frames were divided: whole (1) or not (2), plus ten times the columns of a thread; -1 where an address was not aligned as it must be.
+int report(const Tiling& tiling) {
+  const int wrong = misaligned;
+  misaligned = 0;
+  return wrong > 0 ? -1 : (tiling.whole ? 1 : 2) + 10 * tiling.wide;
+}
+
 template <class S, class A, bool kAdjoint, bool kUnit>
 int resample_tiled(const Problem& p, const S* in, const A* shift, S* out, int64_t bytes) {
   const Shape s = shape(p);
   const bool aligned = is_aligned(p, in);
   Tiling tiling;
   if (!divide_resampling<S>(s, kAdjoint, Stages<S>::kCount, bytes, aligned, &tiling)) return 0;
-  for (int group = 0; group < s.batch * tiling.groups; ++group)
-    for (int chunk = 0; chunk < tiling.chunks; ++chunk) {
-      std::vector<Resampling<S, A, kAdjoint, kUnit>> threads;
-      for (int thread = 0; thread < tiling.threads; ++thread) threads.emplace_back(in, shift, out, s, tiling, group, chunk, thread);
-      run_block<S>(s, tiling, shift, threads, group % tiling.groups * tiling.channels);
-    }
-  return tiling.whole ? 1 : 2;
+  with_width<S, kUnit>(tiling, [&]<int kWide, int kTall>() {
+    for (int group = 0; group < s.batch * tiling.groups; ++group)
+      for (int chunk = 0; chunk < tiling.chunks; ++chunk) {
+        std::vector<Resampling<S, A, kAdjoint, kUnit, kWide, kTall>> threads;
+        for (int thread = 0; thread < tiling.threads; ++thread) threads.emplace_back(in, shift, out, s, tiling, group, chunk, thread);
+        run_block<S>(s, tiling, shift, threads, group % tiling.groups * tiling.channels);
+      }
+  });
+  return report(tiling);
 }
 
 template <class S, class A, bool kUnit>
@@ -160,15 +181,17 @@ int differentiate_tiled(const Problem& p, const S* grad, const S* x, const A* sh
   const bool aligned = is_aligned(p, grad) && is_aligned(p, x);
   Tiling tiling;
   if (!divide_differentiation<S>(s, Stages<S>::kCount, bytes, aligned, &tiling)) return 0;
-  for (int group = 0; group < s.batch * tiling.groups; ++group)
-    for (int chunk = 0; chunk < tiling.chunks; ++chunk) {
-      std::vector<Differentiation<S, A, kUnit>> threads;
-      for (int thread = 0; thread < tiling.threads; ++thread) threads.emplace_back(grad, x, shift, s, tiling, group, chunk, thread);
-      run_block<S>(s, tiling, shift, threads, group % tiling.groups * tiling.channels);
-      for (const auto& thread : threads)
-        for (int d = 0; d < 3 && thread.rows > 0; ++d) by_shift[d * p.channels + thread.first_channel + thread.channel] += thread.sums[d];
-    }
-  return tiling.whole ? 1 : 2;
+  with_width<S, kUnit>(tiling, [&]<int kWide, int kTall>() {
+    for (int group = 0; group < s.batch * tiling.groups; ++group)
+      for (int chunk = 0; chunk < tiling.chunks; ++chunk) {
+        std::vector<Differentiation<S, A, kUnit, kWide, kTall>> threads;
+        for (int thread = 0; thread < tiling.threads; ++thread) threads.emplace_back(grad, x, shift, s, tiling, group, chunk, thread);
+        run_block<S>(s, tiling, shift, threads, group % tiling.groups * tiling.channels);
+        for (const auto& thread : threads)
+          for (int d = 0; d < 3 && thread.rows > 0; ++d) by_shift[d * p.channels + thread.first_channel + thread.channel] += thread.sums[d];
+      }
+  });
+  return report(tiling);
 }
 
 template <class S, class A>
@@ -183,7 +206,7 @@ int forward_tiled(const Problem& p, const void* x, const void* shift, void* out,
 
 extern "C" {
 
-// In rooms of so many bytes; `type`: 0 double, 1 float, 2 bfloat16. Returns 0 where it does not fit, 1 for whole frames and 2 for rows of them.
+// In rooms of so many bytes; `type`: 0 double, 1 float, 2 bfloat16. Returns 0 where it does not fit, else what `report` says.
 int tiled_forward(const int64_t* sizes, const int64_t* stride, const int64_t* padding, int quantize, int away, int type, int64_t bytes, const void* x,
                   const void* shift, void* out) {
   const Problem p = problem(sizes, stride, padding, quantize, away);
@@ -195,11 +218,20 @@ int tiled_forward(const int64_t* sizes, const int64_t* stride, const int64_t* pa
 }
 
 // The gradient by x alone.
-int tiled_adjoint(const int64_t* sizes, const int64_t* stride, const int64_t* padding, int quantize, int away, int64_t bytes, const double* grad,
-                  const double* shift, double* by_x) {
+int tiled_adjoint(const int64_t* sizes, const int64_t* stride, const int64_t* padding, int quantize, int away, int type, int64_t bytes, const void* grad,
+                  const void* shift, void* by_x) {
   const Problem p = problem(sizes, stride, padding, quantize, away);
-  if (p.stride[1] == 1) return resample_tiled<double, double, true, true>(p, grad, shift, by_x, bytes);
-  return resample_tiled<double, double, true, false>(p, grad, shift, by_x, bytes);
+  const auto of = [&]<class S, class A>(S* to, A*) {
+    const S* upstream = static_cast<const S*>(grad);
+    const A* moves = static_cast<const A*>(shift);
+    if (p.stride[1] == 1) return resample_tiled<S, A, true, true>(p, upstream, moves, to, bytes);
+    return resample_tiled<S, A, true, false>(p, upstream, moves, to, bytes);
+  };
+  switch (type) {
+    case 0: return of(static_cast<double*>(by_x), static_cast<double*>(nullptr));
+    case 1: return of(static_cast<float*>(by_x), static_cast<float*>(nullptr));
+    default: return of(static_cast<BFloat16*>(by_x), static_cast<float*>(nullptr));
+  }
 }
 
 // The gradient by the shift alone.
