@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 
 import torch
@@ -222,6 +223,8 @@ def _bandwidth(device: str) -> Iterator[Row]:
                 "copy": lambda w=warm, x=x: w.copy_(x),
                 "forward": lambda x=x, s=shift: _forward(x, s),
                 "backward": lambda g=grad, x=x, s=shift: _backward(g, x, s),
+                "forward by columns": lambda x=x, s=shift: _by_columns(lambda: _forward(x, s)),
+                "backward by columns": lambda g=grad, x=x, s=shift: _by_columns(lambda: _backward(g, x, s)),
             },
             REPEATS,
             device,
@@ -232,3 +235,15 @@ def _bandwidth(device: str) -> Iterator[Row]:
         yield Row(
             f"shift op backward, {name}", 3 * size / found["backward"], copied, 0.70, "max", "GB/s", "device copy"
         )
+        for part in ("forward", "backward"):
+            before = 1e3 * found[f"{part} by columns"]
+            yield Row(f"shift op {part}, {name}", 1e3 * found[part], before, 1.0, "min", "ms", "without strips")
+
+
+def _by_columns(call: Callable[[], object]) -> None:
+    """Without strips of several columns, as before there were some."""
+    os.environ["VISAGENT_OP_COLUMNS"] = "1"
+    try:
+        call()
+    finally:
+        del os.environ["VISAGENT_OP_COLUMNS"]

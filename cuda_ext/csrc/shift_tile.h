@@ -3,6 +3,7 @@
 // as shift_body.h.
 #pragma once
 
+#include <cstdlib>
 #include <cstring>
 
 #include "shift_strip.h"
@@ -92,10 +93,12 @@ bool divide(int channels, int rows, int columns, const Part (&parts)[kParts], in
 // Rows of a strip: what a thread keeps of it must stay in registers.
 constexpr int tall_of(int wide) { return wide == 8 ? 4 : kRows; }
 
-// Columns of a thread: as many as an aligned vector holds, or a part of it, where they divide all rows; else one.
+// Columns of a thread: as many as an aligned vector holds, or a part of it, where they divide all rows; else one. VISAGENT_OP_COLUMNS=1 has
+// one always, for comparisons.
 template <class S>
 int wide_of(const Shape& p, bool aligned) {
-  if (!aligned || sizeof(S) == 8 || p.stride[0] != 1 || p.stride[1] != 1 || p.stride[2] != 1) return 1;
+  const char* asked = std::getenv("VISAGENT_OP_COLUMNS");
+  if ((asked != nullptr && std::strcmp(asked, "1") == 0) || !aligned || sizeof(S) == 8 || p.stride[0] != 1 || p.stride[1] != 1 || p.stride[2] != 1) return 1;
   for (int wide = kVector<S>; wide > 1; wide /= 2)
     if (p.width % wide == 0 && p.out_width % wide == 0) return wide;
   return 1;
