@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 from torch import nn
@@ -223,8 +224,8 @@ def _bandwidth(device: str) -> Iterator[Row]:
                 "copy": lambda w=warm, x=x: w.copy_(x),
                 "forward": lambda x=x, s=shift: _forward(x, s),
                 "backward": lambda g=grad, x=x, s=shift: _backward(g, x, s),
-                "forward by columns": lambda x=x, s=shift: _by_columns(lambda: _forward(x, s)),
-                "backward by columns": lambda g=grad, x=x, s=shift: _by_columns(lambda: _backward(g, x, s)),
+                "forward by columns": partial(_by_columns, partial(_forward, x, shift)),
+                "backward by columns": partial(_by_columns, partial(_backward, grad, x, shift)),
             },
             REPEATS,
             device,
