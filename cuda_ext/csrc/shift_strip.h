@@ -12,7 +12,7 @@ namespace visagent::gpu {
 template <class S, int kWide>
 struct Strip {
   static constexpr int kPerWord = 4 / static_cast<int>(sizeof(S)), kWords = kWide / kPerWord;
-  static_assert(kWords == 1 || kWords == 2 || kWords == 4);
+  static_assert(kWords == 2 || kWords == 4);
 
   // Which of kWide + 1 values are there, as bits of words.
   struct Mask {
@@ -34,11 +34,9 @@ struct Strip {
     if constexpr (kWords == 4) {
       const uint4 all = *reinterpret_cast<const uint4*>(from);
       words[0] = all.x, words[1] = all.y, words[2] = all.z, words[3] = all.w;
-    } else if constexpr (kWords == 2) {
+    } else {
       const uint2 all = *reinterpret_cast<const uint2*>(from);
       words[0] = all.x, words[1] = all.y;
-    } else {
-      words[0] = *reinterpret_cast<const uint32_t*>(from);
     }
 #else
     VISAGENT_ALIGNED(from, 4 * kWords);
@@ -105,10 +103,8 @@ struct Strip {
 #ifdef __CUDA_ARCH__
     if constexpr (kWords == 4) {
       *reinterpret_cast<uint4*>(to) = make_uint4(words[0], words[1], words[2], words[3]);
-    } else if constexpr (kWords == 2) {
-      *reinterpret_cast<uint2*>(to) = make_uint2(words[0], words[1]);
     } else {
-      *reinterpret_cast<uint32_t*>(to) = words[0];
+      *reinterpret_cast<uint2*>(to) = make_uint2(words[0], words[1]);
     }
 #else
     VISAGENT_ALIGNED(to, 4 * kWords);

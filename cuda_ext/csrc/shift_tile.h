@@ -93,13 +93,13 @@ bool divide(int channels, int rows, int columns, const Part (&parts)[kParts], in
 // Rows of a strip: what a thread keeps of it must stay in registers.
 constexpr int tall_of(int wide) { return wide == 8 ? 4 : kRows; }
 
-// Columns of a thread: as many as an aligned vector holds, or a part of it, where they divide all rows; else one. VISAGENT_OP_COLUMNS=1 has
+// Columns of a thread: 16 bytes of them, or 8, where they divide all rows; else one. VISAGENT_OP_COLUMNS=1 has
 // one always, for comparisons.
 template <class S>
 int wide_of(const Shape& p, bool aligned) {
   const char* asked = std::getenv("VISAGENT_OP_COLUMNS");
   if ((asked != nullptr && std::strcmp(asked, "1") == 0) || !aligned || sizeof(S) == 8 || p.stride[0] != 1 || p.stride[1] != 1 || p.stride[2] != 1) return 1;
-  for (int wide = kVector<S>; wide > 1; wide /= 2)
+  for (const int wide : {kVector<S>, kVector<S> / 2})
     if (p.width % wide == 0 && p.out_width % wide == 0) return wide;
   return 1;
 }
@@ -131,10 +131,9 @@ bool divide_differentiation(const Shape& p, int stages, int64_t bytes, bool alig
 template <class S, bool kUnit, class F>
 auto with_width(const Tiling& tiling, const F& body) {
   if constexpr (kUnit && sizeof(S) < 8) {
-    if constexpr (sizeof(S) == 2)
-      if (tiling.wide == 8) return body.template operator()<8, tall_of(8)>();
-    if (tiling.wide == 4) return body.template operator()<4, tall_of(4)>();
-    if (tiling.wide == 2) return body.template operator()<2, tall_of(2)>();
+    constexpr int kWide = kVector<S>;
+    if (tiling.wide == kWide) return body.template operator()<kWide, tall_of(kWide)>();
+    if (tiling.wide == kWide / 2) return body.template operator()<kWide / 2, tall_of(kWide / 2)>();
   }
   return body.template operator()<1, kRows>();
 }

@@ -221,12 +221,13 @@ def test_tiles_of_the_gradient_by_the_shift(seed, bytes_, body):
         assert bytes_ == NARROW
 
 
-@pytest.mark.parametrize("wide", [2, 4, 8])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("dtype", "wide"), [(torch.float32, 2), (torch.float32, 4), (torch.bfloat16, 4), (torch.bfloat16, 8)]
+)
 def test_strips_where_all_rows_begin_at_aligned_addresses(dtype, wide, body):
     """Frames of 8 rows and of several strips, shifted by every whole number and by something between."""
     rng = torch.Generator().manual_seed(wide)
-    sizes, channels = [2, 4, 32, 8, 3 * wide], 32
+    sizes, channels = [2, 4, 32, 8, 3 * wide], 32  # an odd number of strips
     shift = torch.stack(
         [torch.arange(channels) % 5 - 2.0, torch.arange(channels) % 7 - 3.0, torch.arange(channels) - 16.0]
     )
@@ -248,7 +249,7 @@ def test_strips_where_all_rows_begin_at_aligned_addresses(dtype, wide, body):
         body.tiled_adjoint(*plain, pointer(grad), pointer(shift), pointer(by_x)),
         body.tiled_slope(*plain, pointer(grad), pointer(x), pointer(shift), pointer(by_shift)),
     }
-    assert kinds == {1 + 10 * min(wide, 16 // x.element_size())}
+    assert kinds == {1 + 10 * wide}
     settings = ([1, 1, 1], [0, 0, 0], False, False)
     expected_x, expected_shift = reference.backward(grad.double(), x.double(), shift.double(), *settings)
     assert same(out, reference.forward(x.double(), shift.double(), *settings).to(dtype))
