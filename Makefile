@@ -54,6 +54,7 @@ gpu-check: setup
 	$(BIN)/python -m benchmarks navigation --device cuda
 	$(BIN)/python -m benchmarks secant --device cuda
 	$(BIN)/python -m benchmarks rubiksnet --device cuda
+	$(BIN)/python -m benchmarks networks --device cuda
 
 # From README.md, docs/ and the settings' dataclasses; links are checked. Nothing is fetched.
 docs: setup

@@ -8,7 +8,7 @@ import os
 import sys
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-AREAS = ("actors", "navigation", "options", "rubiksnet", "secant", "video")
+AREAS = ("actors", "navigation", "networks", "options", "rubiksnet", "secant", "video")
 """Modules with `parts`; the others here are programs of their own."""
 
 
