@@ -37,7 +37,7 @@ def installed(tmp_path_factory):
 @pytest.mark.process
 def test_it_is_found_trained_resumed_and_put_in_a_table(installed, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(installed))
-    assert "  own/awr\n" in run("visagent-train", "--help", cold=True).stdout
+    assert "\n  own/awr " in run("visagent-train", "--help", cold=True).stdout
     shown = run("visagent-info", "algorithm=awr", cold=True).stdout
     assert "temperature" in shown and "of the weights, in standard deviations" in shown
     told = ["progress=none", "logger=none", "trainer.accelerator=cpu", "trainer.max_epochs=8"]

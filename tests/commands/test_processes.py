@@ -89,7 +89,7 @@ def test_terminated_runs_are_killed_and_resume(dumps, tmp_path):
     done = started.end(signal.SIGTERM, all_of_it=False)
     (record,) = records(tmp_path)
     assert record["status"] == "KILLED" and done.returncode == 143
-    assert "the same command resumes" in done.stderr
+    assert "the same command goes on" in done.stderr
 
 
 def test_a_sweep_has_one_parent(dumps, tmp_path):

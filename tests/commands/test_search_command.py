@@ -19,7 +19,7 @@ def test_a_search_of_the_installed_command(tmp_path):
         "trainer.accelerator=cpu", f"paths.outputs={tmp_path}", "seed=1,2",
     ]  # fmt: skip
     done = run("visagent-train", *arguments, "hydra.sweeper.trials=1")
-    assert done.returncode == 0 and "best of 1 runs (1 finished): test/return" in done.stdout, done.stderr
+    assert done.returncode == 0 and "best of 1 run (1 finished): test/return" in done.stdout, done.stderr
     done = run("visagent-train", *arguments, "hydra.sweeper.trials=5")
     assert "best of 2 runs (2 finished): test/return" in done.stdout, done.stderr
     (found,) = tmp_path.glob("searches/*/search.json")
