@@ -63,7 +63,7 @@ def test_verify_any_folder(synthetic, tmp_path, capsys):
     source = next((synthetic("ucf101") / "UCF-101").rglob("*.avi"))
     shutil.copy(source, tmp_path / "some" / "a.avi")
     assert main(["verify", str(tmp_path), "--workers", "1", "--backend", "pyav"]) == 0
-    assert "1 videos (no known layout)" in capsys.readouterr().out
+    assert "1 video (no known layout)" in capsys.readouterr().out
     with pytest.raises(MissingFileError, match="no folder"):
         main(["verify", str(tmp_path / "none")])
     (tmp_path / "empty").mkdir()

@@ -261,5 +261,5 @@ def test_tables_say_which_weights_were_tested():
     best = record(monitor="val/return", epoch=1, of=3, value=1.0)
     assert weights_line([record(), record()]) == []
     assert weights_line([best, best, record(ema=0.9)]) == [
-        ("tested weights", "best epoch by val/return: 2 runs; last epoch, moving average (decay 0.9): 1 runs")
+        ("tested weights", "best epoch by val/return: 2 runs; last epoch, moving average (decay 0.9): 1 run")
     ]
