@@ -80,8 +80,8 @@ def test_schedules_of_an_extended_run_are_stated(compose, caplog):
 def test_what_cannot_be_extended_is_refused(compose):
     short = train(compose("ppo/cartpole", "trainer.max_epochs=1"))
     for overrides, said in (
-        (["trainer.max_epochs=1"], r"expected more than the 1 epochs of r\w+, got 1; type trainer\.max_epochs=2"),
-        ([], r"expected more than the 1 epochs of r\w+, got None"),
+        (["trainer.max_epochs=1"], r"expected more than the 1 epoch of r\w+, got 1; type trainer\.max_epochs=2"),
+        ([], r"expected more than the 1 epoch of r\w+, got None"),
         (
             ["trainer.max_epochs=3", "algorithm.clip=0.1"],
             r"got algorithm\.clip=0\.1; expected trainer\.max_epochs alone",

@@ -63,7 +63,7 @@ def extended(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
             )
     if not isinstance(epochs, int) or epochs <= done:
         raise ConfigError(
-            f"trainer.max_epochs: expected more than the {done} epochs of {source.path.name}, got {epochs}; type "
+            f"trainer.max_epochs: expected more than the {counted(done, 'epoch')} of {source.path.name}, got {epochs}; type "
             f"trainer.max_epochs={2 * done}"
         )
     among = source.path.resolve().parent == (Path(config.paths.outputs) / "runs").resolve()
