@@ -63,8 +63,8 @@ def extended(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
             )
     if not isinstance(epochs, int) or epochs <= done:
         raise ConfigError(
-            f"trainer.max_epochs: expected more than the {counted(done, 'epoch')} of {source.path.name}, got {epochs}; type "
-            f"trainer.max_epochs={2 * done}"
+            f"trainer.max_epochs: expected more than the {counted(done, 'epoch')} of {source.path.name}, got {epochs}; "
+            f"type trainer.max_epochs={2 * done}"
         )
     among = source.path.resolve().parent == (Path(config.paths.outputs) / "runs").resolve()
     stored = dict(stored) | {"extend": source.path.name if among else str(source.path.resolve())}
