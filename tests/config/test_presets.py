@@ -19,6 +19,7 @@ from visagent.config.validation import check_targets, validate
 
 FIRST = {name.split("/")[0]: name for name in reversed(presets())}.values()
 """Of each family."""
+pytestmark = pytest.mark.xdist_group("presets")  # one worker composes each of them once
 
 
 @cache

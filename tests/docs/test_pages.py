@@ -90,6 +90,7 @@ def known():
     return found
 
 
+@pytest.mark.xdist_group("pages")  # one worker reads what there is
 @pytest.mark.parametrize("page", PAGES)
 def test_settings_are_there(page, known):
     """A key below one that takes any, such as `datamodule.targets.kitchen_02`, is there with it."""

@@ -16,7 +16,7 @@ import pytest
 from chromium import free_port, needs_chromium, wait_for
 
 ROOT = Path(__file__).parents[2]
-pytestmark = [pytest.mark.process, pytest.mark.slow]
+pytestmark = [pytest.mark.process, pytest.mark.slow, pytest.mark.xdist_group("site")]  # one worker builds it
 OVERFLOW = "return document.documentElement.scrollWidth - document.documentElement.clientWidth"
 
 TOO_WIDE = "image => image.getBoundingClientRect().right > innerWidth"

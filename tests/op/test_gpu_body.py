@@ -15,6 +15,7 @@ from cuda_ext import build, reference
 from slow import first
 
 HERE = Path(__file__).parent
+pytestmark = pytest.mark.xdist_group("gpu_body")  # one worker compiles it
 
 
 @pytest.fixture(scope="module")
