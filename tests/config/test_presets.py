@@ -19,10 +19,8 @@ from visagent.config.validation import check_targets, validate
 
 FIRST = {name.split("/")[0]: name for name in reversed(presets())}.values()
 """Of each family."""
-SMALLER = [name.removesuffix("_paper") for name in presets()]
-DEBUGGED = [
-    name for name in presets() if not name.endswith("_paper") or SMALLER.count(name.removesuffix("_paper")) == 1
-]
+SIZES = [name.removesuffix("_paper") for name in presets()]
+DEBUGGED = [name for name in presets() if not name.endswith("_paper") or SIZES.count(name.removesuffix("_paper")) == 1]
 """Those that are there at a smaller size too stand for those at the paper's, which differ from them in numbers."""
 pytestmark = pytest.mark.xdist_group("presets")  # one worker composes each of them once
 
