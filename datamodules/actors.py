@@ -72,7 +72,7 @@ class EvaluationEpisodes:
 
 @dataclass(frozen=True)
 class RanksRoles:
-    """Makes the roles of one rank's workers, of those of all ranks.
+    """Makes the roles of one rank's workers, which are numbered among those of all ranks.
 
     Args:
         make_role: by number among all.

@@ -23,7 +23,7 @@ class MissingFileError(UserError, FileNotFoundError):
 
 
 class OthersGone(UserError):
-    """A learner waited in vain for the others of its run: why, one of those knows."""
+    """A learner waited in vain for the others of its run; one of them knows why."""
 
 
 class DivergedError(UserError, ArithmeticError):

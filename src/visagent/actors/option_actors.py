@@ -173,7 +173,7 @@ class OptionActor:
 
 
 class RunThrough:
-    """N episodes that a policy runs options in, with what is counted of them.
+    """N episodes in which a policy runs options, with what is counted of them.
 
     Args:
         worlds: makes the episodes.

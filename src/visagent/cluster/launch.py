@@ -48,7 +48,7 @@ class JobLost(UserError):
 
 
 class RunsFailed(UserError):
-    """Some runs of a sweep failed, each of which was said as it ended."""
+    """Some runs of a sweep failed; each was reported as it ended."""
 
     status = 1
 

@@ -41,7 +41,7 @@ def wants_nodes(config: Mapping[str, Any]) -> bool:
 
 @contextmanager
 def head(folder: Path, cpus: int) -> Iterator[None]:
-    """Within, Ray runs on this node, the other tasks know where, and so does this process.
+    """Within it, Ray runs on this node, and this process and the other tasks know where.
 
     Args:
         folder: of the job's files, that all its nodes see.

@@ -149,7 +149,7 @@ def expert_config(config: Mapping[str, Any], known: Composed | None = None) -> d
 
 
 def is_shared(key: str) -> bool:
-    """Whether an override's key says what a run that another one needs has from that."""
+    """Whether an override sets what a needed run takes over from the run that needs it."""
     first, _, rest = key.partition(".")
     return first in SHARED or (first == "trainer" and rest in DEVICES)
 

@@ -30,7 +30,7 @@ def conf_folder() -> Path:
 
 @dataclass(frozen=True)
 class Extension:
-    """An installed one.
+    """An installed extension.
 
     Attributes:
         name: of its entry point.
@@ -47,7 +47,7 @@ class Extension:
 
 @cache
 def extensions() -> tuple[Extension, ...]:
-    """All that are installed, by name; nothing of them is imported.
+    """All installed extensions, by name; none is imported.
 
     Raises:
         ConfigError: for one whose module is not there, or with a file of a name that is taken.

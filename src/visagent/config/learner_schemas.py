@@ -12,7 +12,7 @@ from visagent.config.settings import MOST_PROCESSES, Settings, setting
 
 @dataclass
 class LearnersSettings(Settings):
-    """What all have."""
+    """Settings of all kinds of several learners."""
 
     count: int = setting("learners, this process among them", least=1, most=MOST_PROCESSES, example=2)
     patience: float = setting("seconds after which a learner that does not answer counts as gone", above=0, example=30)

@@ -97,7 +97,7 @@ def complete(group: str) -> list[str]:
 
 
 def missing_values(group: str, option: str) -> list[str]:
-    """What a schema has no value of; of none that is not registered."""
+    """The settings of an option's schema that have no value; empty where no schema is registered."""
     schema = GROUP_SCHEMAS.get(group, {}).get(option)
     return [] if schema is None else [item.name for item in fields(schema) if item.default == MISSING]
 

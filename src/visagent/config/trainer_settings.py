@@ -133,7 +133,7 @@ NUMERIC = ("lr", "momentum", "weight_decay", "eps")
 
 
 def check_numbers(values: Mapping[Any, Any], path: str) -> None:
-    """Refuse numbers among a dict's settings that are none, or that nothing could be as large as.
+    """Refuse settings of a dict that must be numbers and are not, or that are impossibly large.
 
     Raises:
         ConfigError: naming the setting.

@@ -1,4 +1,4 @@
-"""Worlds of which each process steps a few, one after the other: numpy in, numpy out."""
+"""A few worlds that one process steps, one after the other: numpy in, numpy out."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ class Episodes:
 
 
 class ManyEpisodes(Protocol):
-    """What `Episodes` does, whoever steps the worlds."""
+    """The interface of `Episodes`, whoever steps the worlds."""
 
     observation: dict[str, NDArray[Any]]
     steps: NDArray[np.int64]

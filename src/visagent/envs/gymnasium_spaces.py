@@ -43,7 +43,7 @@ def leaves(space: spaces.Space[Any], path: Path = ()) -> Iterator[tuple[Path, sp
 
 
 def is_picture(space: spaces.Space[Any]) -> bool:
-    """Whether it is of uint8 pictures `[H, W, C]`, `[C, H, W]` or `[H, W]`."""
+    """Whether a space holds uint8 pictures `[H, W, C]`, `[C, H, W]` or `[H, W]`."""
     return isinstance(space, spaces.Box) and len(space.shape) in (2, 3) and space.dtype == np.uint8
 
 
@@ -376,6 +376,6 @@ def read_mask(name: str, actions: Actions, said: Any, over: bool) -> NDArray[np.
 
 
 def success_of(info: Mapping[str, Any]) -> bool | None:
-    """What an environment says of its task as `is_success` or `success`."""
+    """Whether an environment reports its task as done, as `is_success` or `success`."""
     success = info.get("is_success", info.get("success"))
     return None if success is None else bool(success)

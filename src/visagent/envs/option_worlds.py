@@ -110,7 +110,7 @@ class OptionWorld(Protocol):
         ...
 
     def interrupt(self, which: NDArray[np.bool_]) -> None:
-        """Stop options that run, where `which` `[N, n]`, and show their agents what is there."""
+        """Stop running options where `which` `[N, n]`, and show their agents what they see now."""
         ...
 
     @property

@@ -141,7 +141,7 @@ class Option(Protocol):
         ...
 
     def ends(self, observation: Any, elapsed: int) -> bool:
-        """Whether it is over, having lasted `elapsed` steps, of which there is at least one."""
+        """Whether it ends after `elapsed` steps, at least one."""
         ...
 
 

@@ -19,7 +19,7 @@ Columns = Mapping[str, tuple[tuple[int, ...], str]]
 
 
 def row_columns(spaces: WorldSpaces) -> dict[str, tuple[tuple[int, ...], str]]:
-    """What one row of a stream holds: an observation's newest frame, the action taken on it, and what came of that.
+    """What one row of a stream holds: an observation's newest frame, the action taken, and its outcome.
 
     `step` counts from 0 in each episode. The observation that ends an episode is a row of its own, with `final` set and
     no action. `serial` counts the rows of a world from 1 with a gap before what a new epoch or actor begins, so that

@@ -149,7 +149,7 @@ class FastPPO:
 
 
 def clipped_slope(log_prob: Tensor, behaviour_log_prob: Tensor, advantage: Tensor, clip: float, count: int) -> Tensor:
-    """Slope `[N]` in `log_prob` of minus the mean of `clipped_surrogate` over `count` samples, of which these are N."""
+    """Slope `[N]` in `log_prob` of minus the mean of `clipped_surrogate` over `count` samples, N of which these are."""
     ratio = (log_prob - behaviour_log_prob).exp_()
     free = ratio * advantage
     bound = ratio.clamp_(1 - clip, 1 + clip).mul_(advantage)

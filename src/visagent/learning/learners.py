@@ -61,7 +61,7 @@ class Copy:
 
 
 class Learners:
-    """What all have; `settings.count` is 1 where a learner is alone, which then exchanges nothing.
+    """What all learners have; `settings.count` is 1 where a learner is alone, and then exchanges nothing.
 
     `meet`, then `begin`; `fewest` before each epoch, `gradients` before a step, `exchange` after a batch, `report` at
     an epoch's end; `leave`.
@@ -83,7 +83,7 @@ class Learners:
 
     @property
     def others(self) -> bool:
-        """Whether there are any."""
+        """Whether there are other learners."""
         return bool(self.settings.count > 1)
 
     def meet(self, meeting: Meeting) -> None:
@@ -128,7 +128,7 @@ class Learners:
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """The reverse of it."""
+        """The reverse of `state_dict`."""
 
     def leave(self) -> None:
         """Exchange nothing any more."""

@@ -68,7 +68,7 @@ class _Server(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def server_close(self) -> None:
-        """Also connections that are open, which have threads of their own."""
+        """Close open connections too, which have threads of their own."""
         super().server_close()
         for connection in list(self._connections):
             with suppress(OSError):
@@ -124,7 +124,7 @@ class Peers:
         return answer
 
     def ask_all(self, question: str, numbers: Iterable[int] | None = None) -> dict[int, bytes]:
-        """What those answer that do.
+        """The answers of those that answer.
 
         Args:
             question: see `Answer`.

@@ -45,7 +45,7 @@ class Input:
     below: tuple[int, ...] = ()
 
     def example(self, count: int, generator: torch.Generator | None = None) -> Tensor:
-        """Some of them, `[count, *shape]`."""
+        """Some example inputs, `[count, *shape]`."""
         size = (count, *self.shape)
         if self.dtype == "float32":
             return torch.randn(size, generator=generator)

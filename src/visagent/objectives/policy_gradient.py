@@ -48,7 +48,7 @@ def generalized_advantages(
 
 
 def importance_ratio(log_prob: Tensor, behaviour_log_prob: Tensor) -> Tensor:
-    """How much more often the policy that learns would do what the one that acted did, `[N]`."""
+    """The probability ratio `[N]` of the actions taken, under the policy that learns and under the one that acted."""
     return (log_prob - behaviour_log_prob).exp()
 
 

@@ -1,4 +1,4 @@
-"""Arguments that commands share which look at one run."""
+"""Arguments shared by the commands that look at one run."""
 
 from __future__ import annotations
 

@@ -75,7 +75,7 @@ def _record(folder: RunFolder) -> Record:
 
 
 def differing(configs: Sequence[Mapping[str, Any]]) -> dict[str, list[str]]:
-    """Settings that not all configs have alike, in each; without those that change no result.
+    """Settings that differ between configs, with each one's values; without those that change no result.
 
     Args:
         configs: stored ones.

@@ -1,4 +1,4 @@
-"""Addresses may hold a user's name and password: what is written or shown holds neither."""
+"""Removes user names and passwords from addresses before they are written or shown."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ WAIT_SECONDS = 2.0
 
 
 def have_expert(config: Mapping[str, Any], alone: bool, train: Callable[[dict[str, Any]], object]) -> None:
-    """Have the run finished that a run needs, if it needs one: train it, or wait while another process does.
+    """Finish the run that a run needs, if it needs one: train it, or wait while another process does.
 
     Args:
         config: resolved, of the run that needs it.

@@ -50,7 +50,7 @@ class Journal:
         return items
 
     def fresh(self, items: Sequence[list[Any]]) -> list[list[Any]]:
-        """Those of some metrics that were not told before."""
+        """Those among some metrics that have not been sent before."""
         found = []
         for item in items:
             told = next((told for told in (self._told_before, self._told_early) if told[_key(item)] > 0), None)

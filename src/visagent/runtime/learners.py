@@ -264,7 +264,7 @@ class Others:
             raise
 
     def check(self) -> None:
-        """Look whether all are there.
+        """Check that all learners are still there.
 
         Raises:
             UserError: when one is not.
@@ -289,7 +289,7 @@ class Others:
         return f"learner {failed[0]} failed: {self._store.get(f'failed/{failed[0]}').decode()}" if failed else None
 
     def wait(self, learners: Any) -> None:
-        """Until those are done that are still there, of other machines too.
+        """Wait until all that are still there are done, on other machines too.
 
         Args:
             learners: how they keep together.

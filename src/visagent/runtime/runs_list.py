@@ -26,7 +26,7 @@ AGES = ((86400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 @dataclass(frozen=True)
 class Run:
-    """One of a list.
+    """One run of the list.
 
     Attributes:
         folder, record: of the run.
@@ -54,7 +54,7 @@ def runs_of(outputs: Path) -> tuple[list[Run], list[str]]:
 
 
 def matches(run: Run, word: str) -> bool:
-    """Whether a run is what a word of a filter says: a state, part of its name or scale, the beginning of its
+    """Whether a run matches a word of a filter: a state, part of its name or scale, the beginning of its
     signature, or KEY=VALUE of its config.
 
     Raises:

@@ -118,7 +118,7 @@ def _problem(uri: str) -> str | None:
 
 
 def own_database(uri: str, outputs: Path) -> bool:
-    """Whether it is the database in the outputs folder, which moves with it."""
+    """Whether an address is the database in the outputs folder, which moves with the folder."""
     path = database_file(uri)
     return path is not None and path.resolve() == (outputs / "mlflow.db").resolve()
 

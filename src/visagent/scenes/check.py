@@ -73,7 +73,7 @@ def aliasing(scene: Scene) -> Aliasing:
 
 
 def check_scene(scene: Scene) -> Report:
-    """All that can be said about a readable dump without training on it."""
+    """Everything that can be checked of a readable dump without training on it."""
     reachable = (scene.distance >= 0).sum(axis=0)
     isolated = tuple(int(i) for i in np.flatnonzero(reachable < 0.5 * len(scene)))
     connected = scene.distance > 0

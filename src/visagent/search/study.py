@@ -37,7 +37,7 @@ ATTEMPTS = 50
 
 @dataclass(frozen=True)
 class SearchSettings:
-    """How is searched; `hydra.sweeper` holds them.
+    """How to search; `hydra.sweeper` holds these settings.
 
     Attributes:
         sampler: `tpe` (Bergstra et al. 2011), `random` or `grid`.
