@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import product
 from typing import cast
 
 import torch
@@ -111,15 +112,17 @@ def _learner(network: nn.Module, clips: Tensor, problem: Problem) -> Callable[[]
     return partial(_learn, network.train(), optimizer, clips, labels, problem)
 
 
+def _pairs(found: dict[str, float]) -> Iterator[tuple[str, str]]:
+    """Each tier with each peer."""
+    tiers = [name for name in found if name.startswith("RubiksNet")]
+    return product(tiers, [name for name in found if name not in tiers])
+
+
 def _against(found: dict[str, float], problem: Problem, what: str) -> Iterator[Row]:
     """Clips a second of all tiers against each peer: fewer multiply-adds are to be less time."""
-    for name, seconds in found.items():
-        if not name.startswith("RubiksNet"):
-            continue
-        for peer, theirs in found.items():
-            if not peer.startswith("RubiksNet"):
-                ours, against = problem.clips / seconds, problem.clips / theirs
-                yield Row(f"{name}, {what}: {problem}", ours, against, 1.0, "max", "clips/s", peer)
+    for name, peer in _pairs(found):
+        ours, against = problem.clips / found[name], problem.clips / found[peer]
+        yield Row(f"{name}, {what}: {problem}", ours, against, 1.0, "max", "clips/s", peer)
 
 
 def _inference(problem: Problem) -> Iterator[Row]:
@@ -147,10 +150,8 @@ def _memory(problem: Problem) -> Iterator[Row]:
         del call
         gc.collect()
         torch.cuda.empty_cache()
-    for name, ours in taken.items():
-        for peer, theirs in taken.items():
-            if name.startswith("RubiksNet") and not peer.startswith("RubiksNet"):
-                yield Row(f"{name}, training: {problem}", ours, theirs, 1.0, "min", "MiB", peer)
+    for name, peer in _pairs(taken):
+        yield Row(f"{name}, training: {problem}", taken[name], taken[peer], 1.0, "min", "MiB", peer)
 
 
 def _compiled(problem: Problem) -> Iterator[Row]:

@@ -114,7 +114,7 @@ __device__ __forceinline__ void go_through(Body& body, const Shape& p, const Til
 #endif
 }
 
-// Blocks that a multiprocessor is to hold at a time, which limits the registers of a thread: 64 with four, 80 with three, 128 with two.
+// Blocks that a multiprocessor is to hold at a time, which limits the registers of a thread: 72 with four, 80 with three, 128 with two.
 template <class A, int kWide> constexpr int kForwardBlocks = sizeof(A) == 8 ? 2 : kWide > 2 ? 3 : 4;
 template <class A, int kWide> constexpr int kBackwardBlocks = sizeof(A) == 8 || kWide > 2 ? 2 : 4;
 

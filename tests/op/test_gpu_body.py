@@ -257,6 +257,20 @@ def test_strips_where_all_rows_begin_at_aligned_addresses(dtype, wide, body):
     assert same(by_x, expected_x.to(dtype)) and torch.allclose(by_shift, expected_shift, atol=1e-3)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "width", "kind"), [(torch.float32, 256, 41), (torch.float32, 400, 42), (torch.bfloat16, 896, 82)]
+)
+def test_strips_of_frames_that_are_wider_than_a_block_has_threads(dtype, width, kind, body):
+    """Whole frames, or some rows of them, as many as a block's shared memory holds."""
+    sizes = [1, 2, 2, 9, width]
+    x = torch.randn(sizes, generator=torch.Generator().manual_seed(width)).to(dtype)
+    shift, out = torch.tensor([[0.3, -0.4], [0.6, -1.5], [3.7, -9.2]]), torch.empty_like(x)
+    room = ctypes.c_int64(34 * 1024)  # two of three stages of 51 KiB
+    plain = [numbers(sizes), numbers([1, 1, 1]), numbers([0, 0, 0]), False, False, TYPES.index(dtype), room]
+    assert body.tiled_forward(*plain, pointer(x), pointer(shift), pointer(out)) == kind
+    assert same(out, reference.forward(x, shift, [1, 1, 1], [0, 0, 0], False, False))
+
+
 def test_what_lies_beside_a_strip_stays_outside(body):
     """Neighbouring rows and channels are all infinite: nothing of them may come in, not even times zero."""
     for row in range(8):

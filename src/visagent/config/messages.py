@@ -109,10 +109,9 @@ def composition_message(error: Exception, root: str | None) -> str:
 
 def _unreadable(wrong: str, text: str, root: str | None) -> str:
     if "=" not in wrong:
-        meant = (
-            f"run={wrong}" if root in ("evaluate", "export") else f"experiment={wrong}" if wrong in presets() else ""
-        )
-        return f"expected KEY=VALUE, got {wrong!r}" + (f"; type {meant}" if meant else "")
+        if root in ("evaluate", "export"):
+            return f"expected KEY=VALUE, got {wrong!r}; type run={wrong}"
+        return f"expected KEY=VALUE, got {wrong!r}" + (f"; type experiment={wrong}" if wrong in presets() else "")
     key, _, value = wrong.partition("=")
     said = f"cannot read {wrong!r} ({text.splitlines()[0]})"
     parent, _, leaf = key.rpartition(".")

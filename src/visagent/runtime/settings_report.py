@@ -174,7 +174,7 @@ def run_report(outputs: Path, wanted: str, full: bool = False) -> str:
     return "\n\n".join(parts)
 
 
-def about(folder: RunFolder, record: Record, full: bool = True) -> str:
+def about(folder: RunFolder, record: Record, full: bool) -> str:
     """What a run is and what came of it, in lines; of many numbers the first ones, unless it is to be `full`."""
     steps = f"{record.env_steps:,} env steps, " if record.env_steps else ""
     rows = {
