@@ -122,14 +122,16 @@ def footer(results: Results) -> list[tuple[str, str]]:
         ("software", ", ".join(versions) or DASH),
         (
             "training time",
-            f"{counted(round(sum(record.seconds for record in records) / 60), 'minute')} of all runs together"
-            if records
-            else DASH,
+            f"{_minutes(sum(record.seconds for record in records))} of all runs together" if records else DASH,
         ),
         ("command", command(results)),
     ]
     note = results.grid.spec.scales[results.grid.scale].note
     return facts + ([("note", note)] if note else [])
+
+
+def _minutes(seconds: float) -> str:
+    return counted(round(seconds / 60), "minute") if seconds >= 30 else "less than a minute"
 
 
 def weights_line(records: Sequence[Record]) -> list[tuple[str, str]]:
